@@ -1,0 +1,40 @@
+"""Joinback: log predictions now and feedback later, and get one joined row per prediction.
+
+    import joinback
+
+    key = joinback.log_record("loans", inputs={"amount": 900}, outputs={"default": 0.07})
+    joinback.log_record("loans", feedback={"repaid": True}, join_key=key)   # up to six months later
+
+The functions are those of one process-wide `Client`, configured from the environment on first use.
+"""
+
+from .client import Client
+from .errors import ConfigurationError, InvalidEvent, JoinbackError
+from .join_key import JoinKey
+
+default_client = Client()
+init = default_client.init
+log_record = default_client.log_record
+log_records = default_client.log_records
+retract = default_client.retract
+flush = default_client.flush
+close = default_client.close
+ping = default_client.ping
+stats = default_client.stats
+
+__all__ = [
+    "Client",
+    "ConfigurationError",
+    "InvalidEvent",
+    "JoinKey",
+    "JoinbackError",
+    "close",
+    "default_client",
+    "flush",
+    "init",
+    "log_record",
+    "log_records",
+    "ping",
+    "retract",
+    "stats",
+]

@@ -1,0 +1,38 @@
+"""Join keys made from the fields that identify a prediction, byte for byte as the Gantry SDK made them."""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+# By name, not by type: numpy is never imported here.
+_NUMPY_SCALARS = frozenset({"float32", "float64", "int32", "int64", "bool", "bool_"})
+
+
+class JoinKey(str):
+    """A join key. Any string is one; this class only knows how to make one from a dict."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "JoinKey":
+        """MD5 of the fields as sorted JSON: 32 hex digits, equal to Gantry's `JoinKey.from_dict`.
+
+        Not a security measure, only a name. Values: JSON's own, UUID, datetime (naive is UTC) and numpy
+        float32/64, int32/64 and bool_. Raises TypeError for anything else, and for fields that are no dict.
+        """
+        if not isinstance(fields, dict):
+            raise TypeError(f"a join key is made from a dict, not from {type(fields).__name__}")
+        text = json.dumps(fields, sort_keys=True, default=_plain)
+        return cls(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat() + ("Z" if value.tzinfo is None else "")
+    if type(value).__module__ == "numpy" and type(value).__name__ in _NUMPY_SCALARS:
+        return value.item()  # type: ignore[attr-defined]
+    raise TypeError(f"a join key cannot hold a {type(value).__name__}; convert it to str, int or float")

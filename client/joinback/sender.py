@@ -1,0 +1,180 @@
+"""The background thread: takes batches from the buffer and writes them to Redis until Redis has them.
+
+A batch is one EVALSHA a tag. Event ids make a re-send harmless, so whatever may have been lost is sent
+again; what Redis refuses for good is dropped and counted.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections import defaultdict
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from . import wire
+from .buffer import Buffer, Buffered, DropReason
+from .redis_errors import advice, is_passing
+
+logger = logging.getLogger("joinback")
+
+BATCH_EVENTS_MAX = 1_000
+"""Beyond 50 events a script call saves no more CPU; more only helps where the round trip is slow."""
+BATCH_BYTES_MAX = 4 << 20
+"""One script call must not hold the server for more than some milliseconds."""
+SOCKET_TIMEOUT_S = 2.0
+"""redis-py has none by default: a hung server would hold the thread for ever."""
+BACKOFF_S_MIN, BACKOFF_S_MAX = 0.05, 5.0
+REGISTRATION_S = 60.0
+"""How often an application is announced again, in case `joinback:applications` was lost."""
+REPORT_S = 60.0
+"""One log line a minute says what was dropped; a line an event would be a second outage."""
+
+_WRONG_TYPE = "a record's key holds something that is not a hash; find it with TYPE and delete it"
+
+
+class Sender(threading.Thread):
+    """Daemon thread, one a client. `stop` ends it; nothing else does."""
+
+    def __init__(self, buffer: Buffer, redis_url: str, buffer_ttl_s: int, linger_s: float) -> None:
+        super().__init__(name="joinback-sender", daemon=True)
+        self._buffer = buffer
+        self._buffer_ttl_s = buffer_ttl_s
+        self._linger_s = linger_s
+        self._stopping = threading.Event()
+        self._redis = connect(redis_url)
+        self._script_sha: str | None = None
+        self._applications: dict[str, tuple[wire.Application, float]] = {}
+        self._trouble: str | None = None
+        self._reported: dict[str, int] = {}
+        self._report_at = 0.0
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            self._buffer.wake.wait(self._linger_s)
+            self._buffer.wake.clear()
+            while not self._stopping.is_set() and (
+                batch := self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
+            ):
+                self._deliver(batch)
+            self.report()
+        while batch := self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX):
+            self._buffer.settle(batch, {"undelivered": len(batch)})
+        self._redis.close()
+        self.report(now=True)
+
+    def stop(self) -> None:
+        """Ask the thread to end after its current attempt; what is left then counts as undelivered."""
+        self._stopping.set()
+        self._buffer.wake.set()
+
+    def _deliver(self, batch: list[Buffered]) -> None:
+        by_application: defaultdict[str, list[Buffered]] = defaultdict(list)
+        for event in batch:
+            by_application[event.application].append(event)
+        for application, events in by_application.items():
+            try:
+                dropped = self._send_until_settled(application, events)
+            except Exception:
+                # Ours to mend, but the thread and the other events go on.
+                logger.exception("joinback: a fault in the sender dropped %d events", len(events))
+                dropped = {"internal_error": len(events)}
+            self._buffer.settle(events, dropped)
+
+    def _send_until_settled(self, application: str, events: list[Buffered]) -> dict[DropReason, int]:
+        attempt = 0
+        while True:
+            try:
+                dropped = self._send(application, events)
+            except (redis.RedisError, OSError) as error:
+                self._tell(advice(error))
+                if not is_passing(error):
+                    return {"refused": len(events)}
+                # After a failover the name leads elsewhere: connect anew.
+                self._redis.connection_pool.disconnect()
+            else:
+                self._tell(_WRONG_TYPE if dropped else None)
+                return dropped
+            attempt += 1
+            # Full jitter: a thousand processes must not come back at once.
+            delay_s = random.uniform(0, min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2**attempt))  # noqa: S311
+            if self._stopping.wait(delay_s):
+                return {"undelivered": len(events)}
+
+    def _send(self, application: str, events: list[Buffered]) -> dict[DropReason, int]:
+        """One attempt at a batch of one application; it may span several tags."""
+        shards = self._register(application).shards
+        failed = 0
+        by_tag: defaultdict[str, list[Buffered]] = defaultdict(list)
+        for event in events:
+            by_tag[wire.tag_of(application, event.join_key, shards)].append(event)
+        for tag, tagged in by_tag.items():
+            keys = wire.write_keys(tag, (event.join_key for event in tagged))
+            arguments = wire.write_arguments(
+                tag, self._buffer_ttl_s, ((event.field, event.payload) for event in tagged)
+            )
+            failed += len(self._run_script(keys, arguments)) - 3
+        return {"wrong_type": failed} if failed else {}
+
+    def _run_script(self, keys: list[str], arguments: list[str | int | bytes]) -> list[int]:
+        if self._script_sha is None:
+            self._script_sha = self._redis.script_load(wire.WRITE_SCRIPT)
+        try:
+            return self._redis.evalsha(self._script_sha, len(keys), *keys, *arguments)  # type: ignore[return-value]
+        except redis.exceptions.NoScriptError:
+            # The server was restarted, or somebody ran SCRIPT FLUSH.
+            self._script_sha = self._redis.script_load(wire.WRITE_SCRIPT)
+            return self._redis.evalsha(self._script_sha, len(keys), *keys, *arguments)  # type: ignore[return-value]
+
+    def _register(self, application: str) -> wire.Application:
+        """Announce the application to the worker; what is announced already stands."""
+        known, renew_at = self._applications.get(application, (None, 0.0))
+        if known is not None and time.monotonic() < renew_at:
+            return known
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hsetnx(wire.APPLICATIONS_KEY, application, wire.encode(wire.Application()))
+        pipeline.expire(wire.APPLICATIONS_KEY, wire.STATS_TTL_S)
+        pipeline.hget(wire.APPLICATIONS_KEY, application)
+        registered = wire.decode_application(pipeline.execute()[-1])
+        if registered is None:
+            logger.warning(
+                "joinback: the field %r of joinback:applications is not valid; HDEL it, meanwhile one shard is used",
+                application,
+            )
+            registered = wire.Application()
+        self._applications[application] = (registered, time.monotonic() + REGISTRATION_S)
+        return registered
+
+    def _tell(self, trouble: str | None) -> None:
+        """Log the beginning of a trouble and its end, not each attempt."""
+        if trouble is not None and trouble != self._trouble:
+            logger.warning("joinback: %s", trouble)
+        elif trouble is None and self._trouble is not None:
+            logger.warning("joinback: delivering again")
+        self._trouble = trouble
+
+    def report(self, *, now: bool = False) -> None:
+        """Log what was dropped since the last line, at most once a minute."""
+        dropped: dict[str, int] = self._buffer.stats()["dropped"]  # type: ignore[assignment]
+        if dropped == self._reported or not any(dropped.values()):
+            return
+        if not now and time.monotonic() < self._report_at:
+            return
+        news = {reason: count - self._reported.get(reason, 0) for reason, count in dropped.items()}
+        lost = ", ".join(f"{reason}={count}" for reason, count in news.items() if count)
+        logger.warning("joinback dropped %d events: %s", sum(news.values()), lost)
+        self._reported = dropped
+        self._report_at = time.monotonic() + REPORT_S
+
+
+def connect(redis_url: str) -> redis.Redis:
+    """A redis-py client that never re-sends by itself and never waits for ever; it connects on first use."""
+    return redis.Redis.from_url(
+        redis_url,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        # redis-py's own retries differ by version and repeat commands unasked.
+        retry=Retry(NoBackoff(), 0),
+    )

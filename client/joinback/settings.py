@@ -1,0 +1,109 @@
+"""Every JOINBACK_* environment variable, for client and worker: name, unit, default and meaning in one place."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Annotated, Literal, get_args, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .errors import ConfigurationError
+
+_PREFIX = "JOINBACK_"
+_REDIS_FORM = "redis://[user:password@]host:6379/0, rediss://… for TLS, or unix:///path.sock"
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One field a variable: `redis_url` is JOINBACK_REDIS_URL. The description is README's."""
+
+    redis_url: Annotated[str, Meta(description="The buffer: Redis >= 6.2 or Valkey.")] = (
+        "redis://localhost:6379/0"
+    )
+    queue_url: Annotated[
+        str | None,
+        Meta(description="arq's queue, when the buffer is a Redis Cluster. Unset: the buffer's Redis."),
+    ] = None
+    sink_url: Annotated[str, Meta(description="Where rows go.")] = "sqlite:///joinback.db"
+    interval_s: Annotated[
+        int, Meta(ge=1, le=86_400, description="Seconds between drains, aligned to the epoch.")
+    ] = 300
+    buffer_ttl_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=31_536_000,
+            description="How long Redis keeps a record after its last event: a week outlives a long weekend's outage.",
+        ),
+    ] = 7 * 86_400
+    join_window_s: Annotated[
+        int,
+        Meta(
+            ge=1, le=3_153_600_000, description="How late feedback may come after its prediction: 180 days."
+        ),
+    ] = 180 * 86_400
+    emit: Annotated[
+        Literal["all", "joined"],
+        Meta(description="`all` rows, or only those `joined`: with both sides seen."),
+    ] = "all"
+    environment: Annotated[str | None, Meta(description="Written on each event, such as `production`.")] = (
+        None
+    )
+
+    def __repr__(self) -> str:
+        """Without the URLs: they hold passwords."""
+        return (
+            f"Settings(interval_s={self.interval_s}, emit={self.emit!r}, environment={self.environment!r}, …)"
+        )
+
+
+def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the environment.
+
+    Raises ConfigurationError, naming the variable and the fix: for a variable nobody knows, a value of the
+    wrong type or out of range, a malformed Redis URL.
+    """
+    known = {_PREFIX + name.upper(): name for name in Settings.__struct_fields__}
+    values: dict[str, str] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(_PREFIX):
+            continue
+        if variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1)
+            fix = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+            raise ConfigurationError(f"{variable} is not a variable of Joinback; {fix}")
+        values[known[variable]] = value
+    try:
+        settings = msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(_explain(str(error), values)) from None
+    check_redis_url(settings.redis_url, "JOINBACK_REDIS_URL")
+    if settings.queue_url is not None:
+        check_redis_url(settings.queue_url, "JOINBACK_QUEUE_URL")
+    return settings
+
+
+def check_redis_url(url: str, name: str) -> None:
+    """Raise ConfigurationError if this is no Redis URL. Never repeats the URL: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        well_formed = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname)
+        # `port` raises for text and for numbers out of range.
+        well_formed = well_formed and (parts.port is None or parts.port > 0)
+        database = parts.path.lstrip("/") if parts.scheme != "unix" else ""
+        well_formed = well_formed and (not database or database.isdigit())
+    except ValueError:
+        well_formed = False
+    if not well_formed or parts.scheme not in ("redis", "rediss", "unix"):
+        raise ConfigurationError(f"{name} is not a Redis URL; write {_REDIS_FORM}")
+
+
+def _explain(message: str, values: Mapping[str, str]) -> str:
+    """msgspec's "Expected `int`, got `str` - at `$.interval_s`", in the words of the environment."""
+    what, _, where = message.rpartition(" - at `$.")
+    field = where.rstrip("`")
+    hint = get_type_hints(Settings)[field]
+    if get_args(hint) and all(isinstance(choice, str) for choice in get_args(hint)):
+        what = f"Expected one of {', '.join(get_args(hint))}"
+    return f"{_PREFIX}{field.upper()}={values[field]!r}: {what.replace('`', '')}"

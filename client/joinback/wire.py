@@ -1,0 +1,225 @@
+"""The wire contract: all that client and worker must agree on, and the only file that spells a Redis key.
+
+Every key of one application lives under one hash tag, so a Redis Cluster keeps them in one slot and the
+write script stays atomic. `{tag}` is the application's name, percent-encoded where it would break the key;
+an application with several shards has one tag a shard, `name/shard`.
+
+    joinback:{tag}:record:<join_key>   HASH    `<kind>:<event_id>` -> the event as JSON
+    joinback:{tag}:pending             STREAM  group `worker`; `key=<join_key> kind=<kind>`; its id is the
+                                               receive time by Redis's clock
+    joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
+    joinback:{tag}:stats               HASH    counters (see COUNTERS below)
+    joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
+
+Every key has a TTL: records and pending the buffer TTL, the others the constants below.
+"""
+
+import re
+import zlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from .errors import NewerWireVersion, UndecodableEvent
+
+WIRE_VERSION = 1
+"""Raised when an older worker could misread a new event; it then leaves such events pending."""
+
+Kind = Literal["prediction", "feedback", "retraction"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+APPLICATIONS_KEY = "joinback:applications"
+GROUP = "worker"
+
+# --- limits, each with its reason -----------------------------------------------------------------------
+
+APPLICATION_BYTES_MAX = 200
+"""It is a part of every key; longer names cost memory in each record."""
+JOIN_KEY_BYTES_MAX = 512
+"""Room for a URL or a composite id, and still one line on a terminal."""
+EVENT_ID_BYTES_MAX = 64
+"""Room for a UUID or a SHA-256 in hex."""
+EVENT_BYTES_MAX = 1 << 20
+"""1 MiB, as Gantry had. Redis answers one big reply slowly for everybody else."""
+RECORD_EVENTS_MAX = 1_000
+"""HGETALL of a hash this size takes about a millisecond; an endless record would block the server."""
+DEAD_LETTERS_MAX = 100_000
+"""At 1 KB each about 100 MB, an amount one Redis survives; the counters still count beyond it."""
+DEAD_TTL_S = 30 * 86_400
+"""A month: long enough to come back from a holiday and replay."""
+STATS_TTL_S = 180 * 86_400
+"""As long as the default join window: while a record can change, its counters are there."""
+
+# --- events ---------------------------------------------------------------------------------------------
+
+if TYPE_CHECKING:
+    Json = Any
+else:
+    # Encoded from any object; decoded as the bytes they were, which the worker carries through untouched.
+    Json = Raw
+
+Utc = Annotated[datetime, Meta(tz=True)]
+
+
+class Event(Struct, kw_only=True, omit_defaults=True, eq=True):
+    """What the three kinds share. Immutable once written.
+
+    `at` is when it happened, as the caller said; `logged_at` is the client's clock at the call, so that the
+    fold needs no clock of its own. The event id is not here: it is a part of the hash field's name.
+    """
+
+    v: int
+    at: Utc
+    logged_at: Utc
+    version: str | None = None
+    environment: str | None = None
+    tags: Json | None = None
+
+
+class Prediction(Event, kw_only=True, omit_defaults=True):
+    inputs: Json
+    outputs: Json
+    sample_rate: float = 1.0
+
+
+class Feedback(Event, kw_only=True, omit_defaults=True):
+    feedback: dict[str, Json]
+
+
+class Retraction(Event, kw_only=True, omit_defaults=True):
+    fields: list[str] | None = None
+    """The feedback fields taken back; None means all of them."""
+
+
+class Application(Struct, frozen=True):
+    """What `joinback:applications` says of one application; both sides read it."""
+
+    shards: Annotated[int, Meta(ge=1, le=1024)] = 1
+    sample_rate: Annotated[float, Meta(gt=0, le=1)] = 1.0
+
+
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    "prediction": msgspec.json.Decoder(Prediction),
+    "feedback": msgspec.json.Decoder(Feedback),
+    "retraction": msgspec.json.Decoder(Retraction),
+}
+
+
+class _Versioned(Struct):
+    v: int = 0
+
+
+_VERSION_DECODER = msgspec.json.Decoder(_Versioned)
+encode = msgspec.json.Encoder().encode
+
+
+def decode_event(kind: str, data: bytes) -> Event:
+    """Read one hash value back.
+
+    Raises NewerWireVersion for an event that a later client wrote, UndecodableEvent for anything else that
+    is not an event of this kind.
+    """
+    try:
+        event: Event = _DECODERS[kind].decode(data.decode())
+        version = event.v
+        if event.at.tzinfo is not UTC or event.logged_at.tzinfo is not UTC:
+            event.at, event.logged_at = event.at.astimezone(UTC), event.logged_at.astimezone(UTC)
+    # RecursionError: nesting deeper than the decoder's stack. ValueError covers bad UTF-8 and bad JSON;
+    # OverflowError a time that leaves the years 1 to 9999 on its way to UTC.
+    except (KeyError, ValueError, RecursionError, OverflowError) as error:
+        version = _version_of(data)
+        if version <= WIRE_VERSION:
+            detail = f"no event kind {kind!r}" if isinstance(error, KeyError) else str(error)
+            raise UndecodableEvent(detail) from None
+    if version > WIRE_VERSION:
+        raise NewerWireVersion(f"wire version {version}, this worker reads up to {WIRE_VERSION}")
+    return event
+
+
+def decode_application(data: bytes) -> Application | None:
+    """None if somebody wrote something else there."""
+    try:
+        return msgspec.json.decode(data, type=Application)
+    except ValueError:
+        return None
+
+
+def _version_of(data: bytes) -> int:
+    try:
+        return _VERSION_DECODER.decode(data).v
+    except (ValueError, RecursionError):
+        return 0
+
+
+# --- keys -----------------------------------------------------------------------------------------------
+
+# `/` too: an application named "loans/3" must not share a tag with shard 3 of "loans".
+_UNSAFE_IN_TAG = re.compile(r"[{}%/\s\x00-\x1f\x7f-\x9f]")
+
+
+@lru_cache(maxsize=4096)
+def tag(application: str, shard: int = 0, shards: int = 1) -> str:
+    """The hash tag that all keys of this application (and shard) carry."""
+    name = _UNSAFE_IN_TAG.sub(lambda match: quote(match.group(), safe=""), application)
+    return name if shards == 1 else f"{name}/{shard}"
+
+
+def tags(application: str, shards: int) -> Iterable[str]:
+    return (tag(application, shard, shards) for shard in range(shards))
+
+
+def tag_of(application: str, join_key: str, shards: int) -> str:
+    """The tag that holds this join key. CRC-32, so that a producer in any language agrees."""
+    return tag(application, zlib.crc32(join_key.encode()) % shards if shards > 1 else 0, shards)
+
+
+def record_key(tag: str, join_key: str) -> str:
+    return f"joinback:{{{tag}}}:record:{join_key}"
+
+
+def pending_key(tag: str) -> str:
+    return f"joinback:{{{tag}}}:pending"
+
+
+def dead_key(tag: str) -> str:
+    return f"joinback:{{{tag}}}:dead"
+
+
+def stats_key(tag: str) -> str:
+    return f"joinback:{{{tag}}}:stats"
+
+
+# --- the one write path ---------------------------------------------------------------------------------
+
+WRITE_SCRIPT = (Path(__file__).parent / "write.lua").read_text(encoding="utf-8")
+"""Writes a batch of events of one tag, atomically. Its header is its contract, for producers in any language."""
+
+
+def write_keys(tag: str, join_keys: Iterable[str]) -> list[str]:
+    """KEYS of the write script: three keys of the tag, then the record key of each event."""
+    prefix = record_key(tag, "")
+    return [pending_key(tag), stats_key(tag), dead_key(tag), *(prefix + key for key in join_keys)]
+
+
+def write_arguments(
+    tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, bytes]]
+) -> list[str | int | bytes]:
+    """ARGV of the write script: limits, then the field and the JSON of each event."""
+    arguments: list[str | int | bytes] = [
+        len(record_key(tag, "").encode()),
+        buffer_ttl_s,
+        STATS_TTL_S,
+        DEAD_TTL_S,
+        DEAD_LETTERS_MAX,
+        RECORD_EVENTS_MAX,
+    ]
+    for field, payload in events:
+        arguments.append(field)
+        arguments.append(payload)
+    return arguments

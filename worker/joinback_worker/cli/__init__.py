@@ -1,0 +1,77 @@
+"""The `joinback` command. Exit codes: 0 done, 1 the answer is no, 2 something to mend, said in one line."""
+
+import asyncio
+import json
+import logging
+import sys
+
+try:
+    import click
+except ModuleNotFoundError:
+    sys.exit("joinback: the command needs the worker extra; pip install 'joinback[worker]'")
+
+from msgspec import structs
+
+from joinback.errors import JoinbackError
+from joinback.settings import settings_from
+
+from ..main import configure_logging, drain_all, run_supervised
+from .demo import demo
+from .inspect import inspect
+
+_ONLY = click.option(
+    "--application",
+    "only",
+    multiple=True,
+    metavar="NAME",
+    help="Only this application (repeatable).",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="joinback")
+def cli() -> None:
+    """Join delayed feedback to predictions. Configured by JOINBACK_* variables; README has the table."""
+
+
+@cli.command()
+@_ONLY
+def worker(only: tuple[str, ...]) -> None:
+    """Drain every JOINBACK_INTERVAL_S seconds until SIGTERM; survives outages of Redis."""
+    run_supervised(settings_from(), only)
+
+
+@cli.command("drain")
+@_ONLY
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def drain_command(only: tuple[str, ...], as_json: bool) -> None:
+    """Drain once, now: for cron and Kubernetes CronJobs."""
+    configure_logging(logging.ERROR)
+    drained = asyncio.run(drain_all(settings_from(), only))
+    names = ("claimed", "rows", "joined", "orphans", "dead", "released", "duration_s")
+    result = {name: value for name, value in structs.asdict(drained).items() if name in names}
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        click.echo("drained " + " ".join(f"{name}={value}" for name, value in result.items()))
+    if drained.error is not None:
+        raise JoinbackError(drained.error)
+
+
+cli.add_command(demo)
+cli.add_command(inspect)
+
+
+def main() -> None:
+    """Run the command; every foreseen trouble is one line on stderr, never a traceback."""
+    try:
+        code = cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except click.Abort:
+        code = 130
+    except JoinbackError as error:
+        click.echo(f"joinback: {error}", err=True)
+        code = 2
+    sys.exit(code)

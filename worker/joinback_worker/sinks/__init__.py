@@ -1,0 +1,83 @@
+"""Sinks: where rows go. One file each, chosen by the URL's scheme, imported only when chosen."""
+
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from types import TracebackType
+from typing import Protocol, Self, cast
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from joinback.errors import ConfigurationError
+
+from ..fold import Late, Policy, Record, Row
+
+# scheme -> module below this package, which has `open_url(url, policy) -> Sink`
+_SCHEMES = {"sqlite": "sqlite"}
+
+
+class Merged(Struct, kw_only=True):
+    """What one merge did: the state of its rows afterwards."""
+
+    rows: int = 0
+    joined: int = 0
+    orphans: int = 0
+    conflicts: int = 0
+    late: list[Late] = []
+
+    def count(self, row: Row, late: Iterable[Late]) -> None:
+        self.rows += 1
+        self.joined += row.status == "joined"
+        self.orphans += row.status == "orphan"
+        self.conflicts += row.conflicts is not None
+        self.late += late
+
+    def __add__(self, other: "Merged") -> "Merged":
+        return Merged(
+            rows=self.rows + other.rows,
+            joined=self.joined + other.joined,
+            orphans=self.orphans + other.orphans,
+            conflicts=self.conflicts + other.conflicts,
+            late=self.late + other.late,
+        )
+
+
+class Sink(Protocol):
+    """A place for rows, one per (application, join key).
+
+    The promise of `merge`:
+    - Each record is merged into the row the sink already holds, by `fold.merge`: no event of either is lost,
+      whoever else writes at the same time.
+    - All of the call's records are stored, or none.
+    - When it returns, the rows are durable: they survive the sink's power being cut.
+    - It may be called again with the same records, by anyone, at any time later; nothing changes then.
+    - A call never holds one key twice; keys come in any order.
+
+    It raises SinkUnavailable when trying again later may help (down, locked, full, read-only, no table), and
+    SinkRefused when these very records cannot be stored. By type and code, never by message text.
+    Methods may wait, but never block the event loop.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Connect, and create or check the schema. Raises SinkUnavailable."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def merge(self, records: Sequence[Record]) -> Merged: ...
+
+    async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
+        """The rows of these keys; absent ones are left out. Sees every earlier merge."""
+
+
+def open_sink(url: str, policy: Policy) -> Sink:
+    """The sink of a URL, not yet entered. Raises ConfigurationError for a URL nobody serves."""
+    scheme = urlsplit(url).scheme
+    if scheme not in _SCHEMES:
+        raise ConfigurationError(
+            f"JOINBACK_SINK_URL starts with {scheme or 'no scheme'!r}; known are: {', '.join(_SCHEMES)}"
+            " (such as sqlite:///joinback.db)"
+        )
+    module = import_module(f".{_SCHEMES[scheme]}", __name__)
+    return cast(Callable[[str, Policy], Sink], module.open_url)(url, policy)

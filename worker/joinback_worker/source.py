@@ -1,0 +1,261 @@
+"""The worker's side of Redis: claim pending entries, load records, settle or release the claim, keep the books.
+
+The queue is Redis Streams' own consumer group. A claim is a lease: entries whose worker has not settled them
+within it are claimed by another, so nothing here depends on a worker staying alive or being the only one.
+"""
+
+import hashlib
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, ResponseError
+
+from joinback import wire
+
+CHUNK_ENTRIES = 1_000
+"""One chunk is one sink transaction and what a crash repeats; at 1 KB an event it is 1 MB of memory."""
+LEASE_S = 60.0
+"""Many times what a chunk takes; a worker that died keeps its entries waiting no longer than this."""
+
+
+class Entry(NamedTuple):
+    """One pending event's notice that its record changed."""
+
+    id: bytes
+    join_key: str | None
+    """None: the entry names no readable key."""
+
+
+class DeadEntry(NamedTuple):
+    entry: Entry
+    reason: str
+    detail: str
+
+
+class Moved(NamedTuple):
+    """An event that goes from its record to the dead letters."""
+
+    join_key: str
+    field: str
+    reason: str
+    detail: str
+    payload: bytes
+    only_if_there: bool = True
+    """Only when the record's hash still holds it: what moves it decides who counts it."""
+
+
+class Settlement(Struct, kw_only=True):
+    """What became of a claim."""
+
+    in_rows: list[Entry] = []
+    unemitted: list[Entry] = []
+    dead: list[DeadEntry] = []
+    moved: list[Moved] = []
+    counters: dict[str, int] = {}
+
+
+class Accounting(Struct, kw_only=True):
+    """Where every event went that Redis received. `difference` is 0 unless something was lost."""
+
+    received: int = 0
+    in_rows: int = 0
+    pending: int = 0
+    dead: int = 0
+    duplicates: int = 0
+    unemitted: int = 0
+    """Acknowledged while its record had one side only, with JOINBACK_EMIT=joined."""
+    oldest_pending_s: float = 0.0
+    dead_by_reason: dict[str, int] = {}
+
+    @property
+    def difference(self) -> int:
+        return self.received - (self.in_rows + self.pending + self.dead + self.duplicates + self.unemitted)
+
+    def __add__(self, other: "Accounting") -> "Accounting":
+        reasons = self.dead_by_reason.keys() | other.dead_by_reason.keys()
+        return Accounting(
+            received=self.received + other.received,
+            in_rows=self.in_rows + other.in_rows,
+            pending=self.pending + other.pending,
+            dead=self.dead + other.dead,
+            duplicates=self.duplicates + other.duplicates,
+            unemitted=self.unemitted + other.unemitted,
+            oldest_pending_s=max(self.oldest_pending_s, other.oldest_pending_s),
+            dead_by_reason={
+                r: self.dead_by_reason.get(r, 0) + other.dead_by_reason.get(r, 0) for r in reasons
+            },
+        )
+
+    def summary(self) -> dict[str, int]:
+        names = ("received", "in_rows", "pending", "dead", "duplicates")
+        counts = {name: getattr(self, name) for name in names}
+        if self.unemitted:
+            counts["unemitted"] = self.unemitted
+        return counts | {"difference": self.difference}
+
+
+class _Script:
+    """A Lua file beside this one, run by its hash."""
+
+    def __init__(self, name: str) -> None:
+        self._text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(
+        self, redis: "Redis[bytes]", keys: Sequence[str], arguments: Sequence[Any] = ()
+    ) -> Any:
+        try:
+            return await redis.execute_command("EVALSHA", self._sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            # EVAL runs it and leaves it in the server's cache.
+            return await redis.execute_command("EVAL", self._text, len(keys), *keys, *arguments)
+
+
+_load = _Script("load.lua")
+_settle = _Script("settle.lua")
+_retire = _Script("retire.lua")
+_account = _Script("account.lua")
+
+
+async def applications(redis: "Redis[bytes]") -> dict[str, wire.Application]:
+    """Every application that a client has announced. An entry that is no valid JSON counts as one shard."""
+    found: dict[bytes, bytes] = await redis.execute_command("HGETALL", wire.APPLICATIONS_KEY)
+    known = {}
+    for name, value in found.items():
+        known[name.decode(errors="replace")] = wire.decode_application(value) or wire.Application()
+    return known
+
+
+class Source:
+    """One tag's pending stream and records, as seen by one cycle of one worker."""
+
+    def __init__(
+        self, redis: "Redis[bytes]", tag: str, *, lease_s: float = LEASE_S, chunk_entries: int = CHUNK_ENTRIES
+    ) -> None:
+        self._redis = redis
+        self._tag = tag
+        self._pending = wire.pending_key(tag)
+        self._lease_ms = int(lease_s * 1000)
+        self._chunk_entries = chunk_entries
+        # The name is for whoever reads XINFO CONSUMERS at night.
+        self._consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+    async def claims(self) -> AsyncIterator[list[Entry]]:
+        """Chunks of claimed entries: first those whose lease has run out, then the new ones, oldest first.
+
+        One pass over the abandoned ones, so that what this cycle releases is left to the next.
+        """
+        if not await self._has_group():
+            return
+        cursor: bytes = b"0-0"
+        while True:
+            cursor, entries, *_ = await self._redis.execute_command(
+                "XAUTOCLAIM", self._pending, wire.GROUP, self._consumer, self._lease_ms, cursor,
+                "COUNT", self._chunk_entries,
+            )  # fmt: skip
+            if claimed := _entries(entries):
+                yield claimed
+            if cursor == b"0-0":
+                break
+        while True:
+            reply = await self._redis.execute_command(
+                "XREADGROUP", "GROUP", wire.GROUP, self._consumer, "COUNT", self._chunk_entries,
+                "STREAMS", self._pending, ">",
+            )  # fmt: skip
+            fresh = _entries(reply[0][1]) if reply else []
+            if fresh:
+                yield fresh
+            if len(fresh) < self._chunk_entries:
+                return
+
+    async def load(self, join_keys: Sequence[str]) -> list[list[tuple[str, bytes]] | str]:
+        """Each record's fields and values, in the order of the keys; empty if gone, or its type if no hash."""
+        replies = await _load(self._redis, [wire.record_key(self._tag, key) for key in join_keys])
+        return [reply.decode() if isinstance(reply, bytes) else _pairs(reply) for reply in replies]
+
+    async def settle(self, settlement: Settlement) -> int:
+        """Acknowledge, delete and count the entries, and write their dead letters: all in one step.
+
+        Returns the number of dead letters written. Call it only after the sink has the rows.
+        """
+        outcomes = [("in_rows", entry.id) for entry in settlement.in_rows]
+        outcomes += [("unemitted", entry.id) for entry in settlement.unemitted]
+        dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in settlement.dead]
+        moved = [
+            (m.join_key, _raw(m.field), m.reason, m.detail, m.payload, int(m.only_if_there))
+            for m in settlement.moved
+        ]
+        keys = [self._pending, wire.stats_key(self._tag), wire.dead_key(self._tag)]
+        keys += [wire.record_key(self._tag, m.join_key) for m in settlement.moved]
+        arguments: list[Any] = [wire.STATS_TTL_S, wire.DEAD_TTL_S, wire.DEAD_LETTERS_MAX]
+        for rows in (settlement.counters.items(), outcomes, dead, moved):
+            arguments.append(len(rows))
+            for row in rows:
+                arguments.extend(row)
+        return int(await _settle(self._redis, keys, arguments))
+
+    async def release(self, entries: Iterable[Entry]) -> None:
+        """Give up the lease now: the next claim, by anyone, takes these entries."""
+        ids = [entry.id for entry in entries]
+        if ids:
+            await self._redis.execute_command(
+                "XCLAIM", self._pending, wire.GROUP, self._consumer, 0, *ids,
+                "IDLE", self._lease_ms, "JUSTID",
+            )  # fmt: skip
+
+    async def retire(self) -> None:
+        """Leave the group, unless entries are still claimed under this name; they keep their lease."""
+        await _retire(self._redis, [self._pending], [wire.GROUP, self._consumer])
+
+    async def accounting(self) -> Accounting:
+        pending, age_ms, flat = await _account(self._redis, [self._pending, wire.stats_key(self._tag)])
+        counts = {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+        dead = {n.removeprefix("dead:"): c for n, c in counts.items() if n.startswith("dead:")}
+        return Accounting(
+            received=sum(c for n, c in counts.items() if n.startswith("received:")),
+            in_rows=counts.get("in_rows", 0),
+            pending=pending,
+            dead=sum(dead.values()),
+            duplicates=counts.get("duplicates", 0),
+            unemitted=counts.get("unemitted", 0),
+            oldest_pending_s=max(0, age_ms) / 1000,
+            dead_by_reason=dead,
+        )
+
+    async def _has_group(self) -> bool:
+        """Whether there is anything to claim. A stream that lost its group gets it back, from its start."""
+        if not await self._redis.execute_command("EXISTS", self._pending):
+            return False
+        groups = await self._redis.execute_command("XINFO GROUPS", self._pending)
+        # Asked first, because a full Redis refuses XGROUP CREATE even for a group that exists.
+        if wire.GROUP.encode() not in [group["name"] for group in groups]:
+            await self._redis.execute_command("XGROUP CREATE", self._pending, wire.GROUP, "0")
+        return True
+
+
+def _entries(replies: Iterable[tuple[bytes | None, dict[bytes, bytes]]]) -> list[Entry]:
+    claimed = []
+    for entry_id, fields in replies:
+        if entry_id is None:
+            continue  # Redis 6.2's XAUTOCLAIM lists what was trimmed meanwhile
+        try:
+            join_key = fields[b"key"].decode()
+        except (KeyError, UnicodeDecodeError):
+            join_key = None
+        claimed.append(Entry(entry_id, join_key))
+    return claimed
+
+
+def _pairs(flat: Sequence[bytes]) -> list[tuple[str, bytes]]:
+    # surrogateescape: a field that is no UTF-8 must come back unchanged when it is moved.
+    return [(flat[i].decode(errors="surrogateescape"), flat[i + 1]) for i in range(0, len(flat), 2)]
+
+
+def _raw(field: str) -> bytes:
+    return field.encode(errors="surrogateescape")
