@@ -12,16 +12,16 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import redis
 
-from . import wire
+from . import events, wire
 from .buffer import Buffer, Buffered, DropReason
 from .errors import ConfigurationError, InvalidEvent
+from .events import Refused
 from .redis_errors import advice
 from .sender import Sender, connect
 from .settings import check_redis_url, settings_from
@@ -183,35 +183,19 @@ class Client:
         if not self._configured():
             return key
         try:
-            if join_key is None and inputs is None and outputs is None:
-                raise _Refused("invalid", "feedback needs the join_key of its prediction")
-            _check_names(application, key, join_key, event_id)
-            now = datetime.now(UTC)
-            shared = {
-                "v": wire.WIRE_VERSION,
-                "at": now if timestamp is None else _utc(timestamp),
-                "logged_at": now,
-                "version": None if version is None else str(version),
-                "environment": self._environment,
-                "tags": tags,
-            }
-            if (inputs is None) != (outputs is None):
-                raise _Refused("invalid", "a prediction needs both inputs and outputs")
-            if inputs is None and feedback is None:
-                raise _Refused("invalid", "nothing to log; give inputs and outputs, or feedback")
-            if feedback is not None and not (isinstance(feedback, Mapping) and feedback):
-                raise _Refused("invalid", "feedback must be a dict with at least one field")
-            identity = event_id or self._new_id()
-            if inputs is not None:
-                prediction = wire.Prediction(inputs=inputs, outputs=outputs, **shared)
-                self._put(application, key, f"prediction:{identity}", prediction)
-            if feedback is not None:
-                self._put(
-                    application, key, f"feedback:{identity}", wire.Feedback(feedback=feedback, **shared)
-                )  # type: ignore[arg-type]
+            events.check_names(application, key, join_key, event_id)
+            events.check_sides(inputs, outputs, feedback, join_key)
+            shared = events.shared(timestamp, version, self._environment, tags)
         # Whatever a caller's object does when it is looked at, the caller goes on.
         except Exception as error:
             self._refuse(error)
+            return key
+        identity = event_id or self._new_id()
+        if inputs is not None:
+            prediction = wire.Prediction(inputs=inputs, outputs=outputs, **shared)
+            self._put(application, key, f"prediction:{identity}", prediction)
+        if feedback is not None:
+            self._put(application, key, f"feedback:{identity}", wire.Feedback(feedback=dict(feedback), **shared))
         return key
 
     def log_records(
@@ -240,7 +224,7 @@ class Client:
         given = {name: column for name, column in columns.items() if column is not None}
         lengths = {name: len(column) for name, column in given.items()}
         if len(set(lengths.values())) > 1:
-            self._refuse(_Refused("invalid", f"log_records got lists of different lengths: {lengths}"))
+            self._refuse(Refused("invalid", f"log_records got lists of different lengths: {lengths}"))
             return []
         return [
             self.log_record(application, version=version, tags=tags, **dict(zip(given, row, strict=True)))
@@ -264,34 +248,27 @@ class Client:
             return
         key = str(join_key) if isinstance(join_key, str | int | UUID) else ""
         try:
-            _check_names(application, key, join_key, event_id)
+            events.check_names(application, key, join_key, event_id)
             if isinstance(fields, str):
-                raise _Refused("invalid", "fields must be a list of names, not one string")
-            now = datetime.now(UTC)
-            event = wire.Retraction(
-                v=wire.WIRE_VERSION,
-                at=now if timestamp is None else _utc(timestamp),
-                logged_at=now,
-                environment=self._environment,
-                fields=None if fields is None else list(fields),
-            )
-            self._put(application, key, f"retraction:{event_id or self._new_id()}", event)
+                raise Refused("invalid", "fields must be a list of names, not one string")
+            names = None if fields is None else list(fields)
+            event = wire.Retraction(fields=names, **events.shared(timestamp, None, self._environment, None))
         except Exception as error:
             self._refuse(error)
+            return
+        self._put(application, key, f"retraction:{event_id or self._new_id()}", event)
 
     # --- the funnel: encode, buffer ---------------------------------------------------------------------
 
     def _put(self, application: str, join_key: str, field: str, event: wire.Event) -> None:
+        """Encode now, so that the caller may change its dict after the call, and buffer the bytes."""
         try:
-            payload = _ENCODER.encode(event)
-        # Anything: a caller's object may run code of its own here, and a cycle ends in RecursionError.
-        except Exception as error:
-            raise _Refused("unencodable", f"{field.partition(':')[0]}: {error}") from None
-        if len(payload) > wire.EVENT_BYTES_MAX:
-            raise _Refused("too_large", f"an event of {len(payload)} bytes; at most {wire.EVENT_BYTES_MAX}")
-        self._buffer.put(
-            Buffered(application, join_key, field, payload), prediction=field.startswith("prediction")
-        )
+            payload = events.encode(event)
+        except Refused as refusal:
+            self._refuse(refusal)
+            return
+        buffered = Buffered(application, join_key, field, payload)
+        self._buffer.put(buffered, prediction=isinstance(event, wire.Prediction))
         if self._sender is None:
             self._start()
 
@@ -311,7 +288,7 @@ class Client:
     def _configured(self) -> bool:
         """Whether events have somewhere to go; if not, this one is counted and the log says why."""
         if self._closed:
-            self._refuse(_Refused("closed", "logged after close(); call joinback.init() to start again"))
+            self._refuse(Refused("closed", "logged after close(); call joinback.init() to start again"))
             return False
         if self._redis_url is None:
             try:
@@ -319,13 +296,13 @@ class Client:
                     if self._redis_url is None:
                         self.init(strict=self._strict)
             except ConfigurationError as error:
-                self._refuse(_Refused("misconfigured", str(error)))
+                self._refuse(Refused("misconfigured", str(error)))
                 return False
         return True
 
     def _refuse(self, error: Exception) -> None:
         """Count the event under its reason and say why, at most once a minute; or raise, if strict."""
-        reason: DropReason = error.reason if isinstance(error, _Refused) else "internal_error"
+        reason: DropReason = error.reason if isinstance(error, Refused) else "internal_error"
         if self._strict:
             raise InvalidEvent(str(error)) from error
         self._buffer.drop(reason)
@@ -338,48 +315,3 @@ class Client:
     def _new_id(self) -> str:
         # 64 bits name an event within its record and a record within its application; uuid4 costs 8 times more.
         return f"{self._random.getrandbits(64):016x}"
-
-
-class _Refused(Exception):
-    def __init__(self, reason: DropReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-def _check_names(application: object, key: str, join_key: object, event_id: object) -> None:
-    if not _is_name(application, wire.APPLICATION_BYTES_MAX):
-        raise _Refused("invalid", f"application must be text of 1 to {wire.APPLICATION_BYTES_MAX} bytes")
-    if isinstance(join_key, bool) or not isinstance(join_key, str | int | UUID | None):
-        raise _Refused("invalid", f"join_key must be a str, an int or a UUID, not {type(join_key).__name__}")
-    if not _is_name(key, wire.JOIN_KEY_BYTES_MAX):
-        raise _Refused("invalid", f"join_key must be printable text of 1 to {wire.JOIN_KEY_BYTES_MAX} bytes")
-    if event_id is not None and not _is_name(event_id, wire.EVENT_ID_BYTES_MAX):
-        raise _Refused("invalid", f"event_id must be printable text of 1 to {wire.EVENT_ID_BYTES_MAX} bytes")
-
-
-def _is_name(value: object, bytes_max: int) -> bool:
-    """Printable text: a control character in a key could forge a log line or drive a terminal."""
-    if not isinstance(value, str) or not value.isprintable() or not value:
-        return False
-    # isprintable() refuses lone surrogates too, so this cannot fail.
-    return len(value) <= bytes_max and len(value.encode()) <= bytes_max
-
-
-def _utc(timestamp: object) -> datetime:
-    if not isinstance(timestamp, datetime):
-        raise _Refused("invalid", f"timestamp must be a datetime, not {type(timestamp).__name__}")
-    try:
-        return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
-    except OverflowError:
-        raise _Refused("invalid", "timestamp is outside the years 1 to 9999") from None
-
-
-def _plain(value: object) -> object:
-    """What msgspec cannot encode by itself: numpy scalars and arrays, and whatever else offers `tolist`."""
-    convert = getattr(value, "tolist", None)
-    if convert is None:
-        raise TypeError(f"a {type(value).__name__} cannot be written as JSON; convert it first")
-    return convert()
-
-
-_ENCODER = msgspec.json.Encoder(enc_hook=_plain)

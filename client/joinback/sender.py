@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections import defaultdict
+from typing import cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -45,7 +46,6 @@ class Sender(threading.Thread):
         self._linger_s = linger_s
         self._stopping = threading.Event()
         self._redis = connect(redis_url)
-        self._script_sha: str | None = None
         self._applications: dict[str, tuple[wire.Application, float]] = {}
         self._trouble: str | None = None
         self._reported: dict[str, int] = {}
@@ -55,9 +55,7 @@ class Sender(threading.Thread):
         while not self._stopping.is_set():
             self._buffer.wake.wait(self._linger_s)
             self._buffer.wake.clear()
-            while not self._stopping.is_set() and (
-                batch := self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
-            ):
+            while not self._stopping.is_set() and (batch := self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)):
                 self._deliver(batch)
             self.report()
         while batch := self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX):
@@ -119,14 +117,13 @@ class Sender(threading.Thread):
         return {"wrong_type": failed} if failed else {}
 
     def _run_script(self, keys: list[str], arguments: list[str | int | bytes]) -> list[int]:
-        if self._script_sha is None:
-            self._script_sha = self._redis.script_load(wire.WRITE_SCRIPT)
         try:
-            return self._redis.evalsha(self._script_sha, len(keys), *keys, *arguments)  # type: ignore[return-value]
+            reply = self._redis.execute_command("EVALSHA", wire.WRITE_SHA, len(keys), *keys, *arguments)
         except redis.exceptions.NoScriptError:
-            # The server was restarted, or somebody ran SCRIPT FLUSH.
-            self._script_sha = self._redis.script_load(wire.WRITE_SCRIPT)
-            return self._redis.evalsha(self._script_sha, len(keys), *keys, *arguments)  # type: ignore[return-value]
+            # A new server, a restarted one, or somebody ran SCRIPT FLUSH.
+            self._redis.execute_command("SCRIPT LOAD", wire.WRITE_SCRIPT)
+            reply = self._redis.execute_command("EVALSHA", wire.WRITE_SHA, len(keys), *keys, *arguments)
+        return cast(list[int], reply)
 
     def _register(self, application: str) -> wire.Application:
         """Announce the application to the worker; what is announced already stands."""
@@ -134,7 +131,7 @@ class Sender(threading.Thread):
         if known is not None and time.monotonic() < renew_at:
             return known
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hsetnx(wire.APPLICATIONS_KEY, application, wire.encode(wire.Application()))
+        pipeline.hsetnx(wire.APPLICATIONS_KEY, application, wire.encode(wire.Application()).decode())
         pipeline.expire(wire.APPLICATIONS_KEY, wire.STATS_TTL_S)
         pipeline.hget(wire.APPLICATIONS_KEY, application)
         registered = wire.decode_application(pipeline.execute()[-1])

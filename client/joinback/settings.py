@@ -18,17 +18,13 @@ _REDIS_FORM = "redis://[user:password@]host:6379/0, rediss://… for TLS, or uni
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One field a variable: `redis_url` is JOINBACK_REDIS_URL. The description is README's."""
 
-    redis_url: Annotated[str, Meta(description="The buffer: Redis >= 6.2 or Valkey.")] = (
-        "redis://localhost:6379/0"
-    )
+    redis_url: Annotated[str, Meta(description="The buffer: Redis >= 6.2 or Valkey.")] = "redis://localhost:6379/0"
     queue_url: Annotated[
         str | None,
         Meta(description="arq's queue, when the buffer is a Redis Cluster. Unset: the buffer's Redis."),
     ] = None
     sink_url: Annotated[str, Meta(description="Where rows go.")] = "sqlite:///joinback.db"
-    interval_s: Annotated[
-        int, Meta(ge=1, le=86_400, description="Seconds between drains, aligned to the epoch.")
-    ] = 300
+    interval_s: Annotated[int, Meta(ge=1, le=86_400, description="Seconds between drains, aligned to the epoch.")] = 300
     buffer_ttl_s: Annotated[
         int,
         Meta(
@@ -39,23 +35,17 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 7 * 86_400
     join_window_s: Annotated[
         int,
-        Meta(
-            ge=1, le=3_153_600_000, description="How late feedback may come after its prediction: 180 days."
-        ),
+        Meta(ge=1, le=3_153_600_000, description="How late feedback may come after its prediction: 180 days."),
     ] = 180 * 86_400
     emit: Annotated[
         Literal["all", "joined"],
         Meta(description="`all` rows, or only those `joined`: with both sides seen."),
     ] = "all"
-    environment: Annotated[str | None, Meta(description="Written on each event, such as `production`.")] = (
-        None
-    )
+    environment: Annotated[str | None, Meta(description="Written on each event, such as `production`.")] = None
 
     def __repr__(self) -> str:
         """Without the URLs: they hold passwords."""
-        return (
-            f"Settings(interval_s={self.interval_s}, emit={self.emit!r}, environment={self.environment!r}, …)"
-        )
+        return f"Settings(interval_s={self.interval_s}, emit={self.emit!r}, environment={self.environment!r}, …)"
 
 
 def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -100,7 +90,7 @@ def check_redis_url(url: str, name: str) -> None:
 
 
 def _explain(message: str, values: Mapping[str, str]) -> str:
-    """msgspec's "Expected `int`, got `str` - at `$.interval_s`", in the words of the environment."""
+    """Msgspec's "Expected `int`, got `str` - at `$.interval_s`", in the words of the environment."""
     what, _, where = message.rpartition(" - at `$.")
     field = where.rstrip("`")
     hint = get_type_hints(Settings)[field]

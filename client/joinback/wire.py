@@ -14,6 +14,7 @@ an application with several shards has one tag a shard, `name/shard`.
 Every key has a TTL: records and pending the buffer TTL, the others the constants below.
 """
 
+import hashlib
 import re
 import zlib
 from collections.abc import Iterable
@@ -199,6 +200,7 @@ def stats_key(tag: str) -> str:
 
 WRITE_SCRIPT = (Path(__file__).parent / "write.lua").read_text(encoding="utf-8")
 """Writes a batch of events of one tag, atomically. Its header is its contract, for producers in any language."""
+WRITE_SHA = hashlib.sha1(WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
 def write_keys(tag: str, join_keys: Iterable[str]) -> list[str]:
@@ -207,9 +209,7 @@ def write_keys(tag: str, join_keys: Iterable[str]) -> list[str]:
     return [pending_key(tag), stats_key(tag), dead_key(tag), *(prefix + key for key in join_keys)]
 
 
-def write_arguments(
-    tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, bytes]]
-) -> list[str | int | bytes]:
+def write_arguments(tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, bytes]]) -> list[str | int | bytes]:
     """ARGV of the write script: limits, then the field and the JSON of each event."""
     arguments: list[str | int | bytes] = [
         len(record_key(tag, "").encode()),

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from joinback import wire
+
+from .accounting import Accounting
 
 CHUNK_ENTRIES = 1_000
 """One chunk is one sink transaction and what a crash repeats; at 1 KB an event it is 1 MB of memory."""
@@ -60,46 +62,6 @@ class Settlement(Struct, kw_only=True):
     counters: dict[str, int] = {}
 
 
-class Accounting(Struct, kw_only=True):
-    """Where every event went that Redis received. `difference` is 0 unless something was lost."""
-
-    received: int = 0
-    in_rows: int = 0
-    pending: int = 0
-    dead: int = 0
-    duplicates: int = 0
-    unemitted: int = 0
-    """Acknowledged while its record had one side only, with JOINBACK_EMIT=joined."""
-    oldest_pending_s: float = 0.0
-    dead_by_reason: dict[str, int] = {}
-
-    @property
-    def difference(self) -> int:
-        return self.received - (self.in_rows + self.pending + self.dead + self.duplicates + self.unemitted)
-
-    def __add__(self, other: "Accounting") -> "Accounting":
-        reasons = self.dead_by_reason.keys() | other.dead_by_reason.keys()
-        return Accounting(
-            received=self.received + other.received,
-            in_rows=self.in_rows + other.in_rows,
-            pending=self.pending + other.pending,
-            dead=self.dead + other.dead,
-            duplicates=self.duplicates + other.duplicates,
-            unemitted=self.unemitted + other.unemitted,
-            oldest_pending_s=max(self.oldest_pending_s, other.oldest_pending_s),
-            dead_by_reason={
-                r: self.dead_by_reason.get(r, 0) + other.dead_by_reason.get(r, 0) for r in reasons
-            },
-        )
-
-    def summary(self) -> dict[str, int]:
-        names = ("received", "in_rows", "pending", "dead", "duplicates")
-        counts = {name: getattr(self, name) for name in names}
-        if self.unemitted:
-            counts["unemitted"] = self.unemitted
-        return counts | {"difference": self.difference}
-
-
 class _Script:
     """A Lua file beside this one, run by its hash."""
 
@@ -107,9 +69,7 @@ class _Script:
         self._text = (Path(__file__).parent / name).read_text(encoding="utf-8")
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-    async def __call__(
-        self, redis: "Redis[bytes]", keys: Sequence[str], arguments: Sequence[Any] = ()
-    ) -> Any:
+    async def __call__(self, redis: Redis, keys: Sequence[str], arguments: Sequence[Any] = ()) -> Any:
         try:
             return await redis.execute_command("EVALSHA", self._sha, len(keys), *keys, *arguments)
         except NoScriptError:
@@ -123,7 +83,7 @@ _retire = _Script("retire.lua")
 _account = _Script("account.lua")
 
 
-async def applications(redis: "Redis[bytes]") -> dict[str, wire.Application]:
+async def applications(redis: Redis) -> dict[str, wire.Application]:
     """Every application that a client has announced. An entry that is no valid JSON counts as one shard."""
     found: dict[bytes, bytes] = await redis.execute_command("HGETALL", wire.APPLICATIONS_KEY)
     known = {}
@@ -135,9 +95,7 @@ async def applications(redis: "Redis[bytes]") -> dict[str, wire.Application]:
 class Source:
     """One tag's pending stream and records, as seen by one cycle of one worker."""
 
-    def __init__(
-        self, redis: "Redis[bytes]", tag: str, *, lease_s: float = LEASE_S, chunk_entries: int = CHUNK_ENTRIES
-    ) -> None:
+    def __init__(self, redis: Redis, tag: str, *, lease_s: float = LEASE_S, chunk_entries: int = CHUNK_ENTRIES) -> None:
         self._redis = redis
         self._tag = tag
         self._pending = wire.pending_key(tag)
@@ -188,8 +146,7 @@ class Source:
         outcomes += [("unemitted", entry.id) for entry in settlement.unemitted]
         dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in settlement.dead]
         moved = [
-            (m.join_key, _raw(m.field), m.reason, m.detail, m.payload, int(m.only_if_there))
-            for m in settlement.moved
+            (m.join_key, _raw(m.field), m.reason, m.detail, m.payload, int(m.only_if_there)) for m in settlement.moved
         ]
         keys = [self._pending, wire.stats_key(self._tag), wire.dead_key(self._tag)]
         keys += [wire.record_key(self._tag, m.join_key) for m in settlement.moved]
@@ -216,17 +173,7 @@ class Source:
     async def accounting(self) -> Accounting:
         pending, age_ms, flat = await _account(self._redis, [self._pending, wire.stats_key(self._tag)])
         counts = {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
-        dead = {n.removeprefix("dead:"): c for n, c in counts.items() if n.startswith("dead:")}
-        return Accounting(
-            received=sum(c for n, c in counts.items() if n.startswith("received:")),
-            in_rows=counts.get("in_rows", 0),
-            pending=pending,
-            dead=sum(dead.values()),
-            duplicates=counts.get("duplicates", 0),
-            unemitted=counts.get("unemitted", 0),
-            oldest_pending_s=max(0, age_ms) / 1000,
-            dead_by_reason=dead,
-        )
+        return Accounting.of(counts, pending=pending, oldest_pending_s=max(0, age_ms) / 1000)
 
     async def _has_group(self) -> bool:
         """Whether there is anything to claim. A stream that lost its group gets it back, from its start."""

@@ -14,8 +14,9 @@ from msgspec import structs
 
 from joinback.errors import JoinbackError
 from joinback.settings import settings_from
+from joinback_worker.drains import drain_all
+from joinback_worker.main import configure_logging, run_supervised
 
-from ..main import configure_logging, drain_all, run_supervised
 from .demo import demo
 from .inspect import inspect
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import click
 from msgspec import structs
-from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
@@ -27,11 +26,12 @@ import joinback
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
+from joinback_worker.accounting import Accounting
+from joinback_worker.drains import connect, sink_of
+from joinback_worker.embedded import embedded_valkey
+from joinback_worker.row import Row
+from joinback_worker.source import Source
 
-from ..embedded import embedded_valkey
-from ..fold import Policy, Row
-from ..sinks import open_sink
-from ..source import Accounting, Source
 from .show import printable, redis_cli
 
 INTERVAL_S = 1
@@ -39,6 +39,7 @@ INTERVAL_S = 1
 PATIENCE_S = 60.0
 """Far beyond the few seconds it takes, even on a loaded machine."""
 
+_QUERY = "select join_key, status, feedback from records"
 LOANS = ["loan_17", "loan_18", "loan_19", "loan_20", "loan_21", "loan_22"]
 
 
@@ -62,9 +63,7 @@ def demo(as_json: bool, keep: bool) -> None:
         application = "loans"
         if "JOINBACK_REDIS_URL" not in os.environ:
             server = stack.enter_context(embedded_valkey())
-            settings = structs.replace(
-                settings, redis_url=f"redis://127.0.0.1:{server.port}/0", queue_url=None
-            )
+            settings = structs.replace(settings, redis_url=f"redis://127.0.0.1:{server.port}/0", queue_url=None)
             console.print(f"embedded Valkey on port {server.port}")
         else:
             # A Redis in use may know an application of that name already.
@@ -77,7 +76,8 @@ def demo(as_json: bool, keep: bool) -> None:
         rows, books = asyncio.run(_result(settings, application))
         if as_json:
             click.echo(json.dumps(_as_json(settings, application, rows, books)))
-        _show(console, settings, application, rows, books)
+        _show(console, application, rows, books)
+        asyncio.run(_show_by_hand(console, settings, application))
         if keep:
             console.print("running until Ctrl-C …")
             with ExitStack() as ignored:
@@ -90,9 +90,7 @@ def demo(as_json: bool, keep: bool) -> None:
 
 def _serve_loans(settings: Settings, application: str, log: Path, console: Console) -> None:
     """What the service logs: today predictions, weeks later what became of the loans."""
-    client = joinback.Client().init(
-        settings.redis_url, environment="demo", buffer_ttl_s=settings.buffer_ttl_s
-    )
+    client = joinback.Client().init(settings.redis_url, environment="demo", buffer_ttl_s=settings.buffer_ttl_s)
     today = datetime.now(UTC)
     served_at = today - timedelta(days=30)
 
@@ -124,9 +122,7 @@ def _serve_loans(settings: Settings, application: str, log: Path, console: Conso
     console.print(f"served {len(LOANS)} predictions; the worker drains every {INTERVAL_S} s")
     _deliver(client, drained, log)
 
-    client.log_record(
-        application, feedback={"repaid": True, "days_late": 0}, join_key="loan_17", timestamp=today
-    )
+    client.log_record(application, feedback={"repaid": True, "days_late": 0}, join_key="loan_17", timestamp=today)
     client.log_record(application, feedback={"repaid": False}, join_key="loan_18", timestamp=today)
     client.log_record(application, feedback={"days_late": 14}, join_key="loan_19", timestamp=today)
     client.log_record(
@@ -145,9 +141,7 @@ def _deliver(client: joinback.Client, drained: Callable[[], bool], log: Path) ->
     deadline = time.monotonic() + PATIENCE_S
     while not drained():
         if time.monotonic() > deadline:
-            raise DemoFailed(
-                f"the worker did not drain within {PATIENCE_S:.0f} s; its log:\n{log.read_text()[-2000:]}"
-            )
+            raise DemoFailed(f"the worker did not drain within {PATIENCE_S:.0f} s; its log:\n{log.read_text()[-2000:]}")
         time.sleep(0.1)
 
 
@@ -166,7 +160,7 @@ def _worker(settings: Settings, application: str, log: Path) -> Iterator[None]:
 
 
 async def _books(settings: Settings, application: str) -> Accounting:
-    redis = Redis.from_url(settings.redis_url)
+    redis = connect(settings)
     try:
         return await Source(redis, wire.tag(application)).accounting()
     finally:
@@ -174,7 +168,7 @@ async def _books(settings: Settings, application: str) -> Accounting:
 
 
 async def _result(settings: Settings, application: str) -> tuple[list[Row], Accounting]:
-    async with open_sink(settings.sink_url, Policy(join_window_s=settings.join_window_s)) as sink:
+    async with sink_of(settings) as sink:
         rows = await sink.get(application, [*LOANS, "laon_20"])
     return [rows[key] for key in sorted(rows)], await _books(settings, application)
 
@@ -191,7 +185,7 @@ def _as_json(settings: Settings, application: str, rows: list[Row], books: Accou
     }
 
 
-def _show(console: Console, settings: Settings, application: str, rows: list[Row], books: Accounting) -> None:
+def _show(console: Console, application: str, rows: list[Row], books: Accounting) -> None:
     table = Table(title=f"records of application {application!r}, read from the sink")
     for column in ("join_key", "status", "version", "outputs", "feedback", "delay"):
         table.add_column(column, overflow="fold")
@@ -205,16 +199,26 @@ def _show(console: Console, settings: Settings, application: str, rows: list[Row
     received = summary.pop("received")
     parts = " + ".join(f"{count} {name.replace('_', ' ')}" for name, count in summary.items())
     console.print(f"accounting: {received} received = {parts}   (difference {difference})")
+
+
+async def _show_by_hand(console: Console, settings: Settings, application: str) -> None:
+    """The commands that show the same, and what the first one answers."""
+
+    def line(text: str) -> None:
+        console.print(printable(text), highlight=False, soft_wrap=True)
+
     record = wire.record_key(wire.tag(application), "loan_17")
-    console.print(
-        "\nA record as Redis holds it (while this runs: --keep; valkey-cli does as well):", highlight=False
-    )
-    console.print(f"  {redis_cli(settings.redis_url)} HGETALL '{record}'", highlight=False, soft_wrap=True)
-    console.print("The rows, in SQL:", highlight=False)
-    path = settings.sink_url.removeprefix("sqlite:///")
-    console.print(
-        f"  sqlite3 {path} 'select join_key, status, feedback from records'", highlight=False, soft_wrap=True
-    )
+    redis = connect(settings)
+    try:
+        answer = await redis.execute_command("HGETALL", record)
+    finally:
+        await redis.aclose()
+    line("\nA record in Redis, by redis-cli or valkey-cli, while this runs (joinback demo --keep):")
+    line(f"  $ {redis_cli(settings.redis_url)} HGETALL '{record}'")
+    for number, text in enumerate(part for pair in answer.items() for part in pair):
+        line(f"  {number + 1}) {json.dumps(text.decode())}" if text[:1] != b"{" else f"  {number + 1}) {text.decode()}")
+    line("The rows, in SQL:")
+    line(f"  $ sqlite3 {settings.sink_url.removeprefix('sqlite:///')} '{_QUERY}'")
 
 
 def _text(json_bytes: bytes | None) -> str:

@@ -16,10 +16,10 @@ from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.redis_errors import advice
 from joinback.settings import Settings, settings_from
+from joinback_worker.drains import connect, sink_of
+from joinback_worker.row import Row
+from joinback_worker.source import Source, applications
 
-from ..fold import Policy, Row
-from ..sinks import open_sink
-from ..source import Source, applications
 from .show import printable, redis_cli
 
 ENTRIES_SEARCHED = 1_000
@@ -63,7 +63,7 @@ def inspect(application: str, join_key: str, as_json: bool) -> None:
 
 
 async def _look(settings: Settings, application: str, join_key: str) -> Found:
-    redis = Redis.from_url(settings.redis_url)
+    redis = connect(settings)
     try:
         announced = (await applications(redis)).get(application, wire.Application())
         tag = wire.tag_of(application, join_key, announced.shards)
@@ -83,14 +83,14 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
     finally:
         await redis.aclose()
     try:
-        async with open_sink(settings.sink_url, Policy(join_window_s=settings.join_window_s)) as sink:
+        async with sink_of(settings) as sink:
             found.row = (await sink.get(application, [join_key])).get(join_key)
     except JoinbackError as error:
         found.sink_trouble = str(error)
     return found
 
 
-async def _newest(redis: "Redis[bytes]", stream: str) -> list[tuple[str, dict[str, str]]]:
+async def _newest(redis: Redis, stream: str) -> list[tuple[str, dict[str, str]]]:
     entries = await redis.execute_command("XREVRANGE", stream, "+", "-", "COUNT", ENTRIES_SEARCHED)
     return [
         (entry_id.decode(), {k.decode(): v.decode(errors="backslashreplace") for k, v in fields.items()})

@@ -7,9 +7,7 @@ from rich.markup import escape
 
 def printable(text: str) -> str:
     """Safe for a terminal: control characters and direction marks are escaped, markup is taken literally."""
-    plain = "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
     return escape(plain)
 
 

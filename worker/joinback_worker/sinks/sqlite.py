@@ -19,9 +19,10 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from joinback.errors import ConfigurationError
+from joinback_worker.errors import SinkRefused, SinkUnavailable
+from joinback_worker.fold import Record, merge
+from joinback_worker.row import Policy, Row, late_news, project, unfold
 
-from ..errors import SinkRefused, SinkUnavailable
-from ..fold import Policy, Record, Row, late_news, merge, project, unfold
 from . import Merged, Sink
 
 BUSY_TIMEOUT_S = 10.0
@@ -132,9 +133,7 @@ class SQLiteSink:
             raise SinkUnavailable(f"sink file {self._path}: {_advice(name)} ({name})") from error
 
     def _open(self) -> None:
-        connection = sqlite3.connect(
-            self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
@@ -144,9 +143,7 @@ class SQLiteSink:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             if version < SCHEMA_VERSION:
-                connection.executescript(
-                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-                )
+                connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         except BaseException:
             connection.close()
             raise
@@ -189,9 +186,7 @@ class SQLiteSink:
                 yield new_row
 
     def _get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        found = self._open_connection().execute(
-            _SELECT, (application, msgspec.json.encode(join_keys).decode())
-        )
+        found = self._open_connection().execute(_SELECT, (application, msgspec.json.encode(join_keys).decode()))
         rows = (_from_sql(values) for values in found)
         return {row.join_key: row for row in rows}
 
