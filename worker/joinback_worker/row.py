@@ -85,9 +85,9 @@ def project(record: Record, policy: Policy) -> tuple[Row, list[Late]]:
         environment=described.environment if described else None,
         version=described.version if described else None,
         predicted_at=winner.at if winner else None,
-        inputs=_json(winner.inputs) if winner else None,
-        outputs=_json(winner.outputs) if winner else None,
-        tags=_json(winner.tags) if winner else None,
+        inputs=bytes(winner.inputs) if winner else None,
+        outputs=bytes(winner.outputs) if winner else None,
+        tags=wire.encode(winner.tags) if winner and winner.tags else None,
         feedback=wire.encode(values) if values else None,
         feedback_at=max(times, default=None),
         first_feedback_at=min(times, default=None),
@@ -128,7 +128,7 @@ def unfold(row: Row) -> Record:
             logged_at=row.logged_at,
             version=row.version,
             environment=row.environment,
-            tags=None if row.tags is None else Raw(row.tags),
+            tags={} if row.tags is None else msgspec.json.decode(row.tags, type=dict[str, Raw]),
             inputs=Raw(row.inputs),
             outputs=Raw(row.outputs),
             sample_rate=1.0 if row.sample_rate is None else row.sample_rate,
@@ -190,7 +190,3 @@ def _last_of_each_field(
             values.update(standing)
             counted.append(event)
     return dict(sorted(values.items())), counted
-
-
-def _json(value: Any) -> bytes | None:
-    return None if value is None else bytes(value)

@@ -163,7 +163,7 @@ class Source:
         if ids:
             await self._redis.execute_command(
                 "XCLAIM", self._pending, wire.GROUP, self._consumer, 0, *ids,
-                "IDLE", self._lease_ms, "JUSTID",
+                "IDLE", self._lease_ms, "JUSTID", parse_justid=True,
             )  # fmt: skip
 
     async def retire(self) -> None:

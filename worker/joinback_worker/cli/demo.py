@@ -62,9 +62,8 @@ def demo(as_json: bool, keep: bool) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="joinback-demo-")))
         application = "loans"
         if "JOINBACK_REDIS_URL" not in os.environ:
-            server = stack.enter_context(embedded_valkey())
-            settings = structs.replace(settings, redis_url=f"redis://127.0.0.1:{server.port}/0", queue_url=None)
-            console.print(f"embedded Valkey on port {server.port}")
+            settings = structs.replace(settings, redis_url=stack.enter_context(embedded_valkey()), queue_url=None)
+            console.print(f"embedded Valkey at {settings.redis_url}")
         else:
             # A Redis in use may know an application of that name already.
             application = f"loans-demo-{secrets.token_hex(3)}"

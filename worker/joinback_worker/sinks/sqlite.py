@@ -16,8 +16,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
-import msgspec
-
 from joinback.errors import ConfigurationError
 from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.fold import Record, merge
@@ -61,10 +59,10 @@ _COLUMNS = Row.__struct_fields__
 _TIMES = frozenset({"predicted_at", "feedback_at", "first_feedback_at", "logged_at"})
 _JSON = frozenset({"inputs", "outputs", "tags", "feedback", "feedback_events", "conflicts"})
 
-_SELECT = (
-    f"SELECT {', '.join(_COLUMNS)} FROM records"  # noqa: S608 - our own column names
-    " WHERE application = ? AND join_key IN (SELECT value FROM json_each(?))"
-)
+# Parameters, not json_each(?): SQLite's JSON functions end a text at its first NUL.
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM records WHERE application = ? AND join_key IN (%s)"  # noqa: S608
+_SELECT_KEYS = 500
+"""Keys of one look-up; SQLite takes 999 parameters in its older builds."""
 _UPSERT = (
     f"INSERT INTO records ({', '.join(_COLUMNS)}, updated_at, row_version)"  # noqa: S608
     f" VALUES ({', '.join('?' * len(_COLUMNS))}, ?, 1)"
@@ -186,9 +184,15 @@ class SQLiteSink:
                 yield new_row
 
     def _get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        found = self._open_connection().execute(_SELECT, (application, msgspec.json.encode(join_keys).decode()))
-        rows = (_from_sql(values) for values in found)
-        return {row.join_key: row for row in rows}
+        connection = self._open_connection()
+        rows: dict[str, Row] = {}
+        for first in range(0, len(join_keys), _SELECT_KEYS):
+            keys = join_keys[first : first + _SELECT_KEYS]
+            query = _SELECT % ", ".join("?" * len(keys))
+            for values in connection.execute(query, (application, *keys)):
+                row = _from_sql(values)
+                rows[row.join_key] = row
+        return rows
 
     def _open_connection(self) -> sqlite3.Connection:
         assert self._connection is not None, "enter the sink first: async with open_sink(...)"

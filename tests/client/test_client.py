@@ -1,0 +1,469 @@
+"""The client: what it accepts, what it counts, and that it never troubles its caller."""
+
+import json
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import numpy as np
+import pytest
+import redis
+
+import joinback
+from joinback import wire
+from joinback.buffer import DROP_REASONS
+from joinback.settings import Settings
+
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+def lenient(url: str, **options: Any) -> joinback.Client:
+    return joinback.Client().init(url, **options)
+
+
+def assert_identity(client: joinback.Client) -> None:
+    stats = client.stats()
+    assert stats["logged"] == stats["sent"] + stats["buffered"] + sum(stats["dropped"].values())
+
+
+def event_of(server: redis.Redis, join_key: str, application: str = "loans") -> dict[str, Any]:
+    ((field, body),) = server.hgetall(wire.record_key(wire.tag(application), join_key)).items()
+    return {"field": field.decode(), **msgspec.json.decode(body)}
+
+
+def test_a_record_reads_like_the_call(client: joinback.Client, server: redis.Redis) -> None:
+    """HGETALL of a record shows the names and values of the call that made it."""
+    client.log_record(
+        "loans",
+        inputs={"amount": 900},
+        outputs={"default": 0.07},
+        join_key="loan_17",
+        version=2,
+        tags={"region": "eu"},
+        timestamp=datetime(2026, 11, 1, 12, tzinfo=UTC),
+        event_id="e1",
+    )
+    client.flush()
+    event = event_of(server, "loan_17")
+    assert datetime.fromisoformat(event.pop("logged_at")).tzinfo is not None
+    assert event == {
+        "field": "prediction:e1",
+        "v": 1,
+        "at": "2026-11-01T12:00:00Z",
+        "version": "2",
+        "tags": {"region": "eu"},
+        "inputs": {"amount": 900},
+        "outputs": {"default": 0.07},
+    }
+
+
+def test_a_combined_call_is_two_events(client: joinback.Client, server: redis.Redis) -> None:
+    """Inputs, outputs and feedback in one call are a prediction and its feedback."""
+    key = client.log_record("loans", inputs={}, outputs=1, feedback={"repaid": True})
+    client.flush()
+    kinds = [field.partition(b":")[0] for field in server.hkeys(wire.record_key(wire.tag("loans"), key))]
+    assert sorted(kinds) == [b"feedback", b"prediction"]
+    assert client.stats()["sent"] == 2
+
+
+def test_the_key_comes_back_as_text(client: joinback.Client) -> None:
+    """The caller's key is returned as the text it is stored under; without one, a new one."""
+    assert client.log_record("loans", inputs=1, outputs=1, join_key=17) == "17"
+    assert client.log_record("loans", inputs=1, outputs=1, join_key=UUID(int=5)) == str(UUID(int=5))
+    assert client.log_record("loans", inputs=1, outputs=1) != client.log_record("loans", inputs=1, outputs=1)
+
+
+def test_the_application_is_announced(client: joinback.Client, server: redis.Redis) -> None:
+    """The worker finds an application in joinback:applications before its first event is acknowledged."""
+    client.log_record("loans", inputs=1, outputs=1)
+    client.flush()
+    assert server.hgetall(wire.APPLICATIONS_KEY) == {b"loans": b'{"shards":1,"sample_rate":1.0}'}
+
+
+def test_announced_shards_are_obeyed(client: joinback.Client, server: redis.Redis) -> None:
+    """An application announced with several shards has its records under the tags of its shards."""
+    server.hset(wire.APPLICATIONS_KEY, "loans", '{"shards":4}')
+    for n in range(40):
+        client.log_record("loans", inputs=1, outputs=1, join_key=f"loan_{n}")
+    client.flush()
+    for n in range(40):
+        assert server.exists(wire.record_key(wire.tag_of("loans", f"loan_{n}", 4), f"loan_{n}"))
+    assert len(server.keys("joinback:*:pending")) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (np.float64(0.5), 0.5),
+        (np.int32(3), 3),
+        (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+        (float("nan"), None),
+        (float("inf"), None),
+        (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00Z"),
+        (date(2026, 1, 2), "2026-01-02"),
+        (UUID(int=1), str(UUID(int=1))),
+        (Decimal("1.50"), "1.50"),
+        ((1, 2), [1, 2]),
+        (2**70, 2**70),
+        ("\r\n\x00é😀", "\r\n\x00é😀"),
+    ],
+)
+def test_values(client: joinback.Client, server: redis.Redis, value: object, stored: object) -> None:
+    """A value of the usual libraries is stored as the JSON one would expect."""
+    client.log_record("loans", inputs={"x": value}, outputs=0, join_key="k")
+    client.flush()
+    body = server.hvals(wire.record_key(wire.tag("loans"), "k"))[0]
+    # The standard library's reader, since msgspec's turns integers beyond 64 bits into floats.
+    assert json.loads(body)["inputs"]["x"] == stored
+
+
+def test_a_dict_may_change_after_the_call(client: joinback.Client, server: redis.Redis) -> None:
+    """What is stored is what the dict held at the call, however deep."""
+    inputs = {"nested": {"amount": 900}}
+    client.log_record("loans", inputs=inputs, outputs=0, join_key="k")
+    inputs["nested"]["amount"] = 1
+    client.flush()
+    assert event_of(server, "k")["inputs"] == {"nested": {"amount": 900}}
+
+
+class Hostile:
+    """An object that fails when looked at."""
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError("do not look")
+
+
+cyclic: dict[str, Any] = {}
+cyclic["self"] = cyclic
+
+BAD_CALLS: list[tuple[str, dict[str, Any]]] = [
+    ("invalid", {"application": ""}),
+    ("invalid", {"application": "x" * 201}),
+    ("invalid", {"application": None}),
+    ("invalid", {"application": "lo\nans"}),
+    ("invalid", {"outputs": None}),
+    ("invalid", {"inputs": None}),
+    ("invalid", {"inputs": None, "outputs": None}),
+    ("invalid", {"inputs": None, "outputs": None, "feedback": {"a": 1}, "join_key": None}),
+    ("invalid", {"feedback": {}}),
+    ("invalid", {"feedback": "yes"}),
+    ("invalid", {"join_key": ""}),
+    ("invalid", {"join_key": "x" * 513}),
+    ("invalid", {"join_key": "é" * 300}),
+    ("invalid", {"join_key": "a\x1b[2J"}),
+    ("invalid", {"join_key": "a\ud800"}),
+    ("invalid", {"join_key": True}),
+    ("invalid", {"join_key": b"k"}),
+    ("invalid", {"join_key": 1.5}),
+    ("invalid", {"timestamp": "yesterday"}),
+    ("invalid", {"event_id": ""}),
+    ("invalid", {"event_id": "x" * 65}),
+    ("unencodable", {"inputs": {"x": object()}}),
+    ("unencodable", {"inputs": {"x": Hostile()}}),
+    ("unencodable", {"inputs": cyclic}),
+    ("unencodable", {"inputs": {"x": "\ud800"}}),
+    ("too_large", {"inputs": {"x": "x" * (1 << 20)}}),
+]
+
+
+@pytest.mark.parametrize(("reason", "wrong"), BAD_CALLS)
+def test_a_bad_call_is_a_counted_drop(reason: str, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be logged never raises: it is counted under its reason, and the log says why, once."""
+    client = lenient(NOWHERE)
+    call = {"application": "loans", "inputs": {"a": 1}, "outputs": 0.5, "join_key": "k"} | wrong
+    for _ in range(3):
+        assert isinstance(client.log_record(**call), str)
+    assert client.stats()["dropped"][reason] == 3
+    assert client.stats()["logged"] == 3
+    (line,) = [record for record in caplog.records if "dropped an event" in record.message]
+    assert reason in line.message
+    assert line.exc_info in (None, False)
+
+
+@pytest.mark.parametrize(("reason", "wrong"), BAD_CALLS)
+def test_a_bad_call_raises_if_strict(reason: str, wrong: dict[str, Any]) -> None:
+    """With strict=True the same calls raise InvalidEvent, and count nothing."""
+    client = lenient(NOWHERE, strict=True)
+    call = {"application": "loans", "inputs": {"a": 1}, "outputs": 0.5, "join_key": "k"} | wrong
+    with pytest.raises(joinback.InvalidEvent):
+        client.log_record(**call)
+    assert client.stats()["logged"] == 0
+
+
+def test_log_records_and_retract(stack: Any) -> None:
+    """Lists are logged row by row; a retraction is an event of its own."""
+    client = stack.client
+    keys = client.log_records("loans", inputs=[1, 2], outputs=[3, 4], join_keys=["a", "b"], version="1")
+    assert keys == ["a", "b"]
+    client.log_records("loans", feedback=[{"x": 1}, {"x": 2}], join_keys=keys)
+    client.retract("loans", "a", fields=["x"])
+    stack.drain()
+    assert [(row["join_key"], row["inputs"], row["feedback"]) for row in stack.rows()] == [
+        ("a", "1", None),
+        ("b", "2", '{"x":2}'),
+    ]
+
+
+def test_lists_of_different_lengths_are_one_drop() -> None:
+    """A half-logged table would be worse than none."""
+    client = lenient(NOWHERE)
+    assert client.log_records("loans", inputs=[1, 2], outputs=[3]) == []
+    assert client.stats()["dropped"]["invalid"] == 1
+
+
+def test_a_full_buffer_drops_the_newest_and_keeps_room_for_feedback() -> None:
+    """Predictions stop at nine tenths of the bound, feedback at the bound; each drop is counted."""
+    client = lenient(NOWHERE, buffer_events_max=100)
+    for n in range(150):
+        client.log_record("loans", inputs=n, outputs=0, join_key=f"p{n}")
+    assert client.stats()["buffered"] == 90
+    for n in range(50):
+        client.log_record("loans", feedback={"n": n}, join_key=f"p{n}")
+    stats = client.stats()
+    assert stats["buffered"] == 100
+    assert stats["dropped"]["buffer_full"] == 100
+    assert_identity(client)
+    client.close(timeout_s=0)
+
+
+def test_the_buffer_is_bounded_in_bytes() -> None:
+    """Few large events fill the buffer as many small ones do."""
+    client = lenient(NOWHERE, buffer_bytes_max=2 << 20)
+    for n in range(30):
+        client.log_record("loans", feedback={"x": "x" * 100_000}, join_key=f"p{n}")
+    assert client.stats()["buffered"] == 20
+    assert client.stats()["dropped"]["buffer_full"] == 10
+    client.close(timeout_s=0)
+
+
+def test_the_identity_holds_at_every_moment(settings: Settings) -> None:
+    """While threads log, drop and send, every look at the books balances."""
+    client = lenient(settings.redis_url, buffer_events_max=500)
+    stop = threading.Event()
+
+    def log() -> None:
+        while not stop.is_set():
+            client.log_record("loans", inputs=1, outputs=2)
+            client.log_record("loans", inputs=1)
+
+    threads = [threading.Thread(target=log) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20_000):
+        assert_identity(client)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert client.flush(20)
+    assert client.stats()["buffered"] == 0
+    assert client.stats()["sent"] > 0
+    client.close()
+
+
+def test_redis_down_at_first_then_up(server: redis.Redis, settings: Settings) -> None:
+    """What was logged while nobody answered is delivered once somebody does, once each."""
+    client = lenient(NOWHERE)
+    for n in range(10):
+        client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
+    assert not client.flush(0.3)
+    assert client.stats()["buffered"] == 10
+    client._sender._redis = redis.Redis.from_url(settings.redis_url)  # the name now leads to a server
+    assert client.flush(20)
+    assert client.stats()["sent"] == 10
+    assert server.xlen(wire.pending_key(wire.tag("loans"))) == 10
+    client.close()
+
+
+def test_close_is_bounded_and_counts_what_is_left() -> None:
+    """An exit with a dead Redis takes its deadline and no longer; the rest is counted as undelivered."""
+    client = lenient(NOWHERE)
+    for n in range(10):
+        client.log_record("loans", inputs=n, outputs=0)
+    started = time.monotonic()
+    assert not client.close(timeout_s=0.5)
+    assert time.monotonic() - started < 5
+    assert client.stats()["dropped"]["undelivered"] == 10
+    client.log_record("loans", inputs=1, outputs=0)
+    assert client.stats()["dropped"]["closed"] == 1
+    assert_identity(client)
+
+
+def test_a_wrong_password_is_told_with_its_fix(
+    server: redis.Redis, settings: Settings, caplog: pytest.LogCaptureFixture, wait_until: Callable[..., None]
+) -> None:
+    """A refused login is one log line that names the variable and never the password."""
+    client = lenient(settings.redis_url.replace("redis://", "redis://someone:hunter2@"))
+    client.log_record("loans", inputs=1, outputs=0)
+    wait_until(lambda: caplog.records)
+    assert "JOINBACK_REDIS_URL" in caplog.text
+    assert "hunter2" not in caplog.text
+    client.close(timeout_s=0.2)
+    assert client.stats()["dropped"]["undelivered"] == 1
+    assert not client.ping()
+
+
+def test_a_wrong_type_at_a_record_is_a_counted_drop(settings: Settings, server: redis.Redis) -> None:
+    """One key that somebody else uses costs its own event only."""
+    server.set(wire.record_key(wire.tag("loans"), "k1"), "somebody's", ex=60)
+    client = lenient(settings.redis_url)
+    for n in range(3):
+        client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
+    assert client.flush()
+    assert client.stats()["sent"] == 2
+    assert client.stats()["dropped"]["wrong_type"] == 1
+    client.close()
+
+
+def test_a_wrong_type_at_pending_drops_and_tells(
+    settings: Settings, server: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch that Redis refuses for good is counted, not retried for ever."""
+    server.set(wire.pending_key(wire.tag("loans")), "somebody's", ex=60)
+    client = lenient(settings.redis_url)
+    client.log_record("loans", inputs=1, outputs=0)
+    client.log_record("fine", inputs=1, outputs=0)
+    assert client.flush()
+    assert client.stats()["dropped"]["refused"] == 1
+    assert client.stats()["sent"] == 1
+    assert "holds another type" in caplog.text
+    client.close()
+
+
+def test_a_full_redis_is_waited_for(settings: Settings, server: redis.Redis) -> None:
+    """At maxmemory events stay buffered and go out when there is room again."""
+    server.config_set("maxmemory", 1)
+    client = lenient(settings.redis_url)
+    client.log_record("loans", inputs=1, outputs=0)
+    assert not client.flush(0.5)
+    assert client.stats()["buffered"] == 1
+    server.config_set("maxmemory", 0)
+    assert client.flush(20)
+    assert client.stats()["sent"] == 1
+    client.close()
+
+
+def test_script_flush_goes_unnoticed(client: joinback.Client, server: redis.Redis) -> None:
+    """A server that lost its script cache gets the script again."""
+    client.log_record("loans", inputs=1, outputs=0)
+    client.flush()
+    server.script_flush()
+    client.log_record("loans", inputs=2, outputs=0)
+    assert client.flush()
+    assert client.stats()["sent"] == 2
+
+
+def test_misconfiguration_on_first_use_is_a_counted_drop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A typo in the environment does not break the service that logs; init() would raise."""
+    monkeypatch.setenv("JOINBACK_REDS_URL", NOWHERE)
+    client = joinback.Client()
+    assert client.log_record("loans", inputs=1, outputs=0, join_key="k") == "k"
+    assert client.stats()["dropped"]["misconfigured"] == 1
+    assert "did you mean JOINBACK_REDIS_URL?" in caplog.text
+    with pytest.raises(joinback.ConfigurationError):
+        client.init()
+
+
+def test_first_use_configures_from_the_environment(
+    settings: Settings, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without init, the first event reads JOINBACK_REDIS_URL and its sisters."""
+    monkeypatch.setenv("JOINBACK_REDIS_URL", settings.redis_url)
+    monkeypatch.setenv("JOINBACK_ENVIRONMENT", "staging")
+    monkeypatch.setenv("JOINBACK_BUFFER_TTL_S", "77")
+    client = joinback.Client()
+    client.log_record("loans", inputs=1, outputs=0, join_key="k")
+    assert client.flush()
+    assert event_of(server, "k")["environment"] == "staging"
+    assert 0 < server.ttl(wire.record_key(wire.tag("loans"), "k")) <= 77
+    client.close()
+
+
+def test_exit_flushes(settings: Settings, server: redis.Redis) -> None:
+    """A script that logs and ends leaves everything in Redis."""
+    script = (
+        "import joinback\n"
+        f"joinback.init({settings.redis_url!r})\n"
+        "for n in range(3000): joinback.log_record('loans', inputs=n, outputs=0, join_key=n)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert server.xlen(wire.pending_key(wire.tag("loans"))) == 3000
+
+
+def _child(client: joinback.Client, n: int) -> None:
+    client.log_record("loans", inputs=n, outputs=0, join_key=f"child_{n}")
+    # multiprocessing's children end by os._exit, which runs no exit hooks.
+    assert client.flush(20)
+    assert client.stats()["logged"] == 1
+
+
+def test_fork(settings: Settings, server: redis.Redis) -> None:
+    """A child forked after first use starts empty, sends its own events, and none of its parent's."""
+    client = lenient(settings.redis_url)
+    client.log_record("loans", inputs=0, outputs=0, join_key="parent")
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=_child, args=(client, n)) for n in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(30)
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    assert client.flush()
+    stats = server.hgetall(wire.stats_key(wire.tag("loans")))
+    assert int(stats[b"received:prediction"]) == 4
+    assert b"duplicates" not in stats
+    client.close()
+
+
+def test_import_is_light() -> None:
+    """Importing the client imports neither the worker nor its libraries, and starts nothing."""
+    script = (
+        "import sys, threading, joinback\n"
+        "print(threading.active_count(), [m for m in ('arq', 'structlog', 'click', 'rich', 'asyncio.runners',"
+        " 'joinback_worker', 'numpy') if m in sys.modules])"
+    )
+    environment = os.environ | {"JOINBACK_TYPO": "1"}  # not read on import
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    # redis-py itself imports asyncio.
+    assert done.stdout.replace("'asyncio.runners'", "").strip() == "1 []"
+
+
+def test_every_drop_reason_is_in_the_books() -> None:
+    """stats() names every reason from the start, so that a dashboard can too."""
+    assert set(joinback.Client().stats()["dropped"]) == set(DROP_REASONS)
+
+
+def test_public_names() -> None:
+    """What the package offers is what __all__ lists."""
+    public = {name for name in vars(joinback) if not name.startswith("_")}
+    modules = {name for name in public if type(getattr(joinback, name)).__name__ == "module"}
+    assert public - modules == set(joinback.__all__)
+
+
+def test_a_fault_of_ours_is_counted_and_the_thread_lives(
+    settings: Settings, server: redis.Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unforeseen error in the sender costs one batch, with a traceback in the log, and not the thread."""
+    client = lenient(settings.redis_url)
+    with monkeypatch.context() as patch:
+        patch.setattr(wire, "write_keys", lambda *_: 1 / 0)
+        client.log_record("loans", inputs=1, outputs=0)
+        assert client.flush()
+    assert client.stats()["dropped"]["internal_error"] == 1
+    assert any(record.exc_info for record in caplog.records if record.levelno >= logging.ERROR)
+    client.log_record("loans", inputs=1, outputs=0)
+    assert client.flush()
+    assert client.stats()["sent"] == 1
+    client.close()

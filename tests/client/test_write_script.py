@@ -1,0 +1,133 @@
+"""The batch write script on a real server: what it writes, and what it leaves alone when something is wrong."""
+
+import redis
+
+from joinback import wire
+
+TAG = wire.tag("loans")
+FEEDBACK = b'{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z","feedback":{"repaid":true}}'
+
+
+def write(
+    server: redis.Redis, *events: tuple[str, str], ttl_s: int = 600, payload: bytes = FEEDBACK
+) -> tuple[int, int, int, list[int]]:
+    """Write (join key, field) pairs as one batch."""
+    keys = wire.write_keys(TAG, (join_key for join_key, _ in events))
+    arguments = wire.write_arguments(TAG, ttl_s, ((field, payload) for _, field in events))
+    accepted, duplicates, overflowed, *failed = server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *arguments)
+    return accepted, duplicates, overflowed, failed
+
+
+def stats(server: redis.Redis) -> dict[str, int]:
+    return {name.decode(): int(value) for name, value in server.hgetall(wire.stats_key(TAG)).items()}
+
+
+def pending(server: redis.Redis) -> list[dict[bytes, bytes]]:
+    return [fields for _, fields in server.xrange(wire.pending_key(TAG))]
+
+
+def test_a_batch_is_stored_queued_and_counted(server: redis.Redis) -> None:
+    """Each event is a field of its record, has one pending entry, and is counted by its kind."""
+    assert write(server, ("loan_17", "prediction:a"), ("loan_17", "feedback:b"), ("loan_18", "feedback:c")) == (
+        3,
+        0,
+        0,
+        [],
+    )
+    assert server.hgetall(wire.record_key(TAG, "loan_17")) == {b"prediction:a": FEEDBACK, b"feedback:b": FEEDBACK}
+    assert pending(server) == [
+        {b"key": b"loan_17", b"kind": b"prediction"},
+        {b"key": b"loan_17", b"kind": b"feedback"},
+        {b"key": b"loan_18", b"kind": b"feedback"},
+    ]
+    assert stats(server) == {"batches": 1, "received:prediction": 1, "received:feedback": 2}
+    assert server.ttl(wire.record_key(TAG, "loan_17")) == 600
+    assert [group["name"] for group in server.xinfo_groups(wire.pending_key(TAG))] == [b"worker"]
+
+
+def test_the_same_batch_again_changes_nothing(server: redis.Redis) -> None:
+    """A batch whose reply was lost is sent again: its events are duplicates, and nothing becomes pending twice."""
+    batch = [("loan_17", "prediction:a"), ("loan_18", "feedback:b")]
+    write(server, *batch)
+    assert write(server, *batch) == (0, 2, 0, [])
+    assert len(pending(server)) == 2
+    assert stats(server)["duplicates"] == 2
+    assert stats(server)["received:prediction"] == 2
+
+
+def test_a_duplicate_keeps_the_first_bytes(server: redis.Redis) -> None:
+    """An event is immutable: a second one with its id does not replace it."""
+    write(server, ("loan_17", "feedback:a"))
+    write(server, ("loan_17", "feedback:a"), payload=b"{}")
+    assert server.hget(wire.record_key(TAG, "loan_17"), "feedback:a") == FEEDBACK
+
+
+def test_one_wrong_record_does_not_stop_the_others(server: redis.Redis) -> None:
+    """A record key of another type is reported by its index; the rest of the batch is stored."""
+    server.set(wire.record_key(TAG, "loan_18"), "somebody's", ex=60)
+    assert write(server, ("loan_17", "feedback:a"), ("loan_18", "feedback:b"), ("loan_19", "feedback:c")) == (
+        2,
+        0,
+        0,
+        [2],
+    )
+    assert len(pending(server)) == 2
+    assert stats(server)["received:feedback"] == 2
+
+
+def test_a_wrong_pending_key_refuses_the_batch_whole(server: redis.Redis) -> None:
+    """Before anything is written: an event without a pending entry would never become a row."""
+    server.set(wire.pending_key(TAG), "somebody's", ex=60)
+    try:
+        write(server, ("loan_17", "feedback:a"))
+    except redis.ResponseError as error:
+        assert str(error).startswith("WRONGTYPE")
+    else:
+        raise AssertionError("the batch was taken")
+    assert server.keys("joinback:*") == [wire.pending_key(TAG).encode()]
+
+
+def test_a_full_server_refuses_the_batch_whole(server: redis.Redis) -> None:
+    """At maxmemory with noeviction a batch leaves no trace."""
+    write(server, ("loan_17", "feedback:a"))
+    before = {key: server.dump(key) for key in server.keys("*")}
+    server.config_set("maxmemory", 1)
+    try:
+        write(server, ("loan_17", "feedback:b"), ("loan_18", "feedback:c"))
+    except redis.exceptions.OutOfMemoryError:
+        pass
+    else:
+        raise AssertionError("the batch was taken")
+    finally:
+        server.config_set("maxmemory", 0)
+    assert {key: server.dump(key) for key in server.keys("*")} == before
+
+
+def test_a_record_holds_so_many_events_and_no_more(server: redis.Redis) -> None:
+    """Beyond the limit feedback becomes a dead letter with its bytes; the prediction still finds its place."""
+    fields = [("loan_17", f"feedback:{n}") for n in range(wire.RECORD_EVENTS_MAX)]
+    assert write(server, *fields)[0] == wire.RECORD_EVENTS_MAX
+    assert write(server, ("loan_17", "feedback:more"), ("loan_17", "feedback:0")) == (0, 1, 1, [])
+    assert write(server, ("loan_17", "prediction:a")) == (1, 0, 0, [])
+    ((_, letter),) = server.xrange(wire.dead_key(TAG))
+    assert letter[b"reason"] == b"feedback_overflow"
+    assert letter[b"bytes"] == FEEDBACK
+    assert stats(server)["dead:feedback_overflow"] == 1
+
+
+def test_a_short_ttl_does_not_shorten_a_long_one(server: redis.Redis) -> None:
+    """Two clients with different buffer TTLs: the record lives as long as the longer promise."""
+    write(server, ("loan_17", "feedback:a"), ttl_s=600)
+    write(server, ("loan_17", "feedback:b"), ttl_s=5)
+    assert server.ttl(wire.record_key(TAG, "loan_17")) > 500
+
+
+def test_entries_older_than_the_buffer_ttl_are_trimmed_and_counted(server: redis.Redis) -> None:
+    """With no worker the pending stream stays bounded, and what it lets go is on the books."""
+    seconds, _ = server.time()
+    for n in range(200):
+        server.xadd(wire.pending_key(TAG), {"key": f"old_{n}", "kind": "feedback"}, id=f"{(seconds - 700) * 1000}-{n + 1}")
+    write(server, ("loan_17", "feedback:a"), ttl_s=600)
+    trimmed = stats(server)["dead:pending_expired"]
+    assert trimmed >= 100  # whole nodes of 100 entries
+    assert len(pending(server)) == 201 - trimmed

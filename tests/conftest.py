@@ -1,0 +1,123 @@
+"""Real servers, a clean environment, and the rule that no key of ours lives for ever."""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from msgspec import structs
+
+import joinback
+from joinback import wire
+from joinback.settings import Settings
+from joinback_worker.accounting import Accounting
+from joinback_worker.cycle import Drained
+from joinback_worker.drains import connect, drain_all, tags
+from joinback_worker.embedded import embedded_valkey
+from joinback_worker.source import Source
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("JOINBACK_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """One Valkey for the whole run; it is in the dev extra, so its absence fails, here and in CI."""
+    with embedded_valkey() as url:
+        yield url
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[redis.Redis]:
+    """The server, empty. Fails the test if a key of ours is left without a TTL."""
+    with redis.Redis.from_url(redis_url) as connection:
+        connection.flushall()
+        connection.config_set("maxmemory", 0)
+        yield connection
+        immortal = [key for key in connection.scan_iter("joinback:*") if connection.ttl(key) < 0]
+        assert not immortal, f"keys without a TTL: {immortal}"
+
+
+@pytest.fixture
+def settings(server: redis.Redis, redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(redis_url=redis_url, sink_url=f"sqlite:///{tmp_path}/joinback.db")
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[joinback.Client]:
+    client = joinback.Client().init(settings.redis_url, strict=True)
+    yield client
+    client.close()
+
+
+class Stack:
+    """Client, worker and sink of one test, and what a person would ask them."""
+
+    def __init__(self, settings: Settings, client: joinback.Client, server: redis.Redis) -> None:
+        self.settings = settings
+        self.client = client
+        self.server = server
+
+    def drain(self, **changed: Any) -> Drained:
+        """Flush the client, then one cycle of everything."""
+        assert self.client.flush()
+        return asyncio.run(drain_all(structs.replace(self.settings, **changed)))
+
+    def rows(self, where: str = "1") -> list[dict[str, Any]]:
+        with sqlite3.connect(self.settings.sink_url.removeprefix("sqlite:///")) as database:
+            database.row_factory = sqlite3.Row
+            found = database.execute(f"SELECT * FROM records WHERE {where} ORDER BY application, join_key").fetchall()
+        database.close()
+        return [dict(row) for row in found]
+
+    def row(self, join_key: str) -> dict[str, Any]:
+        (row,) = self.rows(f"join_key = '{join_key}'")
+        return row
+
+    def books(self) -> Accounting:
+        return asyncio.run(self._books())
+
+    async def _books(self) -> Accounting:
+        buffer = connect(self.settings)
+        try:
+            books = Accounting()
+            for _, tag in await tags(buffer):
+                books += await Source(buffer, tag).accounting()
+            return books
+        finally:
+            await buffer.aclose()
+
+    def dead(self, application: str = "loans") -> list[dict[str, str]]:
+        letters = self.server.xrange(wire.dead_key(wire.tag(application)))
+        return [{k.decode(): v.decode(errors="replace") for k, v in fields.items()} for _, fields in letters]
+
+    def record(self, join_key: str, application: str = "loans") -> str:
+        return wire.record_key(wire.tag(application), join_key)
+
+
+@pytest.fixture
+def stack(settings: Settings, client: joinback.Client, server: redis.Redis) -> Iterator[Stack]:
+    """Every test with a whole stack ends with balanced books."""
+    stack = Stack(settings, client, server)
+    yield stack
+    books = stack.books()
+    assert books.difference == 0, books
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], object], float], None]:
+    def wait(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {timeout_s} s"
+            time.sleep(0.01)
+
+    return wait

@@ -1,0 +1,70 @@
+"""Events for tests: hypothesis strategies, and short ways to write one down."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from joinback import wire
+from joinback_worker.fold import Record, fold
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def prediction(seconds: float = 0, **fields: Any) -> bytes:
+    body = {"v": 1, "at": at(seconds), "logged_at": at(seconds), "inputs": {"a": 1}, "outputs": 0.5} | fields
+    return msgspec.json.encode(body)
+
+
+def feedback(seconds: float = 60, /, **values: Any) -> bytes:
+    return msgspec.json.encode({"v": 1, "at": at(seconds), "logged_at": at(seconds), "feedback": values})
+
+
+def retraction(seconds: float = 120, fields: list[str] | None = None) -> bytes:
+    return msgspec.json.encode({"v": 1, "at": at(seconds), "logged_at": at(seconds), "fields": fields})
+
+
+def record(fields: Mapping[str, bytes], join_key: str = "k") -> Record:
+    folded = fold("loans", join_key, fields.items())
+    assert not folded.bad
+    return folded.record
+
+
+_seconds = st.integers(-1_000, 1_000)
+_times = st.tuples(_seconds, _seconds).map(lambda pair: {"at": at(pair[0]), "logged_at": at(pair[1])})
+_json = st.sampled_from([Raw(b"null"), Raw(b"1"), Raw(b"true"), Raw(b'"x"'), Raw(b'{"a":[1]}')])
+_names = st.sampled_from(["a", "b", "c"])
+
+predictions = st.builds(
+    lambda times, inputs, outputs, version: wire.Prediction(
+        v=1, inputs=inputs, outputs=outputs, version=version, **times
+    ),
+    _times,
+    _json,
+    _json,
+    st.sampled_from([None, "1", "2"]),
+)
+feedbacks = st.builds(
+    lambda times, values: wire.Feedback(v=1, feedback=values, **times),
+    _times,
+    st.dictionaries(_names, _json, min_size=1),
+)
+retractions = st.builds(
+    lambda times, fields: wire.Retraction(v=1, fields=fields, **times),
+    _times,
+    st.none() | st.lists(_names, unique=True, max_size=2),
+)
+_ids = st.sampled_from("abcdef")
+records = st.builds(
+    lambda p, f, r: Record(application="loans", join_key="k", predictions=p, feedback=f, retractions=r),
+    st.dictionaries(_ids, predictions, max_size=3),
+    st.dictionaries(_ids, feedbacks, max_size=4),
+    st.dictionaries(_ids, retractions, max_size=2),
+)

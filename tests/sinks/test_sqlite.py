@@ -1,0 +1,141 @@
+"""What is particular to the SQLite sink: its file in trouble, and readers beside the writer."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from events import feedback, prediction, record
+
+from joinback_worker.errors import SinkUnavailable
+from joinback_worker.row import Policy
+from joinback_worker.sinks import open_sink, sqlite
+
+POLICY = Policy(join_window_s=86_400)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "joinback.db"
+
+
+def merge(path: Path, *joined: Any) -> None:
+    async def run() -> None:
+        async with open_sink(f"sqlite:///{path}", POLICY) as sink:
+            await sink.merge(joined or [record({"prediction:p": prediction()})])
+
+    asyncio.run(run())
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """As a user without special rights: root may write to read-only files."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_locked_file_is_retryable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that does not let go is waited for a while, then told; nothing is stored half."""
+    merge(path)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.05)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SinkUnavailable, match="locked by another process; end its transaction"):
+            merge(path, record({"prediction:p": prediction()}, "later"))
+    merge(path, record({"prediction:p": prediction()}, "later"))
+
+
+def test_a_read_only_file_is_told(path: Path) -> None:
+    """No right to write: one line that says what to give."""
+    merge(path)
+    path.parent.chmod(0o555)
+    path.chmod(0o444)
+    for parent in path.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o555)
+    with nobody(), pytest.raises(SinkUnavailable, match=r"read-only|cannot be opened"):
+        merge(path, record({"prediction:p": prediction()}, "later"))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(b"this is a text file, not a database" * 100, "is not an SQLite database"), (None, "opened")]
+)
+def test_a_file_that_cannot_be_one(path: Path, content: bytes | None, says: str) -> None:
+    """A text file, or a folder that is not there, is told with the path."""
+    if content is None:
+        path = path.parent / "missing" / "joinback.db"
+    else:
+        path.write_bytes(content)
+    with pytest.raises(SinkUnavailable, match=says) as raised:
+        merge(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_table_somebody_altered_is_told(path: Path) -> None:
+    """A missing table or column stops the drain with one line, and is retried once it is mended."""
+    merge(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("ALTER TABLE records RENAME TO mine")
+    with pytest.raises(SinkUnavailable, match="not as the worker made it"):
+        merge(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("ALTER TABLE mine RENAME TO records")
+    merge(path)
+
+
+def test_a_newer_schema_is_not_touched(path: Path) -> None:
+    """A file that a later worker migrated is left alone."""
+    merge(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 99")
+    with pytest.raises(SinkUnavailable, match="upgrade the worker"):
+        merge(path)
+
+
+def test_a_reader_is_not_in_the_way(path: Path) -> None:
+    """A transaction that reads keeps its view, and the writer goes on."""
+    merge(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT status FROM records").fetchall() == [("predicted",)]
+        merge(path, record({"feedback:f": feedback(a=1)}))
+        assert reader.execute("SELECT status FROM records").fetchall() == [("predicted",)]
+        reader.execute("COMMIT")
+        assert reader.execute("SELECT status FROM records").fetchall() == [("joined",)]
+
+
+def test_a_failed_batch_leaves_nothing(path: Path) -> None:
+    """All of a call's rows or none: a batch that fails at its last row stores no row."""
+    merge(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON records WHEN NEW.join_key = 'z'"
+            " BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    from joinback_worker.errors import SinkRefused
+
+    with pytest.raises(SinkRefused):
+        merge(path, *(record({"prediction:p": prediction()}, key) for key in "abz"))
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT join_key FROM records").fetchall() == [("k",)]
+
+
+def test_times_and_json_are_sqlites_own(path: Path) -> None:
+    """SQLite's date and JSON functions read the columns as they are."""
+    merge(path, record({"prediction:p": prediction(), "feedback:f": feedback(90, ok=True)}))
+    with closing(sqlite3.connect(path)) as database:
+        found = database.execute(
+            "SELECT date(predicted_at), strftime('%s', feedback_at) - strftime('%s', predicted_at),"
+            " json_extract(inputs, '$.a'), json_extract(feedback, '$.ok'),"
+            " (SELECT group_concat(key) FROM json_each(feedback_events)) FROM records"
+        ).fetchall()
+    assert found == [("2026-11-23", 90, 1, 1, "feedback:f")]

@@ -1,0 +1,188 @@
+"""The row of a record: the rules of the join as tables, and its round trip through a sink."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from events import NOON, at, feedback, prediction, record, records, retraction
+from hypothesis import given
+
+from joinback_worker.fold import Record, merge
+from joinback_worker.row import Policy, Row, late_news, project, unfold
+
+DAY_S = 86_400
+POLICY = Policy(join_window_s=180 * DAY_S)
+
+
+def row_of(**fields: bytes) -> Row:
+    """`prediction_a=...` is the field `prediction:a`."""
+    return project(record({name.replace("_", ":", 1): body for name, body in fields.items()}), POLICY)[0]
+
+
+def folded(row: Row) -> Any:
+    return None if row.feedback is None else msgspec.json.decode(row.feedback)
+
+
+@given(records)
+def test_a_row_holds_its_record(a: Record) -> None:
+    """A sink can rebuild the record from the row: nothing is lost on the way."""
+    if a.has_events:
+        assert unfold(project(a, POLICY)[0]) == a
+
+
+@given(records, records)
+def test_merging_into_a_row_is_merging_the_records(a: Record, b: Record) -> None:
+    """Feedback that finds only the row gives the same row as feedback that found the record."""
+    if a.has_events:
+        assert project(merge(unfold(project(a, POLICY)[0]), b), POLICY) == project(merge(a, b), POLICY)
+
+
+def test_a_joined_row() -> None:
+    """Prediction and feedback give one row with both sides, and the delay between them."""
+    row = row_of(
+        prediction_p=prediction(0, version="2", environment="production", tags={"region": "eu"}),
+        feedback_f=feedback(90, repaid=True),
+    )
+    assert row.status == "joined"
+    assert (row.inputs, row.outputs) == (b'{"a":1}', b"0.5")
+    assert (row.version, row.environment, row.tags) == ("2", "production", b'{"region":"eu"}')
+    assert folded(row) == {"repaid": True}
+    assert row.predicted_at == row.logged_at == NOON
+    assert row.feedback_at == row.first_feedback_at == at(90)
+    assert row.feedback_delay_s == 90
+    assert row.prediction_event_id == "p"
+    assert row.conflicts is None
+
+
+def test_a_prediction_alone() -> None:
+    """Without feedback the row is there, and says so."""
+    row = row_of(prediction_p=prediction())
+    assert (row.status, row.feedback, row.feedback_delay_s) == ("predicted", None, None)
+
+
+def test_an_orphan() -> None:
+    """Feedback without a prediction is a row too."""
+    row = row_of(feedback_f=feedback(a=1))
+    assert (row.status, folded(row), row.inputs, row.feedback_delay_s) == ("orphan", {"a": 1}, None, None)
+
+
+def test_the_first_prediction_wins() -> None:
+    """By time, then event id; the others are listed whole, and no label is multiplied."""
+    row = row_of(
+        prediction_z=prediction(0, outputs="first"),
+        prediction_b=prediction(1, outputs="later"),
+        prediction_a=prediction(1, outputs="tie"),
+    )
+    assert row.outputs == b'"first"'
+    assert row.conflicts is not None
+    conflicts = msgspec.json.decode(row.conflicts)
+    assert [(field, event["outputs"]) for field, event in conflicts.items()] == [
+        ("prediction:a", "tie"),
+        ("prediction:b", "later"),
+    ]
+
+
+def test_a_tie_goes_to_the_smaller_event_id() -> None:
+    """Equal times are decided the same way everywhere."""
+    assert row_of(prediction_b=prediction(outputs=2), prediction_a=prediction(outputs=1)).outputs == b"1"
+
+
+def test_each_field_keeps_its_last_value() -> None:
+    """Feedback events merge field by field, by their own times and not by arrival."""
+    row = row_of(
+        feedback_late=feedback(30, repaid=False, note="c"),
+        feedback_early=feedback(10, repaid=True, days=3),
+        feedback_mid=feedback(20, repaid=None),
+    )
+    assert folded(row) == {"repaid": False, "days": 3, "note": "c"}
+    assert row.feedback_events is not None
+    assert list(msgspec.json.decode(row.feedback_events)) == ["feedback:early", "feedback:mid", "feedback:late"]
+
+
+def test_an_explicit_null_is_a_value() -> None:
+    """Null overwrites; an absent field does not."""
+    assert folded(row_of(feedback_a=feedback(1, x=1, y=1), feedback_b=feedback(2, x=None))) == {"x": None, "y": 1}
+
+
+def test_feedback_may_precede_its_prediction() -> None:
+    """A negative delay is legal and shown."""
+    assert row_of(feedback_f=feedback(-60, a=1), prediction_p=prediction(0)).feedback_delay_s == -60
+
+
+@pytest.mark.parametrize(
+    ("taken_back", "left"),
+    [
+        (retraction(25), {"a": 3}),
+        (retraction(20), {"a": 3}),
+        (retraction(15), {"a": 3, "b": 2}),
+        (retraction(25, ["a"]), {"a": 3, "b": 2}),
+        (retraction(35, ["a"]), {"b": 2}),
+        (retraction(25, ["b"]), {"a": 3}),
+        (retraction(25, []), {"a": 3, "b": 2}),
+        (retraction(35), None),
+    ],
+)
+def test_retraction(taken_back: bytes, left: dict[str, int] | None) -> None:
+    """A retraction removes what its fields said up to its own time, inclusive; later feedback stands."""
+    row = row_of(
+        prediction_p=prediction(),
+        feedback_1=feedback(10, a=1),
+        feedback_2=feedback(20, b=2),
+        feedback_3=feedback(30, a=3),
+        retraction_r=taken_back,
+    )
+    assert folded(row) == left
+    assert row.status == ("joined" if left else "predicted")
+    assert row.feedback_events is not None
+    assert len(msgspec.json.decode(row.feedback_events)) == 4
+
+
+def test_a_clock_in_the_future_moves_nothing_else() -> None:
+    """An event more than five minutes ahead of its client's clock is ordered by that clock, kept as sent, flagged."""
+    wild = feedback(0, a="wild").replace(b'"at":"2026', b'"at":"2036')
+    row = row_of(feedback_wild=wild, feedback_sane=feedback(10, a="sane"))
+    assert folded(row) == {"a": "sane"}
+    assert row.clock_skew
+    assert row.feedback_events is not None
+    assert b"2036" in row.feedback_events
+    assert not row_of(feedback_f=feedback(0, a=1)).clock_skew
+
+
+def test_five_minutes_ahead_is_no_skew() -> None:
+    """The tolerance is inclusive."""
+    event = {"v": 1, "at": at(300), "logged_at": at(0), "feedback": {"a": 1}}
+    row = row_of(feedback_f=msgspec.json.encode(event))
+    assert not row.clock_skew
+    assert row.feedback_at == at(300)
+
+
+def test_feedback_past_the_window_has_no_say() -> None:
+    """Past the join window feedback is told as late, with its lateness, and does not join."""
+    six_months = 180 * DAY_S
+    events = {
+        "prediction:p": prediction(0),
+        "feedback:in": feedback(six_months, a=1),
+        "feedback:out": feedback(six_months + 5, a=2),
+    }
+    row, late = project(record(events), POLICY)
+    assert folded(row) == {"a": 1}
+    assert [(event.field, event.lateness_s) for event in late] == [("feedback:out", 5)]
+
+
+def test_late_feedback_is_told_once() -> None:
+    """Told when it comes, or when its prediction comes; not again with each later event."""
+    late_record = record({"prediction:p": prediction(0), "feedback:out": feedback(181 * DAY_S, a=2)})
+    _, late = project(late_record, POLICY)
+    assert late_news(record({"feedback:out": feedback(181 * DAY_S, a=2)}), late) == late
+    assert late_news(record({"prediction:p": prediction(0)}), late) == late
+    assert late_news(record({"feedback:new": feedback(1, a=2)}), late) == []
+
+
+@pytest.mark.parametrize("year", [b"0001", b"9999"])
+def test_the_ends_of_time(year: bytes) -> None:
+    """Times at the ends of the calendar are folded like any other."""
+    body = feedback(0, a=1).replace(b"2026", year)
+    row = row_of(prediction_p=prediction(0), feedback_f=body)
+    assert row.status in ("joined", "predicted")
+    assert timedelta(0) is not None
