@@ -3,6 +3,8 @@
 import asyncio
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,3 +123,55 @@ def wait_until() -> Callable[[Callable[[], object], float], None]:
             time.sleep(0.01)
 
     return wait
+
+
+def process_environment(settings: Settings, **variables: str) -> dict[str, str]:
+    """The environment of a process of ours: this one's, with these settings and variables."""
+    given = {f"JOINBACK_{name.upper()}": str(value) for name, value in structs.asdict(settings).items() if value}
+    return {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")} | given | variables
+
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cli(settings: Settings, tmp_path: Path) -> Cli:
+    """Run the command as a user does: a process, its exit code, its two streams."""
+
+    def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "joinback_worker", *arguments],
+            env=process_environment(settings, **variables),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+@pytest.fixture
+def spawn(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start processes that end with the test; each writes its log to a file of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*command: str, **variables: str) -> "subprocess.Popen[str]":
+        log = (tmp_path / f"process_{len(started)}.log").open("w+")
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            env=process_environment(settings, **variables),
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+            text=True,
+        )
+        process.log = log  # type: ignore[attr-defined]
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.log.close()  # type: ignore[attr-defined]

@@ -65,6 +65,8 @@ else:
     # Encoded from any object; decoded as the bytes they were, which the worker carries through untouched.
     Json = Raw
 
+UNSAMPLED = 1.0
+
 Utc = Annotated[datetime, Meta(tz=True)]
 
 
@@ -86,7 +88,12 @@ class Event(Struct, kw_only=True, omit_defaults=True, eq=True):
 class Prediction(Event, kw_only=True, omit_defaults=True):
     inputs: Json
     outputs: Json
-    sample_rate: float = 1.0
+    sample_rate: float = UNSAMPLED
+
+    def __post_init__(self) -> None:
+        # msgspec omits a default only if it is the very same object; one event must have one encoding.
+        if self.sample_rate == UNSAMPLED:
+            self.sample_rate = UNSAMPLED
 
 
 class Feedback(Event, kw_only=True, omit_defaults=True):

@@ -74,7 +74,8 @@ async def drain_tag(
 
 
 async def drain_all(settings: Settings, only: Sequence[str] = ()) -> Drained:
-    """One cycle of every tag, now."""
+    """One cycle of every tag, now. Raises ConfigurationError for a sink URL nobody serves."""
+    sink_of(settings)
     redis = connect(settings)
     total = Drained()
     try:

@@ -28,7 +28,6 @@ from redis.asyncio.retry import Retry as RedisRetry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from joinback.errors import ConfigurationError
 from joinback.redis_errors import advice
@@ -38,12 +37,12 @@ from .drains import CONNECTION_OPTIONS, connect, drain_tag, sink_of, tags
 
 log = structlog.get_logger("joinback")
 
-DRAIN_TIMEOUT_S = 120.0
-"""arq starts a killed worker's job again ten seconds after this, so it bounds the recovery."""
-DRAIN_BUDGET_S = 0.8 * DRAIN_TIMEOUT_S
-"""A drain ends by itself before arq's timeout, which is final, and is enqueued again."""
+DRAIN_TIMEOUT_S = 60.0
+"""arq starts the job of a worker that was killed, or lost Redis, ten seconds after this: it bounds the recovery."""
+DRAIN_BUDGET_S = 40.0
+"""A drain ends by itself well before arq's timeout, which is final, and is enqueued again to go on."""
 DRAIN_TRIES_MAX = 1_000
-"""Each continued drain is a try to arq; at 96 s each this is a day of backlog, and the next tick starts anew."""
+"""Each continued drain is a try to arq; at 40 s each this is half a day, and then the next tick starts anew."""
 COMPLETION_WAIT_S = 10
 """On SIGTERM a running drain may finish; what it does not, it releases."""
 HEALTH_INTERVAL_S = 15
@@ -141,13 +140,15 @@ class Planner:
         pool = ConnectionPool.from_url(
             self._settings.queue_url or self._settings.redis_url,
             **CONNECTION_OPTIONS,
-            # A restart of some seconds is survived here; OSError is what a refused connection raises.
-            retry=RedisRetry(ConstantBackoff(0.5), 6),
-            retry_on_error=[RedisConnectionError, RedisTimeoutError, OSError],
+            # A restart of some seconds is survived here; OSError is what a refused connection raises. Not a
+            # timeout: on a hung server each command would take half a minute to fail.
+            retry=RedisRetry(ConstantBackoff(0.5), 6, supported_errors=_AWAY),  # type: ignore[arg-type]
+            retry_on_error=list(_AWAY),
         )
         return ArqRedis(pool, default_queue_name=self._queue, **_SERIALIZERS)
 
 
+_AWAY = (RedisConnectionError, OSError)
 # Not pickle, arq's default: whoever can write to Redis could run code in the worker.
 _SERIALIZERS: dict[str, Any] = {
     "job_serializer": msgspec.msgpack.encode,
@@ -164,7 +165,8 @@ def run_supervised(settings: Settings, only: Sequence[str] = ()) -> None:
     while not stopped:
         started = time.monotonic()
         worker = Worker(**planner.worker_arguments())
-        worker.on_stop = stopped.append
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            worker.loop.add_signal_handler(sign, _stop, worker, sign, stopped)
         try:
             worker.run()
         except (RedisError, OSError) as error:
@@ -174,6 +176,12 @@ def run_supervised(settings: Settings, only: Sequence[str] = ()) -> None:
                 log.warning("worker_restarts", why=advice(error), pause_s=round(pause_s, 2))
                 time.sleep(pause_s)
     log.info("worker_stopped", signal=stopped[0].name)
+
+
+def _stop(worker: Worker, sign: signal.Signals, stopped: list[signal.Signals]) -> None:
+    """Arq tells of a signal only once its jobs have ended; if it dies before, the signal must not be lost."""
+    stopped.append(sign)
+    worker.handle_sig_wait_for_completion(sign)
 
 
 def configure_logging(level: int = logging.INFO) -> None:

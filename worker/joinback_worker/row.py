@@ -131,7 +131,7 @@ def unfold(row: Row) -> Record:
             tags={} if row.tags is None else msgspec.json.decode(row.tags, type=dict[str, Raw]),
             inputs=Raw(row.inputs),
             outputs=Raw(row.outputs),
-            sample_rate=1.0 if row.sample_rate is None else row.sample_rate,
+            sample_rate=wire.UNSAMPLED if row.sample_rate is None else row.sample_rate,
         )
     return record
 

@@ -17,6 +17,7 @@ from joinback.errors import JoinbackError
 from joinback.redis_errors import advice
 from joinback.settings import Settings, settings_from
 from joinback_worker.drains import connect, sink_of
+from joinback_worker.errors import SinkUnavailable
 from joinback_worker.row import Row
 from joinback_worker.source import Source, applications
 
@@ -63,6 +64,7 @@ def inspect(application: str, join_key: str, as_json: bool) -> None:
 
 
 async def _look(settings: Settings, application: str, join_key: str) -> Found:
+    sink = sink_of(settings)
     redis = connect(settings)
     try:
         announced = (await applications(redis)).get(application, wire.Application())
@@ -83,9 +85,9 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
     finally:
         await redis.aclose()
     try:
-        async with sink_of(settings) as sink:
+        async with sink:
             found.row = (await sink.get(application, [join_key])).get(join_key)
-    except JoinbackError as error:
+    except SinkUnavailable as error:
         found.sink_trouble = str(error)
     return found
 

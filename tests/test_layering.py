@@ -1,0 +1,84 @@
+"""The house's plan, held against the imports: arrows go one way, files stay small, and no stray package."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CLIENT = ROOT / "client" / "joinback"
+WORKER = ROOT / "worker" / "joinback_worker"
+SOURCES = sorted([*CLIENT.rglob("*.py"), *WORKER.rglob("*.py")])
+LINES_MAX = 300
+"""About 250, and docstrings are not counted against a file that is one idea."""
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, in full."""
+    package = path.relative_to(CLIENT.parent if path.is_relative_to(CLIENT) else WORKER.parent).parent.parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            found.update({module} | {f"{module}.{name.name}" for name in node.names})
+    return found
+
+
+def top_level(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+def test_there_are_sources() -> None:
+    """These tests look at something."""
+    assert len(SOURCES) > 20
+
+
+@pytest.mark.parametrize("path", sorted(CLIENT.rglob("*.py")), ids=lambda path: path.name)
+def test_the_client_knows_nothing_of_the_worker(path: Path) -> None:
+    """The client imports redis, msgspec and the standard library; never the worker or what it needs."""
+    assert not top_level(path) & {"joinback_worker", "arq", "structlog", "click", "rich", "asyncio", "numpy", "pandas"}
+
+
+CONTRACT = {"joinback.wire", "joinback.errors", "joinback.settings", "joinback.redis_errors"}
+
+
+@pytest.mark.parametrize("path", sorted(WORKER.rglob("*.py")), ids=lambda path: str(path.relative_to(WORKER)))
+def test_the_worker_uses_the_contract_only(path: Path) -> None:
+    """Of the client the worker imports what both must agree on; only the demo is a client itself."""
+    used = {name for name in imports(path) if name.startswith("joinback.")}
+    modules = {".".join(name.split(".")[:2]) for name in used}
+    if path.name != "demo.py":
+        assert modules <= CONTRACT
+        assert "joinback" not in imports(path) or modules
+
+
+def test_one_file_imports_arq() -> None:
+    """arq can be replaced: its name stands in one file."""
+    assert [path.name for path in SOURCES if "arq" in top_level(path)] == ["main.py"]
+
+
+@pytest.mark.parametrize("name", ["fold.py", "row.py"])
+def test_the_join_is_pure(name: str) -> None:
+    """The fold and the row import nothing that does I/O, tells the time or logs."""
+    assert top_level(WORKER / name) <= {"collections", "datetime", "typing", "msgspec", "joinback", "joinback_worker"}
+
+
+def test_keys_are_spelled_in_one_file() -> None:
+    """Nothing but wire.py writes a Redis key of ours."""
+    spelled = [path.name for path in SOURCES if '"joinback:' in path.read_text() or 'f"joinback:' in path.read_text()]
+    assert sorted(set(spelled) - {"cli"}) in (["wire.py"], ["__init__.py", "wire.py"])
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_small(path: Path) -> None:
+    """A file that wants more has two ideas."""
+    assert len(path.read_text().splitlines()) <= LINES_MAX
+
+
+@pytest.mark.parametrize("folder", ["client", "worker", "tests"])
+def test_no_stray_package(folder: str) -> None:
+    """An __init__.py here would make every module importable under a second name."""
+    assert not (ROOT / folder / "__init__.py").exists()
