@@ -1,12 +1,13 @@
 """The environment: every wrong variable is one line that names it and the fix."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings, settings_from
-import contextlib
 
 
 def test_nothing_set_means_the_defaults() -> None:

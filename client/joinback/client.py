@@ -1,16 +1,14 @@
-"""The client: checks a call, encodes it on the spot, and leaves the rest to the buffer and the sender.
+"""The client: checks a call, encodes it on the spot, and leaves the rest to the delivery.
 
 Nothing here waits for Redis except `flush`, `close` and `ping`, and those are bounded. Nothing raises into
 the caller except `init` (a wrong setting) and, with `strict=True`, an event that cannot be logged.
 """
 
-import atexit
 import logging
 import os
 import random
 import threading
 import time
-import weakref
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,12 +17,13 @@ from uuid import UUID
 import redis
 
 from . import events, wire
-from .buffer import Buffer, Buffered, DropReason
+from .buffer import Buffered, DropReason
+from .delivery import CLOSE_TIMEOUT_S, Delivery
 from .errors import ConfigurationError, InvalidEvent
 from .events import Refused
 from .redis_errors import advice
-from .sender import Sender, connect
-from .settings import check_redis_url, settings_from
+from .sender import connect
+from .settings import Settings, check_redis_url, settings_from
 
 logger = logging.getLogger("joinback")
 
@@ -32,11 +31,6 @@ BUFFER_EVENTS_MAX = 100_000
 """Twenty seconds at 5,000 events a second: a Redis restart or a failover."""
 BUFFER_BYTES_MAX = 64 << 20
 """What a service can spare; 100,000 events of the usual 600 bytes are as much."""
-LINGER_S = 0.05
-"""The knee between CPU (a wake-up costs more than an event) and what a SIGKILL may lose."""
-WAKE_AT_EVENTS = 500
-CLOSE_TIMEOUT_S = 2.0
-"""An exit must not hang on a dead Redis; supervisors send SIGKILL after some ten seconds."""
 COMPLAINT_S = 60.0
 """How often a wrong call is explained in the log."""
 
@@ -52,25 +46,10 @@ class Client:
         self._strict = False
         self._environment: str | None = None
         self._redis_url: str | None = None
-        self._buffer_ttl_s = 0
-        self._linger_s = LINGER_S
-        self._closed = False
+        # Until configured it only counts.
+        self._delivery = Delivery(Settings().redis_url, Settings().buffer_ttl_s, BUFFER_EVENTS_MAX, BUFFER_BYTES_MAX)
+        self._configuring = threading.Lock()
         self._complaints: dict[str, float] = {}
-        self._reset(BUFFER_EVENTS_MAX, BUFFER_BYTES_MAX)
-        # The hook outlives the client, so it must not keep it alive.
-        this = weakref.WeakMethod(self._after_fork)
-        os.register_at_fork(after_in_child=lambda: (method := this()) is not None and method())
-
-    def _reset(self, events_max: int, bytes_max: int) -> None:
-        self._lock = threading.RLock()
-        self._bounds = (events_max, bytes_max)
-        self._buffer = Buffer(events_max, bytes_max, WAKE_AT_EVENTS)
-        self._sender: Sender | None = None
-        self._random = random.Random()  # noqa: S311 - ids need to be unique, not secret
-
-    def _after_fork(self) -> None:
-        """The parent delivers what the parent buffered; the child starts empty, with a thread of its own."""
-        self._reset(*self._bounds)
 
     # --- life cycle -------------------------------------------------------------------------------------
 
@@ -87,7 +66,8 @@ class Client:
         """Configure the client; what is not given comes from the environment. Does not connect.
 
         `buffer_ttl_s` is how long Redis keeps a record. `strict` raises InvalidEvent instead of counting a
-        drop: for tests and notebooks. Called again, it delivers what was logged under the old settings first.
+        drop: for tests and notebooks. Call it at start-up, before other threads log; called again, it
+        delivers what was logged under the old settings and counts from zero.
         Raises ConfigurationError for a wrong setting.
         """
         settings = settings_from()
@@ -99,15 +79,12 @@ class Client:
             raise ConfigurationError(
                 f"the buffer must hold an event and {wire.EVENT_BYTES_MAX} bytes at least; raise buffer_*_max"
             )
-        if self._sender is not None:
-            self.close()
-        self._reset(buffer_events_max, buffer_bytes_max)
+        self._delivery.close()
+        url = redis_url or settings.redis_url
+        self._delivery = Delivery(url, buffer_ttl_s or settings.buffer_ttl_s, buffer_events_max, buffer_bytes_max)
         self._environment = environment or settings.environment
-        self._buffer_ttl_s = buffer_ttl_s or settings.buffer_ttl_s
         self._strict = strict
-        self._closed = False
-        # Last: from here on, other threads may log.
-        self._redis_url = redis_url or settings.redis_url
+        self._redis_url = url
         return self
 
     def flush(self, timeout_s: float = 5.0) -> bool:
@@ -116,7 +93,7 @@ class Client:
         False if the time ran out; the events stay buffered and the sender goes on. Blocks: in asyncio code
         call it through `asyncio.to_thread`.
         """
-        return self._buffer.wait_settled(timeout_s)
+        return self._delivery.flush(timeout_s)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Deliver what is buffered, at most `timeout_s` seconds, and stop. Runs by itself at interpreter exit.
@@ -124,20 +101,14 @@ class Client:
         True if nothing was left. What was left is counted as `undelivered` and logged; events logged later
         are counted as `closed`, until `init` is called again.
         """
-        self._closed = True
-        sender, self._sender = self._sender, None
-        if sender is None:
-            return True
-        deadline = time.monotonic() + timeout_s
-        delivered = self._buffer.wait_settled(timeout_s)
-        sender.stop()
-        # A thread that hangs in a socket call is a daemon; the interpreter ends without it.
-        sender.join(max(0.1, deadline - time.monotonic()))
-        return delivered
+        return self._delivery.close(timeout_s)
 
     def ping(self) -> bool:
         """Whether Redis answers, within some seconds. Logs why not. Never raises."""
-        if not self._configured():
+        try:
+            self._configure_once()
+        except ConfigurationError as error:
+            logger.warning("joinback: %s", error)
             return False
         assert self._redis_url is not None
         connection = connect(self._redis_url)
@@ -150,11 +121,11 @@ class Client:
             connection.close()
 
     def stats(self) -> dict[str, Any]:
-        """Counts since start (or `init`, or the fork): logged, sent, buffered, and dropped by reason.
+        """Counts since `init` (or the fork): logged, sent, buffered, and dropped by reason.
 
         `logged = sent + buffered + sum(dropped.values())`, at every moment. `sent` means Redis has it.
         """
-        return self._buffer.stats()
+        return self._delivery.stats()
 
     # --- events -----------------------------------------------------------------------------------------
 
@@ -179,8 +150,8 @@ class Client:
         `event_id` makes a repeated call (a retried task) count once; without it each call is an event.
         NaN and infinities become null, as JSON has none. Never blocks; with `strict=True` raises InvalidEvent.
         """
-        key = str(join_key) if isinstance(join_key, str | int | UUID) else self._new_id()
-        if not self._configured():
+        key = str(join_key) if isinstance(join_key, str | int | UUID) else _new_id()
+        if not self._ready():
             return key
         try:
             events.check_names(application, key, join_key, event_id)
@@ -190,7 +161,7 @@ class Client:
         except Exception as error:
             self._refuse(error)
             return key
-        identity = event_id or self._new_id()
+        identity = event_id or _new_id()
         if inputs is not None:
             prediction = wire.Prediction(inputs=inputs, outputs=outputs, **shared)
             self._put(application, key, f"prediction:{identity}", prediction)
@@ -244,7 +215,7 @@ class Client:
 
         The history stays on the row. Feedback with a later time counts again.
         """
-        if not self._configured():
+        if not self._ready():
             return
         key = str(join_key) if isinstance(join_key, str | int | UUID) else ""
         try:
@@ -256,7 +227,7 @@ class Client:
         except Exception as error:
             self._refuse(error)
             return
-        self._put(application, key, f"retraction:{event_id or self._new_id()}", event)
+        self._put(application, key, f"retraction:{event_id or _new_id()}", event)
 
     # --- the funnel: encode, buffer ---------------------------------------------------------------------
 
@@ -268,50 +239,44 @@ class Client:
             self._refuse(refusal)
             return
         buffered = Buffered(application, join_key, field, payload)
-        self._buffer.put(buffered, prediction=isinstance(event, wire.Prediction))
-        if self._sender is None:
-            self._start()
+        self._delivery.put(buffered, prediction=isinstance(event, wire.Prediction))
 
-    def _start(self) -> None:
-        with self._lock:
-            if self._sender is not None or self._closed:
-                return
-            assert self._redis_url is not None
-            self._sender = Sender(self._buffer, self._redis_url, self._buffer_ttl_s, self._linger_s)
-            self._sender.start()
-            atexit.unregister(self._at_exit)
-            atexit.register(self._at_exit)
-
-    def _at_exit(self) -> None:
-        self.close()
-
-    def _configured(self) -> bool:
+    def _ready(self) -> bool:
         """Whether events have somewhere to go; if not, this one is counted and the log says why."""
-        if self._closed:
-            self._refuse(Refused("closed", "logged after close(); call joinback.init() to start again"))
-            return False
         if self._redis_url is None:
             try:
-                with self._lock:
-                    if self._redis_url is None:
-                        self.init(strict=self._strict)
+                self._configure_once()
             except ConfigurationError as error:
                 self._refuse(Refused("misconfigured", str(error)))
                 return False
+        if self._delivery.closed:
+            self._refuse(Refused("closed", "logged after close(); call joinback.init() to start again"))
+            return False
         return True
+
+    def _configure_once(self) -> None:
+        with self._configuring:
+            if self._redis_url is None:
+                self.init(strict=self._strict)
 
     def _refuse(self, error: Exception) -> None:
         """Count the event under its reason and say why, at most once a minute; or raise, if strict."""
         reason: DropReason = error.reason if isinstance(error, Refused) else "internal_error"
         if self._strict:
             raise InvalidEvent(str(error)) from error
-        self._buffer.drop(reason)
+        self._delivery.drop(reason)
         now = time.monotonic()
         if now >= self._complaints.get(reason, 0.0):
             self._complaints[reason] = now + COMPLAINT_S
             fault = error if reason == "internal_error" else None
             logger.warning("joinback dropped an event (%s): %s", reason, error, exc_info=fault)
 
-    def _new_id(self) -> str:
-        # 64 bits name an event within its record and a record within its application; uuid4 costs 8 times more.
-        return f"{self._random.getrandbits(64):016x}"
+
+# Seeded by the system, and again in a forked child, which would repeat its parent's ids.
+_random = random.Random()  # noqa: S311 - ids need to be unique, not secret
+os.register_at_fork(after_in_child=_random.seed)
+
+
+def _new_id() -> str:
+    # 64 bits name an event within its record and a record within its application; uuid4 costs 8 times more.
+    return f"{_random.getrandbits(64):016x}"

@@ -277,7 +277,7 @@ def test_redis_down_at_first_then_up(server: redis.Redis, settings: Settings) ->
         client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
     assert not client.flush(0.3)
     assert client.stats()["buffered"] == 10
-    client._sender._redis = redis.Redis.from_url(settings.redis_url)  # the name now leads to a server
+    client._delivery._sender._redis = redis.Redis.from_url(settings.redis_url)  # the name now leads to a server
     assert client.flush(20)
     assert client.stats()["sent"] == 10
     assert server.xlen(wire.pending_key(wire.tag("loans"))) == 10

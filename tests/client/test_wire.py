@@ -1,5 +1,6 @@
 """The wire contract, byte for byte: yesterday's client is in Redis while today's worker deploys."""
 
+import contextlib
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,6 @@ from msgspec import Raw
 
 from joinback import wire
 from joinback.errors import NewerWireVersion, UndecodableEvent
-import contextlib
 
 AT = datetime(2026, 11, 23, 11, 0, 0, 123456, tzinfo=UTC)
 LOGGED_AT = datetime(2026, 11, 23, 11, 0, 1, tzinfo=UTC)
