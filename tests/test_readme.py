@@ -1,0 +1,150 @@
+"""README does not lie: its code runs, its outputs are what comes out, its tables are what the code declares."""
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import redis
+from conftest import Cli, Stack, process_environment
+
+import joinback
+from joinback import wire
+from joinback.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def default_client(stack: Stack) -> Any:
+    """The module's own client, on the test's server, as README's code uses it."""
+    joinback.init(stack.settings.redis_url, strict=True)
+    yield joinback.default_client
+    joinback.close()
+
+
+def test_thirty_seconds(stack: Stack, default_client: joinback.Client, cli: Cli) -> None:
+    """The service of README serves, its drain joins, and its query answers as README says."""
+    namespace: dict[str, Any] = {}
+    exec(blocks("python")[0], namespace)
+    service = namespace["app"].test_client()
+    assert service.post("/loans/loan_17/predict", json={"amount": 900}).json == {"default": 0.07}
+    assert service.post("/loans/loan_17/repay").status_code == 204
+    assert joinback.flush()
+    assert cli("drain").returncode == 0
+    (query,) = blocks("sql")
+    with closing(sqlite3.connect(stack.settings.sink_url.removeprefix("sqlite:///"))) as database:
+        answer = ["|".join(map(str, row)) for row in database.execute(query)]
+    assert "\n".join(answer) + "\n" == blocks("text")[0]
+
+
+def test_the_transcript(stack: Stack, default_client: joinback.Client) -> None:
+    """After README's two calls the record reads as README shows, but for the clock."""
+    exec(blocks("python")[1], {"joinback": joinback})
+    assert joinback.flush()
+    (transcript,) = [block for block in blocks("text") if block.startswith("$ redis-cli")]
+    command, *expected = transcript.splitlines()
+    key = re.search(r"'(.*)'", command)
+    assert key is not None
+    answer = [part.decode() for pair in stack.server.hgetall(key.group(1)).items() for part in pair]
+    assert [_timeless(line) for line in answer] == [_timeless(line) for line in expected]
+    assert answer[1].startswith('{"v":1,"at":"2026-11-23T11:00:00Z"')
+
+
+def _timeless(line: str) -> str:
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<time>", line)
+
+
+def test_the_settings_table() -> None:
+    """Each variable, its default and its meaning are the Struct's own."""
+    table = dict(re.findall(r"^\| `(JOINBACK_\w+)` \| (.*) \|$", README, re.MULTILINE))
+    declared = {}
+    for field in Settings.__struct_fields__:
+        default = getattr(Settings(), field)
+        description = _description(field)
+        declared[f"JOINBACK_{field.upper()}"] = f"{'' if default is None else f'`{default}` '}| {description}"
+    assert table == declared
+
+
+def _description(field: str) -> str:
+    hint = get_type_hints(Settings, include_extras=True)[field]
+    description: str = hint.__metadata__[0].description
+    return description
+
+
+def test_the_key_table() -> None:
+    """The keys of README are the ones wire.py makes."""
+    for key in (
+        wire.record_key("loans", "loan_17"),
+        wire.pending_key("loans"),
+        wire.dead_key("loans"),
+        wire.stats_key("loans"),
+        wire.APPLICATIONS_KEY,
+    ):
+        assert f"| `{key}` |" in README
+
+
+def test_the_least_rights_are_enough(stack: Stack, cli: Cli, spawn: Any, wait_until: Any) -> None:
+    """Client and worker do all their work with the ACL of README, and the client can do no other."""
+    (acl,) = blocks("acl")
+    for line in acl.splitlines():
+        _, name, *rules = line.split()
+        stack.server.execute_command("ACL", "SETUSER", name, "reset", *rules)
+    host = stack.settings.redis_url.removeprefix("redis://")
+    try:
+        client = joinback.Client().init(f"redis://joinback-client:secret@{host}", strict=True)
+        client.log_record("loans", inputs=1, outputs=2, feedback={"a": 1}, join_key="loan_17")
+        client.retract("loans", "loan_17")
+        # Enough events for the path of the full record.
+        for n in range(wire.RECORD_EVENTS_MAX):
+            client.log_record("loans", feedback={"n": n}, join_key="loan_17")
+        assert client.flush()
+        assert client.stats()["sent"] == client.stats()["logged"]
+        assert client.ping()
+        client.close()
+        stack.server.hset(stack.record("loan_17"), "feedback:torn", "rubbish")
+        as_worker = {"JOINBACK_REDIS_URL": f"redis://joinback-worker:secret@{host}", "JOINBACK_INTERVAL_S": "1"}
+        process = spawn("-m", "joinback_worker", "worker", **as_worker)
+        wait_until(lambda: stack.books().pending == 0)
+        assert process.poll() is None
+        done = cli("drain", **as_worker)
+        assert done.returncode == 0, done.stderr
+        with redis.Redis.from_url(f"redis://joinback-client:secret@{host}") as intruder:
+            for command in (["KEYS", "*"], ["HGETALL", stack.record("loan_17")], ["FLUSHALL"], ["GET", "arq:x"]):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    intruder.execute_command(*command)
+    finally:
+        stack.server.execute_command("ACL", "DELUSER", "joinback-client", "joinback-worker")
+
+
+def test_ci_calls_readmes_test_command() -> None:
+    """What README tells a stranger to run is what CI runs."""
+    install, test = blocks("sh")
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert test.strip() in ci
+    assert "joinback demo" in install
+
+
+def test_the_tree_is_as_readme_says() -> None:
+    """Each module that README's tree names exists."""
+    (tree,) = [block for block in blocks("text") if block.startswith("client/joinback/")]
+    for line in tree.splitlines():
+        folder, names = re.split(r"\s{2,}", line, maxsplit=1)
+        assert (ROOT / folder).exists(), folder
+        if folder.startswith(("client", "worker")):
+            for name in re.findall(r"(\w+/?)(?: \([^)]*\))?(?: ·|$)", names):
+                path = ROOT / folder / name
+                assert path.is_dir() if name.endswith("/") else path.with_suffix(".py").exists(), path
+
+
+def test_environment_for_processes_is_clean(settings: Settings) -> None:
+    """No variable of the developer's own shell reaches the processes under test."""
+    assert process_environment(settings).get("JOINBACK_ENVIRONMENT") is None
