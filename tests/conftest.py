@@ -126,9 +126,11 @@ def wait_until() -> Callable[[Callable[[], object], float], None]:
 
 
 def process_environment(settings: Settings, **variables: str) -> dict[str, str]:
-    """The environment of a process of ours: this one's, with these settings and variables."""
+    """The environment of a process of ours: this one's, with these settings and variables; an empty one is unset."""
     given = {f"JOINBACK_{name.upper()}": str(value) for name, value in structs.asdict(settings).items() if value}
-    return {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")} | given | variables
+    given |= variables
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
+    return inherited | {name: value for name, value in given.items() if value}
 
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]

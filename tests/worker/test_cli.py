@@ -2,13 +2,18 @@
 
 import json
 import os
+import re
+import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 from conftest import Cli, Stack, process_environment
 
 from joinback import wire
@@ -165,10 +170,10 @@ def test_printable() -> None:
 @pytest.mark.parametrize(
     ("url", "command"),
     [
-        ("redis://localhost:6379/0", "redis-cli"),
-        ("redis://10.0.0.1:7000/2", "redis-cli -h 10.0.0.1 -p 7000 -n 2"),
-        ("rediss://me:secret@cache:6379", "redis-cli -h cache --tls --user me"),
-        ("unix:///run/redis.sock", "redis-cli -s /run/redis.sock"),
+        ("redis://localhost:6379/0", "redis-cli --raw"),
+        ("redis://10.0.0.1:7000/2", "redis-cli --raw -h 10.0.0.1 -p 7000 -n 2"),
+        ("rediss://me:secret@cache:6379", "redis-cli --raw -h cache --tls --user me"),
+        ("unix:///run/redis.sock", "redis-cli --raw -s /run/redis.sock"),
     ],
 )
 def test_redis_cli_line(url: str, command: str) -> None:
@@ -206,6 +211,23 @@ def test_demo_on_a_given_redis_leaves_other_applications_alone(stack: Stack, cli
         result = json.loads(cli("demo", "--json").stdout)
         assert result | DEMO == result
     assert stack.server.xlen(wire.pending_key("loans")) == 2
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_demo_keep_leaves_nothing_behind(
+    sign: signal.Signals, spawn: Callable[..., Any], wait_until: Callable[..., None], tmp_path: Path
+) -> None:
+    """`joinback demo --keep` runs until it is stopped, and then its server and its worker are gone too."""
+    process = spawn("-m", "joinback_worker", "demo", "--keep", JOINBACK_REDIS_URL="")
+    wait_until(lambda: "until Ctrl-C" in Path(process.log.name).read_text(), 60)
+    port = re.search(r"127\.0\.0\.1:(\d+)", Path(process.log.name).read_text())
+    assert port is not None
+    with redis.Redis(port=int(port.group(1))) as connection:
+        assert connection.hlen("joinback:{loans}:record:loan_17") == 2
+    process.send_signal(sign)
+    assert process.wait(30) in (0, 128 + sign)
+    with redis.Redis(port=int(port.group(1))) as connection, pytest.raises(redis.ConnectionError):
+        connection.ping()
 
 
 def test_the_script_is_installed() -> None:

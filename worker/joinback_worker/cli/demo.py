@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,6 +61,8 @@ def demo(as_json: bool, keep: bool) -> None:
     """
     console = Console(stderr=as_json)
     settings = settings_from()
+    # By default SIGTERM would leave the server and the worker behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="joinback-demo-")))
         application = "loans"
@@ -222,10 +225,12 @@ async def _show_by_hand(console: Console, settings: Settings, application: str) 
         answer = await redis.execute_command("HGETALL", record)
     finally:
         await redis.aclose()
-    line("\nA record in Redis, by redis-cli or valkey-cli, while this runs (joinback demo --keep):")
+    console.print()
+    line("A record in Redis, by redis-cli or valkey-cli, while this runs (joinback demo --keep):")
     line(f"  $ {redis_cli(settings.redis_url)} HGETALL '{record}'")
-    for number, text in enumerate(part for pair in answer.items() for part in pair):
-        line(f"  {number + 1}) {json.dumps(text.decode())}" if text[:1] != b"{" else f"  {number + 1}) {text.decode()}")
+    for field, event in answer.items():
+        line(f"  {field.decode()}")
+        line(f"  {event.decode()}")
     line("The rows, in SQL:")
     line(f"  $ sqlite3 {settings.sink_url.removeprefix('sqlite:///')} '{_QUERY}'")
 

@@ -141,7 +141,8 @@ def _show(console: Console, settings: Settings, found: Found, application: str, 
             if value is not None:
                 line(f"  {name}  {value.decode() if isinstance(value, bytes) else value}")
     command = redis_cli(settings.redis_url)
-    line("\nThe same by hand:")
+    console.print()
+    line("The same by hand:")
     line(f"  {command} HGETALL {shlex.quote(record)}")
     line(f"  {command} XREVRANGE {shlex.quote(wire.pending_key(found.tag))} + - COUNT {ENTRIES_SEARCHED}")
     line(f"  {command} XREVRANGE {shlex.quote(wire.dead_key(found.tag))} + - COUNT {ENTRIES_SEARCHED}")

@@ -12,11 +12,14 @@ def printable(text: str) -> str:
 
 
 def redis_cli(redis_url: str) -> str:
-    """redis-cli with the options that lead to this server; the password is left to REDISCLI_AUTH."""
+    """redis-cli with the options that lead to this server; the password is left to REDISCLI_AUTH.
+
+    --raw: without it, JSON is shown with every quote escaped.
+    """
     parts = urlsplit(redis_url)
     if parts.scheme == "unix":
-        return f"redis-cli -s {unquote(parts.path)}"
-    words = ["redis-cli"]
+        return f"redis-cli --raw -s {unquote(parts.path)}"
+    words = ["redis-cli", "--raw"]
     if parts.hostname not in (None, "localhost"):
         words.append(f"-h {parts.hostname}")
     if parts.port not in (None, 6379):
