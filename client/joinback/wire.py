@@ -4,7 +4,8 @@ Every key of one application lives under one hash tag, so a Redis Cluster keeps 
 write script stays atomic. `{tag}` is the application's name, percent-encoded where it would break the key;
 an application with several shards has one tag a shard, `name/shard`.
 
-    joinback:{tag}:record:<join_key>   HASH    `<kind>:<event_id>` -> the event as JSON
+    joinback:{tag}:record:<join_key>   HASH    `<kind>:<event_id>` -> the event as JSON; and the worker's
+                                               `late:<event_id>` -> how late that feedback came
     joinback:{tag}:pending             STREAM  group `worker`; `key=<join_key> kind=<kind>`; its id is the
                                                receive time by Redis's clock
     joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
@@ -35,6 +36,9 @@ WIRE_VERSION = 1
 Kind = Literal["prediction", "feedback", "retraction"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+LATE = "late"
+"""The kind of the worker's own field: this feedback was told as a dead letter, so it is told once."""
+
 APPLICATIONS_KEY = "joinback:applications"
 GROUP = "worker"
 
@@ -54,6 +58,8 @@ DEAD_LETTERS_MAX = 100_000
 """At 1 KB each about 100 MB, an amount one Redis survives; the counters still count beyond it."""
 DEAD_TTL_S = 30 * 86_400
 """A month: long enough to come back from a holiday and replay."""
+LATE_MARK_TTL_S = 86_400
+"""A mark on a record that Redis had let go: many times what a worker takes to come back and settle again."""
 STATS_TTL_S = 180 * 86_400
 """As long as the default join window: while a record can change, its counters are there."""
 

@@ -12,10 +12,13 @@ from collections.abc import Sequence
 import structlog
 from msgspec import Struct, structs
 
+from joinback import wire
+
 from .errors import SinkRefused, SinkUnavailable
 from .fold import Folded, Record, fold
+from .row import Late
 from .sinks import Merged, Sink
-from .source import DeadEntry, Entry, Moved, Settlement, Source
+from .source import Buried, DeadEntry, Entry, Settlement, Source
 
 log = structlog.get_logger("joinback")
 
@@ -103,37 +106,21 @@ async def _drain_chunk(
         else:
             by_key[entry.join_key].append(entry)
     folded = await _load(source, application, by_key, settlement)
-    records = [found.record for found in folded if found.record.has_events]
+    records = [found.record for found in folded.values() if found.record.has_events]
     emitted = await _emitted(sink, application, records) if emit_joined_only else records
     merged, refused = await _merge(sink, emitted)
 
     unemitted = {record.join_key for record in records} - {record.join_key for record in emitted}
-    for found in folded:
-        key = found.record.join_key
+    for key, found in folded.items():
         if found.newer:
             drained.newer += len(by_key[key])
         elif key in unemitted:
             settlement.unemitted += by_key[key]
         else:
-            # Of a record that moves to the dead letters too: moving takes the count back.
+            # Of an event that is buried too: burying takes the count back.
             settlement.in_rows += by_key[key]
-        moved = dict(found.bad)
-        if key in refused:
-            moved = dict.fromkeys(found.payloads.keys() - found.newer, refused[key]) | moved
-        settlement.moved += [
-            Moved(
-                key,
-                field,
-                "undecodable" if field in found.bad else "sink_refused",
-                detail,
-                found.payloads[field],
-            )
-            for field, detail in moved.items()
-        ]
-    settlement.moved += [
-        Moved(late.join_key, late.field, "after_window", f"{late.lateness_s:.0f} s too late", late.payload)
-        for late in merged.late
-    ]
+        settlement.buried += _bad_events(found, refused.get(key))
+    settlement.buried += [_late_event(late) for late in merged.late]
     settlement.counters = {
         "rows": merged.rows,
         "joined": merged.joined,
@@ -145,12 +132,28 @@ async def _drain_chunk(
         setattr(drained, name, getattr(drained, name) + amount)
 
 
+def _bad_events(found: Folded, refusal: str | None) -> list[Buried]:
+    """The events of a record that cannot become a part of a row: the bad ones, or all if the sink refused it."""
+    key = found.record.join_key
+    buried = [Buried(key, field, "undecodable", why, found.payloads[field]) for field, why in found.bad.items()]
+    if refusal is not None:
+        good = found.payloads.keys() - found.bad.keys() - found.newer
+        buried += [Buried(key, field, "sink_refused", refusal, found.payloads[field]) for field in sorted(good)]
+    return buried
+
+
+def _late_event(late: Late) -> Buried:
+    mark = f"{wire.LATE}:{late.field.partition(':')[2]}"
+    detail = f"{late.lateness_s:.0f} s after the join window"
+    return Buried(late.join_key, late.field, "after_window", detail, late.payload, mark)
+
+
 async def _load(
     source: Source, application: str, by_key: dict[str, list[Entry]], settlement: Settlement
-) -> list[Folded]:
+) -> dict[str, Folded]:
     """The chunk's records, each folded once; entries whose record is gone or is no hash are settled as dead."""
     keys = list(by_key)
-    folded = []
+    folded = {}
     for key, found in zip(keys, await source.load(keys) if keys else [], strict=True):
         if isinstance(found, str):
             detail = f"a {found} stands at the record's key"
@@ -159,7 +162,7 @@ async def _load(
             detail = "expired or evicted before it was drained"
             settlement.dead += [DeadEntry(entry, "record_missing", detail) for entry in by_key[key]]
         else:
-            folded.append(fold(application, key, found))
+            folded[key] = fold(application, key, found)
     return folded
 
 

@@ -54,7 +54,7 @@ def fold(application: str, join_key: str, fields: Iterable[tuple[str, bytes]]) -
         "feedback": record.feedback,
         "retraction": record.retractions,
     }
-    payloads = dict(fields)
+    payloads = {field: payload for field, payload in fields if not field.startswith(f"{wire.LATE}:")}
     bad: dict[str, str] = {}
     newer: set[str] = set()
     for field, payload in payloads.items():

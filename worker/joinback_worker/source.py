@@ -40,16 +40,16 @@ class DeadEntry(NamedTuple):
     detail: str
 
 
-class Moved(NamedTuple):
-    """An event that goes from its record to the dead letters."""
+class Buried(NamedTuple):
+    """An event that becomes a dead letter: a bad one leaves its record, a late one stays and is marked."""
 
     join_key: str
     field: str
     reason: str
     detail: str
     payload: bytes
-    only_if_there: bool = True
-    """Only when the record's hash still holds it: what moves it decides who counts it."""
+    mark: str = ""
+    """The record's field that says so, if the event stays; whoever sets it writes the letter, and counts it."""
 
 
 class Settlement(Struct, kw_only=True):
@@ -58,7 +58,7 @@ class Settlement(Struct, kw_only=True):
     in_rows: list[Entry] = []
     unemitted: list[Entry] = []
     dead: list[DeadEntry] = []
-    moved: list[Moved] = []
+    buried: list[Buried] = []
     counters: dict[str, int] = {}
 
 
@@ -145,13 +145,11 @@ class Source:
         outcomes = [("in_rows", entry.id) for entry in settlement.in_rows]
         outcomes += [("unemitted", entry.id) for entry in settlement.unemitted]
         dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in settlement.dead]
-        moved = [
-            (m.join_key, _raw(m.field), m.reason, m.detail, m.payload, int(m.only_if_there)) for m in settlement.moved
-        ]
+        buried = [(b.join_key, _raw(b.field), b.reason, b.detail, b.payload, b.mark) for b in settlement.buried]
         keys = [self._pending, wire.stats_key(self._tag), wire.dead_key(self._tag)]
-        keys += [wire.record_key(self._tag, m.join_key) for m in settlement.moved]
-        arguments: list[Any] = [wire.STATS_TTL_S, wire.DEAD_TTL_S, wire.DEAD_LETTERS_MAX]
-        for rows in (settlement.counters.items(), outcomes, dead, moved):
+        keys += [wire.record_key(self._tag, b.join_key) for b in settlement.buried]
+        arguments: list[Any] = [wire.STATS_TTL_S, wire.DEAD_TTL_S, wire.DEAD_LETTERS_MAX, wire.LATE_MARK_TTL_S]
+        for rows in (settlement.counters.items(), outcomes, dead, buried):
             arguments.append(len(rows))
             for row in rows:
                 arguments.extend(row)

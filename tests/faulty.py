@@ -1,0 +1,69 @@
+"""Redis and sink with a fault at the n-th call: the only ways out of a worker, so the only places it can die."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from joinback_worker.errors import SinkUnavailable
+
+Fault = Literal["die before", "die after", "lose reply", "refuse"]
+FAULTS: tuple[Fault, ...] = ("die before", "die after", "lose reply", "refuse")
+
+
+class Died(BaseException):
+    """The worker's process is gone. No `except Exception` may catch it."""
+
+
+class Faults:
+    """Counts the calls of one worker to the outside, and fails one of them."""
+
+    def __init__(self, at: int | None = None, fault: Fault = "die before", meanwhile: Any = None) -> None:
+        self.calls = 0
+        self.at = at
+        self.fault = fault
+        self.meanwhile = meanwhile
+        """(n, coroutine function): what somebody else does just before the n-th call."""
+        self.dead = False
+
+    async def call(self, outside: Callable[..., Any], *arguments: Any, error: Exception, **options: Any) -> Any:
+        if self.dead:
+            raise Died  # a dead process cleans nothing up
+        self.calls += 1
+        number = self.calls
+        if self.meanwhile and self.meanwhile[0] == number:
+            await self.meanwhile[1]()
+        if number == self.at and self.fault in ("die before", "refuse"):
+            raise self._fail(error)
+        answer = await outside(*arguments, **options)
+        if number == self.at:
+            raise self._fail(error)
+        return answer
+
+    def _fail(self, error: Exception) -> BaseException:
+        if self.fault.startswith("die"):
+            self.dead = True
+            return Died()
+        return error
+
+
+class FaultyRedis:
+    def __init__(self, redis: Any, faults: Faults) -> None:
+        self._redis = redis
+        self._faults = faults
+
+    async def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        error = RedisConnectionError("planned")
+        return await self._faults.call(self._redis.execute_command, *arguments, error=error, **options)
+
+
+class FaultySink:
+    def __init__(self, sink: Any, faults: Faults) -> None:
+        self._sink = sink
+        self._faults = faults
+
+    async def merge(self, records: Any) -> Any:
+        return await self._faults.call(self._sink.merge, records, error=SinkUnavailable("planned"))
+
+    async def get(self, application: str, join_keys: Any) -> Any:
+        return await self._faults.call(self._sink.get, application, join_keys, error=SinkUnavailable("planned"))

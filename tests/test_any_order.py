@@ -1,0 +1,231 @@
+"""The law, end to end: however events are split, ordered, repeated, drained and forgotten, the rows are the model's.
+
+Hypothesis plays clients, workers and the passing of time on a real server and a real sink.
+"""
+
+import asyncio
+import itertools
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import model
+import msgspec
+import pytest
+import redis
+from events import at
+from faulty import FAULTS, Died, Fault, Faults, FaultyRedis, FaultySink
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from redis.exceptions import RedisError
+
+from joinback import wire
+from joinback.settings import Settings
+from joinback_worker.cycle import drain
+from joinback_worker.drains import connect, sink_of
+from joinback_worker.embedded import embedded_valkey
+from joinback_worker.row import Row
+from joinback_worker.source import Source
+
+APPLICATION = "loans"
+WINDOW_S = 500
+KEYS = ["k0", "k1", "k2"]
+
+Event = tuple[str, str, dict[str, Any]]
+"""Join key, field, event."""
+
+_seconds = st.integers(-600, 600)
+_values = st.dictionaries(st.sampled_from("abc"), st.sampled_from([None, 1, "x", [True]]), min_size=1)
+_bodies = {
+    "prediction": st.fixed_dictionaries({"inputs": st.integers(0, 3), "outputs": st.integers(0, 3)}),
+    "feedback": st.fixed_dictionaries({"feedback": _values}),
+    "retraction": st.fixed_dictionaries({"fields": st.none() | st.lists(st.sampled_from("abc"), unique=True)}),
+}
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    """An event; its id follows from its content, since an id names one event for ever."""
+    kind = draw(st.sampled_from(sorted(_bodies)))
+    key = draw(st.sampled_from(KEYS))
+    happened, logged = draw(_seconds), draw(_seconds)
+    body = {"v": 1, "at": at(happened), "logged_at": at(logged)} | draw(_bodies[kind])
+    return key, f"{kind}:{zlib.crc32(repr(body).encode()):08x}", body
+
+
+class World:
+    """One Redis, one sink file, and the model's dict of all events that Redis ever acknowledged."""
+
+    files = itertools.count()
+
+    def __init__(self, server: redis.Redis, url: str, folder: str) -> None:
+        server.flushall()
+        self.server = server
+        self.settings = Settings(
+            redis_url=url, sink_url=f"sqlite:///{folder}/{next(self.files)}.db", join_window_s=WINDOW_S
+        )
+        self.events: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        self.tag = wire.tag(APPLICATION)
+
+    def write(self, batch: list[Event]) -> None:
+        keys = wire.write_keys(self.tag, (key for key, _, _ in batch))
+        payloads = ((field, msgspec.json.encode(body)) for _, field, body in batch)
+        self.server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *wire.write_arguments(self.tag, 600, payloads))
+        for key, field, body in batch:
+            self.events[key][field] = body
+
+    def drain(self, faults: Faults | None = None) -> None:
+        """A cycle by a worker for whom every older lease has run out; it may die or fail on the way."""
+        asyncio.run(self._drain(faults or Faults()))
+
+    async def _drain(self, faults: Faults) -> None:
+        buffer = connect(self.settings)
+        try:
+            async with sink_of(self.settings) as sink:
+                source = Source(FaultyRedis(buffer, faults), self.tag, lease_s=0, chunk_entries=3)  # type: ignore[arg-type]
+                await drain(source, FaultySink(sink, faults), APPLICATION)  # type: ignore[arg-type]
+        except (Died, RedisError):
+            pass
+        finally:
+            await buffer.aclose()
+
+    def forget(self, key: str) -> None:
+        """A record's TTL runs out: only after it was drained, else Redis would have lost it, and said so."""
+        waiting = {fields[b"key"].decode() for _, fields in self.server.xrange(wire.pending_key(self.tag))}
+        if key not in waiting:
+            self.server.delete(wire.record_key(self.tag, key))
+
+    def check(self) -> None:
+        """Two clean drains later, every row is the model's and the books balance."""
+        self.drain()
+        self.drain()
+        rows, books = asyncio.run(self._look())
+        expected = {key: model.row(events, WINDOW_S) for key, events in self.events.items()}
+        assert {key: shown(row) for key, row in rows.items()} == expected
+        assert books.difference == 0, books
+        assert books.pending == 0
+        assert set(books.dead_by_reason) <= {"after_window"}
+
+    async def _look(self) -> Any:
+        buffer = connect(self.settings)
+        try:
+            async with sink_of(self.settings) as sink:
+                return await sink.get(APPLICATION, KEYS), await Source(buffer, self.tag).accounting()
+        finally:
+            await buffer.aclose()
+
+
+def shown(row: Row) -> dict[str, Any]:
+    """The parts of a row that the model speaks of."""
+
+    def decoded(column: bytes | None) -> Any:
+        return None if column is None else msgspec.json.decode(column)
+
+    return {
+        "status": row.status,
+        "inputs": decoded(row.inputs),
+        "outputs": decoded(row.outputs),
+        "feedback": decoded(row.feedback),
+        "feedback_delay_s": row.feedback_delay_s,
+        "conflicts": set(decoded(row.conflicts) or ()) or None,
+        "events": set(decoded(row.feedback_events) or ()) or None,
+    }
+
+
+@pytest.fixture(scope="module")
+def private_server() -> Iterator[tuple[redis.Redis, str]]:
+    """A server of its own: the machine empties it for each run."""
+    with embedded_valkey() as url, redis.Redis.from_url(url) as server:
+        yield server, url
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@given(st.data())
+def test_any_partition_order_and_repetition(
+    private_server: tuple[redis.Redis, str], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """The same events in any order, in any batches, some twice, with drains and expiries in between: the same rows."""
+    chosen = data.draw(st.lists(events(), min_size=1, max_size=12))
+    again = data.draw(st.lists(st.sampled_from(chosen), max_size=4))
+    world = World(*private_server, str(tmp_path_factory.getbasetemp()))
+    order = data.draw(st.permutations(chosen + again))
+    while order:
+        size = data.draw(st.integers(1, len(order)))
+        world.write(order[:size])
+        order = order[size:]
+        if data.draw(st.booleans()):
+            world.drain()
+        if data.draw(st.booleans()):
+            world.forget(data.draw(st.sampled_from(KEYS)))
+    world.check()
+
+
+class Life(RuleBasedStateMachine):
+    """Clients write, workers drain, die and fail, records expire, operators meddle: in any order."""
+
+    server: tuple[redis.Redis, str]
+    folder: str
+
+    @initialize()
+    def begin(self) -> None:
+        self.world = World(*self.server, self.folder)
+
+    @rule(batch=st.lists(events(), min_size=1, max_size=4))
+    def write(self, batch: list[Event]) -> None:
+        self.world.write(batch)
+
+    @rule()
+    def drain(self) -> None:
+        self.world.drain()
+
+    @rule(call=st.integers(1, 20), fault=st.sampled_from(FAULTS))
+    def drain_with_a_fault(self, call: int, fault: Fault) -> None:
+        self.world.drain(Faults(call, fault))
+
+    @rule(call=st.integers(1, 20), batch=st.lists(events(), min_size=1, max_size=3))
+    def write_during_a_drain(self, call: int, batch: list[Event]) -> None:
+        async def meanwhile() -> None:
+            self.world.write(batch)
+
+        faults = Faults(meanwhile=(call, meanwhile))
+        self.world.drain(faults)
+        if faults.calls < call:
+            self.world.write(batch)
+
+    @rule(call=st.integers(1, 20), then=st.integers(0, 10), fault=st.sampled_from(FAULTS))
+    def drain_by_two(self, call: int, then: int, fault: Fault) -> None:
+        world = self.world
+        self.world.drain(Faults(call + then, fault, meanwhile=(call, lambda: world._drain(Faults()))))
+
+    @rule(key=st.sampled_from(KEYS))
+    def forget(self, key: str) -> None:
+        self.world.forget(key)
+
+    @rule()
+    def lose_the_group(self) -> None:
+        pending = wire.pending_key(self.world.tag)
+        if self.world.server.exists(pending):
+            self.world.server.xgroup_destroy(pending, wire.GROUP)
+
+    @rule()
+    def flush_scripts(self) -> None:
+        self.world.server.script_flush()
+
+    @invariant()
+    def nothing_lives_for_ever(self) -> None:
+        world = getattr(self, "world", None)
+        if world:
+            assert all(world.server.ttl(key) > 0 for key in world.server.scan_iter("joinback:*"))
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.check()
+
+
+def test_any_life(private_server: tuple[redis.Redis, str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whatever happens in whatever order, two undisturbed drains later the rows are the model's."""
+    Life.server = private_server
+    Life.folder = str(tmp_path_factory.getbasetemp())
+    run_state_machine_as_test(Life, settings=settings(deadline=None, max_examples=60, stateful_step_count=25))
