@@ -5,6 +5,7 @@ Hypothesis plays clients, workers and the passing of time on a real server and a
 
 import asyncio
 import itertools
+import os
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from redis.exceptions import RedisError
 
+import joinback
 from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.cycle import drain
@@ -32,6 +34,8 @@ from joinback_worker.source import Source
 APPLICATION = "loans"
 WINDOW_S = 500
 KEYS = ["k0", "k1", "k2"]
+SCHEDULES, LIVES = int(os.environ.get("SCHEDULES", "100")), int(os.environ.get("LIVES", "60"))
+"""How many to try; the nightly run sets more."""
 
 Event = tuple[str, str, dict[str, Any]]
 """Join key, field, event."""
@@ -75,6 +79,19 @@ class World:
         self.server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *wire.write_arguments(self.tag, 600, payloads))
         for key, field, body in batch:
             self.events[key][field] = body
+
+    def log(self, client: joinback.Client, batch: list[Event]) -> None:
+        """The same through a real client, whose own clock is far ahead of every event's time."""
+        for key, field, body in batch:
+            kind, _, event_id = field.partition(":")
+            named = {"event_id": f"c{event_id}", "timestamp": body["at"]}
+            if kind == "retraction":
+                client.retract(APPLICATION, key, fields=body["fields"], **named)
+            else:
+                sides = {name: body[name] for name in ("inputs", "outputs", "feedback") if name in body}
+                client.log_record(APPLICATION, join_key=key, **sides, **named)
+            self.events[key][f"{kind}:c{event_id}"] = body | {"logged_at": body["at"]}
+        assert client.flush(20)
 
     def drain(self, faults: Faults | None = None) -> None:
         """A cycle by a worker for whom every older lease has run out; it may die or fail on the way."""
@@ -141,7 +158,7 @@ def private_server() -> Iterator[tuple[redis.Redis, str]]:
         yield server, url
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=SCHEDULES)
 @given(st.data())
 def test_any_partition_order_and_repetition(
     private_server: tuple[redis.Redis, str], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -167,6 +184,7 @@ class Life(RuleBasedStateMachine):
 
     server: tuple[redis.Redis, str]
     folder: str
+    client: joinback.Client
 
     @initialize()
     def begin(self) -> None:
@@ -175,6 +193,10 @@ class Life(RuleBasedStateMachine):
     @rule(batch=st.lists(events(), min_size=1, max_size=4))
     def write(self, batch: list[Event]) -> None:
         self.world.write(batch)
+
+    @rule(batch=st.lists(events(), min_size=1, max_size=4))
+    def log(self, batch: list[Event]) -> None:
+        self.world.log(self.client, batch)
 
     @rule()
     def drain(self) -> None:
@@ -228,4 +250,8 @@ def test_any_life(private_server: tuple[redis.Redis, str], tmp_path_factory: pyt
     """Whatever happens in whatever order, two undisturbed drains later the rows are the model's."""
     Life.server = private_server
     Life.folder = str(tmp_path_factory.getbasetemp())
-    run_state_machine_as_test(Life, settings=settings(deadline=None, max_examples=60, stateful_step_count=25))
+    Life.client = joinback.Client().init(private_server[1], strict=True)
+    try:
+        run_state_machine_as_test(Life, settings=settings(deadline=None, max_examples=LIVES, stateful_step_count=25))
+    finally:
+        Life.client.close()

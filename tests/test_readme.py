@@ -88,6 +88,7 @@ def test_the_key_table() -> None:
         wire.dead_key("loans"),
         wire.stats_key("loans"),
         wire.APPLICATIONS_KEY,
+        wire.PAUSED_KEY,
     ):
         assert f"| `{key}` |" in README
 
@@ -131,6 +132,14 @@ def test_ci_calls_readmes_test_command() -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     assert test.strip() in ci
     assert "joinback demo" in install
+
+
+def test_every_guarantee_names_a_test_that_exists() -> None:
+    """The proofs of the guarantees table are tests of this suite."""
+    named = set(re.findall(r"`(test_\w+)`", README))
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 15
+    assert {name for name in named if f"def {name}(" not in tests} == set()
 
 
 def test_the_tree_is_as_readme_says() -> None:

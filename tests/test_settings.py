@@ -26,6 +26,9 @@ def test_all_set() -> None:
             "JOINBACK_BUFFER_TTL_S": "3600",
             "JOINBACK_JOIN_WINDOW_S": "86400",
             "JOINBACK_EMIT": "joined",
+            "JOINBACK_REDUCERS": '{"loans": {"clicks": "sum"}}',
+            "JOINBACK_MATURITY_S": '{"loans": 2592000}',
+            "JOINBACK_DEFAULT_FEEDBACK": '{"loans": {"clicked": false}}',
             "JOINBACK_ENVIRONMENT": "production",
         }
     )
@@ -37,6 +40,9 @@ def test_all_set() -> None:
         buffer_ttl_s=3600,
         join_window_s=86400,
         emit="joined",
+        reducers={"loans": {"clicks": "sum"}},
+        maturity_s={"loans": 2592000},
+        default_feedback={"loans": {"clicked": False}},
         environment="production",
     )
 
@@ -51,6 +57,11 @@ def test_all_set() -> None:
         ("JOINBACK_INTERVAL_S", "1.5", "JOINBACK_INTERVAL_S='1.5': Expected int"),
         ("JOINBACK_BUFFER_TTL_S", "-1", "JOINBACK_BUFFER_TTL_S='-1': Expected int >= 1"),
         ("JOINBACK_EMIT", "some", "JOINBACK_EMIT='some': Expected one of all, joined"),
+        ("JOINBACK_MATURITY_S", "soon", "JOINBACK_MATURITY_S is not JSON"),
+        ("JOINBACK_MATURITY_S", "60", "JOINBACK_MATURITY_S=60: Expected object"),
+        ("JOINBACK_MATURITY_S", '{"loans": 0}', "Expected int >= 1"),
+        ("JOINBACK_REDUCERS", '{"loans": {"clicks": "add"}}', "Invalid enum value 'add'"),
+        ("JOINBACK_DEFAULT_FEEDBACK", '{"loans": 1}', "Expected object"),
         ("JOINBACK_REDIS_URL", "localhost:6379", "JOINBACK_REDIS_URL is not a Redis URL; write redis://"),
         ("JOINBACK_REDIS_URL", "http://localhost", "not a Redis URL"),
         ("JOINBACK_REDIS_URL", "redis://:hunter2@host:port/0", "not a Redis URL"),

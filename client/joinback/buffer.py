@@ -67,6 +67,8 @@ class Buffer:
         self._settled = 0
         self._logged = 0
         self._sent = 0
+        self.held = 0
+        """Taken events that the sender keeps back for now; they count as buffered."""
         self._dropped: dict[str, int] = dict.fromkeys(DROP_REASONS, 0)
 
     def put(self, event: Buffered, *, prediction: bool) -> bool:
@@ -132,7 +134,8 @@ class Buffer:
         deadline = time.monotonic() + timeout_s
         self.wake.set()
         with self._progress:
-            while self._settled < target:
+            # Held events are older than some that are settled.
+            while self._settled < target or self.held:
                 remaining_s = deadline - time.monotonic()
                 if remaining_s <= 0:
                     return False

@@ -4,6 +4,7 @@ A batch is one EVALSHA a tag. Event ids make a re-send harmless, so whatever may
 again; what Redis refuses for good is dropped and counted.
 """
 
+import contextlib
 import logging
 import random
 import threading
@@ -30,9 +31,12 @@ SOCKET_TIMEOUT_S = 2.0
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.05, 5.0
 REGISTRATION_S = 60.0
 """How often an application is announced again, in case `joinback:applications` was lost."""
+PAUSE_CHECK_S = 5.0
+"""How often to ask whether Redis is nearly full; the worker answers once a cycle."""
 REPORT_S = 60.0
 """One log line a minute says what was dropped; a line an event would be a second outage."""
 
+_PAUSED = "Redis is nearly full, so predictions wait in the buffer; see joinback status"
 _WRONG_TYPE = "a record's key holds something that is not a hash; find it with TYPE and delete it"
 
 
@@ -47,6 +51,9 @@ class Sender(threading.Thread):
         self._stopping = threading.Event()
         self._redis = connect(redis_url)
         self._applications: dict[str, tuple[wire.Application, float]] = {}
+        self._held: list[Buffered] = []
+        self._paused = False
+        self._ask_at = 0.0
         self._trouble: str | None = None
         self._reported: dict[str, int] = {}
         self._report_at = 0.0
@@ -55,13 +62,41 @@ class Sender(threading.Thread):
         while not self._stopping.is_set():
             self._buffer.wake.wait(self._linger_s)
             self._buffer.wake.clear()
-            while not self._stopping.is_set() and (batch := self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)):
-                self._deliver(batch)
+            self._work()
             self.report()
+        held, self._held, self._buffer.held = self._held, [], 0
+        self._buffer.settle(held, {"undelivered": len(held)})
         while batch := self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX):
             self._buffer.settle(batch, {"undelivered": len(batch)})
         self._redis.close()
         self.report(now=True)
+
+    def _work(self) -> None:
+        """Deliver all there is; but while Redis is nearly full, feedback only: it is small and irreplaceable."""
+        if self._held and not self._is_paused():
+            held, self._held = self._held, []
+            while held and not self._stopping.is_set():
+                self._deliver(held[:BATCH_EVENTS_MAX])
+                del held[:BATCH_EVENTS_MAX]
+                self._buffer.held = len(held)
+            self._held = held
+        while not self._stopping.is_set() and (batch := self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)):
+            if self._is_paused():
+                self._held += [event for event in batch if event.field.startswith("prediction:")]
+                self._buffer.held = len(self._held)
+                batch = [event for event in batch if not event.field.startswith("prediction:")]
+            self._deliver(batch)
+
+    def _is_paused(self) -> bool:
+        """Whether the worker found Redis nearly full. Unanswered, the last answer stands."""
+        if time.monotonic() >= self._ask_at:
+            self._ask_at = time.monotonic() + PAUSE_CHECK_S
+            with contextlib.suppress(redis.RedisError, OSError):
+                paused = bool(self._redis.execute_command("EXISTS", wire.PAUSED_KEY))
+                if paused != self._paused:
+                    logger.warning("joinback: %s", _PAUSED if paused else "Redis has room again")
+                self._paused = paused
+        return self._paused
 
     def stop(self) -> None:
         """Ask the thread to end after its current attempt; what is left then counts as undelivered."""

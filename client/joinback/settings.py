@@ -2,8 +2,9 @@
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,6 +14,11 @@ from .errors import ConfigurationError
 
 _PREFIX = "JOINBACK_"
 _REDIS_FORM = "redis://[user:password@]host:6379/0, rediss://… for TLS, or unix:///path.sock"
+
+
+Reducer = Literal["last", "first", "sum", "mean", "min", "max", "count", "majority"]
+_JSON_FIELDS = frozenset({"reducers", "maturity_s", "default_feedback"})
+_CENTURY_S = 3_153_600_000
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,12 +41,27 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 7 * 86_400
     join_window_s: Annotated[
         int,
-        Meta(ge=1, le=3_153_600_000, description="How late feedback may come after its prediction: 180 days."),
+        Meta(ge=1, le=_CENTURY_S, description="How late feedback may come after its prediction: 180 days."),
     ] = 180 * 86_400
     emit: Annotated[
         Literal["all", "joined"],
         Meta(description="`all` rows, or only those `joined`: with both sides seen."),
     ] = "all"
+    reducers: Annotated[
+        dict[str, dict[str, Reducer]],
+        Meta(
+            description="How a field told by several events becomes one value: `last` if not named, `first`,"
+            ' `sum`, `mean`, `min`, `max`, `count` or `majority`; as JSON: `{"loans": {"clicks": "sum"}}`.'
+        ),
+    ] = {}
+    maturity_s: Annotated[
+        dict[str, Annotated[int, Meta(ge=1, le=_CENTURY_S)]],
+        Meta(description='When a prediction without feedback counts as `unlabelled`, as JSON: `{"loans": 2592000}`.'),
+    ] = {}
+    default_feedback: Annotated[
+        dict[str, dict[str, Any]],
+        Meta(description='What an unlabelled row gets as feedback, as JSON: `{"ads": {"clicked": false}}`.'),
+    ] = {}
     environment: Annotated[str | None, Meta(description="Written on each event, such as `production`.")] = None
 
     def __repr__(self) -> str:
@@ -55,7 +76,7 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
     wrong type or out of range, a malformed Redis URL.
     """
     known = {_PREFIX + name.upper(): name for name in Settings.__struct_fields__}
-    values: dict[str, str] = {}
+    values: dict[str, Any] = {}
     for variable, value in environ.items():
         if not variable.startswith(_PREFIX):
             continue
@@ -63,7 +84,7 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
             near = difflib.get_close_matches(variable.removeprefix(_PREFIX).lower(), known.values(), n=1)
             fix = f"did you mean {_PREFIX}{near[0].upper()}?" if near else f"known are {', '.join(sorted(known))}"
             raise ConfigurationError(f"{variable} is not a variable of Joinback; {fix}")
-        values[known[variable]] = value
+        values[known[variable]] = _json(variable, value) if known[variable] in _JSON_FIELDS else value
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -89,11 +110,20 @@ def check_redis_url(url: str, name: str) -> None:
         raise ConfigurationError(f"{name} is not a Redis URL; write {_REDIS_FORM}")
 
 
-def _explain(message: str, values: Mapping[str, str]) -> str:
+def _json(variable: str, value: str) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        raise ConfigurationError(f'{variable} is not JSON; write an object by application, {{"loans": …}}') from None
+
+
+def _explain(message: str, values: Mapping[str, Any]) -> str:
     """Msgspec's "Expected `int`, got `str` - at `$.interval_s`", in the words of the environment."""
     what, _, where = message.rpartition(" - at `$.")
-    field = where.rstrip("`")
+    where = where.rstrip("`")
+    field = re.split(r"\W", where)[0]
+    inside = f" at {where}" if where != field else ""
     hint = get_type_hints(Settings)[field]
     if get_args(hint) and all(isinstance(choice, str) for choice in get_args(hint)):
         what = f"Expected one of {', '.join(get_args(hint))}"
-    return f"{_PREFIX}{field.upper()}={values[field]!r}: {what.replace('`', '')}"
+    return f"{_PREFIX}{field.upper()}={values[field]!r}{inside}: {what.replace('`', '')}"

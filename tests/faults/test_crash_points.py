@@ -172,27 +172,27 @@ def test_an_undisturbed_cycle(run: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_crash_point_of_one_worker(run: Any, fault: Fault, record_property: Callable[..., None]) -> None:
+def test_every_crash_point_of_one_worker(run: Any, fault: Fault) -> None:
     """Wherever a worker dies or fails, the next one ends with the model's rows and balanced books."""
     calls = clean_calls(run)
     for number in range(1, calls + 1):
         run(lambda scene, number=number: scene.work(Faults(number, fault)))
-    record_property("crash_points", calls)
+    print(f"{calls} crash points, {fault}")
 
 
-def test_every_interleaving_with_a_second_worker(run: Any, record_property: Callable[..., None]) -> None:
+def test_every_interleaving_with_a_second_worker(run: Any) -> None:
     """Between any two calls of a worker another takes its claims over and drains all: a zombie harms nothing."""
     calls = clean_calls(run)
     for number in range(1, calls + 1):
         run(lambda scene, number=number: scene.work(Faults(meanwhile=(number, scene.take_over))))
-    record_property("interleavings", calls)
+    print(f"{calls} interleavings")
 
 
 @pytest.mark.parametrize("fault", ["die before", "die after"])
-def test_every_crash_point_of_a_zombie(run: Any, fault: Fault, record_property: Callable[..., None]) -> None:
+def test_every_crash_point_of_a_zombie(run: Any, fault: Fault) -> None:
     """A worker that was taken over at any call, and then dies at any later one, harms nothing either."""
     calls = clean_calls(run)
     points = [(between, dies) for between in range(1, calls + 1) for dies in range(between, calls + 1)]
     for between, dies in points:
         run(lambda scene, b=between, d=dies: scene.work(Faults(d, fault, meanwhile=(b, scene.take_over))))
-    record_property("crash_points", len(points))
+    print(f"{len(points)} crash points of a zombie, {fault}")

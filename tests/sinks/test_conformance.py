@@ -4,16 +4,18 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from events import feedback, prediction, record, records, retraction
+from events import at, feedback, prediction, record, records, retraction
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback_worker.fold import Record, merge
 from joinback_worker.row import Policy, Row, project
@@ -117,8 +119,8 @@ def test_late_feedback_is_reported_by_the_merge_that_finds_it(url: str) -> None:
         [record({"feedback:late": late})],
         [record({"feedback:fine": feedback(a=2)})],
     )
-    assert [event.field for event in second.late] == ["feedback:late"]
-    assert third.late == []
+    assert [event.field for event in second.rejected] == ["feedback:late"]
+    assert third.rejected == []
     assert rows["k"].feedback == b'{"a":2}'
 
 
@@ -146,6 +148,64 @@ def test_any_order_any_repetition_gives_one_row(url: str, parts: list[Record], r
     random.shuffle(order)
     _, rows = on(url, *([part] for part in order))
     assert rows[key] == project(whole, POLICY)[0]
+
+
+def held(url: str, *keys: str) -> dict[str, Row]:
+    async def run() -> dict[str, Row]:
+        async with open_sink(url, POLICY) as sink:
+            return await sink.get("loans", keys)
+
+    return asyncio.run(run())
+
+
+def closing_at(url: str, before: datetime, **policy: Any) -> int:
+    """Close what matured, as a tick without events does."""
+
+    async def run() -> int:
+        async with open_sink(url, Policy(join_window_s=1e9, matured_before=before, **policy)) as sink:
+            return await sink.close_unlabelled("loans")
+
+    return asyncio.run(run())
+
+
+def test_unlabelled_rows_are_closed_by_the_clock(url: str) -> None:
+    """What matured without feedback is closed, once, with no event to prompt it; nothing else is touched."""
+    skewed = prediction(0).replace(b'"at":"2026', b'"at":"2036')
+    on(
+        url,
+        [record({"prediction:p": prediction(n)}, f"k{n:04}") for n in range(2_500)],
+        [record({"prediction:p": prediction(0), "feedback:f": feedback(1, a=1)}, "joined")],
+        [record({"feedback:f": feedback(1, a=1)}, "orphan")],
+        [record({"prediction:p": skewed}, "skewed")],
+    )
+    assert closing_at(url, at(2_000), default_feedback={"a": 0}) == 2_001
+    assert closing_at(url, at(2_000), default_feedback={"a": 0}) == 0
+    on(url, [record({"feedback:f": feedback(9_999, a=5)}, "k0007")])
+    rows = held(url, "k0007", "k1999", "k2000", "joined", "orphan", "skewed")
+    assert {key: (row.status, row.feedback, row.feedback_is_default) for key, row in rows.items()} == {
+        "k0007": ("joined", b'{"a":5}', False),
+        "k1999": ("unlabelled", b'{"a":0}', True),
+        "k2000": ("predicted", None, False),
+        "joined": ("joined", b'{"a":1}', False),
+        "orphan": ("orphan", b'{"a":1}', False),
+        "skewed": ("unlabelled", b'{"a":0}', True),
+    }
+
+
+def test_a_full_row_admits_no_more(url: str) -> None:
+    """Beyond the cap new events are returned as rejected with their bytes; what the row held stays."""
+    cap = wire.RECORD_EVENTS_MAX
+    first = record({"prediction:p": prediction(0)} | {f"feedback:{n}": feedback(n, n=n) for n in range(cap - 1)})
+    more = record({f"feedback:more{n}": feedback(9_000 + n, n=n) for n in range(3)})
+    (_, merged, again), rows = on(url, [first], [more], [more])
+    assert [(event.field, event.reason) for event in merged.rejected] == [
+        ("feedback:more1", "feedback_overflow"),
+        ("feedback:more2", "feedback_overflow"),
+    ]
+    assert merged.rejected[0].payload == feedback(9_001, n=1)
+    assert again.rejected == merged.rejected
+    assert len(msgspec.json.decode(rows["k"].feedback_events or b"{}")) == cap
+    assert rows["k"].feedback == b'{"n":0}'
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """The cycle on a real server and a real SQLite file: what becomes of every event, good or bad."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 from conftest import Stack
 from events import feedback, prediction
 
+import joinback
 from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.cycle import Drained, drain
@@ -71,6 +73,63 @@ def test_late_prediction_after_redis_forgot(stack: Stack) -> None:
     stack.drain()
     assert stack.row("loan_17")["status"] == "joined"
     assert stack.row("loan_17")["feedback"] == '{"repaid":true}'
+
+
+@pytest.mark.parametrize("first", ["prediction", "feedback"])
+def test_the_ttl_really_runs_out(stack: Stack, wait_until: Callable[..., None], first: str) -> None:
+    """With a buffer TTL of a second: what came first is drained and expires, what comes then still joins it.
+
+    The prediction was made almost six months before its feedback, and Redis holds nothing of it any more.
+    """
+    now = datetime.now(UTC)
+    sides: dict[str, dict[str, Any]] = {
+        "prediction": {"inputs": {"amount": 900}, "outputs": 0.07, "timestamp": now - timedelta(days=179)},
+        "feedback": {"feedback": {"repaid": True}, "timestamp": now},
+    }
+    client = joinback.Client().init(stack.settings.redis_url, buffer_ttl_s=1, strict=True)
+    client.log_record("loans", join_key="loan_17", **sides.pop(first))
+    assert client.flush()
+    assert stack.drain().rows == 1
+    wait_until(lambda: not stack.server.exists(stack.record("loan_17")))
+    (second,) = sides.values()
+    client.log_record("loans", join_key="loan_17", **second)
+    assert client.flush()
+    assert stack.drain().joined == 1
+    row = stack.row("loan_17")
+    assert (row["status"], row["inputs"], row["feedback"]) == ("joined", '{"amount":900}', '{"repaid":true}')
+    assert row["feedback_delay_s"] == 179 * 86_400
+    client.close()
+
+
+def test_maturity_needs_no_traffic(stack: Stack) -> None:
+    """An application without a single new event closes its predictions when they mature; feedback then still wins."""
+    old = datetime.now(UTC) - timedelta(hours=2)
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="old", timestamp=old)
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="young")
+    rule: dict[str, Any] = {"maturity_s": {"loans": 3_600}, "default_feedback": {"loans": {"repaid": False}}}
+    stack.drain()
+    assert stack.row("old")["status"] == "predicted"
+    drained = stack.drain(**rule)
+    assert (drained.claimed, drained.unlabelled) == (0, 1)
+    assert (stack.row("old")["status"], stack.row("old")["feedback"]) == ("unlabelled", '{"repaid":false}')
+    assert stack.row("young")["status"] == "predicted"
+    stack.client.log_record("loans", feedback={"repaid": True}, join_key="old")
+    stack.drain(**rule)
+    row = stack.row("old")
+    assert (row["status"], row["feedback"], row["feedback_is_default"]) == ("joined", '{"repaid":true}', 0)
+
+
+def test_reducers_by_application(stack: Stack) -> None:
+    """Each application has its own reducers, and a repeated event counts once."""
+    for application in ("ads", "loans"):
+        for n, event_id in enumerate(["a", "b", "b", "c"]):
+            stack.client.log_record(application, feedback={"clicks": n + 1}, join_key="k", event_id=event_id)
+    stack.drain(reducers={"ads": {"clicks": "sum"}})
+    assert [(row["application"], row["feedback"]) for row in stack.rows()] == [
+        ("ads", '{"clicks":7}'),
+        ("loans", '{"clicks":4}'),
+    ]
+    assert stack.books().duplicates == 2
 
 
 def test_a_drain_without_news_writes_nothing(stack: Stack) -> None:
@@ -240,6 +299,9 @@ class Troubled:
             raise SinkRefused("poison")
         merged: Merged = await self.sink.merge(records)
         return merged
+
+    async def close_unlabelled(self, application: str) -> int:
+        return 0
 
     async def get(self, application: str, join_keys: Sequence[str]) -> Any:
         return await self.sink.get(application, join_keys)

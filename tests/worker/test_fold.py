@@ -2,8 +2,9 @@
 
 from events import feedback, prediction, records, retraction
 from hypothesis import given
+from hypothesis.strategies import integers
 
-from joinback_worker.fold import Record, fold, merge
+from joinback_worker.fold import Record, admit, fold, merge
 
 
 @given(records, records)
@@ -66,3 +67,26 @@ def test_one_bad_event_costs_only_itself() -> None:
     assert folded.newer == {"feedback:newer"}
     assert set(folded.bad) == {field for field, _ in fields} - {"feedback:good", "feedback:newer"}
     assert folded.payloads == dict(fields)
+
+
+@given(records, records, integers(0, 6))
+def test_admit_keeps_what_is_known_and_tells_the_rest(known: Record, incoming: Record, events_max: int) -> None:
+    """A full record gives up nothing it held; every new event is in it or told, and the latest go first."""
+    record, overflow = admit(known, incoming, events_max)
+    whole = merge(known, incoming)
+    assert record.predictions == whole.predictions
+    held = {f"feedback:{id_}" for id_ in record.feedback} | {f"retraction:{id_}" for id_ in record.retractions}
+    all_ = {f"feedback:{id_}" for id_ in whole.feedback} | {f"retraction:{id_}" for id_ in whole.retractions}
+    assert held | overflow == all_
+    assert not held & overflow
+    assert known.feedback.keys() <= record.feedback.keys()
+    assert known.retractions.keys() <= record.retractions.keys()
+    if overflow:
+        assert len(held) == max(events_max, len(known.feedback) + len(known.retractions))
+
+
+@given(records, records)
+def test_admit_is_merge_while_there_is_room(known: Record, incoming: Record) -> None:
+    """Below the cap the law is the plain union."""
+    assert admit(known, incoming) == (merge(known, incoming), set())
+    assert admit(None, incoming) == (incoming, set())

@@ -1,6 +1,5 @@
 """The row of a record: the rules of the join as tables, and its round trip through a sink."""
 
-from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -167,7 +166,9 @@ def test_feedback_past_the_window_has_no_say() -> None:
     }
     row, late = project(record(events), POLICY)
     assert folded(row) == {"a": 1}
-    assert [(event.field, event.lateness_s) for event in late] == [("feedback:out", 5)]
+    assert [(event.field, event.reason, event.detail) for event in late] == [
+        ("feedback:out", "after_window", "5 s after the join window")
+    ]
 
 
 def test_late_feedback_is_told_once() -> None:
@@ -179,10 +180,42 @@ def test_late_feedback_is_told_once() -> None:
     assert late_news(record({"feedback:new": feedback(1, a=2)}), late) == []
 
 
+MATURE = Policy(join_window_s=1e9, matured_before=at(100), default_feedback={"repaid": False})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "events", "status", "said", "is_default"),
+    [
+        (99, {}, "unlabelled", {"repaid": False}, True),
+        (100, {}, "predicted", None, False),
+        (0, {"feedback:f": feedback(500, repaid=True)}, "joined", {"repaid": True}, False),
+        (0, {"feedback:f": feedback(50, a=1), "retraction:r": retraction(60)}, "unlabelled", {"repaid": False}, True),
+    ],
+)
+def test_maturity(
+    seconds: int, events: dict[str, bytes], status: str, said: dict[str, Any] | None, is_default: bool
+) -> None:
+    """A prediction older than the bound, without standing feedback, is unlabelled and says the default."""
+    row, _ = project(record({"prediction:p": prediction(seconds)} | events), MATURE)
+    assert (row.status, folded(row), row.feedback_is_default) == (status, said, is_default)
+    assert unfold(row) == record({"prediction:p": prediction(seconds)} | events)
+
+
+def test_maturity_without_a_default() -> None:
+    """Unlabelled, and no feedback."""
+    policy = Policy(join_window_s=1e9, matured_before=at(100))
+    row, _ = project(record({"prediction:p": prediction(0)}), policy)
+    assert (row.status, row.feedback, row.feedback_is_default) == ("unlabelled", None, False)
+
+
+def test_an_orphan_does_not_mature() -> None:
+    """Without a prediction there is nothing to close."""
+    assert project(record({"retraction:r": retraction(0)}), MATURE)[0].status == "orphan"
+
+
 @pytest.mark.parametrize("year", [b"0001", b"9999"])
 def test_the_ends_of_time(year: bytes) -> None:
     """Times at the ends of the calendar are folded like any other."""
     body = feedback(0, a=1).replace(b"2026", year)
     row = row_of(prediction_p=prediction(0), feedback_f=body)
     assert row.status in ("joined", "predicted")
-    assert timedelta(0) is not None

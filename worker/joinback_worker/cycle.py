@@ -7,16 +7,13 @@ leaves entries that the next one claims again. The fold makes the repetition har
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 from msgspec import Struct, structs
 
-from joinback import wire
-
 from .errors import SinkRefused, SinkUnavailable
 from .fold import Folded, Record, fold
-from .row import Late
 from .sinks import Merged, Sink
 from .source import Buried, DeadEntry, Entry, Settlement, Source
 
@@ -31,6 +28,8 @@ class Drained(Struct, kw_only=True):
     joined: int = 0
     orphans: int = 0
     conflicts: int = 0
+    unlabelled: int = 0
+    """Predictions that matured without feedback and were closed."""
     dead: int = 0
     released: int = 0
     newer: int = 0
@@ -44,7 +43,7 @@ class Drained(Struct, kw_only=True):
 
     def __add__(self, other: "Drained") -> "Drained":
         total = Drained()
-        for name in ("claimed", "rows", "joined", "orphans", "conflicts", "dead", "released", "newer"):
+        for name in ("claimed", "rows", "joined", "orphans", "conflicts", "unlabelled", "dead", "released", "newer"):
             setattr(total, name, getattr(self, name) + getattr(other, name))
         total.unfinished = self.unfinished or other.unfinished
         total.error = self.error or other.error
@@ -60,10 +59,12 @@ async def drain(
     *,
     emit_joined_only: bool = False,
     budget_s: float = float("inf"),
+    conditions: Mapping[str, str] | None = None,
 ) -> Drained:
     """Drain what is pending, chunk by chunk, until none is left or the budget is spent.
 
-    Raises what Redis raises; a sink that is unavailable ends the cycle and is told in the result.
+    `conditions` are named troubles of Redis, for the log line. Raises what Redis raises; a sink that is
+    unavailable ends the cycle and is told in the result.
     """
     drained = Drained()
     started = time.monotonic()
@@ -84,9 +85,14 @@ async def drain(
             drained.unfinished = True
             break
     await source.retire()
+    try:
+        drained.unlabelled = await sink.close_unlabelled(application)
+    except SinkUnavailable as error:
+        drained.error = str(error)
     drained.oldest_pending_s = (await source.accounting()).oldest_pending_s
     drained.duration_s = round(time.monotonic() - started, 3)
-    log.info("cycle_finished", application=application, **structs.asdict(drained))
+    tell = log.warning if conditions or drained.error or drained.dead else log.info
+    tell("cycle_finished", application=application, **structs.asdict(drained), conditions=dict(conditions or {}))
     return drained
 
 
@@ -120,7 +126,10 @@ async def _drain_chunk(
             # Of an event that is buried too: burying takes the count back.
             settlement.in_rows += by_key[key]
         settlement.buried += _bad_events(found, refused.get(key))
-    settlement.buried += [_late_event(late) for late in merged.late]
+    settlement.buried += [
+        Buried(event.join_key, event.field, event.reason, event.detail, event.payload, event.mark)
+        for event in merged.rejected
+    ]
     settlement.counters = {
         "rows": merged.rows,
         "joined": merged.joined,
@@ -140,12 +149,6 @@ def _bad_events(found: Folded, refusal: str | None) -> list[Buried]:
         good = found.payloads.keys() - found.bad.keys() - found.newer
         buried += [Buried(key, field, "sink_refused", refusal, found.payloads[field]) for field in sorted(good)]
     return buried
-
-
-def _late_event(late: Late) -> Buried:
-    mark = f"{wire.LATE}:{late.field.partition(':')[2]}"
-    detail = f"{late.lateness_s:.0f} s after the join window"
-    return Buried(late.join_key, late.field, "after_window", detail, late.payload, mark)
 
 
 async def _load(

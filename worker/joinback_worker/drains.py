@@ -5,6 +5,7 @@ or restarted in between needs no code of its own.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ from joinback.settings import Settings
 
 from .cycle import Drained, drain
 from .errors import SinkUnavailable
+from .health import Health, publish_pause
 from .row import Policy
 from .sinks import Sink, open_sink
 from .source import Source, applications
@@ -40,9 +42,20 @@ def connect(settings: Settings) -> Redis:
     return redis
 
 
-def sink_of(settings: Settings) -> Sink:
-    """The sink, not yet entered. Raises ConfigurationError for a URL nobody serves."""
-    return open_sink(settings.sink_url, Policy(join_window_s=settings.join_window_s))
+def sink_of(settings: Settings, application: str = "") -> Sink:
+    """The sink, not yet entered, with the policy of one application. Raises ConfigurationError for a wrong URL."""
+    return open_sink(settings.sink_url, policy_of(settings, application, datetime.now(UTC)))
+
+
+def policy_of(settings: Settings, application: str, now: datetime) -> Policy:
+    """What the settings say of one application at one moment."""
+    maturity_s = settings.maturity_s.get(application)
+    return Policy(
+        join_window_s=settings.join_window_s,
+        reducers=settings.reducers.get(application, {}),
+        matured_before=None if maturity_s is None else now - timedelta(seconds=maturity_s),
+        default_feedback=settings.default_feedback.get(application),
+    )
 
 
 async def tags(redis: Redis, only: Sequence[str] = ()) -> list[tuple[str, str]]:
@@ -56,14 +69,20 @@ async def tags(redis: Redis, only: Sequence[str] = ()) -> list[tuple[str, str]]:
 
 
 async def drain_tag(
-    redis: Redis, settings: Settings, application: str, tag: str, *, budget_s: float = float("inf")
+    redis: Redis, settings: Settings, application: str, tag: str, health: Health, *, budget_s: float = float("inf")
 ) -> Drained:
     """One cycle of one tag. Trouble with Redis or the sink is told in the result, and logged."""
     try:
-        async with sink_of(settings) as sink:
-            emit_joined_only = settings.emit == "joined"
+        conditions = await health.look(redis)
+        await publish_pause(redis, paused="memory_high" in conditions, interval_s=settings.interval_s)
+        async with sink_of(settings, application) as sink:
             return await drain(
-                Source(redis, tag), sink, application, emit_joined_only=emit_joined_only, budget_s=budget_s
+                Source(redis, tag),
+                sink,
+                application,
+                emit_joined_only=settings.emit == "joined",
+                budget_s=budget_s,
+                conditions=conditions,
             )
     except SinkUnavailable as error:
         why = str(error)
@@ -78,9 +97,10 @@ async def drain_all(settings: Settings, only: Sequence[str] = ()) -> Drained:
     sink_of(settings)
     redis = connect(settings)
     total = Drained()
+    health = Health()
     try:
         for application, tag in await tags(redis, only):
-            total += await drain_tag(redis, settings, application, tag)
+            total += await drain_tag(redis, settings, application, tag, health)
     except (RedisError, OSError) as error:
         total.error = advice(error)
     finally:

@@ -6,12 +6,16 @@ record, and a row (`row.py`) is a function of the record alone.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Struct
 
 from joinback import wire
 from joinback.errors import NewerWireVersion, UndecodableEvent
+
+CLOCK_SKEW_MAX = timedelta(minutes=5)
+"""An event further ahead of its client's clock is ordered by that clock. NTP holds clocks far closer."""
 
 E = TypeVar("E", bound=wire.Event)
 
@@ -90,3 +94,38 @@ def _union(a: Mapping[str, E], b: Mapping[str, E]) -> dict[str, E]:
             # An event is immutable, so this is a producer's fault; still, both orders must give one answer.
             union[event_id] = min(a[event_id], b[event_id], key=wire.encode)
     return union
+
+
+def admit(known: Record | None, incoming: Record, events_max: int = wire.RECORD_EVENTS_MAX) -> tuple[Record, set[str]]:
+    """Merge what is new into what is known, up to so many feedback events and retractions.
+
+    Returns the record and the fields of new events that found no place, the latest first to go. What a row
+    holds already stays: an event that was taken in is never given up.
+    """
+    if known is None:
+        known = Record(application=incoming.application, join_key=incoming.join_key)
+    record = merge(known, incoming)
+    excess = len(record.feedback) + len(record.retractions) - events_max
+    if excess <= 0:
+        return record, set()
+    new: list[tuple[datetime, str]] = []
+    for kind, mine, theirs in (
+        ("feedback", record.feedback, known.feedback),
+        ("retraction", record.retractions, known.retractions),
+    ):
+        new += [(effective_at(event), f"{kind}:{id_}") for id_, event in mine.items() if id_ not in theirs]
+    overflow = {field for _, field in sorted(new, reverse=True)[:excess]}
+    record.feedback = {id_: e for id_, e in record.feedback.items() if f"feedback:{id_}" not in overflow}
+    record.retractions = {id_: e for id_, e in record.retractions.items() if f"retraction:{id_}" not in overflow}
+    return record, overflow
+
+
+def effective_at(event: wire.Event) -> datetime:
+    """The time that orders the event. One clock set to 2030 moves nothing but its own events."""
+    # A difference of times cannot overflow, as a sum near the year 9999 would.
+    return event.logged_at if event.at - event.logged_at > CLOCK_SKEW_MAX else event.at
+
+
+def in_order(events: Mapping[str, E]) -> list[tuple[str, E]]:
+    """By time, then event id: a total order, the same for everybody."""
+    return sorted(events.items(), key=lambda item: (effective_at(item[1]), item[0]))

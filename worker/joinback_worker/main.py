@@ -34,6 +34,7 @@ from joinback.redis_errors import advice
 from joinback.settings import Settings, settings_from
 
 from .drains import CONNECTION_OPTIONS, connect, drain_tag, sink_of, tags
+from .health import Health
 
 log = structlog.get_logger("joinback")
 
@@ -71,6 +72,7 @@ class Planner:
         sink_of(settings)  # a wrong URL must fail here, not at the first tick
         self._settings = settings
         self._only = only
+        self._health = Health()
         # A queue of its own, so that a restricted worker never takes the job of another application.
         self._queue = ":".join(["arq:joinback", *sorted(only)])
 
@@ -89,7 +91,9 @@ class Planner:
             await self._enqueue_drains(context)
 
     async def drain(self, context: dict[str, Any], application: str, tag: str) -> None:
-        drained = await drain_tag(context["buffer"], self._settings, application, tag, budget_s=DRAIN_BUDGET_S)
+        drained = await drain_tag(
+            context["buffer"], self._settings, application, tag, self._health, budget_s=DRAIN_BUDGET_S
+        )
         if drained.unfinished:
             raise Retry(defer=0)
 

@@ -1,40 +1,47 @@
 """The row: a record as SQL people read it. Pure, like the fold; a row holds its record, so a sink can merge.
 
-Predictions: the first by (time, event id) wins, the others are conflicts. Feedback: each field's last value by
-(time, event id) that no retraction took back.
+Predictions: the first by (time, event id) wins, the others are conflicts. Feedback: each field's values that
+no retraction took back, in the order of (time, event id), reduced to one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 
 from joinback import wire
+from joinback.settings import Reducer
 
-from .fold import Record, fold
-
-CLOCK_SKEW_MAX = timedelta(minutes=5)
-"""An event further ahead of its client's clock is ordered by that clock. NTP holds clocks far closer."""
-
-E = TypeVar("E", bound=wire.Event)
+from .fold import Record, effective_at, fold, in_order
+from .reduce import reduce
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """What the projection of a record depends on, besides the record."""
+    """What the projection of a record depends on, besides the record. The clock is in it, as a bound."""
 
     join_window_s: float
+    reducers: Mapping[str, Reducer] = {}
+    """By feedback field; `last` where none is named."""
+    matured_before: datetime | None = None
+    """A prediction from before, without feedback, is unlabelled. None: it may wait for ever."""
+    default_feedback: Mapping[str, Any] | None = None
+    """What an unlabelled row says instead."""
 
 
-class Late(NamedTuple):
-    """A feedback event beyond the join window."""
+class Rejected(NamedTuple):
+    """A feedback event or a retraction that has no say in its row."""
 
     application: str
     join_key: str
     field: str
     payload: bytes
-    lateness_s: float
+    reason: str
+    detail: str
+    mark: str = ""
+    """The field that marks it in its record, if it stays there."""
 
 
 class Row(Struct, kw_only=True):
@@ -50,6 +57,7 @@ class Row(Struct, kw_only=True):
     outputs: bytes | None
     tags: bytes | None
     feedback: bytes | None
+    feedback_is_default: bool
     feedback_at: datetime | None
     first_feedback_at: datetime | None
     feedback_delay_s: float | None
@@ -61,27 +69,30 @@ class Row(Struct, kw_only=True):
     prediction_event_id: str | None
 
 
-def project(record: Record, policy: Policy) -> tuple[Row, list[Late]]:
+def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
     """The row of a record, and the feedback that came too late to have a say in it.
 
     Late feedback stays in the row's `feedback_events`: a record never shrinks, or the union were no law.
     """
-    predictions = _in_order(record.predictions)
+    predictions = in_order(record.predictions)
     winner_id, winner = predictions[0] if predictions else (None, None)
-    feedback = _in_order(record.feedback)
+    feedback = in_order(record.feedback)
     on_time, late = _within_window(record, feedback, winner, policy)
-    values, counted = _last_of_each_field(on_time, record.retractions.values())
-    times = [_effective_at(event) for event in counted]
-    status = ("joined" if counted else "predicted") if winner else "orphan"
+    told, counted = _told(on_time, record.retractions.values())
+    values: Mapping[str, Any] = {name: reduce(policy.reducers.get(name, "last"), told[name]) for name in sorted(told)}
+    times = [effective_at(event) for event in counted]
+    unlabelled = winner is not None and not counted and _is_mature(winner, policy)
+    if unlabelled and policy.default_feedback:
+        values = policy.default_feedback
     # Who sends a label rarely knows the version; an orphan still shows what its feedback said.
     described: wire.Event | None = winner or (feedback[-1][1] if feedback else None)
     history: list[tuple[str, wire.Event]] = [(f"feedback:{id_}", event) for id_, event in feedback]
-    history += [(f"retraction:{id_}", event) for id_, event in _in_order(record.retractions)]
-    skewed = any(_effective_at(event) != event.at for _, event in [*predictions, *history])
+    history += [(f"retraction:{id_}", event) for id_, event in in_order(record.retractions)]
+    conflicts = {f"prediction:{id_}": event for id_, event in predictions[1:]}
     return Row(
         application=record.application,
         join_key=record.join_key,
-        status=status,
+        status=_status(winner, counted, unlabelled),
         environment=described.environment if described else None,
         version=described.version if described else None,
         predicted_at=winner.at if winner else None,
@@ -89,25 +100,37 @@ def project(record: Record, policy: Policy) -> tuple[Row, list[Late]]:
         outputs=bytes(winner.outputs) if winner else None,
         tags=wire.encode(winner.tags) if winner and winner.tags else None,
         feedback=wire.encode(values) if values else None,
+        feedback_is_default=bool(unlabelled and values),
         feedback_at=max(times, default=None),
         first_feedback_at=min(times, default=None),
-        feedback_delay_s=(min(times) - _effective_at(winner)).total_seconds() if winner and times else None,
+        feedback_delay_s=(min(times) - effective_at(winner)).total_seconds() if winner and times else None,
         feedback_events=wire.encode(dict(history)) if history else None,
-        conflicts=wire.encode({f"prediction:{id_}": event for id_, event in predictions[1:]})
-        if len(predictions) > 1
-        else None,
+        conflicts=wire.encode(conflicts) if conflicts else None,
         sample_rate=winner.sample_rate if winner else None,
-        clock_skew=skewed,
+        clock_skew=any(effective_at(event) != event.at for _, event in [*predictions, *history]),
         logged_at=winner.logged_at if winner else None,
         prediction_event_id=winner_id,
     ), late
 
 
-def late_news(incoming: Record, late: Iterable[Late]) -> list[Late]:
-    """Of a merged record's late feedback, what the incoming events brought or made late: not told before."""
+def late_news(incoming: Record, late: Iterable[Rejected]) -> list[Rejected]:
+    """Of a merged record's late feedback, what the incoming events brought or may have made late."""
     return [
         event for event in late if incoming.predictions or event.field.removeprefix("feedback:") in incoming.feedback
     ]
+
+
+def overflowed(incoming: Record, fields: Iterable[str]) -> list[Rejected]:
+    """The incoming events that a full record did not admit."""
+    rejected = []
+    for field in sorted(fields):
+        kind, _, event_id = field.partition(":")
+        event = incoming.feedback[event_id] if kind == "feedback" else incoming.retractions[event_id]
+        detail = f"the row holds {wire.RECORD_EVENTS_MAX} events already"
+        rejected.append(
+            Rejected(incoming.application, incoming.join_key, field, wire.encode(event), f"{kind}_overflow", detail)
+        )
+    return rejected
 
 
 def unfold(row: Row) -> Record:
@@ -136,57 +159,64 @@ def unfold(row: Row) -> Record:
     return record
 
 
-def _effective_at(event: wire.Event) -> datetime:
-    """The time that orders the event. One clock set to 2030 moves nothing but its own events."""
-    # A difference of times cannot overflow, as a sum near the year 9999 would.
-    return event.logged_at if event.at - event.logged_at > CLOCK_SKEW_MAX else event.at
+def _status(winner: wire.Prediction | None, counted: Sequence[wire.Feedback], unlabelled: bool) -> str:
+    if winner is None:
+        return "orphan"
+    return "joined" if counted else "unlabelled" if unlabelled else "predicted"
 
 
-def _in_order(events: Mapping[str, E]) -> list[tuple[str, E]]:
-    """By time, then event id: a total order, the same for everybody."""
-    return sorted(events.items(), key=lambda item: (_effective_at(item[1]), item[0]))
+def _is_mature(winner: wire.Prediction, policy: Policy) -> bool:
+    return policy.matured_before is not None and effective_at(winner) < policy.matured_before
 
 
 def _within_window(
     record: Record,
-    in_order: list[tuple[str, wire.Feedback]],
+    ordered: list[tuple[str, wire.Feedback]],
     winner: wire.Prediction | None,
     policy: Policy,
-) -> tuple[list[tuple[str, wire.Feedback]], list[Late]]:
+) -> tuple[list[tuple[str, wire.Feedback]], list[Rejected]]:
     if winner is None:
-        return in_order, []
+        return ordered, []
     window = timedelta(seconds=policy.join_window_s)
     on_time: list[tuple[str, wire.Feedback]] = []
-    late: list[Late] = []
-    for event_id, event in in_order:
-        lateness = _effective_at(event) - _effective_at(winner) - window
-        if lateness > timedelta(0):
-            field, payload = f"feedback:{event_id}", wire.encode(event)
-            late.append(Late(record.application, record.join_key, field, payload, lateness.total_seconds()))
-        else:
+    late: list[Rejected] = []
+    for event_id, event in ordered:
+        lateness = effective_at(event) - effective_at(winner) - window
+        if lateness <= timedelta(0):
             on_time.append((event_id, event))
+            continue
+        late.append(
+            Rejected(
+                record.application,
+                record.join_key,
+                f"feedback:{event_id}",
+                wire.encode(event),
+                "after_window",
+                f"{lateness.total_seconds():.0f} s after the join window",
+                mark=f"{wire.LATE}:{event_id}",
+            )
+        )
     return on_time, late
 
 
-def _last_of_each_field(
-    in_order: Iterable[tuple[str, wire.Feedback]], retractions: Iterable[wire.Retraction]
-) -> tuple[dict[str, Any], list[wire.Feedback]]:
-    """Each field's last value that was not taken back, and the events that have a say in some field."""
+def _told(
+    ordered: Iterable[tuple[str, wire.Feedback]], retractions: Iterable[wire.Retraction]
+) -> tuple[dict[str, list[Raw]], list[wire.Feedback]]:
+    """Each field's values that were not taken back, and the events that have a say in some field."""
     retracted_at: dict[str | None, datetime] = {}
     for retraction in retractions:
         for name in retraction.fields if retraction.fields is not None else [None]:
-            at = _effective_at(retraction)
+            at = effective_at(retraction)
             retracted_at[name] = max(at, retracted_at.get(name, at))
-    values: dict[str, Any] = {}
+    told: defaultdict[str, list[Raw]] = defaultdict(list)
     counted: list[wire.Feedback] = []
-    for _, event in in_order:
-        at = _effective_at(event)
+    for _, event in ordered:
+        at = effective_at(event)
         if None in retracted_at and at <= retracted_at[None]:
             continue
-        standing = {
-            name: value for name, value in event.feedback.items() if name not in retracted_at or at > retracted_at[name]
-        }
+        standing = [name for name in event.feedback if name not in retracted_at or at > retracted_at[name]]
+        for name in standing:
+            told[name].append(event.feedback[name])
         if standing:
-            values.update(standing)
             counted.append(event)
-    return dict(sorted(values.items())), counted
+    return told, counted

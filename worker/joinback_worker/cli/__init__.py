@@ -17,8 +17,10 @@ from joinback.settings import settings_from
 from joinback_worker.drains import drain_all
 from joinback_worker.main import configure_logging, run_supervised
 
+from .dead import dead
 from .demo import demo
 from .inspect import inspect
+from .status import status
 
 _ONLY = click.option(
     "--application",
@@ -59,8 +61,8 @@ def drain_command(only: tuple[str, ...], as_json: bool) -> None:
         raise JoinbackError(drained.error)
 
 
-cli.add_command(demo)
-cli.add_command(inspect)
+for command in (dead, demo, inspect, status):
+    cli.add_command(command)
 
 
 def main() -> None:

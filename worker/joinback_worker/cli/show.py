@@ -5,10 +5,10 @@ from urllib.parse import unquote, urlsplit
 from rich.markup import escape
 
 
-def printable(text: str) -> str:
-    """Safe for a terminal: control characters and direction marks are escaped, markup is taken literally."""
+def printable(text: str, *, markup: bool = True) -> str:
+    """Safe for a terminal: control characters and direction marks are escaped, rich's markup is taken literally."""
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-    return escape(plain)
+    return escape(plain) if markup else plain
 
 
 def redis_cli(redis_url: str) -> str:

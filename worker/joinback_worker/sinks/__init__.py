@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from joinback.errors import ConfigurationError
 from joinback_worker.fold import Record
-from joinback_worker.row import Late, Policy, Row
+from joinback_worker.row import Policy, Rejected, Row
 
 # scheme -> module below this package, which has `open_url(url, policy) -> Sink`
 _SCHEMES = {"sqlite": "sqlite"}
@@ -23,14 +23,14 @@ class Merged(Struct, kw_only=True):
     joined: int = 0
     orphans: int = 0
     conflicts: int = 0
-    late: list[Late] = []
+    rejected: list[Rejected] = []
 
-    def count(self, row: Row, late: Iterable[Late]) -> None:
+    def count(self, row: Row, rejected: Iterable[Rejected]) -> None:
         self.rows += 1
         self.joined += row.status == "joined"
         self.orphans += row.status == "orphan"
         self.conflicts += row.conflicts is not None
-        self.late += late
+        self.rejected += rejected
 
     def __add__(self, other: "Merged") -> "Merged":
         return Merged(
@@ -38,7 +38,7 @@ class Merged(Struct, kw_only=True):
             joined=self.joined + other.joined,
             orphans=self.orphans + other.orphans,
             conflicts=self.conflicts + other.conflicts,
-            late=self.late + other.late,
+            rejected=self.rejected + other.rejected,
         )
 
 
@@ -46,8 +46,8 @@ class Sink(Protocol):
     """A place for rows, one per (application, join key).
 
     The promise of `merge`:
-    - Each record is merged into the row the sink already holds, by `fold.merge`: no event of either is lost,
-      whoever else writes at the same time.
+    - Each record is merged into the row the sink already holds, by `fold.admit`: no event of either is lost,
+      whoever else writes at the same time; what a full row does not admit is returned as rejected.
     - All of the call's records are stored, or none.
     - When it returns, the rows are durable: they survive the sink's power being cut.
     - It may be called again with the same records, by anyone, at any time later; nothing changes then.
@@ -66,6 +66,13 @@ class Sink(Protocol):
     ) -> None: ...
 
     async def merge(self, records: Sequence[Record]) -> Merged: ...
+
+    async def close_unlabelled(self, application: str) -> int:
+        """Give the predictions that matured without feedback their status, by the policy; how many.
+
+        Driven by the clock and not by events, so that an application without traffic closes too. As often
+        as one likes; the same promise of durability as `merge`.
+        """
 
     async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         """The rows of these keys; absent ones are left out. Sees every earlier merge."""

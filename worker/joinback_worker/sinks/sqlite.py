@@ -7,69 +7,30 @@ step for every other writer. WAL lets readers go on meanwhile; synchronous=FULL 
 import asyncio
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from joinback.errors import ConfigurationError
 from joinback_worker.errors import SinkRefused, SinkUnavailable
-from joinback_worker.fold import Record, merge
-from joinback_worker.row import Policy, Row, late_news, project, unfold
+from joinback_worker.fold import Record, admit
+from joinback_worker.row import Policy, Row, late_news, overflowed, project, unfold
 
 from . import Merged, Sink
+from .sqlite_table import MATURED, SCHEMA, SCHEMA_VERSION, SELECT, UPSERT, from_sql, to_sql, to_text
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for another writer: some batches' time, and well below the drain's own limit."""
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS records (
-    application         TEXT NOT NULL,
-    join_key            TEXT NOT NULL,
-    status              TEXT NOT NULL,  -- predicted, joined or orphan
-    environment         TEXT,
-    version             TEXT,
-    predicted_at        TEXT,           -- times are UTC, ISO 8601
-    inputs              TEXT,           -- JSON
-    outputs             TEXT,           -- JSON
-    tags                TEXT,           -- JSON
-    feedback            TEXT,           -- JSON: each field's last value
-    feedback_at         TEXT,
-    first_feedback_at   TEXT,
-    feedback_delay_s    REAL,
-    feedback_events     TEXT,           -- JSON: "<kind>:<event_id>" -> the event as it was logged
-    conflicts           TEXT,           -- JSON: the other predictions under this key
-    sample_rate         REAL,
-    clock_skew          INTEGER NOT NULL,
-    logged_at           TEXT,
-    prediction_event_id TEXT,
-    updated_at          TEXT NOT NULL,
-    row_version         INTEGER NOT NULL,
-    PRIMARY KEY (application, join_key)
-);
-CREATE INDEX IF NOT EXISTS records_by_time ON records (application, predicted_at);
-"""
-
-_COLUMNS = Row.__struct_fields__
-_TIMES = frozenset({"predicted_at", "feedback_at", "first_feedback_at", "logged_at"})
-_JSON = frozenset({"inputs", "outputs", "tags", "feedback", "feedback_events", "conflicts"})
-
-# Parameters, not json_each(?): SQLite's JSON functions end a text at its first NUL.
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM records WHERE application = ? AND join_key IN (%s)"  # noqa: S608
 _SELECT_KEYS = 500
 """Keys of one look-up; SQLite takes 999 parameters in its older builds."""
-_UPSERT = (
-    f"INSERT INTO records ({', '.join(_COLUMNS)}, updated_at, row_version)"  # noqa: S608
-    f" VALUES ({', '.join('?' * len(_COLUMNS))}, ?, 1)"
-    " ON CONFLICT (application, join_key) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:])
-    + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
-)
+_CLOSE_ROWS = 1_000
+"""Rows of one closing transaction: other writers wait no longer than for a batch."""
 
 T = TypeVar("T")
 
@@ -111,6 +72,12 @@ class SQLiteSink:
     async def merge(self, records: Sequence[Record]) -> Merged:
         return await self._run(partial(self._merge, records)) if records else Merged()
 
+    async def close_unlabelled(self, application: str) -> int:
+        closed = 0
+        while number := await self._run(partial(self._close_some, application)):
+            closed += number
+        return closed
+
     async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         return await self._run(partial(self._get, application, join_keys))
 
@@ -141,7 +108,7 @@ class SQLiteSink:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             if version < SCHEMA_VERSION:
-                connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+                connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         except BaseException:
             connection.close()
             raise
@@ -151,25 +118,28 @@ class SQLiteSink:
         if self._connection is not None:
             self._connection.close()
 
-    def _merge(self, records: Sequence[Record]) -> Merged:
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         connection = self._open_connection()
-        by_application: defaultdict[str, list[Record]] = defaultdict(list)
-        for record in records:
-            by_application[record.application].append(record)
-        merged = Merged()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for application, group in by_application.items():
-                held = self._get(application, [record.join_key for record in group])
-                changed = list(self._projected(group, held, merged))
-                now = _to_text(datetime.now(UTC))
-                connection.executemany(_UPSERT, ([*_to_sql(row), now] for row in changed))
+            yield connection
             connection.execute("COMMIT")
         except BaseException:
             # After a full disk SQLite has rolled back already, and says so by raising again.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    def _merge(self, records: Sequence[Record]) -> Merged:
+        by_application: defaultdict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            by_application[record.application].append(record)
+        merged = Merged()
+        with self._transaction() as connection:
+            for application, group in by_application.items():
+                held = self._get(application, [record.join_key for record in group])
+                _upsert(connection, list(self._projected(group, held, merged)))
         return merged
 
     def _projected(self, records: Iterable[Record], held: dict[str, Row], merged: Merged) -> Iterable[Row]:
@@ -177,26 +147,45 @@ class SQLiteSink:
         for incoming in records:
             row = held.get(incoming.join_key)
             known = unfold(row) if row else None
-            record = merge(known, incoming) if known else incoming
+            record, overflow = admit(known, incoming)
             new_row, late = project(record, self._policy)
-            merged.count(new_row, late_news(incoming, late))
-            if record != known:
+            merged.count(new_row, late_news(incoming, late) + overflowed(incoming, overflow))
+            if new_row != row:
                 yield new_row
+
+    def _close_some(self, application: str) -> int:
+        if self._policy.matured_before is None:
+            return 0
+        before = to_text(self._policy.matured_before)
+        with self._transaction() as connection:
+            found = connection.execute(
+                MATURED, {"application": application, "before": before, "limit": _CLOSE_ROWS}
+            ).fetchall()
+            rows = self._get(application, [join_key for (join_key,) in found]).values()
+            # By the law, not by the query: it decides what is mature.
+            closed = [project(unfold(row), self._policy)[0] for row in rows]
+            _upsert(connection, [row for row in closed if row.status == "unlabelled"])
+        return sum(row.status == "unlabelled" for row in closed)
 
     def _get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         connection = self._open_connection()
         rows: dict[str, Row] = {}
         for first in range(0, len(join_keys), _SELECT_KEYS):
             keys = join_keys[first : first + _SELECT_KEYS]
-            query = _SELECT % ", ".join("?" * len(keys))
+            query = SELECT % ", ".join("?" * len(keys))
             for values in connection.execute(query, (application, *keys)):
-                row = _from_sql(values)
+                row = from_sql(values)
                 rows[row.join_key] = row
         return rows
 
     def _open_connection(self) -> sqlite3.Connection:
         assert self._connection is not None, "enter the sink first: async with open_sink(...)"
         return self._connection
+
+
+def _upsert(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    now = to_text(datetime.now(UTC))
+    connection.executemany(UPSERT, ([*to_sql(row), now] for row in rows))
 
 
 def _advice(error_name: str) -> str:
@@ -213,31 +202,3 @@ def _advice(error_name: str) -> str:
         "SQLITE_ERROR": "its table `records` is not as the worker made it; move the file aside",
     }
     return advice.get(error_name) or advice.get("_".join(error_name.split("_")[:2]), "cannot be used now")
-
-
-def _to_text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _to_sql(row: Row) -> list[Any]:
-    values = []
-    for column in _COLUMNS:
-        value = getattr(row, column)
-        if isinstance(value, datetime):
-            value = _to_text(value)
-        elif isinstance(value, bytes):
-            value = value.decode()
-        values.append(value)
-    return values
-
-
-def _from_sql(values: Sequence[Any]) -> Row:
-    cells: dict[str, Any] = dict(zip(_COLUMNS, values, strict=True))
-    for column in _TIMES:
-        if cells[column] is not None:
-            cells[column] = datetime.fromisoformat(cells[column])
-    for column in _JSON:
-        if cells[column] is not None:
-            cells[column] = str(cells[column]).encode()
-    cells["clock_skew"] = bool(cells["clock_skew"])
-    return Row(**cells)

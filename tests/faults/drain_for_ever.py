@@ -1,0 +1,16 @@
+"""A worker that does nothing but drain, with a lease of a second: as many moments to be stopped in as possible."""
+
+import asyncio
+import functools
+import logging
+
+from joinback.settings import settings_from
+from joinback_worker import drains
+from joinback_worker.main import configure_logging
+from joinback_worker.source import Source
+
+drains.Source = functools.partial(Source, lease_s=1.0, chunk_entries=50)  # type: ignore[assignment,misc]
+configure_logging(logging.ERROR)
+settings = settings_from()
+while True:
+    asyncio.run(drains.drain_all(settings))

@@ -1,0 +1,94 @@
+"""Dead letters by the command: listed, shown, replayed through the normal path, dropped."""
+
+import json
+
+import pytest
+from conftest import Cli, Stack
+from events import feedback
+
+from joinback import wire
+
+TAG = wire.tag("loans")
+
+
+def bury(stack: Stack, key: str = "loan_17") -> None:
+    """A prediction that becomes a row, and a feedback whose bytes are torn and become a letter."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key=key)
+    stack.client.log_record("loans", feedback={"a": 1}, join_key=key, event_id="torn")
+    stack.client.flush()
+    stack.server.hset(stack.record(key), "feedback:torn", '{"v":1,"at":\x1b[2J')
+    assert stack.drain().dead == 1
+
+
+def listed(cli: Cli, *options: str) -> list[dict[str, str]]:
+    done = cli("dead", "list", "loans", "--json", *options)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_list_and_show(stack: Stack, cli: Cli) -> None:
+    """A letter is listed with its reason and shown with its bytes, escaped for the terminal."""
+    bury(stack)
+    (letter,) = listed(cli)
+    assert (letter["join_key"], letter["event"], letter["reason"]) == ("loan_17", "feedback:torn", "undecodable")
+    assert listed(cli, "--reason", "after_window") == []
+    shown = cli("dead", "show", "loans", letter["id"])
+    assert '{"v":1,"at":\\x1b[2J' in shown.stdout
+    assert cli("dead", "list", "loans").stdout.count("undecodable") == 1
+    missing = cli("dead", "show", "loans", "1-1")
+    assert (missing.returncode, missing.stderr) == (2, "joinback: no dead letter 1-1; see joinback dead list loans\n")
+
+
+def test_replay_of_a_bad_event_ends_as_it_began(stack: Stack, cli: Cli) -> None:
+    """What was undecodable is still: replayed and drained it is a letter again, and the books balance."""
+    bury(stack)
+    assert cli("dead", "replay", "loans", "--all").stdout == "replayed 1\n"
+    assert listed(cli) == []
+    assert stack.drain().dead == 1
+    assert len(listed(cli)) == 1
+    assert stack.books().dead_by_reason == {"undecodable": 2}
+
+
+def test_replay_of_late_feedback_after_the_window_was_widened(stack: Stack, cli: Cli) -> None:
+    """A letter `after_window` joins once the window is wide enough and it is replayed; twice is once."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
+    late = feedback(0, repaid=True).replace(b"2026-11-23", b"2027-11-23")
+    keys = wire.write_keys(TAG, ["loan_17"])
+    stack.client.flush()
+    stack.server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *wire.write_arguments(TAG, 600, [("feedback:late", late)]))
+    assert stack.drain().dead == 1
+    assert stack.server.hget(stack.record("loan_17"), "late:late").endswith(b"s after the join window")
+    (letter,) = listed(cli, "--reason", "after_window")
+    assert cli("dead", "replay", "loans", letter["id"]).stdout == "replayed 1\n"
+    stack.drain(join_window_s=3 * 365 * 86_400)
+    assert stack.row("loan_17")["feedback"] == '{"repaid":true}'
+    assert listed(cli) == []
+    assert cli("dead", "replay", "loans", letter["id"]).stdout == "replayed 0\n"
+
+
+def test_what_has_no_bytes_is_kept(stack: Stack, cli: Cli) -> None:
+    """A record that was gone cannot be replayed: the letter stays, and says so."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
+    stack.client.flush()
+    stack.server.delete(stack.record("loan_17"))
+    stack.drain()
+    assert cli("dead", "replay", "loans", "--all").stdout == "replayed 0, kept 1 of which no bytes are left\n"
+    assert len(listed(cli)) == 1
+
+
+def test_drop(stack: Stack, cli: Cli) -> None:
+    """Dropped letters are gone from the list and stay on the books."""
+    bury(stack, "a")
+    bury(stack, "b")
+    assert cli("dead", "drop", "loans", listed(cli)[0]["id"]).stdout == "dropped 1\n"
+    assert cli("dead", "drop", "loans", "--reason", "undecodable").stdout == "dropped 1\n"
+    assert listed(cli) == []
+    assert stack.books().dead == 2
+
+
+@pytest.mark.parametrize("arguments", [(), ("1-1", "--all"), ("--all", "--reason", "x")])
+def test_the_choice_must_be_plain(stack: Stack, cli: Cli, arguments: tuple[str, ...]) -> None:
+    """Replay and drop act on ids, or a reason, or all: never on a guess."""
+    for command in ("replay", "drop"):
+        done = cli("dead", command, "loans", *arguments)
+        assert (done.returncode, done.stderr) == (2, "joinback: name the letters: ids, or --reason, or --all\n")

@@ -1,0 +1,127 @@
+"""`joinback status` and the named conditions of Redis."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import Cli, Stack
+
+import joinback
+from joinback import sender, wire
+from joinback_worker.drains import drain_all
+from joinback_worker.health import Health
+
+
+class Info:
+    """A Redis that answers INFO with these values."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = {"maxmemory_policy": "noeviction", "maxmemory": 0, "used_memory": 1, "run_id": "a"} | values
+
+    async def execute_command(self, *_: str) -> dict[str, Any]:
+        return self.values
+
+
+def look(health: Health, **values: Any) -> set[str]:
+    return set(asyncio.run(health.look(Info(**values))))  # type: ignore[arg-type]
+
+
+def test_conditions() -> None:
+    """Each state that may lose events has its name; a healthy server has none."""
+    assert look(Health()) == set()
+    assert look(Health(), maxmemory_policy="allkeys-lru") == set()
+    assert look(Health(), maxmemory_policy="allkeys-lru", maxmemory=100) == {"eviction_possible"}
+    assert look(Health(), maxmemory=100, used_memory=86) == {"memory_high"}
+    assert look(Health(), maxmemory=100, used_memory=85) == set()
+    assert look(Health(), evicted_keys=5) == {"evicted"}
+
+
+def test_changes_between_two_looks() -> None:
+    """A worker tells of evictions and restarts when they happen, not for ever after."""
+    health = Health()
+    assert look(health, evicted_keys=5) == {"evicted"}
+    assert look(health, evicted_keys=5) == set()
+    assert look(health, evicted_keys=6) == {"evicted"}
+    assert look(health, run_id="b") == {"restarted"}
+    assert look(health, run_id="b") == set()
+
+
+def test_a_nearly_full_redis_gets_feedback_first(
+    stack: Stack, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above 85 % of maxmemory the worker says so; clients then send feedback and hold predictions until it is over."""
+    monkeypatch.setattr(sender, "PAUSE_CHECK_S", 0.01)
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="before")
+    stack.drain()
+    used = stack.server.info("memory")["used_memory"]
+    stack.server.config_set("maxmemory", int(used / 0.9))
+    assert stack.drain().error is None
+    assert stack.server.exists(wire.PAUSED_KEY)
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="held")
+    stack.client.log_record("loans", feedback={"a": 1}, join_key="sent")
+    wait_until(lambda: stack.server.exists(stack.record("sent")))
+    assert not stack.client.flush(0.2)
+    assert not stack.server.exists(stack.record("held"))
+    assert stack.client.stats()["buffered"] == 1
+    stack.server.config_set("maxmemory", 0)
+    asyncio.run(drain_all(stack.settings))
+    assert stack.client.flush(20)
+    assert stack.server.exists(stack.record("held"))
+    stack.drain()
+
+
+def test_what_is_held_back_is_counted_at_the_end(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that closes while it holds predictions back counts them as undelivered."""
+    monkeypatch.setattr(sender, "PAUSE_CHECK_S", 0.01)
+    stack.server.set(wire.PAUSED_KEY, "1", ex=60)
+    client = joinback.Client().init(stack.settings.redis_url)
+    client.log_record("loans", inputs=1, outputs=2)
+    client.log_record("loans", feedback={"a": 1}, join_key="k")
+    assert not client.close(timeout_s=0.3)
+    stats = client.stats()
+    assert (stats["sent"], stats["buffered"], stats["dropped"]["undelivered"]) == (1, 0, 1)
+
+
+def test_status_shows_the_books(stack: Stack, cli: Cli) -> None:
+    """Each application's identity, its difference and what waits longest, for people and for scripts."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a", event_id="e")
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a", event_id="e")
+    stack.drain()
+    stack.client.log_record("cards", feedback={"a": 1}, join_key="a")
+    stack.client.flush()
+    done = cli("status", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["conditions"] == {}
+    loans, cards = told["applications"]["loans"], told["applications"]["cards"]
+    assert (loans["received"], loans["in_rows"], loans["duplicates"], loans["difference"]) == (2, 1, 1, 0)
+    assert (cards["received"], cards["pending"], cards["difference"]) == (1, 1, 0)
+    assert cards["oldest_pending_s"] >= 0
+    shown = cli("status").stdout
+    assert "loans" in shown
+    assert "cards" in shown
+
+
+def test_a_loss_is_told(stack: Stack, cli: Cli) -> None:
+    """Somebody deleted the pending stream: the difference is what is missing, and the exit code is 1."""
+    stack.client.log_record("loans", inputs=1, outputs=2)
+    stack.client.flush()
+    stack.server.delete(wire.pending_key("loans"))
+    done = cli("status", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["applications"]["loans"]["difference"] == 1
+    stack.server.hincrby(wire.stats_key("loans"), "received:prediction", -1)
+
+
+def test_a_redis_that_may_evict_is_told(stack: Stack, cli: Cli) -> None:
+    """A policy that may let go of acknowledged events is exit code 1 and one line with the fix."""
+    stack.server.config_set("maxmemory", "1gb")
+    stack.server.config_set("maxmemory-policy", "volatile-ttl")
+    try:
+        done = cli("status")
+    finally:
+        stack.server.config_set("maxmemory-policy", "noeviction")
+    assert done.returncode == 1
+    assert "set it to noeviction" in done.stdout

@@ -1,0 +1,55 @@
+"""The state of Redis that a delivery promise depends on, as named conditions; each names its fix."""
+
+import contextlib
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
+
+from joinback import wire
+
+MEMORY_SHARE_MAX = 0.85
+"""Of maxmemory: above it a burst may fill the rest before the next tick looks again."""
+
+
+class Health:
+    """Looks at INFO, and remembers the last look: evictions and restarts show as changes."""
+
+    def __init__(self) -> None:
+        self._run_id: str | None = None
+        self._evicted: int | None = None
+
+    async def look(self, redis: Redis) -> dict[str, str]:
+        """Condition -> what it means and what to do. Empty if all is well."""
+        info = await redis.execute_command("INFO")
+        found: dict[str, str] = {}
+        policy = info.get("maxmemory_policy", "noeviction")
+        limit = info.get("maxmemory", 0)
+        # Without a limit nothing is evicted, whatever the policy says.
+        if policy != "noeviction" and limit:
+            found["eviction_possible"] = (
+                f"maxmemory-policy is {policy}: Redis may evict what was acknowledged; set it to noeviction"
+            )
+        if limit and info["used_memory"] > MEMORY_SHARE_MAX * limit:
+            share = info["used_memory"] / limit
+            found["memory_high"] = f"Redis uses {share:.0%} of maxmemory; give it more, or shorten the buffer TTL"
+        self._changes(info, found)
+        return found
+
+    def _changes(self, info: dict[str, Any], found: dict[str, str]) -> None:
+        evicted, run_id = info.get("evicted_keys", 0), info.get("run_id")
+        if evicted > (0 if self._evicted is None or run_id != self._run_id else self._evicted):
+            found["evicted"] = f"Redis evicted {evicted} keys since its start: events may be lost; see dead letters"
+        if self._run_id not in (None, run_id):
+            found["restarted"] = "Redis was restarted: what it had not yet saved is lost, unless appendonly is on"
+        self._evicted, self._run_id = evicted, run_id
+
+
+async def publish_pause(redis: Redis, *, paused: bool, interval_s: int) -> None:
+    """Tell the clients to hold predictions back, until the next look or, if no worker is left, for two intervals."""
+    if not paused:
+        await redis.execute_command("DEL", wire.PAUSED_KEY)
+        return
+    # A Redis that is full already refuses this too, and clients see that by themselves.
+    with contextlib.suppress(OutOfMemoryError):
+        await redis.execute_command("SET", wire.PAUSED_KEY, "1", "EX", 2 * interval_s + 60)

@@ -1,0 +1,69 @@
+"""How the values of one feedback field, told by several events, become one. Pure.
+
+Each event counts once, whatever was repeated: the record holds it by its id. Values come in the order of
+their events. Numbers are JSON numbers, and true and false as 1 and 0; what is no number has no part in
+`sum`, `mean`, `min` and `max`, and without any number they are null.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from joinback.settings import Reducer
+
+_NULL = Raw(b"null")
+
+
+def reduce(reducer: Reducer, values: Sequence[Raw]) -> Any:
+    """One value, ready to be encoded. `values` is never empty."""
+    return _REDUCERS[reducer](values)
+
+
+def _numbers(values: Sequence[Raw]) -> list[int | float]:
+    numbers: list[int | float] = []
+    for value in values:
+        try:
+            numbers.append(msgspec.json.decode(value, type=bool | int | float) + 0)
+        except ValueError:
+            continue  # no number, or one beyond a double
+    return numbers
+
+
+def _sum(values: Sequence[Raw]) -> int | float | None:
+    numbers = _numbers(values)
+    if not numbers:
+        return None
+    if all(isinstance(number, int) for number in numbers):
+        return sum(numbers)
+    try:
+        return math.fsum(numbers)
+    except OverflowError:
+        return None  # beyond a double: JSON has no infinity
+
+
+def _mean(values: Sequence[Raw]) -> float | None:
+    total = _sum(values)
+    return None if total is None else total / len(_numbers(values))
+
+
+def _majority(values: Sequence[Raw]) -> Raw:
+    """The most frequent value; of several, the one told last."""
+    counts = Counter(bytes(value) for value in values)
+    most = max(counts.values())
+    return next(value for value in reversed(values) if counts[bytes(value)] == most)
+
+
+_REDUCERS: dict[Reducer, Callable[[Sequence[Raw]], Any]] = {
+    "last": lambda values: values[-1],
+    "first": lambda values: values[0],
+    "sum": _sum,
+    "mean": _mean,
+    "min": lambda values: min(_numbers(values), default=None),
+    "max": lambda values: max(_numbers(values), default=None),
+    "count": lambda values: sum(value != _NULL for value in values),
+    "majority": _majority,
+}

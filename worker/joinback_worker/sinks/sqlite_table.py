@@ -1,0 +1,93 @@
+"""The table `records` in SQLite: its schema, its statements, and a row's way into it and back."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from joinback_worker.row import Row
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    application         TEXT NOT NULL,
+    join_key            TEXT NOT NULL,
+    status              TEXT NOT NULL,  -- predicted, joined, orphan or unlabelled
+    environment         TEXT,
+    version             TEXT,
+    predicted_at        TEXT,           -- times are UTC, ISO 8601
+    inputs              TEXT,           -- JSON
+    outputs             TEXT,           -- JSON
+    tags                TEXT,           -- JSON
+    feedback            TEXT,           -- JSON: one value a field
+    feedback_is_default INTEGER NOT NULL,
+    feedback_at         TEXT,
+    first_feedback_at   TEXT,
+    feedback_delay_s    REAL,
+    feedback_events     TEXT,           -- JSON: "<kind>:<event_id>" -> the event as it was logged
+    conflicts           TEXT,           -- JSON: the other predictions under this key
+    sample_rate         REAL,
+    clock_skew          INTEGER NOT NULL,
+    logged_at           TEXT,
+    prediction_event_id TEXT,
+    updated_at          TEXT NOT NULL,
+    row_version         INTEGER NOT NULL,
+    PRIMARY KEY (application, join_key)
+);
+CREATE INDEX IF NOT EXISTS records_by_time ON records (application, predicted_at);
+-- What label maturity asks each tick: small, as both hold only rows that still wait.
+CREATE INDEX IF NOT EXISTS records_waiting ON records (application, predicted_at) WHERE status = 'predicted';
+CREATE INDEX IF NOT EXISTS records_waiting_skewed ON records (application, logged_at)
+    WHERE status = 'predicted' AND clock_skew = 1;
+"""
+
+_COLUMNS = Row.__struct_fields__
+_TIMES = frozenset({"predicted_at", "feedback_at", "first_feedback_at", "logged_at"})
+_JSON = frozenset({"inputs", "outputs", "tags", "feedback", "feedback_events", "conflicts"})
+
+# Parameters, not json_each(?): SQLite's JSON functions end a text at its first NUL.
+SELECT = f"SELECT {', '.join(_COLUMNS)} FROM records WHERE application = ? AND join_key IN (%s)"  # noqa: S608
+MATURED = (
+    "SELECT join_key FROM records WHERE application = :application AND status = 'predicted'"
+    " AND predicted_at < :before"
+    " UNION SELECT join_key FROM records WHERE application = :application AND status = 'predicted'"
+    " AND clock_skew = 1 AND logged_at < :before"
+    # five minutes: fold.CLOCK_SKEW_MAX
+    " AND (julianday(predicted_at) - julianday(logged_at)) * 86400 > 300 LIMIT :limit"
+)
+UPSERT = (
+    f"INSERT INTO records ({', '.join(_COLUMNS)}, updated_at, row_version)"  # noqa: S608
+    f" VALUES ({', '.join('?' * len(_COLUMNS))}, ?, 1)"
+    " ON CONFLICT (application, join_key) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:])
+    + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
+)
+
+
+def to_text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def to_sql(row: Row) -> list[Any]:
+    values = []
+    for column in _COLUMNS:
+        value = getattr(row, column)
+        if isinstance(value, datetime):
+            value = to_text(value)
+        elif isinstance(value, bytes):
+            value = value.decode()
+        values.append(value)
+    return values
+
+
+def from_sql(values: Sequence[Any]) -> Row:
+    cells: dict[str, Any] = dict(zip(_COLUMNS, values, strict=True))
+    for column in _TIMES:
+        if cells[column] is not None:
+            cells[column] = datetime.fromisoformat(cells[column])
+    for column in _JSON:
+        if cells[column] is not None:
+            cells[column] = str(cells[column]).encode()
+    for column in ("clock_skew", "feedback_is_default"):
+        cells[column] = bool(cells[column])
+    return Row(**cells)
