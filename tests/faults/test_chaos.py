@@ -20,7 +20,7 @@ from conftest import Cli, Stack
 
 from joinback import wire
 
-CHAOS_S = float(os.environ.get("CHAOS_S", "8"))
+CHAOS_S = float(os.environ.get("CHAOS_S", "5"))
 WORKERS = 3
 PENDING = wire.pending_key("loans")
 SCRIPT = str(Path(__file__).parent / "drain_for_ever.py")
