@@ -1,6 +1,7 @@
 """The reference model: what the rows must be, from a dict of events and a sort. It shares no code with the worker."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -41,4 +42,21 @@ def row(events: Events, window_s: float = 180 * 86_400) -> dict[str, Any]:
         "feedback_delay_s": (min(spoke) - time(first)).total_seconds() if first and spoke else None,
         "conflicts": set(served[1:]) or None,
         "events": {f for f in events if not f.startswith("prediction:")} or None,
+    }
+
+
+def parts(column: Callable[[str], Any]) -> dict[str, Any]:
+    """The same parts of a row that a sink holds, by the name of the column."""
+
+    def decoded(name: str) -> Any:
+        return None if column(name) is None else json.loads(column(name))
+
+    return {
+        "status": column("status"),
+        "inputs": decoded("inputs"),
+        "outputs": decoded("outputs"),
+        "feedback": decoded("feedback"),
+        "feedback_delay_s": column("feedback_delay_s"),
+        "conflicts": set(decoded("conflicts") or ()) or None,
+        "events": set(decoded("feedback_events") or ()) or None,
     }

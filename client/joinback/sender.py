@@ -76,9 +76,11 @@ class Sender(threading.Thread):
         if self._held and not self._is_paused():
             held, self._held = self._held, []
             while held and not self._stopping.is_set():
-                self._deliver(held[:BATCH_EVENTS_MAX])
+                batch = held[:BATCH_EVENTS_MAX]
                 del held[:BATCH_EVENTS_MAX]
+                # Before the delivery: its end is what wakes up a flush.
                 self._buffer.held = len(held)
+                self._deliver(batch)
             self._held = held
         while not self._stopping.is_set() and (batch := self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)):
             if self._is_paused():

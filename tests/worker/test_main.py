@@ -185,6 +185,18 @@ def test_a_restricted_worker_leaves_the_others_alone(stack: Stack, spawn: Spawn,
     assert stack.server.xlen(wire.pending_key("other")) == 1
 
 
+def test_the_queue_may_live_elsewhere(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
+    """With JOINBACK_QUEUE_URL arq keeps its keys there, and none on the buffer's Redis."""
+    queue_url = stack.settings.redis_url.removesuffix("/0") + "/1"
+    stack.client.log_record("loans", inputs=1, outputs=0)
+    assert stack.client.flush()
+    spawn(*WORKER, JOINBACK_INTERVAL_S="1", JOINBACK_QUEUE_URL=queue_url)
+    wait_until(lambda: stack.books().pending == 0)
+    with redis.Redis.from_url(queue_url) as queue:
+        assert queue.keys("arq:*")
+    assert not stack.server.keys("arq:*")
+
+
 @pytest.mark.parametrize("command", [WORKER, ARQ])
 @pytest.mark.parametrize(
     ("variables", "says"),

@@ -13,9 +13,9 @@ import structlog
 from msgspec import Struct, structs
 
 from .errors import SinkRefused, SinkUnavailable
-from .fold import Folded, Record, fold
+from .fold import Folded, Record, Rejected, fold
 from .sinks import Merged, Sink
-from .source import Buried, DeadEntry, Entry, Settlement, Source
+from .source import DeadEntry, Entry, Settlement, Source
 
 log = structlog.get_logger("joinback")
 
@@ -125,11 +125,8 @@ async def _drain_chunk(
         else:
             # Of an event that is buried too: burying takes the count back.
             settlement.in_rows += by_key[key]
-        settlement.buried += _bad_events(found, refused.get(key))
-    settlement.buried += [
-        Buried(event.join_key, event.field, event.reason, event.detail, event.payload, event.mark)
-        for event in merged.rejected
-    ]
+        settlement.rejected += _bad_events(found, refused.get(key))
+    settlement.rejected += merged.rejected
     settlement.counters = {
         "rows": merged.rows,
         "joined": merged.joined,
@@ -141,14 +138,14 @@ async def _drain_chunk(
         setattr(drained, name, getattr(drained, name) + amount)
 
 
-def _bad_events(found: Folded, refusal: str | None) -> list[Buried]:
+def _bad_events(found: Folded, refusal: str | None) -> list[Rejected]:
     """The events of a record that cannot become a part of a row: the bad ones, or all if the sink refused it."""
     key = found.record.join_key
-    buried = [Buried(key, field, "undecodable", why, found.payloads[field]) for field, why in found.bad.items()]
+    rejected = [Rejected(key, field, "undecodable", why, found.payloads[field]) for field, why in found.bad.items()]
     if refusal is not None:
         good = found.payloads.keys() - found.bad.keys() - found.newer
-        buried += [Buried(key, field, "sink_refused", refusal, found.payloads[field]) for field in sorted(good)]
-    return buried
+        rejected += [Rejected(key, field, "sink_refused", refusal, found.payloads[field]) for field in sorted(good)]
+    return rejected
 
 
 async def _load(

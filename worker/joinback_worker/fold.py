@@ -50,6 +50,18 @@ class Folded(NamedTuple):
     """Fields that a later client wrote: left where they are until the worker is upgraded."""
 
 
+class Rejected(NamedTuple):
+    """An event that becomes a dead letter: a bad one leaves its record, a late one stays and is marked."""
+
+    join_key: str
+    field: str
+    reason: str
+    detail: str
+    payload: bytes
+    mark: str = ""
+    """The record's field that says so, if the event stays; whoever sets it writes the letter, and counts it."""
+
+
 def fold(application: str, join_key: str, fields: Iterable[tuple[str, bytes]]) -> Folded:
     """Read a record from its hash: `<kind>:<event_id>` and JSON, in any order."""
     record = Record(application=application, join_key=join_key, predictions={}, feedback={}, retractions={})

@@ -7,7 +7,7 @@ no retraction took back, in the order of (time, event id), reduced to one.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from joinback import wire
 from joinback.settings import Reducer
 
-from .fold import Record, effective_at, fold, in_order
+from .fold import Record, Rejected, effective_at, fold, in_order
 from .reduce import reduce
 
 
@@ -29,19 +29,6 @@ class Policy(Struct, frozen=True, kw_only=True):
     """A prediction from before, without feedback, is unlabelled. None: it may wait for ever."""
     default_feedback: Mapping[str, Any] | None = None
     """What an unlabelled row says instead."""
-
-
-class Rejected(NamedTuple):
-    """A feedback event or a retraction that has no say in its row."""
-
-    application: str
-    join_key: str
-    field: str
-    payload: bytes
-    reason: str
-    detail: str
-    mark: str = ""
-    """The field that marks it in its record, if it stays there."""
 
 
 class Row(Struct, kw_only=True):
@@ -127,9 +114,7 @@ def overflowed(incoming: Record, fields: Iterable[str]) -> list[Rejected]:
         kind, _, event_id = field.partition(":")
         event = incoming.feedback[event_id] if kind == "feedback" else incoming.retractions[event_id]
         detail = f"the row holds {wire.RECORD_EVENTS_MAX} events already"
-        rejected.append(
-            Rejected(incoming.application, incoming.join_key, field, wire.encode(event), f"{kind}_overflow", detail)
-        )
+        rejected.append(Rejected(incoming.join_key, field, f"{kind}_overflow", detail, wire.encode(event)))
     return rejected
 
 
@@ -185,17 +170,9 @@ def _within_window(
         if lateness <= timedelta(0):
             on_time.append((event_id, event))
             continue
-        late.append(
-            Rejected(
-                record.application,
-                record.join_key,
-                f"feedback:{event_id}",
-                wire.encode(event),
-                "after_window",
-                f"{lateness.total_seconds():.0f} s after the join window",
-                mark=f"{wire.LATE}:{event_id}",
-            )
-        )
+        detail = f"{lateness.total_seconds():.0f} s after the join window"
+        field, mark = f"feedback:{event_id}", f"{wire.LATE}:{event_id}"
+        late.append(Rejected(record.join_key, field, "after_window", detail, wire.encode(event), mark))
     return on_time, late
 
 

@@ -1,11 +1,11 @@
 -- Ends claimed entries: acknowledges, deletes and counts them, with their dead letters, in one step.
 --
--- KEYS  1 pending   2 stats   3 dead   4.. the record key of each buried event
+-- KEYS  1 pending   2 stats   3 dead   4.. the record key of each rejected event
 -- ARGV  1 stats TTL (s)   2 dead letters' TTL (s)   3 dead letters at most   4 a late mark's TTL (s)
 --       then four lists, each preceded by its length:
 --       counters: name, amount      settled entries: outcome, id
 --       dead entries: id, join key, reason, detail
---       buried events: join key, field, reason, detail, bytes, and the field that marks it, if it stays
+--       rejected events: join key, field, reason, detail, bytes, and the field that marks it, if it stays
 --
 -- The first write (XACK) is one that a full Redis allows, and a script that has begun may go on: so a drain
 -- works at maxmemory, when it matters most. Deleting decides who counts: an entry that another worker has

@@ -19,6 +19,7 @@ from redis.exceptions import NoScriptError
 from joinback import wire
 
 from .accounting import Accounting
+from .fold import Rejected
 
 CHUNK_ENTRIES = 1_000
 """One chunk is one sink transaction and what a crash repeats; at 1 KB an event it is 1 MB of memory."""
@@ -40,25 +41,13 @@ class DeadEntry(NamedTuple):
     detail: str
 
 
-class Buried(NamedTuple):
-    """An event that becomes a dead letter: a bad one leaves its record, a late one stays and is marked."""
-
-    join_key: str
-    field: str
-    reason: str
-    detail: str
-    payload: bytes
-    mark: str = ""
-    """The record's field that says so, if the event stays; whoever sets it writes the letter, and counts it."""
-
-
 class Settlement(Struct, kw_only=True):
     """What became of a claim."""
 
     in_rows: list[Entry] = []
     unemitted: list[Entry] = []
     dead: list[DeadEntry] = []
-    buried: list[Buried] = []
+    rejected: list[Rejected] = []
     counters: dict[str, int] = {}
 
 
@@ -145,11 +134,11 @@ class Source:
         outcomes = [("in_rows", entry.id) for entry in settlement.in_rows]
         outcomes += [("unemitted", entry.id) for entry in settlement.unemitted]
         dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in settlement.dead]
-        buried = [(b.join_key, _raw(b.field), b.reason, b.detail, b.payload, b.mark) for b in settlement.buried]
+        rejected = [(e.join_key, _raw(e.field), e.reason, e.detail, e.payload, e.mark) for e in settlement.rejected]
         keys = [self._pending, wire.stats_key(self._tag), wire.dead_key(self._tag)]
-        keys += [wire.record_key(self._tag, b.join_key) for b in settlement.buried]
+        keys += [wire.record_key(self._tag, event.join_key) for event in settlement.rejected]
         arguments: list[Any] = [wire.STATS_TTL_S, wire.DEAD_TTL_S, wire.DEAD_LETTERS_MAX, wire.LATE_MARK_TTL_S]
-        for rows in (settlement.counters.items(), outcomes, dead, buried):
+        for rows in (settlement.counters.items(), outcomes, dead, rejected):
             arguments.append(len(rows))
             for row in rows:
                 arguments.extend(row)

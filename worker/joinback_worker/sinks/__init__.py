@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from joinback.errors import ConfigurationError
-from joinback_worker.fold import Record
-from joinback_worker.row import Policy, Rejected, Row
+from joinback_worker.fold import Record, Rejected
+from joinback_worker.row import Policy, Row
 
 # scheme -> module below this package, which has `open_url(url, policy) -> Sink`
 _SCHEMES = {"sqlite": "sqlite"}
