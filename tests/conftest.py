@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from msgspec import structs
@@ -26,6 +27,11 @@ from joinback_worker.cycle import Drained
 from joinback_worker.drains import connect, drain_all, tags
 from joinback_worker.embedded import embedded_valkey
 from joinback_worker.source import Source
+
+# No deadline: a busy machine is no bug. In CI the same examples each time, so that a change is judged by what
+# it changed; everywhere else, and in the long run of a night, new ones.
+hypothesis.settings.register_profile("ours", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("ours")
 
 
 @pytest.fixture(autouse=True)

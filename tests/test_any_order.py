@@ -141,7 +141,7 @@ def private_server() -> Iterator[tuple[redis.Redis, str]]:
         yield server, url
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=SCHEDULES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=SCHEDULES)
 @given(st.data())
 def test_any_partition_order_and_repetition(
     private_server: tuple[redis.Redis, str], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -235,6 +235,6 @@ def test_any_life(private_server: tuple[redis.Redis, str], tmp_path_factory: pyt
     Life.folder = str(tmp_path_factory.getbasetemp())
     Life.client = joinback.Client().init(private_server[1], strict=True)
     try:
-        run_state_machine_as_test(Life, settings=settings(deadline=None, max_examples=LIVES, stateful_step_count=25))
+        run_state_machine_as_test(Life, settings=settings(max_examples=LIVES, stateful_step_count=25))
     finally:
         Life.client.close()

@@ -134,7 +134,7 @@ def test_ten_thousand_rows(url: str) -> None:
     assert rows["k17"].inputs == b"17"
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.lists(records.filter(lambda r: r.has_events), min_size=1, max_size=4), st.randoms())
 def test_any_order_any_repetition_gives_one_row(url: str, parts: list[Record], random: Any) -> None:
     """However a record's events are split, ordered and repeated, the sink ends with the row of their union."""
