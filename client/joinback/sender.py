@@ -127,8 +127,9 @@ class Sender(threading.Thread):
                 self._tell(advice(error))
                 if not is_passing(error):
                     return {"refused": len(events)}
-                # After a failover the name leads elsewhere: connect anew.
+                # After a failover the name leads elsewhere, and a restarted server may know nothing of us.
                 self._redis.connection_pool.disconnect()
+                self._applications.clear()
             else:
                 self._tell(_WRONG_TYPE if dropped else None)
                 return dropped

