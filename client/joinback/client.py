@@ -14,15 +14,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import redis
-
 from . import events, wire
 from .buffer import Buffered, DropReason
 from .delivery import CLOSE_TIMEOUT_S, Delivery
 from .errors import ConfigurationError, InvalidEvent
 from .events import Refused
-from .redis_errors import advice
-from .sender import connect
 from .settings import Settings, check_redis_url, settings_from
 
 logger = logging.getLogger("joinback")
@@ -110,15 +106,14 @@ class Client:
         except ConfigurationError as error:
             logger.warning("joinback: %s", error)
             return False
+        # As the sender does: an import of joinback alone stays light.
+        from .sender import trouble_with
+
         assert self._redis_url is not None
-        connection = connect(self._redis_url)
-        try:
-            return bool(connection.ping())
-        except (redis.RedisError, OSError) as error:
-            logger.warning("joinback: %s", advice(error))
-            return False
-        finally:
-            connection.close()
+        trouble = trouble_with(self._redis_url)
+        if trouble is not None:
+            logger.warning("joinback: %s", trouble)
+        return trouble is None
 
     def stats(self) -> dict[str, Any]:
         """Counts since `init` (or the fork): logged, sent, buffered, and dropped by reason.

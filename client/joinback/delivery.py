@@ -12,7 +12,6 @@ import weakref
 from typing import Any
 
 from .buffer import Buffer, Buffered, DropReason
-from .sender import Sender
 
 LINGER_S = 0.05
 """The knee between CPU (a wake-up costs more than an event) and what a SIGKILL may lose."""
@@ -37,13 +36,14 @@ class Delivery:
     def _start_empty(self) -> None:
         self._lock = threading.Lock()
         self._buffer = Buffer(*self._bounds, WAKE_AT_EVENTS)
-        self._sender: Sender | None = None
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
         self.closed = False
 
     def put(self, event: Buffered, *, prediction: bool) -> None:
         """Buffer one event, or count it as dropped."""
         self._buffer.put(event, prediction=prediction)
-        if self._sender is None:
+        if self._thread is None:
             self._start()
 
     def drop(self, reason: DropReason) -> None:
@@ -59,20 +59,27 @@ class Delivery:
         """Deliver what is buffered, at most `timeout_s` seconds, and stop; count what is left as undelivered."""
         self.closed = True
         with self._lock:
-            sender, self._sender = self._sender, None
-        if sender is None:
+            thread, self._thread = self._thread, None
+        if thread is None:
             return True
         atexit.unregister(self.close)
         deadline = time.monotonic() + timeout_s
         delivered = self._buffer.wait_settled(timeout_s)
-        sender.stop()
+        self._stopping.set()
+        self._buffer.wake.set()
         # A thread that hangs in a socket call is a daemon; the interpreter ends without it.
-        sender.join(max(0.1, deadline - time.monotonic()))
+        thread.join(max(0.1, deadline - time.monotonic()))
         return delivered
 
     def _start(self) -> None:
         with self._lock:
-            if self._sender is None and not self.closed:
-                self._sender = Sender(self._buffer, self._redis_url, self._buffer_ttl_s, LINGER_S)
-                self._sender.start()
+            if self._thread is None and not self.closed:
+                self._thread = threading.Thread(target=self._send, name="joinback-sender", daemon=True)
+                self._thread.start()
                 atexit.register(self.close)
+
+    def _send(self) -> None:
+        # Here, because redis-py takes longer to import than all of us, and a caller must not wait for it.
+        from .sender import Sender
+
+        Sender(self._buffer, self._redis_url, self._buffer_ttl_s, LINGER_S, self._stopping).run()

@@ -40,15 +40,16 @@ _PAUSED = "Redis is nearly full, so predictions wait in the buffer; see joinback
 _WRONG_TYPE = "a record's key holds something that is not a hash; find it with TYPE and delete it"
 
 
-class Sender(threading.Thread):
-    """Daemon thread, one a client. `stop` ends it; nothing else does."""
+class Sender:
+    """The work of the thread. `stopping` ends it, after its current attempt; nothing else does."""
 
-    def __init__(self, buffer: Buffer, redis_url: str, buffer_ttl_s: int, linger_s: float) -> None:
-        super().__init__(name="joinback-sender", daemon=True)
+    def __init__(
+        self, buffer: Buffer, redis_url: str, buffer_ttl_s: int, linger_s: float, stopping: threading.Event
+    ) -> None:
         self._buffer = buffer
         self._buffer_ttl_s = buffer_ttl_s
         self._linger_s = linger_s
-        self._stopping = threading.Event()
+        self._stopping = stopping
         self._redis = connect(redis_url)
         self._applications: dict[str, tuple[wire.Application, float]] = {}
         self._held: list[Buffered] = []
@@ -59,6 +60,7 @@ class Sender(threading.Thread):
         self._report_at = 0.0
 
     def run(self) -> None:
+        """Deliver until told to stop; what is left then counts as undelivered."""
         while not self._stopping.is_set():
             self._buffer.wake.wait(self._linger_s)
             self._buffer.wake.clear()
@@ -99,11 +101,6 @@ class Sender(threading.Thread):
                     logger.warning("joinback: %s", _PAUSED if paused else "Redis has room again")
                 self._paused = paused
         return self._paused
-
-    def stop(self) -> None:
-        """Ask the thread to end after its current attempt; what is left then counts as undelivered."""
-        self._stopping.set()
-        self._buffer.wake.set()
 
     def _deliver(self, batch: list[Buffered]) -> None:
         by_application: defaultdict[str, list[Buffered]] = defaultdict(list)
@@ -213,3 +210,15 @@ def connect(redis_url: str) -> redis.Redis:
         # redis-py's own retries differ by version and repeat commands unasked.
         retry=Retry(NoBackoff(), 0),
     )
+
+
+def trouble_with(redis_url: str) -> str | None:
+    """Why Redis does not answer a PING, in one line; None if it does."""
+    connection = connect(redis_url)
+    try:
+        connection.ping()
+    except (redis.RedisError, OSError) as error:
+        return advice(error)
+    finally:
+        connection.close()
+    return None

@@ -1,6 +1,5 @@
 """Every JOINBACK_* environment variable, for client and worker: name, unit, default and meaning in one place."""
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -81,6 +80,8 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
         if not variable.startswith(_PREFIX):
             continue
         if variable not in known:
+            import difflib  # only for this message, and slow to import
+
             near = difflib.get_close_matches(variable.removeprefix(_PREFIX).lower(), known.values(), n=1)
             fix = f"did you mean {_PREFIX}{near[0].upper()}?" if near else f"known are {', '.join(sorted(known))}"
             raise ConfigurationError(f"{variable} is not a variable of Joinback; {fix}")
