@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from . import wire
 from .buffer import Buffer, Buffered, DropReason
+from .link import link_options
 from .redis_errors import advice, is_passing
 
 logger = logging.getLogger("joinback")
@@ -27,7 +28,7 @@ BATCH_EVENTS_MAX = 1_000
 BATCH_BYTES_MAX = 4 << 20
 """One script call must not hold the server for more than some milliseconds."""
 SOCKET_TIMEOUT_S = 2.0
-"""redis-py has none by default: a hung server would hold the thread for ever."""
+"""Long for a network, short for an exit: see delivery.CLOSE_TIMEOUT_S."""
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.05, 5.0
 REGISTRATION_S = 60.0
 """How often an application is announced again, in case `joinback:applications` was lost."""
@@ -205,8 +206,7 @@ def connect(redis_url: str) -> redis.Redis:
     """A redis-py client that never re-sends by itself and never waits for ever; it connects on first use."""
     return redis.Redis.from_url(
         redis_url,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        **link_options(redis_url, SOCKET_TIMEOUT_S),
         # redis-py's own retries differ by version and repeat commands unasked.
         retry=Retry(NoBackoff(), 0),
     )

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from joinback import wire
+from joinback.link import link_options
 from joinback.redis_errors import advice
 from joinback.settings import Settings
 
@@ -26,19 +27,17 @@ from .source import Source, applications
 log = structlog.get_logger("joinback")
 
 SOCKET_TIMEOUT_S = 3.0
-"""redis-py sets none: on a hung Redis the worker would wait for ever and ignore SIGTERM."""
+"""Beyond any chunk's script; on a hung Redis the worker must still obey SIGTERM."""
 
-CONNECTION_OPTIONS: dict[str, Any] = {
-    "socket_timeout": SOCKET_TIMEOUT_S,
-    "socket_connect_timeout": SOCKET_TIMEOUT_S,
-    "socket_keepalive": True,
-    "health_check_interval": 15,
-}
+
+def redis_options(redis_url: str) -> dict[str, Any]:
+    """What every connection of the worker is made with."""
+    return {**link_options(redis_url, SOCKET_TIMEOUT_S), "health_check_interval": 15}
 
 
 def connect(settings: Settings) -> Redis:
     """The buffer; connects on first use."""
-    redis: Redis = Redis.from_url(settings.redis_url, **CONNECTION_OPTIONS)
+    redis: Redis = Redis.from_url(settings.redis_url, **redis_options(settings.redis_url))
     return redis
 
 

@@ -33,7 +33,7 @@ from joinback.errors import ConfigurationError
 from joinback.redis_errors import advice
 from joinback.settings import Settings, settings_from
 
-from .drains import CONNECTION_OPTIONS, connect, drain_tag, sink_of, tags
+from .drains import connect, drain_tag, redis_options, sink_of, tags
 from .health import Health
 
 log = structlog.get_logger("joinback")
@@ -141,9 +141,10 @@ class Planner:
         }
 
     def _queue_pool(self) -> ArqRedis:
+        url = self._settings.queue_url or self._settings.redis_url
         pool = ConnectionPool.from_url(
-            self._settings.queue_url or self._settings.redis_url,
-            **CONNECTION_OPTIONS,
+            url,
+            **redis_options(url),
             # A restart of some seconds is survived here; OSError is what a refused connection raises. Not a
             # timeout: on a hung server each command would take half a minute to fail.
             retry=RedisRetry(ConstantBackoff(0.5), 6, supported_errors=_AWAY),  # type: ignore[arg-type]
