@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from events import feedback, prediction, record
 
-from joinback_worker.errors import SinkUnavailable
+from joinback.errors import ConfigurationError
+from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy
-from joinback_worker.sinks import open_sink, sqlite
+from joinback_worker.sinks import open_sink
 
 POLICY = Policy(join_window_s=86_400)
 
@@ -23,9 +24,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "joinback.db"
 
 
-def merge(path: Path, *joined: Any) -> None:
+def merge(path: Path, *joined: Any, options: str = "") -> None:
     async def run() -> None:
-        async with open_sink(f"sqlite:///{path}", POLICY) as sink:
+        async with open_sink(f"sqlite:///{path}{options}", POLICY) as sink:
             await sink.merge(joined or [record({"prediction:p": prediction()})])
 
     asyncio.run(run())
@@ -44,15 +45,23 @@ def nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_locked_file_is_retryable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_file_is_retryable(path: Path) -> None:
     """A writer that does not let go is waited for a while, then told; nothing is stored half."""
     merge(path)
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.05)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(SinkUnavailable, match="locked by another process; end its transaction"):
-            merge(path, record({"prediction:p": prediction()}, "later"))
+            merge(path, record({"prediction:p": prediction()}, "later"), options="?busy_timeout_s=0.05")
     merge(path, record({"prediction:p": prediction()}, "later"))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"), [("?busy_timeout_s=soon", "no number of seconds"), ("?timeout=1", "no option 'timeout'")]
+)
+def test_a_wrong_option_is_told(path: Path, options: str, says: str) -> None:
+    """An option nobody knows, or a value that is none, is a ConfigurationError."""
+    with pytest.raises(ConfigurationError, match=says):
+        merge(path, options=options)
 
 
 def test_a_read_only_file_is_told(path: Path) -> None:
@@ -121,8 +130,6 @@ def test_a_failed_batch_leaves_nothing(path: Path) -> None:
             "CREATE TRIGGER refuse BEFORE INSERT ON records WHEN NEW.join_key = 'z'"
             " BEGIN SELECT RAISE(ABORT, 'no'); END"
         )
-    from joinback_worker.errors import SinkRefused
-
     with pytest.raises(SinkRefused):
         merge(path, *(record({"prediction:p": prediction()}, key) for key in "abz"))
     with closing(sqlite3.connect(path)) as other:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from joinback.errors import ConfigurationError
 from joinback_worker.errors import SinkRefused, SinkUnavailable
@@ -36,21 +36,34 @@ T = TypeVar("T")
 
 
 def open_url(url: str, policy: Policy) -> Sink:
-    """`sqlite:///relative.db` or `sqlite:////absolute.db`, as SQLAlchemy writes them."""
+    """`sqlite:///relative.db` or `sqlite:////absolute.db`, as SQLAlchemy writes them.
+
+    `?busy_timeout_s=30` waits that long for another writer's lock.
+    """
     parts = urlsplit(url)
     path = unquote(parts.path.removeprefix("/"))
     if parts.netloc or not path:
         raise ConfigurationError(
             "JOINBACK_SINK_URL names no file; write sqlite:///joinback.db, or sqlite:////var/lib/joinback.db"
         )
-    return SQLiteSink(Path(path), policy)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    try:
+        busy_timeout_s = float(options.pop("busy_timeout_s", BUSY_TIMEOUT_S))
+    except ValueError:
+        raise ConfigurationError("JOINBACK_SINK_URL: busy_timeout_s is no number of seconds") from None
+    if options:
+        raise ConfigurationError(
+            f"JOINBACK_SINK_URL has no option {min(options)!r}; known is busy_timeout_s (sqlite:///joinback.db?…)"
+        )
+    return SQLiteSink(Path(path), policy, busy_timeout_s)
 
 
 class SQLiteSink:
     """See `Sink` for the promise. All statements run on one thread of its own, off the event loop."""
 
-    def __init__(self, path: Path, policy: Policy) -> None:
+    def __init__(self, path: Path, policy: Policy, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self._path = path
+        self._busy_timeout_s = busy_timeout_s
         self._policy = policy
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="joinback-sqlite")
         self._connection: sqlite3.Connection | None = None
@@ -98,7 +111,9 @@ class SQLiteSink:
             raise SinkUnavailable(f"sink file {self._path}: {_advice(name)} ({name})") from error
 
     def _open(self) -> None:
-        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+        )
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
