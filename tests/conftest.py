@@ -187,7 +187,8 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
 
 def process_environment(settings: Settings, **variables: str) -> dict[str, str]:
     """The environment of a process of ours: this one's, with these settings and variables; an empty one is unset."""
-    given = {f"JOINBACK_{name.upper()}": str(value) for name, value in structs.asdict(settings).items() if value}
+    given = {f"JOINBACK_{name.upper()}": str(value) for name, value in structs.asdict(settings).items()}
+    given = {name: value for name, value in given.items() if value not in ("None", "{}")}
     given |= variables
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
     return inherited | {name: value for name, value in given.items() if value}

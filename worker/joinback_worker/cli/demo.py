@@ -61,8 +61,9 @@ def demo(as_json: bool, keep: bool) -> None:
     """
     console = Console(stderr=as_json)
     settings = settings_from()
-    # By default SIGTERM would leave the server and the worker behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # By default SIGTERM would leave the server and the worker behind, and a background job ignores SIGINT.
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, lambda number, _: sys.exit(128 + number))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="joinback-demo-")))
         application = "loans"
@@ -74,12 +75,8 @@ def demo(as_json: bool, keep: bool) -> None:
             application = f"loans-demo-{secrets.token_hex(3)}"
         if "JOINBACK_SINK_URL" not in os.environ:
             settings = structs.replace(settings, sink_url=f"sqlite:///{folder / 'joinback.db'}")
-        settings = structs.replace(settings, interval_s=INTERVAL_S, emit="all")
-        sink_of(settings)
-        try:
-            asyncio.run(_books(settings, application))
-        except (RedisError, OSError) as error:
-            raise JoinbackError(advice(error)) from None
+        settings = structs.replace(settings, interval_s=INTERVAL_S)
+        _check(settings, application)
         worker = stack.enter_context(_worker(settings, application, folder / "worker.log"))
 
         def drained() -> bool:
@@ -95,12 +92,19 @@ def demo(as_json: bool, keep: bool) -> None:
         asyncio.run(_show_by_hand(console, settings, application))
         if keep:
             console.print("running until Ctrl-C …")
-            with ExitStack() as ignored:
-                ignored.push(lambda kind, error, trace: kind is KeyboardInterrupt)
-                while True:
-                    time.sleep(1)
+            while True:
+                time.sleep(1)
     if books.difference or len(rows) != len(LOANS) + 1:
         raise DemoFailed(f"{len(rows)} rows, {books.summary()}")
+
+
+def _check(settings: Settings, application: str) -> None:
+    """Fail now, in one line, for what would only show as a demo without an end."""
+    sink_of(settings)
+    try:
+        asyncio.run(_books(settings, application))
+    except (RedisError, OSError) as error:
+        raise JoinbackError(advice(error)) from None
 
 
 def _serve_loans(settings: Settings, application: str, drained: Callable[[], bool], console: Console) -> None:
@@ -160,9 +164,10 @@ def _deliver(client: joinback.Client, drained: Callable[[], bool]) -> None:
 @contextmanager
 def _worker(settings: Settings, application: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker process, as `joinback worker` starts it, restricted to the demo's application."""
-    given = {f"JOINBACK_{name.upper()}": value for name, value in structs.asdict(settings).items()}
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("JOINBACK_")}
-    environment |= {name: str(value) for name, value in given.items() if value is not None}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
+    for name in ("redis_url", "queue_url", "sink_url", "interval_s"):
+        if getattr(settings, name) is not None:
+            environment[f"JOINBACK_{name.upper()}"] = str(getattr(settings, name))
     command = [sys.executable, "-m", "joinback_worker", "worker", "--application", application]
     with log.open("wb") as output, subprocess.Popen(command, env=environment, stderr=output) as process:  # noqa: S603
         try:
