@@ -5,8 +5,6 @@ the caller except `init` (a wrong setting) and, with `strict=True`, an event tha
 """
 
 import logging
-import os
-import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -145,7 +143,7 @@ class Client:
         `event_id` makes a repeated call (a retried task) count once; without it each call is an event.
         NaN and infinities become null, as JSON has none. Never blocks; with `strict=True` raises InvalidEvent.
         """
-        key = str(join_key) if isinstance(join_key, str | int | UUID) else _new_id()
+        key = str(join_key) if isinstance(join_key, str | int | UUID) else events.new_id()
         if not self._ready():
             return key
         try:
@@ -156,7 +154,7 @@ class Client:
         except Exception as error:
             self._refuse(error)
             return key
-        identity = event_id or _new_id()
+        identity = event_id or events.new_id()
         if inputs is not None:
             prediction = wire.Prediction(inputs=inputs, outputs=outputs, **shared)
             self._put(application, key, f"prediction:{identity}", prediction)
@@ -222,7 +220,7 @@ class Client:
         except Exception as error:
             self._refuse(error)
             return
-        self._put(application, key, f"retraction:{event_id or _new_id()}", event)
+        self._put(application, key, f"retraction:{event_id or events.new_id()}", event)
 
     # --- the funnel: encode, buffer ---------------------------------------------------------------------
 
@@ -265,13 +263,3 @@ class Client:
             self._complaints[reason] = now + COMPLAINT_S
             fault = error if reason == "internal_error" else None
             logger.warning("joinback dropped an event (%s): %s", reason, error, exc_info=fault)
-
-
-# Seeded by the system, and again in a forked child, which would repeat its parent's ids.
-_random = random.Random()  # noqa: S311 - ids need to be unique, not secret
-os.register_at_fork(after_in_child=_random.seed)
-
-
-def _new_id() -> str:
-    # 64 bits name an event within its record and a record within its application; uuid4 costs 8 times more.
-    return f"{_random.getrandbits(64):016x}"

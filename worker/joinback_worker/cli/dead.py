@@ -84,10 +84,9 @@ def replay_letters(application: str, letter_ids: tuple[str, ...], reason: str | 
 
     async def run(redis: Redis, tag: str) -> tuple[int, int]:
         sent = kept = 0
-        for letter in [letter async for letter in letters(redis, tag, reason=reason)]:
-            if not letter_ids or letter.id in letter_ids:
-                done = await replay(redis, tag, letter, buffer_ttl_s)
-                sent, kept = sent + done, kept + (not done)
+        for letter in await _chosen(redis, tag, letter_ids, reason):
+            done = await replay(redis, tag, letter, buffer_ttl_s)
+            sent, kept = sent + done, kept + (not done)
         return sent, kept
 
     counts = _on_each_tag(application, run)
@@ -105,9 +104,7 @@ def drop_letters(application: str, letter_ids: tuple[str, ...], reason: str | No
     _check_choice(letter_ids, reason, everything)
 
     async def run(redis: Redis, tag: str) -> int:
-        chosen = [
-            letter async for letter in letters(redis, tag, reason=reason) if not letter_ids or letter.id in letter_ids
-        ]
+        chosen = await _chosen(redis, tag, letter_ids, reason)
         await drop(redis, tag, chosen)
         return len(chosen)
 
@@ -117,6 +114,11 @@ def drop_letters(application: str, letter_ids: tuple[str, ...], reason: str | No
 def _check_choice(letter_ids: tuple[str, ...], reason: str | None, everything: bool) -> None:
     if sum((bool(letter_ids), reason is not None, everything)) != 1:
         raise JoinbackError("name the letters: ids, or --reason, or --all")
+
+
+async def _chosen(redis: Redis, tag: str, letter_ids: tuple[str, ...], reason: str | None) -> list[Letter]:
+    found = letters(redis, tag, reason=reason)
+    return [letter async for letter in found if not letter_ids or letter.id in letter_ids]
 
 
 def _on_each_tag(application: str, work: Callable[[Redis, str], Awaitable[T]]) -> list[T]:
