@@ -10,6 +10,7 @@ The functions are those of one process-wide `Client`, configured from the enviro
 
 from .client import Client
 from .errors import ConfigurationError, InvalidEvent, JoinbackError
+from .instrument import instrument
 from .join_key import JoinKey
 
 default_client = Client()
@@ -17,7 +18,9 @@ init = default_client.init
 log_record = default_client.log_record
 log_records = default_client.log_records
 retract = default_client.retract
+set_sample_rate = default_client.set_sample_rate
 flush = default_client.flush
+aflush = default_client.aflush
 close = default_client.close
 ping = default_client.ping
 stats = default_client.stats
@@ -28,13 +31,16 @@ __all__ = [
     "InvalidEvent",
     "JoinKey",
     "JoinbackError",
+    "aflush",
     "close",
     "default_client",
     "flush",
     "init",
+    "instrument",
     "log_record",
     "log_records",
     "ping",
     "retract",
+    "set_sample_rate",
     "stats",
 ]

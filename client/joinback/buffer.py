@@ -8,17 +8,24 @@ backward jumps, so `counter += 1` on a plain attribute is not torn either. That 
 import threading
 import time
 from collections import deque
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, get_args
 
 DropReason = Literal[
     # The buffer held `buffer_events_max` events or `buffer_bytes_max` bytes.
     "buffer_full",
     # The call was wrong: no such kind of event, a bad join key, a naive mistake. The log line says which.
     "invalid",
-    # A value that JSON cannot express.
+    # A value that JSON cannot express; the log line names its path.
     "unencodable",
     # The event is larger than wire.EVENT_BYTES_MAX.
     "too_large",
+    # Wanted: the key is outside the application's sample.
+    "sampled_out",
+    # Wanted: `before_send` returned None.
+    "filtered",
+    # A redaction or `before_send` raised; the event may hold what should not leave, so it does not.
+    "hook_failed",
     # The environment or a URL is wrong, so there is nowhere to send to.
     "misconfigured",
     # Something that is not a hash stands at the record's key in Redis.
@@ -27,83 +34,130 @@ DropReason = Literal[
     "refused",
     # Still undelivered when the client was closed.
     "undelivered",
+    # In a file of the spool, but damaged there.
+    "spool_damaged",
     # Logged after close().
     "closed",
     # A fault of ours; the log has the traceback.
     "internal_error",
 ]
 DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
+WANTED: frozenset[str] = frozenset({"sampled_out", "filtered"})
+"""Drops that somebody asked for; they are counted, but no warning."""
 
 PREDICTION_SHARE = 0.9
 """Predictions may fill this much of the buffer; the rest is for feedback, which is small and irreplaceable."""
 
+Buffered: TypeAlias = tuple[str, str, str, bytes]
+"""One encoded event on its way: application, join key, field in the record's hash (`<kind>:<event_id>`), JSON.
 
-class Buffered(NamedTuple):
-    """One encoded event on its way. `field` is its name in the record's hash, `<kind>:<event_id>`."""
-
-    application: str
-    join_key: str
-    field: str
-    payload: bytes
+A plain tuple: a named one takes five times as long to make.
+"""
 
 
 class Buffer:
     """A FIFO of encoded events, bounded by count and by bytes; when full it drops the newest.
 
-    Any thread may `put` and `drop`; one thread takes and settles.
+    Any thread may `put` and `drop`; one thread, the sender's, does everything else but look.
     """
 
     def __init__(self, events_max: int, bytes_max: int, wake_at: int) -> None:
-        self._events: deque[Buffered] = deque()
-        self._events_max = events_max
-        self._bytes_max = bytes_max
+        self.events_max = events_max
+        self.bytes_max = bytes_max
+        self._prediction_bounds = (events_max * PREDICTION_SHARE, bytes_max * PREDICTION_SHARE)
+        self._bounds = (events_max, bytes_max)
         self._wake_at = wake_at
+        self.start_empty()
+
+    def start_empty(self) -> None:
+        """Forget everything: a forked child begins so, since its parent still delivers what it buffered."""
+        self._events: deque[Buffered] = deque()
+        self.attended = False
+        """Whether somebody empties the buffer; until then every `put` asks for it."""
         self.wake = threading.Event()
-        """Set once when `wake_at` events wait: a wake-up an event would cost more than the event."""
+        """Set when `wake_at` events wait: a wake-up an event would cost more than the event."""
         self._progress = threading.Condition()
-        self._put_bytes = 0
-        self._settled_bytes = 0
+        self._refused = 0
         self._put = 0
+        self._put_bytes = 0
+        self._left = 0
+        self._left_bytes = 0
         self._settled = 0
-        self._logged = 0
         self._sent = 0
+        self._recovered = 0
         self.held = 0
-        """Taken events that the sender keeps back for now; they count as buffered."""
+        """Taken events that the sender keeps back for now, in memory or on disk; they count as buffered."""
         self._dropped: dict[str, int] = dict.fromkeys(DROP_REASONS, 0)
 
+    # --- the caller's side ------------------------------------------------------------------------------
+
     def put(self, event: Buffered, *, prediction: bool) -> bool:
-        """Append one event, or count it as dropped and return False. Never blocks."""
-        size = len(event.payload)
-        share = PREDICTION_SHARE if prediction else 1.0
-        if (
-            self._put - self._settled >= self._events_max * share
-            or self._put_bytes - self._settled_bytes + size > self._bytes_max * share
-        ):
+        """Append one event, or count it as dropped. Never blocks. Whether somebody must be called for it."""
+        events_max, bytes_max = self._prediction_bounds if prediction else self._bounds
+        size = len(event[3])
+        if self._put - self._left >= events_max or self._put_bytes - self._left_bytes + size > bytes_max:
             self.drop("buffer_full")
             return False
-        self._logged += 1
         self._put += 1
         self._put_bytes += size
         self._events.append(event)
-        if len(self._events) == self._wake_at:
-            self.wake.set()
-        return True
+        return len(self._events) == self._wake_at or not self.attended
 
     def drop(self, reason: DropReason) -> None:
         """Count an event that was logged and will not be sent."""
-        self._logged += 1
+        self._refused += 1
         self._dropped[reason] += 1
 
-    def stats(self) -> dict[str, int | dict[str, int]]:
-        """`logged`, `sent`, `buffered` and `dropped` by reason; logged is always the sum of the others."""
-        logged, sent, put, settled, dropped = (
-            self._logged,
+    def stats(self) -> dict[str, Any]:
+        """`logged`, `sent`, `buffered` and `dropped` by reason; logged is always the sum of the others.
+
+        Of the logged, `recovered` were logged by an earlier process and found in its spool.
+        """
+        refused, sent, put, settled, recovered, dropped = (
+            self._refused,
             self._sent,
             self._put,
             self._settled,
+            self._recovered,
             self._dropped.copy(),
         )
-        return {"logged": logged, "sent": sent, "buffered": put - settled, "dropped": dropped}
+        return {
+            "logged": put + refused,
+            "sent": sent,
+            "buffered": put - settled,
+            "recovered": recovered,
+            "dropped": dropped,
+        }
+
+    def wait_settled(self, timeout_s: float) -> bool:
+        """Wait until all that was put before this call is settled. False if the time ran out first."""
+        target = self._put
+        deadline = time.monotonic() + timeout_s
+        self.wake.set()
+        with self._progress:
+            while not self.is_settled(target):
+                remaining_s = deadline - time.monotonic()
+                if remaining_s <= 0:
+                    return False
+                self._progress.wait(remaining_s)
+        return True
+
+    def is_settled(self, target: int) -> bool:
+        """Whether so many events have ended."""
+        # Held events are older than some that are settled.
+        return self._settled >= target and not self.held
+
+    @property
+    def put_events(self) -> int:
+        """How many were ever put: the target of a flush that begins now."""
+        return self._put
+
+    # --- the sender's side ------------------------------------------------------------------------------
+
+    def fill(self) -> float:
+        """How full the memory is, of its bounds: 0 to about 1."""
+        events = (self._put - self._left) / self.events_max
+        return max(events, (self._put_bytes - self._left_bytes) / self.bytes_max)
 
     def take(self, events_max: int, bytes_max: int) -> list[Buffered]:
         """The oldest events, at most so many and about so many bytes. They count as buffered until settled."""
@@ -112,32 +166,27 @@ class Buffer:
         while self._events and len(batch) < events_max and size < bytes_max:
             event = self._events.popleft()
             batch.append(event)
-            size += len(event.payload)
+            size += len(event[3])
         return batch
 
-    def settle(self, batch: list[Buffered], dropped: dict[DropReason, int]) -> None:
-        """End a taken batch: each event was acknowledged by Redis, or is counted under its reason."""
-        sent = len(batch) - sum(dropped.values())
-        size = sum(len(event.payload) for event in batch)
+    def leave(self, batch: Sequence[Buffered]) -> None:
+        """A taken batch is no longer in memory: settled, or on disk."""
+        self._left += len(batch)
+        self._left_bytes += sum([len(event[3]) for event in batch])
+
+    def recover(self, events: int) -> None:
+        """Take over events from the spool of a process that is gone: logged once more, by this one."""
+        self._put += events
+        self._left += events
+        self._recovered += events
+
+    def settle(self, events: int, dropped: dict[DropReason, int]) -> None:
+        """End so many taken events: each was acknowledged by Redis, or is counted under its reason."""
+        sent = events - sum(dropped.values())
         for reason, count in dropped.items():
             self._dropped[reason] += count
             self._settled += count
         self._sent += sent
         self._settled += sent
-        self._settled_bytes += size
         with self._progress:
             self._progress.notify_all()
-
-    def wait_settled(self, timeout_s: float) -> bool:
-        """Wait until all that was put before this call is settled. False if the time ran out first."""
-        target = self._put
-        deadline = time.monotonic() + timeout_s
-        self.wake.set()
-        with self._progress:
-            # Held events are older than some that are settled.
-            while self._settled < target or self.held:
-                remaining_s = deadline - time.monotonic()
-                if remaining_s <= 0:
-                    return False
-                self._progress.wait(remaining_s)
-        return True

@@ -5,26 +5,28 @@ the caller except `init` (a wrong setting) and, with `strict=True`, an event tha
 """
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from . import events, wire
-from .buffer import Buffered, DropReason
+from . import events, sampling, wire
+from .buffer import DropReason
 from .delivery import CLOSE_TIMEOUT_S, Delivery
 from .errors import ConfigurationError, InvalidEvent
 from .events import Refused
-from .settings import Settings, check_redis_url, settings_from
+from .route import BUFFER_BYTES_MAX, BUFFER_EVENTS_MAX, SPOOL_BYTES_MAX, Route, checked_rates, route_of
+from .settings import Settings, settings_from
+
+if TYPE_CHECKING:
+    from .redaction import BeforeSend, Hooks, Rule
 
 logger = logging.getLogger("joinback")
 
-BUFFER_EVENTS_MAX = 100_000
-"""Twenty seconds at 5,000 events a second: a Redis restart or a failover."""
-BUFFER_BYTES_MAX = 64 << 20
-"""What a service can spare; 100,000 events of the usual 600 bytes are as much."""
 COMPLAINT_S = 60.0
 """How often a wrong call is explained in the log."""
 
@@ -39,11 +41,18 @@ class Client:
     def __init__(self) -> None:
         self._strict = False
         self._environment: str | None = None
-        self._redis_url: str | None = None
+        self._hooks: Hooks | None = None
+        self._configured = False
         # Until configured it only counts.
-        self._delivery = Delivery(Settings().redis_url, Settings().buffer_ttl_s, BUFFER_EVENTS_MAX, BUFFER_BYTES_MAX)
-        self._configuring = threading.Lock()
+        self._delivery = Delivery(Route(redis_url="", buffer_ttl_s=Settings().buffer_ttl_s), {})
+        self._delivery.open = False
         self._complaints: dict[str, float] = {}
+        self._make_lock()
+        this = weakref.WeakMethod(self._make_lock)
+        os.register_at_fork(after_in_child=lambda: (method := this()) is not None and method())
+
+    def _make_lock(self) -> None:
+        self._configuring = threading.Lock()
 
     # --- life cycle -------------------------------------------------------------------------------------
 
@@ -53,47 +62,69 @@ class Client:
         *,
         environment: str | None = None,
         buffer_ttl_s: int | None = None,
+        sample_rates: Mapping[str, float] | None = None,
+        redact: "Iterable[str | Rule]" = (),
+        before_send: "BeforeSend | None" = None,
         strict: bool = False,
         buffer_events_max: int = BUFFER_EVENTS_MAX,
         buffer_bytes_max: int = BUFFER_BYTES_MAX,
+        spool_dir: str | os.PathLike[str] | None = None,
+        spool_bytes_max: int = SPOOL_BYTES_MAX,
     ) -> "Client":
         """Configure the client; what is not given comes from the environment. Does not connect.
 
-        `buffer_ttl_s` is how long Redis keeps a record. `strict` raises InvalidEvent instead of counting a
-        drop: for tests and notebooks. Call it at start-up, before other threads log; called again, it
-        delivers what was logged under the old settings and counts from zero.
-        Raises ConfigurationError for a wrong setting.
+        - `buffer_ttl_s`: how long Redis keeps a record.
+        - `sample_rates`: application -> the share of its predictions to log, over 0 to 1; their feedback
+          follows, in every process.
+        - `redact`, `before_send`: what must not leave the process; see `joinback.redaction`.
+        - `strict` raises InvalidEvent instead of counting a drop: for tests and notebooks.
+        - `spool_dir`: where events go that memory cannot hold while Redis is away, and at an exit that could
+          not deliver them; the next process with the same directory sends them. Without it they are dropped
+          and counted.
+
+        Call it at start-up, before other threads log; called again, it delivers what was logged under the
+        old settings and counts from zero. Raises ConfigurationError for a wrong setting.
         """
         settings = settings_from()
-        if redis_url is not None:
-            check_redis_url(redis_url, "redis_url")
-        if buffer_ttl_s is not None and not 1 <= buffer_ttl_s <= 31_536_000:
-            raise ConfigurationError("buffer_ttl_s must be between one second and one year")
-        if buffer_events_max < 1 or buffer_bytes_max < wire.EVENT_BYTES_MAX:
-            raise ConfigurationError(
-                f"the buffer must hold an event and {wire.EVENT_BYTES_MAX} bytes at least; raise buffer_*_max"
-            )
+        route = route_of(
+            settings, redis_url, buffer_ttl_s, buffer_events_max, buffer_bytes_max, spool_dir, spool_bytes_max
+        )
+        rates = checked_rates(settings.sample_rates if sample_rates is None else sample_rates)
+        hooks = None
+        if redact or before_send is not None:
+            from .redaction import Hooks  # most services need none
+
+            hooks = Hooks(redact, before_send)
         self._delivery.close()
-        url = redis_url or settings.redis_url
-        self._delivery = Delivery(url, buffer_ttl_s or settings.buffer_ttl_s, buffer_events_max, buffer_bytes_max)
+        self._delivery = Delivery(route, rates)
+        self._hooks = hooks
         self._environment = environment or settings.environment
         self._strict = strict
-        self._redis_url = url
+        self._configured = True
         return self
+
+    def set_sample_rate(self, application: str, rate: float) -> None:
+        """From now on log this share of the application's predictions. Raises ConfigurationError."""
+        self._configure_once()
+        self._delivery.told_rates.update(checked_rates({application: rate}))
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until Redis has all that was logged before this call, at most `timeout_s` seconds.
 
         False if the time ran out; the events stay buffered and the sender goes on. Blocks: in asyncio code
-        call it through `asyncio.to_thread`.
+        await `aflush`. For a process that may be frozen or killed after each request (serverless): call it there.
         """
         return self._delivery.flush(timeout_s)
+
+    async def aflush(self, timeout_s: float = 5.0) -> bool:
+        """`flush` for asyncio: other tasks go on meanwhile."""
+        return await self._delivery.aflush(timeout_s)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Deliver what is buffered, at most `timeout_s` seconds, and stop. Runs by itself at interpreter exit.
 
-        True if nothing was left. What was left is counted as `undelivered` and logged; events logged later
-        are counted as `closed`, until `init` is called again.
+        True if nothing was left. What was left is spooled, or counted as `undelivered` and logged; events
+        logged later are counted as `closed`, until `init` is called again.
         """
         return self._delivery.close(timeout_s)
 
@@ -105,18 +136,19 @@ class Client:
             logger.warning("joinback: %s", error)
             return False
         # As the sender does: an import of joinback alone stays light.
-        from .sender import trouble_with
+        from .connection import trouble_with
 
-        assert self._redis_url is not None
-        trouble = trouble_with(self._redis_url)
+        trouble = trouble_with(self._delivery.route.redis_url)
         if trouble is not None:
             logger.warning("joinback: %s", trouble)
         return trouble is None
 
     def stats(self) -> dict[str, Any]:
-        """Counts since `init` (or the fork): logged, sent, buffered, and dropped by reason.
+        """Counts since `init` (or the fork): logged, sent, buffered, recovered, and dropped by reason.
 
-        `logged = sent + buffered + sum(dropped.values())`, at every moment. `sent` means Redis has it.
+        `logged = sent + buffered + sum(dropped.values())`, at every moment. `sent` means Redis has it;
+        `buffered` ones are in memory or in the spool; `recovered` ones are those of the logged that an
+        earlier process had left in the spool.
         """
         return self._delivery.stats()
 
@@ -141,25 +173,31 @@ class Client:
         `timestamp` is when it happened, now if not given; a naive one is UTC. Feedback is a dict of fields and
         may come before its prediction, more than once, and up to six months late; an explicit None is a value.
         `event_id` makes a repeated call (a retried task) count once; without it each call is an event.
-        NaN and infinities become null, as JSON has none. Never blocks; with `strict=True` raises InvalidEvent.
+        Values become JSON by the rules in `joinback.values`. Never blocks; with `strict=True` raises InvalidEvent.
         """
-        key = str(join_key) if isinstance(join_key, str | int | UUID) else events.new_id()
-        if not self._ready():
+        key = join_key if type(join_key) is str else events.key_of(join_key)
+        if not self._delivery.open and not self._ready():
             return key
         try:
             events.check_names(application, key, join_key, event_id)
-            events.check_sides(inputs, outputs, feedback, join_key)
-            shared = events.shared(timestamp, version, self._environment, tags)
+            if inputs is None or outputs is None or feedback is not None:
+                events.check_sides(inputs, outputs, feedback, join_key)
+            at = events.now() if timestamp is None else events.utc(timestamp)
+            logged_at = at if timestamp is None else events.now()
+            common = (at, logged_at, None if version is None else str(version), self._environment, tags)
+            identity = events.new_id() if event_id is None else event_id
+            if inputs is not None:
+                rate = self._delivery.told_rates.get(application, wire.UNSAMPLED)
+                prediction = events.prediction(common, inputs, outputs, rate)
+                self._put(application, key, f"prediction:{identity}", prediction, rate)
+            if feedback is not None:
+                rate = self._delivery.feedback_rates.get(application, wire.UNSAMPLED)
+                self._put(application, key, f"feedback:{identity}", events.feedback(common, feedback), rate)
+        except InvalidEvent:
+            raise
         # Whatever a caller's object does when it is looked at, the caller goes on.
         except Exception as error:
             self._refuse(error)
-            return key
-        identity = event_id or events.new_id()
-        if inputs is not None:
-            prediction = wire.Prediction(inputs=inputs, outputs=outputs, **shared)
-            self._put(application, key, f"prediction:{identity}", prediction)
-        if feedback is not None:
-            self._put(application, key, f"feedback:{identity}", wire.Feedback(feedback=dict(feedback), **shared))
         return key
 
     def log_records(
@@ -208,48 +246,56 @@ class Client:
 
         The history stays on the row. Feedback with a later time counts again.
         """
-        if not self._ready():
+        if not self._delivery.open and not self._ready():
             return
-        key = str(join_key) if isinstance(join_key, str | int | UUID) else ""
+        key = events.key_of(join_key)
         try:
             events.check_names(application, key, join_key, event_id)
-            if isinstance(fields, str):
-                raise Refused("invalid", "fields must be a list of names, not one string")
-            names = None if fields is None else list(fields)
-            event = wire.Retraction(fields=names, **events.shared(timestamp, None, self._environment, None))
+            if join_key is None or isinstance(fields, str):
+                raise Refused("invalid", "retract needs a join_key, and fields as a list of names")
+            at = events.now() if timestamp is None else events.utc(timestamp)
+            event = events.retraction((at, events.now(), None, self._environment, None), fields)
         except Exception as error:
             self._refuse(error)
             return
-        self._put(application, key, f"retraction:{event_id or events.new_id()}", event)
+        rate = self._delivery.feedback_rates.get(application, wire.UNSAMPLED)
+        self._put(application, key, f"retraction:{event_id or events.new_id()}", event, rate)
 
-    # --- the funnel: encode, buffer ---------------------------------------------------------------------
+    # --- the funnel: sample, redact, encode, buffer -----------------------------------------------------
 
-    def _put(self, application: str, join_key: str, field: str, event: wire.Event) -> None:
+    def _put(self, application: str, join_key: str, field: str, event: wire.Event, rate: float) -> None:
         """Encode now, so that the caller may change its dict after the call, and buffer the bytes."""
+        delivery = self._delivery
         try:
+            if rate < wire.UNSAMPLED and not sampling.keeps(application, join_key, rate):
+                delivery.buffer.drop("sampled_out")
+                return
+            if self._hooks is not None and not self._hooks.apply(application, join_key, field, event):
+                delivery.buffer.drop("filtered")
+                return
             payload = events.encode(event)
-        except Refused as refusal:
-            self._refuse(refusal)
+        except Exception as error:
+            self._refuse(error)
             return
-        buffered = Buffered(application, join_key, field, payload)
-        self._delivery.put(buffered, prediction=isinstance(event, wire.Prediction))
+        if delivery.buffer.put((application, join_key, field, payload), prediction=type(event) is wire.Prediction):
+            delivery.attend()
 
     def _ready(self) -> bool:
         """Whether events have somewhere to go; if not, this one is counted and the log says why."""
-        if self._redis_url is None:
+        if not self._configured:
             try:
                 self._configure_once()
             except ConfigurationError as error:
                 self._refuse(Refused("misconfigured", str(error)))
                 return False
-        if self._delivery.closed:
+        if not self._delivery.open:
             self._refuse(Refused("closed", "logged after close(); call joinback.init() to start again"))
             return False
         return True
 
     def _configure_once(self) -> None:
         with self._configuring:
-            if self._redis_url is None:
+            if not self._configured:
                 self.init(strict=self._strict)
 
     def _refuse(self, error: Exception) -> None:
@@ -257,7 +303,7 @@ class Client:
         reason: DropReason = error.reason if isinstance(error, Refused) else "internal_error"
         if self._strict:
             raise InvalidEvent(str(error)) from error
-        self._delivery.drop(reason)
+        self._delivery.buffer.drop(reason)
         now = time.monotonic()
         if now >= self._complaints.get(reason, 0.0):
             self._complaints[reason] = now + COMPLAINT_S

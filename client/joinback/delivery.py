@@ -6,12 +6,17 @@ what its parent buffered. The interpreter's exit closes what is open.
 
 import atexit
 import os
+import sys
 import threading
 import time
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .buffer import Buffer, Buffered, DropReason
+from .buffer import Buffer
+from .route import Route
+
+if TYPE_CHECKING:
+    from .sender import Sender
 
 LINGER_S = 0.05
 """The knee between CPU (a wake-up costs more than an event) and what a SIGKILL may lose."""
@@ -19,67 +24,126 @@ WAKE_AT_EVENTS = 500
 """A burst need not wait for the linger; half a batch is worth a wake-up."""
 CLOSE_TIMEOUT_S = 2.0
 """An exit must not hang on a dead Redis; supervisors send SIGKILL after some ten seconds."""
+FINALIZER_PRIORITY = 0
+"""Of multiprocessing's finalizers: the last of those that run before its children are joined."""
+JOIN_S_MIN = 0.2
+"""For the thread to spool or count what is left, when the deadline went by with waiting."""
+FLUSH_POLL_S = 0.005
+"""How often `aflush` looks: a tenth of the linger it waits for."""
+
+
+# A fork in the middle of an import would leave its child a module that never gets ready: the fork waits.
+_importing = threading.Lock()
+os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release)
 
 
 class Delivery:
-    """Takes encoded events from any thread and brings them to one Redis. Never blocks in `put`."""
+    """Takes encoded events from any thread and brings them to one Redis. Never blocks the caller.
 
-    def __init__(self, redis_url: str, buffer_ttl_s: int, events_max: int, bytes_max: int) -> None:
-        self._redis_url = redis_url
-        self._buffer_ttl_s = buffer_ttl_s
-        self._bounds = (events_max, bytes_max)
-        self._start_empty()
+    The caller puts into `buffer` and calls `attend` when told to.
+    """
+
+    def __init__(self, route: Route, told_rates: dict[str, float]) -> None:
+        self.route = route
+        self.told_rates = told_rates
+        """Application -> the rate at which this process logs predictions, as its owner said."""
+        self.feedback_rates: dict[str, float] = {}
+        """Application -> the rate of feedback, as the sender read it from Redis."""
+        self.buffer = Buffer(route.buffer_events_max, route.buffer_bytes_max, WAKE_AT_EVENTS)
+        self.open = True
+        self._start_threadless()
         # The hook outlives the delivery, so it must not keep it alive.
-        this = weakref.WeakMethod(self._start_empty)
+        this = weakref.WeakMethod(self._begin_in_child)
         os.register_at_fork(after_in_child=lambda: (method := this()) is not None and method())
 
-    def _start_empty(self) -> None:
+    def _begin_in_child(self) -> None:
+        self.buffer.start_empty()
+        self._start_threadless()
+
+    def _start_threadless(self) -> None:
         self._lock = threading.Lock()
-        self._buffer = Buffer(*self._bounds, WAKE_AT_EVENTS)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self.closed = False
+        self._sender: Sender | None = None
 
-    def put(self, event: Buffered, *, prediction: bool) -> None:
-        """Buffer one event, or count it as dropped."""
-        self._buffer.put(event, prediction=prediction)
+    def attend(self) -> None:
+        """See to it that the thread runs, and is awake."""
         if self._thread is None:
             self._start()
-
-    def drop(self, reason: DropReason) -> None:
-        self._buffer.drop(reason)
+        self.buffer.wake.set()
 
     def stats(self) -> dict[str, Any]:
-        return self._buffer.stats()
+        return self.buffer.stats()
 
     def flush(self, timeout_s: float) -> bool:
-        return self._buffer.wait_settled(timeout_s)
+        return self.buffer.wait_settled(timeout_s)
+
+    async def aflush(self, timeout_s: float) -> bool:
+        import asyncio  # the service that awaits has it already; others need not pay for it
+
+        # No thread that waits for us: a cancelled flush would leave it behind.
+        target = self.buffer.put_events
+        self.buffer.wake.set()
+        deadline = time.monotonic() + timeout_s
+        while not self.buffer.is_settled(target):
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(FLUSH_POLL_S)
+        return True
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Deliver what is buffered, at most `timeout_s` seconds, and stop; count what is left as undelivered."""
-        self.closed = True
+        """Deliver what is buffered, at most `timeout_s` seconds, and stop; spool what is left, or count it."""
+        self.open = False
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is None:
             return True
         atexit.unregister(self.close)
         deadline = time.monotonic() + timeout_s
-        delivered = self._buffer.wait_settled(timeout_s)
+        delivered = self.buffer.wait_settled(timeout_s)
         self._stopping.set()
-        self._buffer.wake.set()
-        # A thread that hangs in a socket call is a daemon; the interpreter ends without it.
-        thread.join(max(0.1, deadline - time.monotonic()))
+        self.buffer.wake.set()
+        if self._sender is not None and not delivered:
+            # It may hang in a socket call, and what it holds is to be put away.
+            self._sender.abort()
+        # If it hangs all the same: it is a daemon, and the interpreter ends without it.
+        thread.join(max(JOIN_S_MIN, deadline - time.monotonic()))
+        self.buffer.attended = False
+        if not thread.is_alive():
+            self._abandon()
         return delivered
+
+    def _abandon(self) -> None:
+        """Count what was logged while `close` ran: nobody comes for it any more."""
+        while late := self.buffer.take(WAKE_AT_EVENTS, self.route.buffer_bytes_max):
+            self.buffer.leave(late)
+            self.buffer.settle(len(late), {"closed": len(late)})
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None and not self.closed:
+            if not self.open:
+                self._abandon()
+            elif self._thread is None:
                 self._thread = threading.Thread(target=self._send, name="joinback-sender", daemon=True)
                 self._thread.start()
+                self.buffer.attended = True
                 atexit.register(self.close)
+                # A child of multiprocessing ends by os._exit, which runs its finalizers but no exit hook.
+                if (util := sys.modules.get("multiprocessing.util")) is not None:
+                    util.Finalize(self, _close, args=(weakref.ref(self),), exitpriority=FINALIZER_PRIORITY)
 
     def _send(self) -> None:
-        # Here, because redis-py takes longer to import than all of us, and a caller must not wait for it.
-        from .sender import Sender
+        with _importing:
+            # Here, because redis-py takes longer to import than all of us, and a caller must not wait for it.
+            # The codec is what a look-up of a host's name imports by itself, later.
+            import encodings.idna  # noqa: F401
 
-        Sender(self._buffer, self._redis_url, self._buffer_ttl_s, LINGER_S, self._stopping).run()
+            from .sender import Sender
+
+        self._sender = Sender(self, self._stopping)
+        self._sender.run(LINGER_S)
+
+
+def _close(reference: "weakref.ref[Delivery]") -> None:
+    if (delivery := reference()) is not None:
+        delivery.close()

@@ -16,7 +16,7 @@ _REDIS_FORM = "redis://[user:password@]host:6379/0, rediss://… for TLS, or uni
 
 
 Reducer = Literal["last", "first", "sum", "mean", "min", "max", "count", "majority"]
-_JSON_FIELDS = frozenset({"reducers", "maturity_s", "default_feedback"})
+_JSON_FIELDS = frozenset({"reducers", "maturity_s", "default_feedback", "sample_rates"})
 _CENTURY_S = 3_153_600_000
 
 
@@ -61,6 +61,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         dict[str, dict[str, Any]],
         Meta(description='What an unlabelled row gets as feedback, as JSON: `{"ads": {"clicked": false}}`.'),
     ] = {}
+    sample_rates: Annotated[
+        dict[str, Annotated[float, Meta(gt=0, le=1)]],
+        Meta(description='The share of predictions a client logs, as JSON: `{"ads": 0.01}`; their feedback follows.'),
+    ] = {}
+    spool_dir: Annotated[
+        str | None,
+        Meta(description="Where a client keeps events on disk that memory cannot hold while Redis is away."),
+    ] = None
     environment: Annotated[str | None, Meta(description="Written on each event, such as `production`.")] = None
 
     def __repr__(self) -> str:

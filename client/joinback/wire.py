@@ -75,10 +75,16 @@ else:
 
 UNSAMPLED = 1.0
 
+
+def sample_rate_of(rate: float) -> float:
+    """The rate as an event carries it: msgspec omits a default only if it is the very same object."""
+    return UNSAMPLED if rate == UNSAMPLED else rate
+
+
 Utc = Annotated[datetime, Meta(tz=True)]
 
 
-class Event(Struct, kw_only=True, omit_defaults=True, eq=True):
+class Event(Struct, kw_only=True, omit_defaults=True, gc=False):
     """What the three kinds share. Immutable once written.
 
     `at` is when it happened, as the caller said; `logged_at` is the client's clock at the call, so that the
@@ -93,22 +99,17 @@ class Event(Struct, kw_only=True, omit_defaults=True, eq=True):
     tags: dict[str, Json] = {}
 
 
-class Prediction(Event, kw_only=True, omit_defaults=True):
+class Prediction(Event, kw_only=True, omit_defaults=True, gc=False):
     inputs: Json
     outputs: Json
     sample_rate: float = UNSAMPLED
 
-    def __post_init__(self) -> None:
-        # msgspec omits a default only if it is the very same object; one event must have one encoding.
-        if self.sample_rate == UNSAMPLED:
-            self.sample_rate = UNSAMPLED
 
-
-class Feedback(Event, kw_only=True, omit_defaults=True):
+class Feedback(Event, kw_only=True, omit_defaults=True, gc=False):
     feedback: dict[str, Json]
 
 
-class Retraction(Event, kw_only=True, omit_defaults=True):
+class Retraction(Event, kw_only=True, omit_defaults=True, gc=False):
     fields: list[str] | None = None
     """The feedback fields taken back; None means all of them."""
 
@@ -117,7 +118,8 @@ class Application(Struct, frozen=True):
     """What `joinback:applications` says of one application; both sides read it."""
 
     shards: Annotated[int, Meta(ge=1, le=1024)] = 1
-    sample_rate: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    sample_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """The highest rate at which predictions were logged, which feedback follows; None: there were none yet."""
 
 
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
@@ -146,6 +148,8 @@ def decode_event(kind: str, data: bytes) -> Event:
         version = event.v
         if event.at.tzinfo is not UTC or event.logged_at.tzinfo is not UTC:
             event.at, event.logged_at = event.at.astimezone(UTC), event.logged_at.astimezone(UTC)
+        if isinstance(event, Prediction):
+            event.sample_rate = sample_rate_of(event.sample_rate)
     # RecursionError: nesting deeper than the decoder's stack. ValueError covers bad UTF-8 and bad JSON;
     # OverflowError a time that leaves the years 1 to 9999 on its way to UTC.
     except (KeyError, ValueError, RecursionError, OverflowError) as error:
@@ -218,23 +222,19 @@ WRITE_SCRIPT = (Path(__file__).parent / "write.lua").read_text(encoding="utf-8")
 WRITE_SHA = hashlib.sha1(WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
-def write_keys(tag: str, join_keys: Iterable[str]) -> list[str]:
+def write_keys(tag: str, join_keys: Iterable[str]) -> list[bytes]:
     """KEYS of the write script: three keys of the tag, then the record key of each event."""
     prefix = record_key(tag, "")
-    return [pending_key(tag), stats_key(tag), dead_key(tag), *(prefix + key for key in join_keys)]
+    keys = [pending_key(tag).encode(), stats_key(tag).encode(), dead_key(tag).encode()]
+    keys += [(prefix + key).encode() for key in join_keys]
+    return keys
 
 
-def write_arguments(tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, bytes]]) -> list[str | int | bytes]:
+def write_arguments(tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, bytes]]) -> list[bytes]:
     """ARGV of the write script: limits, then the field and the JSON of each event."""
-    arguments: list[str | int | bytes] = [
-        len(record_key(tag, "").encode()),
-        buffer_ttl_s,
-        STATS_TTL_S,
-        DEAD_TTL_S,
-        DEAD_LETTERS_MAX,
-        RECORD_EVENTS_MAX,
-    ]
+    prefix_length = len(record_key(tag, "").encode())
+    limits = (prefix_length, buffer_ttl_s, STATS_TTL_S, DEAD_TTL_S, DEAD_LETTERS_MAX, RECORD_EVENTS_MAX)
+    arguments = [b"%d" % limit for limit in limits]
     for field, payload in events:
-        arguments.append(field)
-        arguments.append(payload)
+        arguments += field.encode(), payload
     return arguments

@@ -1,5 +1,6 @@
 """The client: what it accepts, what it counts, and that it never troubles its caller."""
 
+import asyncio
 import json
 import logging
 import multiprocessing
@@ -173,7 +174,7 @@ BAD_CALLS: list[tuple[str, dict[str, Any]]] = [
     ("unencodable", {"inputs": {"x": object()}}),
     ("unencodable", {"inputs": {"x": Hostile()}}),
     ("unencodable", {"inputs": cyclic}),
-    ("unencodable", {"inputs": {"x": "\ud800"}}),
+    ("unencodable", {"inputs": {"x": iter([1])}}),
     ("too_large", {"inputs": {"x": "x" * (1 << 20)}}),
 ]
 
@@ -422,6 +423,46 @@ def test_exit_flushes(settings: Settings, server: redis.Redis) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert server.xlen(wire.pending_key(wire.tag("loans"))) == 3000
+
+
+def test_asyncio_is_not_blocked(settings: Settings, server: redis.Redis) -> None:
+    """While aflush waits other tasks go on; it is bounded, and can be cancelled."""
+
+    async def run(client: joinback.Client) -> tuple[bool, int]:
+        beats = 0
+        flushing = asyncio.create_task(client.aflush(0.5))
+        while not flushing.done():
+            await asyncio.sleep(0)
+            beats += 1
+        return await flushing, beats
+
+    for url, delivered in ((settings.redis_url, True), (NOWHERE, False)):
+        client = lenient(url)
+        for n in range(1_000):
+            client.log_record("loans", inputs=n, outputs=0)
+        flushed, beats = asyncio.run(run(client))
+        assert flushed is delivered
+        assert beats > 10
+        client.close(timeout_s=0)
+
+
+def test_an_event_logged_while_closing_is_counted(settings: Settings, wait_until: Callable[..., None]) -> None:
+    """Threads that log while the client closes lose nothing uncounted."""
+    client = lenient(settings.redis_url)
+
+    def log() -> None:
+        while not client.stats()["dropped"]["closed"]:
+            client.log_record("loans", inputs=1, outputs=0)
+
+    threads = [threading.Thread(target=log) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: client.stats()["logged"] > 100)
+    client.close()
+    for thread in threads:
+        thread.join()
+    assert client.stats()["buffered"] == 0
+    assert_identity(client)
 
 
 def _child(client: joinback.Client, n: int) -> None:

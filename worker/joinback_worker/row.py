@@ -139,7 +139,7 @@ def unfold(row: Row) -> Record:
             tags={} if row.tags is None else msgspec.json.decode(row.tags, type=dict[str, Raw]),
             inputs=Raw(row.inputs),
             outputs=Raw(row.outputs),
-            sample_rate=wire.UNSAMPLED if row.sample_rate is None else row.sample_rate,
+            sample_rate=wire.sample_rate_of(wire.UNSAMPLED if row.sample_rate is None else row.sample_rate),
         )
     return record
 

@@ -1,0 +1,160 @@
+"""From any Python value to JSON: the rules, and the name of the place where none of them applies.
+
+| a value | as JSON |
+| --- | --- |
+| None, bool, int of any size, float, str, list, tuple, dict | itself; NaN and infinities as null |
+| datetime, date, time | ISO 8601; a datetime in UTC keeps its `Z`, a naive one is UTC |
+| timedelta | an ISO 8601 duration |
+| Decimal, UUID | text, with all digits |
+| bytes, bytearray, memoryview | base64 |
+| set, frozenset | an array |
+| Enum | its value |
+| dataclass; msgspec, attrs or pydantic object; any other Mapping | an object |
+| any other Sequence | an array |
+| numpy scalar or array, torch tensor, or what else has `tolist` | its Python value, arrays nested |
+| pandas Series | an object if its labels are text, such as a row; else an array |
+| pandas DataFrame | an array of its rows, each an object |
+| pandas.Timestamp | as datetime; NaT and NA as null |
+| a key of a dict that is not text | as text: dates in ISO 8601, an Enum's value, else as `str` writes it |
+| a lone surrogate in text | U+FFFD, as JSON in UTF-8 cannot hold it |
+
+Anything else is unencodable, and so is what contains itself. numpy, pandas and the others are never imported:
+their objects are known by what they offer.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+DEPTH_MAX = 200
+"""Levels of nesting where a value must be walked; far beyond any features, well below Python's recursion limit."""
+ITEMS_MAX = 1 << 20
+"""Of a sequence that makes its items as it goes, such as a range: an event of 1 MiB holds no more."""
+PATH_LENGTH_MAX = 200
+"""A path is for a log line."""
+
+_ATOMS = (bytes, bytearray, memoryview, date, time, timedelta, Decimal, UUID)
+
+
+class Unencodable(Exception):
+    """No rule for this value; the message names its path inside the event."""
+
+
+def plain(value: object, path: str = "$", inside: tuple[int, ...] = ()) -> Any:
+    """The value as dicts, lists and scalars of its own, which msgspec encodes by the rules above.
+
+    Slower than the encoder by far, and the one that knows where it stands. Raises Unencodable.
+    """
+    if value is None or type(value) in (bool, int, float):
+        return value
+    if type(value) is str:
+        return _text(value)
+    if type(value) is datetime:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    if type(value) in _ATOMS:
+        return value
+    if id(value) in inside:
+        raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: a {type(value).__name__} that contains itself")
+    if len(inside) == DEPTH_MAX:
+        raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: nested more than {DEPTH_MAX} levels deep")
+    inside += (id(value),)
+    if isinstance(value, dict):
+        return {_key(key): plain(item, f"{path}.{key}", inside) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item, f"{path}[{n}]", inside) for n, item in enumerate(value)]
+    try:
+        fields = _fields(value)
+        nearer = simpler(value) if fields is None else fields
+    except Exception as error:
+        what = f"a {type(value).__name__} cannot be written as JSON; convert it first"
+        told = "" if isinstance(error, TypeError) else f" ({type(error).__name__})"
+        raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: {what}{told}") from None
+    return plain(nearer, path, inside)
+
+
+def simpler(value: Any) -> Any:  # noqa: C901 - a table, one line a rule
+    """One step from an object that msgspec cannot encode towards one that it can. Raises TypeError."""
+    kind = type(value)
+    if isinstance(value, datetime):
+        # Before all else: pandas.NaT says that it is one.
+        if kind.__name__ == "NaTType":
+            return None
+        # pandas.Timestamp has nanoseconds, which to_pydatetime() warns of.
+        aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value
+        return aware.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if kind.__name__ == "NAType":
+        return None
+    if kind.__name__ == "DataFrame":
+        return value.to_dict("records")
+    if kind.__name__ == "Series" and all(isinstance(label, str) for label in value.index):
+        return value.to_dict()
+    if getattr(getattr(value, "dtype", None), "kind", "") in ("M", "m"):
+        # Nanoseconds would come out as numbers.
+        return getattr(value, "to_numpy", lambda: value)().astype(f"{value.dtype.kind}8[us]").tolist()
+    for name in ("model_dump", "tolist"):
+        convert = getattr(value, name, None)
+        if callable(convert):
+            return convert()
+    if isinstance(value, timedelta):
+        return timedelta(value.days, value.seconds, value.microseconds)
+    if isinstance(value, Mapping):
+        return dict(value)
+    # A subclass, which msgspec does not take for its base.
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, float | int):
+        return float(value) if isinstance(value, float) else int(value)
+    if isinstance(value, bytes):
+        return bytes(value)
+    if isinstance(value, Sequence) and len(value) <= ITEMS_MAX:
+        return list(value)
+    raise TypeError
+
+
+def _fields(value: Any) -> dict[str, Any] | None:
+    """The fields of what msgspec encodes by itself, where something inside them made it stumble; else None."""
+    kind = type(value)
+    names = getattr(kind, "__struct_fields__", None) or getattr(kind, "__dataclass_fields__", None)
+    if names is None and (attributes := getattr(kind, "__attrs_attrs__", None)) is not None:
+        names = [attribute.name for attribute in attributes]
+    return None if names is None else {name: getattr(value, name) for name in names}
+
+
+def _key(key: object) -> str:
+    if isinstance(key, Enum):
+        return _key(key.value)
+    return key.isoformat().replace("+00:00", "Z") if isinstance(key, date) else _text(str(key))
+
+
+def _text(value: str) -> str:
+    return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+encode = msgspec.json.Encoder(enc_hook=simpler).encode
+"""By the rules above, but for keys, naive datetimes and lone surrogates, which need `plain` first. Raises anything."""
+
+_NAIVE_END = re.compile(rb'T\d\d:\d\d:\d\d(?:\.\d{1,6})?"').match
+
+
+def has_naive(payload: bytes, start: int = 0) -> bool:
+    """Whether JSON, from `start` on, holds what `encode` made of a datetime without a time zone.
+
+    Or a text that looks so: a second look will tell.
+    """
+    # Letter by letter: a search by a regular expression takes as long as the encoding.
+    at = payload.find(b"T", start)
+    while at >= 0:
+        if payload[at + 3 : at + 4] == b":" and _NAIVE_END(payload, at):
+            return True
+        at = payload.find(b"T", at + 1)
+    return False

@@ -1,0 +1,115 @@
+"""Sampling: by key, the same in every process, and without orphans."""
+
+import hashlib
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+import joinback
+from joinback import wire
+from joinback.sampling import keeps
+from joinback.settings import Settings
+from joinback.testing import capture
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_higher_rate_keeps_what_a_lower_one_keeps(application: str, key: str) -> None:
+    """The samples of two rates are one inside the other; at 1 all is kept."""
+    kept = [keeps(application, key, rate) for rate in (0.001, 0.1, 0.5, 0.999, 1.0)]
+    assert kept == sorted(kept)
+    assert kept[-1]
+
+
+def test_the_hash_is_the_documented_one() -> None:
+    """A producer in another language can compute it from the docstring."""
+    for n in range(1_000):
+        digest = hashlib.sha256(f"loans\0loan_{n}".encode()).hexdigest()
+        assert keeps("loans", f"loan_{n}", 0.25) == (int(digest[:16], 16) / 2**64 < 0.25)
+
+
+def test_the_share_is_the_rate() -> None:
+    """Of keys that count up, as ids do, the kept share is the rate, also within one shard."""
+    keys = [f"loan_{n}" for n in range(40_000)]
+    for some in (keys, [key for key in keys if wire.tag_of("loans", key, 4) == "loans/1"]):
+        assert sum(keeps("loans", key, 0.1) for key in some) / len(some) == pytest.approx(0.1, rel=0.1)
+
+
+def test_a_service_told_no_rate_follows(settings: Settings, server: redis.Redis) -> None:
+    """Rate 0.001, 200,000 predictions, their feedback from a service that was told no rate: not one orphan."""
+    number, rate = 200_000, 0.001
+    predicting = joinback.Client().init(settings.redis_url, sample_rates={"loans": rate})
+    for n in range(number):
+        predicting.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
+    assert predicting.flush(30)
+    telling = joinback.Client().init(settings.redis_url)
+    for n in range(number):
+        telling.log_record("loans", feedback={"ok": True}, join_key=f"k{n}")
+        if n % 50_000 == 0:
+            assert telling.flush(30)
+    assert telling.flush(30)
+    expected = {f"k{n}" for n in range(number) if keeps("loans", f"k{n}", rate)}
+    prefix = wire.record_key(wire.tag("loans"), "")
+    records = {key.decode().removeprefix(prefix): server.hkeys(key) for key in server.scan_iter(f"{prefix}*")}
+    assert records.keys() == expected
+    assert all(len(fields) == 2 for fields in records.values())
+    for client in (predicting, telling):
+        stats = client.stats()
+        assert stats["sent"] == len(expected)
+        assert stats["dropped"]["sampled_out"] == number - len(expected)
+        assert stats["logged"] == number
+        client.close()
+
+
+def test_the_rate_is_on_the_row(stack: Any) -> None:
+    """A row says at which rate it was sampled, so that a sum can be weighted."""
+    stack.client.set_sample_rate("loans", 0.5)
+    for n in range(20):
+        stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
+    stack.drain()
+    assert {row["sample_rate"] for row in stack.rows()} == {0.5}
+    assert {row["join_key"] for row in stack.rows()} == {f"k{n}" for n in range(20) if keeps("loans", f"k{n}", 0.5)}
+
+
+def announced(server: redis.Redis) -> Any:
+    return server.hget(wire.APPLICATIONS_KEY, "loans")
+
+
+def test_the_highest_rate_stands(settings: Settings, server: redis.Redis) -> None:
+    """Feedback follows the highest rate ever logged at, so none is dropped whose prediction was kept."""
+    telling = joinback.Client().init(settings.redis_url)
+    telling.log_record("loans", feedback={"ok": True}, join_key="early")
+    assert telling.flush()
+    assert announced(server) == b'{"shards":1,"sample_rate":null}'
+    for rate, stands in ((0.01, 0.01), (0.2, 0.2), (0.1, 0.2)):
+        client = joinback.Client().init(settings.redis_url, sample_rates={"loans": rate})
+        for n in range(1_000):
+            client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
+        assert client.flush()
+        client.close()
+        assert announced(server) == b'{"shards":1,"sample_rate":%s}' % str(stands).encode()
+    later = joinback.Client().init(settings.redis_url)
+    for n in range(1_000):
+        later.log_record("loans", feedback={"ok": True}, join_key=f"k{n}")
+    assert later.flush()
+    assert later.stats()["sent"] == sum(keeps("loans", f"k{n}", 0.2) for n in range(1_000))
+    for client in (telling, later):
+        client.close()
+
+
+def test_the_key_comes_back_though_sampled_out() -> None:
+    """A caller sees no difference: the key is returned, and the drop is counted as wanted."""
+    client = joinback.Client().init("redis://127.0.0.1:1/0", sample_rates={"loans": 1e-9})
+    with capture(client) as events:
+        assert client.log_record("loans", inputs=1, outputs=1, join_key="k") == "k"
+        assert client.stats()["dropped"]["sampled_out"] == 1
+    assert events == []
+
+
+@pytest.mark.parametrize("rate", [0, -1, 1.1, "0.5", float("nan")])
+def test_a_rate_that_is_none(rate: Any) -> None:
+    """A rate outside of 0 to 1 is told when it is set."""
+    with pytest.raises(joinback.ConfigurationError, match="sample rate of 'loans'"):
+        joinback.Client().init("redis://127.0.0.1:1/0", sample_rates={"loans": rate})

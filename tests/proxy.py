@@ -1,0 +1,59 @@
+"""A TCP proxy on loopback between client and server: slow on demand, and able to lead elsewhere."""
+
+import contextlib
+import socket
+import threading
+import time
+from typing import Any
+
+
+class Proxy:
+    """Forwards bytes both ways; answers are held back for `delay_s`. `lead_to` cuts what is connected."""
+
+    def __init__(self, port: int) -> None:
+        self.delay_s = 0.0
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def lead_to(self, port: int) -> None:
+        """From now on this is the server; who is connected must connect again."""
+        self._target = port
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> "Proxy":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._listener.close()
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                client.close()
+                continue
+            self._open += client, server
+            threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
+            threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if answers and self.delay_s:
+                    time.sleep(self.delay_s)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)
