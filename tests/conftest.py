@@ -102,7 +102,12 @@ def server(redis_url: str) -> Iterator[redis.Redis]:
         connection.flushall()
         connection.config_set("maxmemory", 0)
         yield connection
-        immortal = [key for key in connection.scan_iter("joinback:*") if connection.ttl(key) < 0]
+        keys = list(connection.scan_iter("joinback:*", count=10_000))
+        with connection.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.ttl(key)
+            # -2: it has expired since.
+            immortal = [key for key, ttl_s in zip(keys, pipeline.execute(), strict=True) if ttl_s == -1]
         assert not immortal, f"keys without a TTL: {immortal}"
 
 

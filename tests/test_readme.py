@@ -13,6 +13,7 @@ from conftest import Cli, Stack
 import joinback
 from joinback import wire
 from joinback.settings import Settings
+from joinback.testing import capture
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -48,7 +49,8 @@ def test_thirty_seconds(stack: Stack, default_client: joinback.Client, cli: Cli)
 
 def test_the_transcript(stack: Stack, default_client: joinback.Client) -> None:
     """After README's two calls the record reads as README shows, but for the clock."""
-    exec(blocks("python")[1], {"joinback": joinback})
+    (calls,) = [block for block in blocks("python") if "booking-0815" in block]
+    exec(calls, {"joinback": joinback})
     assert joinback.flush()
     (transcript,) = [block for block in blocks("text") if block.startswith("$ redis-cli")]
     command, *expected = transcript.splitlines()
@@ -57,6 +59,20 @@ def test_the_transcript(stack: Stack, default_client: joinback.Client) -> None:
     # A hash has no order of its own.
     answer = {field.decode(): _timeless(event.decode()) for field, event in stack.server.hgetall(key.group(1)).items()}
     assert answer == {field: _timeless(event) for field, event in zip(expected[::2], expected[1::2], strict=True)}
+
+
+def test_in_your_service(stack: Stack, default_client: joinback.Client, tmp_path: Path) -> None:
+    """README's decorator and options do what their comments say."""
+    (setup,) = [block for block in blocks("python") if "spool_dir" in block]
+    namespace: dict[str, Any] = {"joinback": joinback}
+    exec(setup.replace("/var/lib/loans", str(tmp_path)), namespace)
+    with capture() as events:
+        namespace["score"](loan_id="loan_17", amount=900, email="a@b.c 1234567812345678")
+        joinback.log_record("internal", inputs=1, outputs=1)
+    (event,) = events
+    assert event.inputs["email"] not in ("", "a@b.c 1234567812345678")
+    assert event.inputs["amount"] == 900
+    assert (tmp_path / "joinback").is_dir()
 
 
 def _timeless(line: str) -> str:

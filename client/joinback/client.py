@@ -7,28 +7,24 @@ the caller except `init` (a wrong setting) and, with `strict=True`, an event tha
 import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from . import events, sampling, wire
-from .buffer import DropReason
+from . import events, wire
 from .delivery import CLOSE_TIMEOUT_S, Delivery
 from .errors import ConfigurationError, InvalidEvent
 from .events import Refused
+from .funnel import Funnel
 from .route import BUFFER_BYTES_MAX, BUFFER_EVENTS_MAX, SPOOL_BYTES_MAX, Route, checked_rates, route_of
 from .settings import Settings, settings_from
 
 if TYPE_CHECKING:
-    from .redaction import BeforeSend, Hooks, Rule
+    from .redaction import BeforeSend, Rule
 
 logger = logging.getLogger("joinback")
-
-COMPLAINT_S = 60.0
-"""How often a wrong call is explained in the log."""
 
 
 class Client:
@@ -39,14 +35,10 @@ class Client:
     """
 
     def __init__(self) -> None:
-        self._strict = False
-        self._environment: str | None = None
-        self._hooks: Hooks | None = None
         self._configured = False
         # Until configured it only counts.
-        self._delivery = Delivery(Route(redis_url="", buffer_ttl_s=Settings().buffer_ttl_s), {})
-        self._delivery.open = False
-        self._complaints: dict[str, float] = {}
+        self._funnel = Funnel(Delivery(Route(redis_url="", buffer_ttl_s=Settings().buffer_ttl_s), {}))
+        self._funnel.delivery.open = False
         self._make_lock()
         this = weakref.WeakMethod(self._make_lock)
         os.register_at_fork(after_in_child=lambda: (method := this()) is not None and method())
@@ -95,18 +87,16 @@ class Client:
             from .redaction import Hooks  # most services need none
 
             hooks = Hooks(redact, before_send)
-        self._delivery.close()
-        self._delivery = Delivery(route, rates)
-        self._hooks = hooks
-        self._environment = environment or settings.environment
-        self._strict = strict
+        self.close()
+        environment = environment or settings.environment
+        self._funnel = Funnel(Delivery(route, rates), environment=environment, hooks=hooks, strict=strict)
         self._configured = True
         return self
 
     def set_sample_rate(self, application: str, rate: float) -> None:
         """From now on log this share of the application's predictions. Raises ConfigurationError."""
         self._configure_once()
-        self._delivery.told_rates.update(checked_rates({application: rate}))
+        self._funnel.delivery.told_rates.update(checked_rates({application: rate}))
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until Redis has all that was logged before this call, at most `timeout_s` seconds.
@@ -114,11 +104,11 @@ class Client:
         False if the time ran out; the events stay buffered and the sender goes on. Blocks: in asyncio code
         await `aflush`. For a process that may be frozen or killed after each request (serverless): call it there.
         """
-        return self._delivery.flush(timeout_s)
+        return self._funnel.delivery.flush(timeout_s)
 
     async def aflush(self, timeout_s: float = 5.0) -> bool:
         """`flush` for asyncio: other tasks go on meanwhile."""
-        return await self._delivery.aflush(timeout_s)
+        return await self._funnel.delivery.aflush(timeout_s)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Deliver what is buffered, at most `timeout_s` seconds, and stop. Runs by itself at interpreter exit.
@@ -126,7 +116,7 @@ class Client:
         True if nothing was left. What was left is spooled, or counted as `undelivered` and logged; events
         logged later are counted as `closed`, until `init` is called again.
         """
-        return self._delivery.close(timeout_s)
+        return self._funnel.delivery.close(timeout_s)
 
     def ping(self) -> bool:
         """Whether Redis answers, within some seconds. Logs why not. Never raises."""
@@ -138,7 +128,7 @@ class Client:
         # As the sender does: an import of joinback alone stays light.
         from .connection import trouble_with
 
-        trouble = trouble_with(self._delivery.route.redis_url)
+        trouble = trouble_with(self._funnel.delivery.route.redis_url)
         if trouble is not None:
             logger.warning("joinback: %s", trouble)
         return trouble is None
@@ -150,7 +140,7 @@ class Client:
         `buffered` ones are in memory or in the spool; `recovered` ones are those of the logged that an
         earlier process had left in the spool.
         """
-        return self._delivery.stats()
+        return self._funnel.delivery.stats()
 
     # --- events -----------------------------------------------------------------------------------------
 
@@ -176,28 +166,29 @@ class Client:
         Values become JSON by the rules in `joinback.values`. Never blocks; with `strict=True` raises InvalidEvent.
         """
         key = join_key if type(join_key) is str else events.key_of(join_key)
-        if not self._delivery.open and not self._ready():
+        if not self._funnel.delivery.open and not self._ready():
             return key
+        funnel = self._funnel
         try:
             events.check_names(application, key, join_key, event_id)
             if inputs is None or outputs is None or feedback is not None:
                 events.check_sides(inputs, outputs, feedback, join_key)
             at = events.now() if timestamp is None else events.utc(timestamp)
             logged_at = at if timestamp is None else events.now()
-            common = (at, logged_at, None if version is None else str(version), self._environment, tags)
+            common = (at, logged_at, None if version is None else str(version), funnel.environment, tags)
             identity = events.new_id() if event_id is None else event_id
             if inputs is not None:
-                rate = self._delivery.told_rates.get(application, wire.UNSAMPLED)
+                rate = funnel.delivery.told_rates.get(application, wire.UNSAMPLED)
                 prediction = events.prediction(common, inputs, outputs, rate)
-                self._put(application, key, f"prediction:{identity}", prediction, rate)
+                funnel.put(application, key, f"prediction:{identity}", prediction, rate)
             if feedback is not None:
-                rate = self._delivery.feedback_rates.get(application, wire.UNSAMPLED)
-                self._put(application, key, f"feedback:{identity}", events.feedback(common, feedback), rate)
+                rate = funnel.delivery.feedback_rates.get(application, wire.UNSAMPLED)
+                funnel.put(application, key, f"feedback:{identity}", events.feedback(common, feedback), rate)
         except InvalidEvent:
             raise
         # Whatever a caller's object does when it is looked at, the caller goes on.
         except Exception as error:
-            self._refuse(error)
+            funnel.refuse(error)
         return key
 
     def log_records(
@@ -226,7 +217,7 @@ class Client:
         given = {name: column for name, column in columns.items() if column is not None}
         lengths = {name: len(column) for name, column in given.items()}
         if len(set(lengths.values())) > 1:
-            self._refuse(Refused("invalid", f"log_records got lists of different lengths: {lengths}"))
+            self._funnel.refuse(Refused("invalid", f"log_records got lists of different lengths: {lengths}"))
             return []
         return [
             self.log_record(application, version=version, tags=tags, **dict(zip(given, row, strict=True)))
@@ -246,39 +237,21 @@ class Client:
 
         The history stays on the row. Feedback with a later time counts again.
         """
-        if not self._delivery.open and not self._ready():
+        if not self._funnel.delivery.open and not self._ready():
             return
+        funnel = self._funnel
         key = events.key_of(join_key)
         try:
             events.check_names(application, key, join_key, event_id)
             if join_key is None or isinstance(fields, str):
                 raise Refused("invalid", "retract needs a join_key, and fields as a list of names")
             at = events.now() if timestamp is None else events.utc(timestamp)
-            event = events.retraction((at, events.now(), None, self._environment, None), fields)
+            event = events.retraction((at, events.now(), None, funnel.environment, None), fields)
         except Exception as error:
-            self._refuse(error)
+            funnel.refuse(error)
             return
-        rate = self._delivery.feedback_rates.get(application, wire.UNSAMPLED)
-        self._put(application, key, f"retraction:{event_id or events.new_id()}", event, rate)
-
-    # --- the funnel: sample, redact, encode, buffer -----------------------------------------------------
-
-    def _put(self, application: str, join_key: str, field: str, event: wire.Event, rate: float) -> None:
-        """Encode now, so that the caller may change its dict after the call, and buffer the bytes."""
-        delivery = self._delivery
-        try:
-            if rate < wire.UNSAMPLED and not sampling.keeps(application, join_key, rate):
-                delivery.buffer.drop("sampled_out")
-                return
-            if self._hooks is not None and not self._hooks.apply(application, join_key, field, event):
-                delivery.buffer.drop("filtered")
-                return
-            payload = events.encode(event)
-        except Exception as error:
-            self._refuse(error)
-            return
-        if delivery.buffer.put((application, join_key, field, payload), prediction=type(event) is wire.Prediction):
-            delivery.attend()
+        rate = funnel.delivery.feedback_rates.get(application, wire.UNSAMPLED)
+        funnel.put(application, key, f"retraction:{event_id or events.new_id()}", event, rate)
 
     def _ready(self) -> bool:
         """Whether events have somewhere to go; if not, this one is counted and the log says why."""
@@ -286,26 +259,14 @@ class Client:
             try:
                 self._configure_once()
             except ConfigurationError as error:
-                self._refuse(Refused("misconfigured", str(error)))
+                self._funnel.refuse(Refused("misconfigured", str(error)))
                 return False
-        if not self._delivery.open:
-            self._refuse(Refused("closed", "logged after close(); call joinback.init() to start again"))
+        if not self._funnel.delivery.open:
+            self._funnel.refuse(Refused("closed", "logged after close(); call joinback.init() to start again"))
             return False
         return True
 
     def _configure_once(self) -> None:
         with self._configuring:
             if not self._configured:
-                self.init(strict=self._strict)
-
-    def _refuse(self, error: Exception) -> None:
-        """Count the event under its reason and say why, at most once a minute; or raise, if strict."""
-        reason: DropReason = error.reason if isinstance(error, Refused) else "internal_error"
-        if self._strict:
-            raise InvalidEvent(str(error)) from error
-        self._delivery.buffer.drop(reason)
-        now = time.monotonic()
-        if now >= self._complaints.get(reason, 0.0):
-            self._complaints[reason] = now + COMPLAINT_S
-            fault = error if reason == "internal_error" else None
-            logger.warning("joinback dropped an event (%s): %s", reason, error, exc_info=fault)
+                self.init()

@@ -56,7 +56,7 @@ def instrument(
                     raise ValueError("it is None")
             except Exception as error:
                 refusal = Refused("invalid", f"no join key for {function.__qualname__}: {error}")
-                logging_client._refuse(refusal)
+                logging_client._funnel.refuse(refusal)
                 return
             inputs = {name: value for name, value in arguments.items() if name not in hidden}
             logging_client.log_record(

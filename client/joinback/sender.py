@@ -10,7 +10,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import redis
 
@@ -43,6 +43,9 @@ ADOPT_S = 60.0
 
 _PAUSED = "Redis is nearly full, so predictions wait in the buffer; see joinback status"
 _WRONG_TYPE = "a record's key holds something that is not a hash; find it with TYPE and delete it"
+
+
+Dropped = dict[DropReason, int]
 
 
 class Sender:
@@ -116,28 +119,30 @@ class Sender:
     def _deliver(self, batch: Sequence[Buffered]) -> None:
         """See to a batch from memory; what a stop leaves of it is put away."""
         for application, events in _by_application(batch).items():
-            dropped = self._send_until_settled(application, events)
-            if dropped is None:
+            ended = self._send_until_settled(application, events, from_memory=True)
+            if ended == "stopped":
                 self._put_away(events)
-            else:
+            elif ended != "spooled":
                 self._buffer.leave(events)
-                self._buffer.settle(len(events), dropped)
+                self._buffer.settle(len(events), ended)
 
     def _deliver_spooled(self, spool: Spool, frame: Frame) -> None:
-        ended: list[tuple[int, dict[DropReason, int]]] = [(frame.damaged, {"spool_damaged": frame.damaged})]
+        all_ended: list[tuple[int, Dropped]] = [(frame.damaged, {"spool_damaged": frame.damaged})]
         for application, events in _by_application(frame.events).items():
-            dropped = self._send_until_settled(application, events)
-            if dropped is None:
+            ended = self._send_until_settled(application, events, from_memory=False)
+            if ended == "stopped" or ended == "spooled":
                 # The file stays as it is, for the next process.
                 return
-            ended.append((len(events), dropped))
+            all_ended.append((len(events), ended))
         spool.delivered(frame)
         self._count_held()
-        for number, dropped in ended:
-            self._buffer.settle(number, dropped)
+        for number, ended in all_ended:
+            self._buffer.settle(number, ended)
 
-    def _send_until_settled(self, application: str, events: Sequence[Buffered]) -> dict[DropReason, int] | None:
-        """Try until Redis has them or refuses them for good; None if the stop came first."""
+    def _send_until_settled(
+        self, application: str, events: Sequence[Buffered], *, from_memory: bool
+    ) -> Dropped | Literal["stopped", "spooled"]:
+        """Try until Redis has them or refuses them for good, or until they are on disk, or the stop comes."""
         attempt = 0
         while not self._stopping.is_set():
             try:
@@ -155,9 +160,14 @@ class Sender:
                 self._tell(_WRONG_TYPE if "wrong_type" in dropped else None)
                 return dropped
             attempt += 1
+            if from_memory and self._spool is not None and self._is_crowded() and self._spool.append(events):
+                # The oldest go first, or the order would be lost.
+                self._buffer.leave(events)
+                self._count_held()
+                return "spooled"
             # Full jitter: a thousand processes must not come back at once.
             self._wait(random.uniform(0, min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2**attempt)))  # noqa: S311
-        return None
+        return "stopped"
 
     def _wait(self, delay_s: float) -> None:
         """Let some time pass, and no more events into memory than it can hold."""
@@ -169,7 +179,7 @@ class Sender:
 
     def _relieve(self) -> None:
         """Move the oldest events from memory to disk if there are many."""
-        if self._spool is None or self._buffer.fill() < SPOOL_AT or time.monotonic() < self._spool_at:
+        if self._spool is None or not self._is_crowded():
             return
         while self._buffer.fill() > SPOOL_TO and (batch := self._take()):
             if not self._spool.append(batch):
@@ -179,6 +189,10 @@ class Sender:
                 break
             self._buffer.leave(batch)
         self._count_held()
+
+    def _is_crowded(self) -> bool:
+        """Whether events should go to disk, as far as the disk takes them."""
+        return self._buffer.fill() >= SPOOL_AT and time.monotonic() >= self._spool_at
 
     def _put_away(self, batch: Sequence[Buffered]) -> None:
         """At the end: to the spool, or to the count of what was not delivered."""

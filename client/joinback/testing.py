@@ -19,6 +19,7 @@ from . import wire
 from .buffer import Buffer, Buffered
 from .client import Client
 from .delivery import Delivery
+from .funnel import Funnel
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -52,14 +53,15 @@ def capture(client: Client | None = None) -> Iterator[list[Event]]:
 
         client = default_client
     captured: list[Event] = []
-    before = (client._delivery, client._strict, client._configured)
-    delivery = Delivery(client._delivery.route, client._delivery.told_rates)
+    before = client._funnel, client._configured
+    delivery = Delivery(before[0].delivery.route, before[0].delivery.told_rates)
     delivery.buffer = _Collecting(captured)
-    client._delivery, client._strict, client._configured = delivery, True, True
+    funnel = Funnel(delivery, environment=before[0].environment, hooks=before[0].hooks, strict=True)
+    client._funnel, client._configured = funnel, True
     try:
         yield captured
     finally:
-        client._delivery, client._strict, client._configured = before
+        client._funnel, client._configured = before
 
 
 class _Collecting(Buffer):

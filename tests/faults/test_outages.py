@@ -218,9 +218,9 @@ def test_the_spool_outlives_the_process(site: Site, tmp_path: Path, wait_until: 
         f"joinback.init('redis://127.0.0.1:1/0', spool_dir={str(spool)!r}, buffer_events_max=2000)\n"
         "import time\n"
         "for n in range(10_000):\n"
-        "    while joinback.stats()['buffered'] - joinback.default_client._delivery.buffer.held > 1500:\n"
+        "    while joinback.default_client._funnel.delivery.buffer.fill() > 0.75:\n"
         "        time.sleep(0.001)\n"
-        "    joinback.log_record('loans', feedback={'n': n}, join_key='one')\n"
+        "    joinback.log_record('loans', feedback={'n': n}, join_key=f'k{n}')\n"
         "print(joinback.stats()['dropped']['buffer_full'], flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -239,3 +239,7 @@ def test_the_spool_outlives_the_process(site: Site, tmp_path: Path, wait_until: 
     # What was in memory when the process was killed is lost, as promised; all that was on disk arrives.
     assert 8_000 <= stats["recovered"] == stats["sent"] - 1 < 10_000
     assert not list(spool.glob("*.spool"))
+    entries = site.redis().xrange(wire.pending_key(TAG))
+    assert [fields[b"key"].decode() for _, fields in entries if fields[b"kind"] == b"feedback"] == [
+        f"k{n}" for n in range(stats["recovered"])
+    ]
