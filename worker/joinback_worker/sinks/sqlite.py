@@ -4,33 +4,26 @@ Merge on write: BEGIN IMMEDIATE takes the file's one write lock, so read, merge 
 step for every other writer. WAL lets readers go on meanwhile; synchronous=FULL makes a commit durable.
 """
 
-import asyncio
 import sqlite3
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from joinback.errors import ConfigurationError
 from joinback_worker.errors import SinkRefused, SinkUnavailable
-from joinback_worker.fold import Record, admit
-from joinback_worker.row import Policy, Row, late_news, overflowed, project, unfold
+from joinback_worker.row import Policy, Row
 
-from . import Merged, Sink
+from . import Sink
+from .merge_on_write import MergeOnWrite
 from .sqlite_table import MATURED, SCHEMA, SCHEMA_VERSION, SELECT, UPSERT, from_sql, to_sql, to_text
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for another writer: some batches' time, and well below the drain's own limit."""
 _SELECT_KEYS = 500
 """Keys of one look-up; SQLite takes 999 parameters in its older builds."""
-_CLOSE_ROWS = 1_000
-"""Rows of one closing transaction: other writers wait no longer than for a batch."""
 
 T = TypeVar("T")
 
@@ -58,44 +51,14 @@ def open_url(url: str, policy: Policy) -> Sink:
     return SQLiteSink(Path(path), policy, busy_timeout_s)
 
 
-class SQLiteSink:
-    """See `Sink` for the promise. All statements run on one thread of its own, off the event loop."""
+class SQLiteSink(MergeOnWrite):
+    """BEGIN IMMEDIATE takes the one write lock, so nobody can insert a key in between."""
 
     def __init__(self, path: Path, policy: Policy, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        super().__init__(policy, "joinback-sqlite")
         self._path = path
         self._busy_timeout_s = busy_timeout_s
-        self._policy = policy
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="joinback-sqlite")
         self._connection: sqlite3.Connection | None = None
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._run(self._open)
-        except BaseException:
-            self._thread.shutdown(wait=False)
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._run(self._close)
-        self._thread.shutdown()
-
-    async def merge(self, records: Sequence[Record]) -> Merged:
-        return await self._run(partial(self._merge, records)) if records else Merged()
-
-    async def close_unlabelled(self, application: str) -> int:
-        closed = 0
-        while number := await self._run(partial(self._close_some, application)):
-            closed += number
-        return closed
-
-    async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        return await self._run(partial(self._get, application, join_keys))
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, work)
 
     def _translated(self, work: Callable[[], T]) -> T:
         """Run on the sink's thread; SQLite's errors become ours, by class."""
@@ -146,43 +109,7 @@ class SQLiteSink:
                 connection.execute("ROLLBACK")
             raise
 
-    def _merge(self, records: Sequence[Record]) -> Merged:
-        by_application: defaultdict[str, list[Record]] = defaultdict(list)
-        for record in records:
-            by_application[record.application].append(record)
-        merged = Merged()
-        with self._transaction() as connection:
-            for application, group in by_application.items():
-                held = self._get(application, [record.join_key for record in group])
-                _upsert(connection, list(self._projected(group, held, merged)))
-        return merged
-
-    def _projected(self, records: Iterable[Record], held: dict[str, Row], merged: Merged) -> Iterable[Row]:
-        """The rows to write: those in which the records change something. All are counted."""
-        for incoming in records:
-            row = held.get(incoming.join_key)
-            known = unfold(row) if row else None
-            record, overflow = admit(known, incoming)
-            new_row, late = project(record, self._policy)
-            merged.count(new_row, late_news(incoming, late) + overflowed(incoming, overflow))
-            if new_row != row:
-                yield new_row
-
-    def _close_some(self, application: str) -> int:
-        if self._policy.matured_before is None:
-            return 0
-        before = to_text(self._policy.matured_before)
-        with self._transaction() as connection:
-            found = connection.execute(
-                MATURED, {"application": application, "before": before, "limit": _CLOSE_ROWS}
-            ).fetchall()
-            rows = self._get(application, [join_key for (join_key,) in found]).values()
-            # By the law, not by the query: it decides what is mature.
-            closed = [project(unfold(row), self._policy)[0] for row in rows]
-            _upsert(connection, [row for row in closed if row.status == "unlabelled"])
-        return sum(row.status == "unlabelled" for row in closed)
-
-    def _get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
+    def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         connection = self._open_connection()
         rows: dict[str, Row] = {}
         for first in range(0, len(join_keys), _SELECT_KEYS):
@@ -193,14 +120,18 @@ class SQLiteSink:
                 rows[row.join_key] = row
         return rows
 
+    def _write(self, rows: Sequence[Row], held: Mapping[str, Row]) -> set[str]:
+        now = to_text(datetime.now(UTC))
+        self._open_connection().executemany(UPSERT, ([*to_sql(row), now] for row in rows))
+        return set()
+
+    def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
+        parameters = {"application": application, "before": to_text(before), "limit": limit}
+        return [join_key for (join_key,) in self._open_connection().execute(MATURED, parameters)]
+
     def _open_connection(self) -> sqlite3.Connection:
         assert self._connection is not None, "enter the sink first: async with open_sink(...)"
         return self._connection
-
-
-def _upsert(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
-    now = to_text(datetime.now(UTC))
-    connection.executemany(UPSERT, ([*to_sql(row), now] for row in rows))
 
 
 def _advice(error_name: str) -> str:

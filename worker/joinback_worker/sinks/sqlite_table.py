@@ -6,6 +6,8 @@ from typing import Any
 
 from joinback_worker.row import Row
 
+from .merge_on_write import COLUMNS, JSON, TIMES
+
 SCHEMA_VERSION = 1
 
 SCHEMA = """
@@ -41,12 +43,8 @@ CREATE INDEX IF NOT EXISTS records_waiting_skewed ON records (application, logge
     WHERE status = 'predicted' AND clock_skew = 1;
 """
 
-_COLUMNS = Row.__struct_fields__
-_TIMES = frozenset({"predicted_at", "feedback_at", "first_feedback_at", "logged_at"})
-_JSON = frozenset({"inputs", "outputs", "tags", "feedback", "feedback_events", "conflicts"})
-
 # Parameters, not json_each(?): SQLite's JSON functions end a text at its first NUL.
-SELECT = f"SELECT {', '.join(_COLUMNS)} FROM records WHERE application = ? AND join_key IN (%s)"  # noqa: S608
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM records WHERE application = ? AND join_key IN (%s)"  # noqa: S608
 MATURED = (
     "SELECT join_key FROM records WHERE application = :application AND status = 'predicted'"
     " AND predicted_at < :before"
@@ -56,10 +54,10 @@ MATURED = (
     " AND (julianday(predicted_at) - julianday(logged_at)) * 86400 > 300 LIMIT :limit"
 )
 UPSERT = (
-    f"INSERT INTO records ({', '.join(_COLUMNS)}, updated_at, row_version)"  # noqa: S608
-    f" VALUES ({', '.join('?' * len(_COLUMNS))}, ?, 1)"
+    f"INSERT INTO records ({', '.join(COLUMNS)}, updated_at, row_version)"  # noqa: S608
+    f" VALUES ({', '.join('?' * len(COLUMNS))}, ?, 1)"
     " ON CONFLICT (application, join_key) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS[2:])
+    + ", ".join(f"{column} = excluded.{column}" for column in COLUMNS[2:])
     + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
 )
 
@@ -70,7 +68,7 @@ def to_text(time: datetime) -> str:
 
 def to_sql(row: Row) -> list[Any]:
     values = []
-    for column in _COLUMNS:
+    for column in COLUMNS:
         value = getattr(row, column)
         if isinstance(value, datetime):
             value = to_text(value)
@@ -81,11 +79,11 @@ def to_sql(row: Row) -> list[Any]:
 
 
 def from_sql(values: Sequence[Any]) -> Row:
-    cells: dict[str, Any] = dict(zip(_COLUMNS, values, strict=True))
-    for column in _TIMES:
+    cells: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
+    for column in TIMES:
         if cells[column] is not None:
             cells[column] = datetime.fromisoformat(cells[column])
-    for column in _JSON:
+    for column in JSON:
         if cells[column] is not None:
             cells[column] = str(cells[column]).encode()
     for column in ("clock_skew", "feedback_is_default"):
