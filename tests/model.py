@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 Events = Mapping[str, Mapping[str, Any]]
 """`<kind>:<event_id>` -> the event as a dict, times as datetime."""
 
@@ -43,6 +45,28 @@ def row(events: Events, window_s: float = 180 * 86_400) -> dict[str, Any]:
         "conflicts": set(served[1:]) or None,
         "events": {f for f in events if not f.startswith("prediction:")} or None,
     }
+
+
+def events_of(record: Any) -> dict[str, dict[str, Any]]:
+    """A record's events as the model takes them."""
+    fields = {}
+    for kind, events in (
+        ("prediction", record.predictions),
+        ("feedback", record.feedback),
+        ("retraction", record.retractions),
+    ):
+        for event_id, event in events.items():
+            body = json.loads(msgspec.json.encode(event))
+            fields[f"{kind}:{event_id}"] = {"fields": None, **body, "at": event.at, "logged_at": event.logged_at}
+    return fields
+
+
+def parts_of(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a row whose JSON is decoded already."""
+    return parts(lambda name: json.dumps(cells[name]) if name in _JSON and cells[name] is not None else cells[name])
+
+
+_JSON = frozenset({"inputs", "outputs", "feedback", "feedback_events", "conflicts"})
 
 
 def parts(column: Callable[[str], Any]) -> dict[str, Any]:

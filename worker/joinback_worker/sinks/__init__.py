@@ -13,7 +13,18 @@ from joinback_worker.fold import Record, Rejected
 from joinback_worker.row import Policy, Row
 
 # scheme -> module below this package, which has `open_url(url, policy) -> Sink`
-_SCHEMES = {"sqlite": "sqlite"}
+SCHEMES = {
+    "sqlite": "sqlite",
+    "postgresql": "postgres",
+    "clickhouse": "clickhouse",
+    "clickhouses": "clickhouse",
+    "chdb": "clickhouse",
+    "delta": "delta",
+    "delta+s3": "delta",
+    "parquet": "parquet",
+    "jsonl": "jsonl",
+    "stdout": "stdout",
+}
 
 
 class Merged(Struct, kw_only=True):
@@ -81,10 +92,10 @@ class Sink(Protocol):
 def open_sink(url: str, policy: Policy) -> Sink:
     """The sink of a URL, not yet entered. Raises ConfigurationError for a URL nobody serves."""
     scheme = urlsplit(url).scheme
-    if scheme not in _SCHEMES:
+    if scheme not in SCHEMES:
         raise ConfigurationError(
-            f"JOINBACK_SINK_URL starts with {scheme or 'no scheme'!r}; known are: {', '.join(_SCHEMES)}"
+            f"JOINBACK_SINK_URL starts with {scheme or 'no scheme'!r}; known are: {', '.join(SCHEMES)}"
             " (such as sqlite:///joinback.db)"
         )
-    module = import_module(f".{_SCHEMES[scheme]}", __name__)
+    module = import_module(f".{SCHEMES[scheme]}", __name__)
     return cast(Callable[[str, Policy], Sink], module.open_url)(url, policy)

@@ -1,0 +1,47 @@
+"""Event rows as an Arrow table: what Parquet and Delta files hold."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from .event_log import COLUMNS, EventRow, Stored
+
+_UTC = pa.timestamp("us", tz="UTC")
+_TYPES = {
+    "digest": pa.int64(),
+    "ordered_at_us": pa.int64(),
+    "event_at": _UTC,
+    "logged_at": _UTC,
+    "sample_rate": pa.float64(),
+    "fields": pa.list_(pa.string()),
+    "field_values": pa.list_(pa.string()),
+    "all_fields": pa.bool_(),
+    "written_at": _UTC,
+}
+SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in COLUMNS])
+SLICE_ROWS = 5_000
+"""Rows converted at a time: the conversion holds the interpreter, and the event loop has other work."""
+
+
+def table_of(rows: Sequence[EventRow]) -> pa.Table:
+    """Raises pyarrow.ArrowInvalid or UnicodeError for what Arrow cannot hold."""
+    slices = [rows[first : first + SLICE_ROWS] for first in range(0, len(rows), SLICE_ROWS)]
+    return pa.Table.from_batches(
+        [
+            pa.RecordBatch.from_arrays(
+                [pa.array(column, field.type) for column, field in zip(zip(*part, strict=True), SCHEMA, strict=True)],
+                schema=SCHEMA,
+            )
+            for part in slices
+        ],
+        SCHEMA,
+    )
+
+
+def stored_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Stored]:
+    """What was looked up, column by column as `Stored` has them."""
+    for batch in batches:
+        columns: list[list[Any]] = [batch.column(name).to_pylist() for name in Stored._fields]
+        for values in zip(*columns, strict=True):
+            yield Stored(*values)

@@ -1,0 +1,212 @@
+"""The ClickHouse sink: events are appended, the view `records` folds them.
+
+Reached over HTTP by clickhouse-connect (`clickhouse://`, `clickhouses://` for TLS), or in this very process
+(`chdb:///directory`), where the engine comes as a wheel.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import msgspec
+from clickhouse_connect import get_client
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DataError, Error
+
+from joinback.errors import ConfigurationError
+from joinback_worker.errors import SinkRefused, SinkUnavailable
+from joinback_worker.row import Policy
+
+from . import Merged, Sink
+from .clickhouse_schema import COLUMN_TYPES, MIGRATIONS
+from .event_log import COLUMNS, EventRow, Stored, microseconds
+from .merge_on_read import MergeOnRead
+
+CONNECT_TIMEOUT_S = 10
+"""A server under load may take some seconds; more is an outage, and the next tick's."""
+ANSWER_TIMEOUT_S = 30
+"""Many times what a chunk takes, and within the drain's own limit."""
+LOOK_UP_KEYS = 1_000
+"""Keys of one look-up: half a megabyte of the longest, below the server's limit for a query of 1 MiB."""
+
+_REFUSED = frozenset(
+    # What these very rows cause, by ClickHouse's ErrorCodes: a value it cannot read, hold or check.
+    {6, 27, 38, 41, 53, 69, 70, 72, 117, 131, 190, 321, 349, 407, 469, 536}
+)
+_SELECT = f"SELECT {', '.join(Stored._fields)} FROM events WHERE application = {{application:String}}"  # noqa: S608
+
+T = TypeVar("T")
+
+
+def open_url(url: str, policy: Policy) -> Sink:
+    """`clickhouse://user:password@host:8123/database`, `clickhouses://…` for TLS, or `chdb:///directory`."""
+    parts = urlsplit(url)
+    if parts.scheme == "chdb":
+        return _embedded(parts, policy)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if not parts.hostname or port == 0 or parts.query:
+        raise ConfigurationError(
+            "JOINBACK_SINK_URL is no ClickHouse URL; write clickhouse://user:password@host:8123/database,"
+            " or clickhouses://… for TLS"
+        )
+    secure = parts.scheme == "clickhouses"
+    connect = partial(
+        get_client,
+        host=parts.hostname,
+        port=port or (8443 if secure else 8123),
+        secure=secure,
+        username=unquote(parts.username or "default"),
+        password=unquote(parts.password or ""),
+        database=unquote(parts.path.strip("/")) or "default",
+        connect_timeout=CONNECT_TIMEOUT_S,
+        send_receive_timeout=ANSWER_TIMEOUT_S,
+        # The cycle decides what is tried again.
+        query_retries=0,
+        # Keys of a look-up do not fit into a URL.
+        form_encode_query_params=True,
+        # One client, one thread: a session would only forbid two sinks at once.
+        autogenerate_session_id=False,
+    )
+    return ClickHouseSink(connect, f"ClickHouse at {parts.hostname}", policy)
+
+
+def _embedded(parts: SplitResult, policy: Policy) -> Sink:
+    directory = unquote(parts.path.removeprefix("/"))
+    if parts.netloc or not directory or parts.query:
+        raise ConfigurationError("JOINBACK_SINK_URL names no directory; write chdb:///joinback, or chdb:////var/lib/…")
+    return ClickHouseSink(partial(get_client, interface="chdb", path=directory), f"chDB in {directory}", policy)
+
+
+class ClickHouseSink(MergeOnRead):
+    """A batch is one INSERT of one block into an unpartitioned table: all or nothing."""
+
+    def __init__(self, connect: Callable[[], Client], name: str, policy: Policy) -> None:
+        super().__init__(policy)
+        self._connect = connect
+        self._name = name
+        self._client: Client | None = None
+        self._told: set[str] = set()
+        """Applications whose policy this sink has written."""
+
+    def _translated(self, work: Callable[[], T]) -> T:
+        """Run on the sink's thread; ClickHouse's errors become ours, by its error codes."""
+        try:
+            return work()
+        except (DataError, UnicodeError, OverflowError) as error:
+            raise SinkRefused(f"ClickHouse cannot hold the rows: {type(error).__name__}") from error
+        except Error as error:
+            if error.code in _REFUSED:
+                raise SinkRefused(f"ClickHouse refused the rows: {error.name}") from error
+            raise SinkUnavailable(f"{self._name}: {_advice(error.code)} ({error.name or 'no answer'})") from error
+        # The driver lets some of urllib3's and chDB's own errors through.
+        except (OSError, RuntimeError) as error:
+            raise SinkUnavailable(f"{self._name}: {_advice(None)} ({type(error).__name__})") from error
+
+    def _open(self) -> None:
+        client = self._connect()
+        try:
+            _migrate(client, self._name)
+            _check_columns(client, self._name)
+        except BaseException:
+            client.close()
+            raise
+        self._client = client
+
+    def _close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def _merge(self, records: Sequence[Any]) -> Merged:
+        for application in {record.application for record in records} - self._told:
+            self._tell_policy(application)
+        return super()._merge(records)
+
+    def _close_unlabelled(self, application: str) -> int:
+        """Closed by the view, which reads the bound from the policy."""
+        self._tell_policy(application)
+        return 0
+
+    def _append(self, rows: Sequence[EventRow]) -> None:
+        self._opened().insert("events", rows, column_names=COLUMNS, column_type_names=list(COLUMN_TYPES.values()))
+
+    def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
+        for first in range(0, len(join_keys), LOOK_UP_KEYS):
+            keys = list(join_keys[first : first + LOOK_UP_KEYS])
+            found = self._opened().query(
+                f"{_SELECT} AND join_key IN {{keys:Array(String)}}",
+                parameters={"application": application, "keys": keys},
+            )
+            for values in found.result_rows:
+                yield Stored(*values)
+
+    def _tell_policy(self, application: str) -> None:
+        """Write what the view folds by, if it is not what stands there."""
+        policy = self._policy
+        bound = None if policy.matured_before is None else microseconds(policy.matured_before)
+        default = msgspec.json.encode(policy.default_feedback).decode() if policy.default_feedback else None
+        said = (policy.join_window_s, dict(policy.reducers), bound, default)
+        client = self._opened()
+        standing = client.query(
+            "SELECT join_window_s, reducers, matured_before_us, default_feedback FROM policies FINAL"
+            " WHERE application = {application:String}",
+            parameters={"application": application},
+        ).result_rows
+        if list(standing) != [said]:
+            names = ["application", "join_window_s", "reducers", "matured_before_us", "default_feedback", "written_at"]
+            client.insert("policies", [(application, *said, datetime.now(UTC))], column_names=names)
+        self._told.add(application)
+
+    def _opened(self) -> Client:
+        assert self._client is not None, "enter the sink first: async with open_sink(...)"
+        return self._client
+
+
+def _migrate(client: Client, name: str) -> None:
+    client.command(
+        "CREATE TABLE IF NOT EXISTS joinback_migrations (number UInt32, applied_at DateTime64(6, 'UTC'))"
+        " ENGINE = ReplacingMergeTree ORDER BY number"
+    )
+    applied = int(client.query("SELECT max(number) FROM joinback_migrations").result_rows[0][0])
+    if applied > len(MIGRATIONS):
+        raise SinkUnavailable(f"{name}: schema {applied} is newer than this worker's; upgrade the worker")
+    for number, statements in enumerate(MIGRATIONS[applied:], applied + 1):
+        for statement in statements:
+            client.command(statement)
+        client.insert("joinback_migrations", [(number, datetime.now(UTC))], column_names=["number", "applied_at"])
+
+
+def _check_columns(client: Client, name: str) -> None:
+    """Raise SinkUnavailable, naming the column, if somebody altered `events`."""
+    found: dict[str, str] = dict(
+        client.query(
+            "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = 'events'"
+        ).result_rows  # type: ignore[arg-type]
+    )
+    for column, type_ in COLUMN_TYPES.items():
+        if found.get(column) != type_:
+            standing = f"is {found[column]}" if column in found else "is missing"
+            raise SinkUnavailable(f"{name}: column {column} of table events {standing}, not {type_}; put it back")
+
+
+def _advice(code: int | None) -> str:
+    """What to do, by ClickHouse's ErrorCodes."""
+    return {
+        None: "does not answer; check that it runs and that JOINBACK_SINK_URL points at it",
+        60: "a table of the sink is gone; put it back, or delete the rows of joinback_migrations",
+        81: "the database does not exist; CREATE DATABASE, or name another in JOINBACK_SINK_URL",
+        159: "took too long; see what else it does",
+        164: "is read-only for this user; grant INSERT",
+        192: "does not know this user; check JOINBACK_SINK_URL",
+        194: "refused the login; check JOINBACK_SINK_URL",
+        241: "is out of memory; give it more",
+        242: "the table is read-only; check its replicas",
+        243: "the disk is full; make room",
+        252: "has too many parts; let it merge",
+        497: "this user lacks a right; see joinback sink schema",
+        516: "refused the login; check JOINBACK_SINK_URL",
+    }.get(code, "cannot take rows now")

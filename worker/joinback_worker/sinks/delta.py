@@ -1,0 +1,150 @@
+"""The Delta Lake sink: events are appended, a view folds them. See docs/sinks.md for the view.
+
+On object storage a commit is durable. On a local disk delta-rs does not fsync: use that for development.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from joinback.errors import ConfigurationError
+from joinback_worker.errors import SinkRefused, SinkUnavailable
+from joinback_worker.row import Policy
+
+from . import Sink
+from .arrow_events import SCHEMA, stored_of, table_of
+from .event_log import EventRow, Stored, content_id
+from .merge_on_read import MergeOnRead
+
+COMMIT_RETRIES = 15
+"""Two appends never conflict, but each commit takes the next number; so many others may come in between."""
+TRANSACTION_RETENTION = "interval 30 days"
+"""How long a batch is known by its id: far longer than a repetition takes."""
+VACUUM_RETENTION_H = 168
+"""Delta's own default: a reader that began within a week still finds its files."""
+
+T = TypeVar("T")
+
+
+def open_url(url: str, policy: Policy) -> Sink:
+    """`delta:///relative/path`, `delta:////absolute/path`, or `delta+s3://bucket/path`.
+
+    Options of the store are taken from the environment (AWS_REGION, AWS_ENDPOINT_URL, …) and from the query.
+    """
+    return DeltaSink(*_location(url), policy)
+
+
+def _location(url: str) -> tuple[str, dict[str, str]]:
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.scheme == "delta+s3":
+        if not parts.netloc or not path.strip("/"):
+            raise ConfigurationError("JOINBACK_SINK_URL names no table; write delta+s3://bucket/path")
+        return f"s3://{parts.netloc}{path}", dict(parse_qsl(parts.query))
+    path = path.removeprefix("/")
+    if parts.netloc or not path or parts.query:
+        raise ConfigurationError("JOINBACK_SINK_URL names no directory; write delta:///lake or delta:////var/lib/lake")
+    return str(Path(path).absolute()), {}
+
+
+class DeltaSink(MergeOnRead):
+    """A batch is one commit. A batch that was committed before, by its content, is not committed again."""
+
+    def __init__(self, location: str, options: dict[str, str], policy: Policy) -> None:
+        super().__init__(policy)
+        self._location = location
+        self._options = options
+        self._table: DeltaTable | None = None
+
+    def _translated(self, work: Callable[[], T]) -> T:
+        return _translated(self._location, work)
+
+    def _open(self) -> None:
+        self._table = DeltaTable.create(
+            self._location,
+            schema=Schema.from_arrow(SCHEMA),
+            mode="ignore",
+            name="events",
+            description="Joinback: one row an event; see the view `records`",
+            configuration={"delta.setTransactionRetentionDuration": TRANSACTION_RETENTION},
+            storage_options=self._options,
+        )
+        standing = {field.name: field.type for field in pa.schema(self._table.schema().to_arrow())}
+        for field in SCHEMA:
+            if field.name not in standing or not _alike(standing[field.name], field.type):
+                found = f"is {standing[field.name]}" if field.name in standing else "is missing"
+                raise SinkUnavailable(
+                    f"Delta table at {self._location}: column {field.name} {found}, not {field.type}; put it back"
+                )
+
+    def _close(self) -> None:
+        self._table = None
+
+    def _append(self, rows: Sequence[EventRow]) -> None:
+        table = self._opened()
+        batch = content_id(rows)
+        table.update_incremental()
+        if table.transaction_version(batch) is not None:
+            return
+        once = Transaction(app_id=batch, version=1, last_updated=time.time_ns() // 1_000_000)
+        write_deltalake(
+            table,
+            table_of(rows),
+            mode="append",
+            commit_properties=CommitProperties(app_transactions=[once], max_commit_retries=COMMIT_RETRIES),
+        )
+
+    def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
+        table = self._opened()
+        table.update_incremental()
+        wanted = (ds.field("application") == application) & ds.field("join_key").isin(join_keys)
+        return stored_of(table.to_pyarrow_dataset().to_batches(columns=list(Stored._fields), filter=wanted))
+
+    def _opened(self) -> DeltaTable:
+        assert self._table is not None, "enter the sink first: async with open_sink(...)"
+        return self._table
+
+
+def _alike(a: pa.DataType, b: pa.DataType) -> bool:
+    """Whether two types hold the same; Arrow has several strings and lists."""
+    if (pa.types.is_list(a) or pa.types.is_large_list(a)) and pa.types.is_list(b):
+        return _alike(a.value_type, b.value_type)
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return a == b or (any(is_text(a) for is_text in texts) and pa.types.is_string(b))
+
+
+def compact(url: str) -> str:
+    """Merge small files, and delete what no reader of the last week needs. Returns what was done, in one line.
+
+    Raises SinkUnavailable.
+    """
+    location, options = _location(url)
+
+    def work() -> str:
+        table = DeltaTable(location, storage_options=options)
+        done = table.optimize.compact()
+        removed = table.vacuum(VACUUM_RETENTION_H, dry_run=False)
+        table.create_checkpoint()
+        return f"{done['numFilesRemoved']} files became {done['numFilesAdded']}; {len(removed)} old ones deleted"
+
+    return _translated(location, work)
+
+
+def _translated(location: str, work: Callable[[], T]) -> T:
+    """Run the work; errors of Arrow and Delta become ours, by type."""
+    try:
+        return work()
+    except (pa.ArrowInvalid, UnicodeError, OverflowError) as error:
+        raise SinkRefused(f"Arrow cannot hold the rows: {type(error).__name__}") from error
+    except TableNotFoundError as error:
+        raise SinkUnavailable(f"no Delta table at {location}; it is made anew at the next tick") from error
+    except (DeltaError, OSError) as error:
+        why = f"cannot be used now; check the store and its rights ({type(error).__name__})"
+        raise SinkUnavailable(f"Delta table at {location} {why}") from error

@@ -1,0 +1,96 @@
+"""A directory of files, a batch each, for pipelines: named by its content, so the same batch again is the same file.
+
+A file appears whole: it is written beside, synced, and renamed. See docs/sinks.md for the view that folds them.
+"""
+
+import os
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from joinback.errors import ConfigurationError
+from joinback_worker.errors import SinkUnavailable
+from joinback_worker.row import Policy
+
+from .event_log import EventRow, Stored, content_id
+from .merge_on_read import MergeOnRead
+
+LEFTOVER_S = 86_400
+"""A file half written so long ago is of a process that died; a slow disk is not that slow."""
+
+T = TypeVar("T")
+
+
+class DirectorySink(MergeOnRead):
+    """See `Sink` for the promise. A format fills in `_encoded` and `_read`.
+
+    Nothing is looked up for a batch: the directory has no index. So `merge` tells joined, orphan and late by
+    what Redis holds; the view knows better. `get` reads every file.
+    """
+
+    suffix: ClassVar[str]
+    looks_up = False
+
+    def __init__(self, directory: Path, policy: Policy) -> None:
+        super().__init__(policy)
+        self.directory = directory
+
+    @abstractmethod
+    def _encoded(self, rows: Sequence[EventRow]) -> bytes:
+        """A whole file of these rows."""
+
+    @abstractmethod
+    def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
+        """The rows of these keys in one file."""
+
+    def _translated(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except OSError as error:
+            raise SinkUnavailable(
+                f"sink directory {self.directory}: {error.strerror or 'unreadable'}; mend it, and the worker goes on"
+            ) from error
+
+    def _open(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for path in self.directory.glob(".*.part"):
+            if time.time() - path.stat().st_mtime > LEFTOVER_S:
+                path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        pass
+
+    def _append(self, rows: Sequence[EventRow]) -> None:
+        path = self.directory / f"{content_id(rows)}.{self.suffix}"
+        part = path.with_name(f".{path.name}.{os.getpid()}-{id(self):x}.part")
+        try:
+            with part.open("wb") as file:
+                file.write(self._encoded(rows))
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        folder = os.open(self.directory, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _stored(self, application: str, join_keys: Sequence[str]) -> Iterator[Stored]:
+        wanted = frozenset(join_keys)
+        for path in sorted(self.directory.glob(f"*.{self.suffix}")):
+            yield from self._read(path, application, wanted)
+
+
+def directory_of(url: str) -> Path:
+    """The path of `<scheme>:///relative` or `<scheme>:////absolute`. Raises ConfigurationError."""
+    parts = urlsplit(url)
+    path = unquote(parts.path.removeprefix("/"))
+    if parts.netloc or not path or parts.query:
+        example = f"{parts.scheme}:///joinback, or {parts.scheme}:////var/lib/joinback"
+        raise ConfigurationError(f"JOINBACK_SINK_URL names no directory; write {example}")
+    return Path(path)

@@ -1,0 +1,74 @@
+"""The JSON Lines sink: `jsonl:///directory`. One event a line, its JSON as it was logged."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from joinback_worker.errors import SinkUnavailable
+from joinback_worker.row import Policy
+
+from . import Sink
+from .directory import DirectorySink, directory_of
+from .event_log import COLUMNS, EventRow, Stored
+
+_JSON = frozenset({"tags", "event", "inputs", "outputs"})
+
+
+def open_url(url: str, policy: Policy) -> Sink:
+    return JsonLinesSink(directory_of(url), policy)
+
+
+class _Line(Struct):
+    """What is read back of a line."""
+
+    application: str
+    join_key: str
+    kind: str
+    event_id: str
+    digest: int
+    event: Raw
+    # Empty where the line has none: `Raw | None` would decode only null.
+    inputs: Raw = Raw()
+    outputs: Raw = Raw()
+    sample_rate: float | None = None
+
+
+class JsonLinesSink(DirectorySink):
+    suffix = "jsonl"
+
+    def _encoded(self, rows: Sequence[EventRow]) -> bytes:
+        return b"".join([msgspec.json.encode(_line(row)) + b"\n" for row in rows])
+
+    def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
+        try:
+            with path.open("rb") as file:
+                for text in file:
+                    line = msgspec.json.decode(text, type=_Line)
+                    if line.application == application and line.join_key in join_keys:
+                        yield _stored(line)
+        except msgspec.MsgspecError as error:
+            raise SinkUnavailable(f"sink file {path} holds a line that is no event of ours; move it away") from error
+
+
+def _line(row: EventRow) -> dict[str, Any]:
+    line: dict[str, Any] = {name: value for name, value in zip(COLUMNS, row, strict=True) if value is not None}
+    for name in _JSON & line.keys():
+        line[name] = Raw(line[name].encode())
+    line["field_values"] = [Raw(value.encode()) for value in row.field_values]
+    return line
+
+
+def _stored(line: _Line) -> Stored:
+    return Stored(
+        line.join_key,
+        line.kind,
+        line.event_id,
+        line.digest,
+        bytes(line.event).decode(),
+        bytes(line.inputs).decode() or None,
+        bytes(line.outputs).decode() or None,
+        line.sample_rate,
+    )

@@ -1,0 +1,75 @@
+"""What append stores share: write a record's events, and leave the union and the fold to who reads.
+
+Nothing is looked up before it is written, so two writers cannot lose what the other one wrote, and a repetition
+only adds rows that count once. What is looked up is told, not stored: whether feedback whose prediction Redis
+has let go joins, comes too late, or finds its record full.
+"""
+
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from joinback_worker.fold import Record, admit
+from joinback_worker.row import Row, late_news, overflowed, project
+
+from . import Merged
+from .event_log import EventRow, Stored, records_from, rows_of
+from .on_thread import SinkOnThread
+
+
+class MergeOnRead(SinkOnThread):
+    """See `Sink` for the promise. A store fills in `_append` and `_stored`."""
+
+    looks_up: ClassVar[bool] = True
+    """Whether a look-up by key is cheap enough for each batch. If not, a batch is told by what it holds itself."""
+
+    @abstractmethod
+    def _append(self, rows: Sequence[EventRow]) -> None:
+        """Add these rows: all or none, durable when it returns."""
+
+    @abstractmethod
+    def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
+        """All rows of these keys, repeated ones too."""
+
+    def _merge(self, records: Sequence[Record]) -> Merged:
+        merged = Merged()
+        held = self._held(records)
+        now = datetime.now(UTC)
+        rows: list[EventRow] = []
+        for incoming in records:
+            known = held.get((incoming.application, incoming.join_key))
+            record, overflow = admit(known, incoming)
+            row, late = project(record, self._policy)
+            merged.count(row, late_news(incoming, late) + overflowed(incoming, overflow))
+            stands = set() if known is None else {(row.kind, row.event_id, row.digest) for row in rows_of(known, now)}
+            for event in rows_of(incoming, now):
+                field = f"{event.kind}:{event.event_id}"
+                if field not in overflow and (event.kind, event.event_id, event.digest) not in stands:
+                    rows.append(event)
+        if rows:
+            self._append(rows)
+        return merged
+
+    def _held(self, records: Sequence[Record]) -> dict[tuple[str, str], Record]:
+        """What the store has of those records whose prediction did not come with them."""
+        if not self.looks_up:
+            return {}
+        cold: defaultdict[str, list[str]] = defaultdict(list)
+        for record in records:
+            if not record.predictions:
+                cold[record.application].append(record.join_key)
+        return {
+            (application, key): record
+            for application, keys in cold.items()
+            for key, record in records_from(application, self._stored(application, keys)).items()
+        }
+
+    def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
+        records = records_from(application, self._stored(application, join_keys))
+        return {key: project(record, self._policy)[0] for key, record in records.items()}
+
+    def _close_unlabelled(self, application: str) -> int:
+        """Nothing to write: a row is closed when it is read after its time."""
+        return 0

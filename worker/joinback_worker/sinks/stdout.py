@@ -1,0 +1,71 @@
+"""The sink that is a pipe: `stdout:`, one joined row a line, as JSON.
+
+It holds nothing, so a row is what Redis holds of its record, written again whenever that changes; whoever reads
+keeps the last of each (application, join_key). Feedback that comes after Redis let its prediction go is a row
+of its own, `orphan`.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Raw, structs
+
+from joinback.errors import ConfigurationError
+from joinback_worker.errors import SinkUnavailable
+from joinback_worker.fold import Record, admit
+from joinback_worker.row import Policy, Row, late_news, overflowed, project
+
+from . import Merged, Sink
+from .on_thread import SinkOnThread
+
+T = TypeVar("T")
+
+
+def open_url(url: str, policy: Policy) -> Sink:
+    parts = urlsplit(url)
+    if parts.netloc or parts.path or parts.query:
+        raise ConfigurationError("JOINBACK_SINK_URL: stdout takes nothing more; write stdout:")
+    return StdoutSink(policy)
+
+
+class StdoutSink(SinkOnThread):
+    """Durable as far as the reader of the pipe is."""
+
+    def _translated(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except OSError as error:
+            raise SinkUnavailable(f"nobody reads standard output ({error.strerror}); start the reader again") from error
+
+    def _open(self) -> None:
+        pass
+
+    def _close(self) -> None:
+        pass
+
+    def _merge(self, records: Sequence[Record]) -> Merged:
+        merged = Merged()
+        lines = []
+        for incoming in records:
+            record, overflow = admit(None, incoming)
+            row, late = project(record, self._policy)
+            merged.count(row, late_news(incoming, late) + overflowed(incoming, overflow))
+            lines.append(line_of(row))
+        sys.stdout.buffer.write(b"".join(lines))
+        sys.stdout.buffer.flush()
+        return merged
+
+    def _close_unlabelled(self, application: str) -> int:
+        return 0
+
+    def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
+        return {}
+
+
+def line_of(row: Row) -> bytes:
+    """The row as one line of JSON; its JSON columns are JSON in it."""
+    cells = {name: Raw(cell) if isinstance(cell, bytes) else cell for name, cell in structs.asdict(row).items()}
+    return msgspec.json.encode(cells) + b"\n"
