@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from joinback import wire
 from joinback.errors import NewerWireVersion, UndecodableEvent
@@ -105,13 +105,13 @@ def _union(a: Mapping[str, E], b: Mapping[str, E]) -> dict[str, E]:
     for event_id in a.keys() & b.keys():
         if a[event_id] != b[event_id]:
             # An event is immutable, so this is a producer's fault; still, both orders must give one answer.
-            union[event_id] = min(a[event_id], b[event_id], key=digest)
+            union[event_id] = min(a[event_id], b[event_id], key=lambda event: digest(wire.encode(event)))
     return union
 
 
-def digest(event: wire.Event) -> int:
+def digest(encoded: bytes) -> int:
     """Which of two events under one id counts: the one with the smaller digest, in Python and in SQL. 63 bits."""
-    return int.from_bytes(blake2b(wire.encode(event), digest_size=8).digest()) >> 1
+    return int.from_bytes(blake2b(encoded, digest_size=8).digest()) >> 1
 
 
 def admit(known: Record | None, incoming: Record, events_max: int = wire.RECORD_EVENTS_MAX) -> tuple[Record, set[str]]:
@@ -122,7 +122,9 @@ def admit(known: Record | None, incoming: Record, events_max: int = wire.RECORD_
     """
     if known is None:
         known = Record(application=incoming.application, join_key=incoming.join_key)
-    record = merge(known, incoming)
+        record = incoming
+    else:
+        record = merge(known, incoming)
     excess = len(record.feedback) + len(record.retractions) - events_max
     if excess <= 0:
         return record, set()
@@ -133,9 +135,12 @@ def admit(known: Record | None, incoming: Record, events_max: int = wire.RECORD_
     ):
         new += [(effective_at(event), f"{kind}:{id_}") for id_, event in mine.items() if id_ not in theirs]
     overflow = {field for _, field in sorted(new, reverse=True)[:excess]}
-    record.feedback = {id_: e for id_, e in record.feedback.items() if f"feedback:{id_}" not in overflow}
-    record.retractions = {id_: e for id_, e in record.retractions.items() if f"retraction:{id_}" not in overflow}
-    return record, overflow
+    kept = structs.replace(
+        record,
+        feedback={id_: e for id_, e in record.feedback.items() if f"feedback:{id_}" not in overflow},
+        retractions={id_: e for id_, e in record.retractions.items() if f"retraction:{id_}" not in overflow},
+    )
+    return kept, overflow
 
 
 def effective_at(event: wire.Event) -> datetime:

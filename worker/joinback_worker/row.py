@@ -56,30 +56,64 @@ class Row(Struct, kw_only=True):
     prediction_event_id: str | None
 
 
-def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
-    """The row of a record, and the feedback that came too late to have a say in it.
+class Judged(Struct):
+    """What a policy makes of a record, before it is written down."""
 
-    Late feedback stays in the row's `feedback_events`: a record never shrinks, or the union were no law.
-    """
+    status: str
+    winner_id: str | None
+    winner: wire.Prediction | None
+    others: list[tuple[str, wire.Prediction]]
+    """The predictions that lost."""
+    feedback: list[tuple[str, wire.Feedback]]
+    """All of it, in order."""
+    told: Mapping[str, list[Raw]]
+    """Each field's values that count, in order."""
+    times: list[datetime]
+    """Of the feedback that counts."""
+    late: list[Rejected]
+    """Feedback that came too late to have a say."""
+
+
+def judge(record: Record, policy: Policy) -> Judged:
+    """Who won, what counts, and what came too late."""
     predictions = in_order(record.predictions)
     winner_id, winner = predictions[0] if predictions else (None, None)
     feedback = in_order(record.feedback)
     on_time, late = _within_window(record, feedback, winner, policy)
     told, counted = _told(on_time, record.retractions.values())
-    values: Mapping[str, Any] = {name: reduce(policy.reducers.get(name, "last"), told[name]) for name in sorted(told)}
-    times = [effective_at(event) for event in counted]
     unlabelled = winner is not None and not counted and _is_mature(winner, policy)
+    return Judged(
+        status=_status(winner, counted, unlabelled),
+        winner_id=winner_id,
+        winner=winner,
+        others=predictions[1:],
+        feedback=feedback,
+        told=told,
+        times=[effective_at(event) for event in counted],
+        late=late,
+    )
+
+
+def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
+    """The row of a record, and the feedback that came too late to have a say in it.
+
+    Late feedback stays in the row's `feedback_events`: a record never shrinks, or the union were no law.
+    """
+    judged = judge(record, policy)
+    winner, told, times = judged.winner, judged.told, judged.times
+    values: Mapping[str, Any] = {name: reduce(policy.reducers.get(name, "last"), told[name]) for name in sorted(told)}
+    unlabelled = judged.status == "unlabelled"
     if unlabelled and policy.default_feedback:
         values = policy.default_feedback
     # Who sends a label rarely knows the version; an orphan still shows what its feedback said.
-    described: wire.Event | None = winner or (feedback[-1][1] if feedback else None)
-    history: list[tuple[str, wire.Event]] = [(f"feedback:{id_}", event) for id_, event in feedback]
+    described: wire.Event | None = winner or (judged.feedback[-1][1] if judged.feedback else None)
+    history: list[tuple[str, wire.Event]] = [(f"feedback:{id_}", event) for id_, event in judged.feedback]
     history += [(f"retraction:{id_}", event) for id_, event in in_order(record.retractions)]
-    conflicts = {f"prediction:{id_}": event for id_, event in predictions[1:]}
+    conflicts = {f"prediction:{id_}": event for id_, event in judged.others}
     return Row(
         application=record.application,
         join_key=record.join_key,
-        status=_status(winner, counted, unlabelled),
+        status=judged.status,
         environment=described.environment if described else None,
         version=described.version if described else None,
         predicted_at=winner.at if winner else None,
@@ -94,10 +128,10 @@ def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
         feedback_events=wire.encode(dict(history)) if history else None,
         conflicts=wire.encode(conflicts) if conflicts else None,
         sample_rate=winner.sample_rate if winner else None,
-        clock_skew=any(effective_at(event) != event.at for _, event in [*predictions, *history]),
+        clock_skew=any(effective_at(event) != event.at for _, event in [*record.predictions.items(), *history]),
         logged_at=winner.logged_at if winner else None,
-        prediction_event_id=winner_id,
-    ), late
+        prediction_event_id=judged.winner_id,
+    ), judged.late
 
 
 def late_news(incoming: Record, late: Iterable[Rejected]) -> list[Rejected]:

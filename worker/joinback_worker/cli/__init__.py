@@ -20,6 +20,7 @@ from joinback_worker.main import configure_logging, run_supervised
 from .dead import dead
 from .demo import demo
 from .inspect import inspect
+from .sink import sink
 from .status import status
 
 _ONLY = click.option(
@@ -50,18 +51,21 @@ def worker(only: tuple[str, ...]) -> None:
 def drain_command(only: tuple[str, ...], as_json: bool) -> None:
     """Drain once, now: for cron and Kubernetes CronJobs."""
     configure_logging(logging.ERROR)
-    drained = asyncio.run(drain_all(settings_from(), only))
+    settings = settings_from()
+    # Rows go to standard output, if that is the sink; nothing else may then.
+    on_stderr = settings.sink_url.startswith("stdout:")
+    drained = asyncio.run(drain_all(settings, only))
     names = ("claimed", "rows", "joined", "orphans", "dead", "released", "duration_s")
     result = {name: value for name, value in structs.asdict(drained).items() if name in names}
     if as_json:
-        click.echo(json.dumps(result))
+        click.echo(json.dumps(result), err=on_stderr)
     else:
-        click.echo("drained " + " ".join(f"{name}={value}" for name, value in result.items()))
+        click.echo("drained " + " ".join(f"{name}={value}" for name, value in result.items()), err=on_stderr)
     if drained.error is not None:
         raise JoinbackError(drained.error)
 
 
-for command in (dead, demo, inspect, status):
+for command in (dead, demo, inspect, sink, status):
     cli.add_command(command)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Protocol, Self, cast
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ from joinback.errors import ConfigurationError
 from joinback_worker.fold import Record, Rejected
 from joinback_worker.row import Policy, Row
 
-# scheme -> module below this package, which has `open_url(url, policy) -> Sink`
+# scheme -> module below this package
 SCHEMES = {
     "sqlite": "sqlite",
     "postgresql": "postgres",
@@ -25,6 +25,7 @@ SCHEMES = {
     "jsonl": "jsonl",
     "stdout": "stdout",
 }
+_EXTRAS = {"postgres": "postgres", "clickhouse": "clickhouse", "delta": "delta", "parquet": "parquet"}
 
 
 class Merged(Struct, kw_only=True):
@@ -36,11 +37,11 @@ class Merged(Struct, kw_only=True):
     conflicts: int = 0
     rejected: list[Rejected] = []
 
-    def count(self, row: Row, rejected: Iterable[Rejected]) -> None:
+    def count(self, status: str, has_conflicts: bool, rejected: Iterable[Rejected]) -> None:
         self.rows += 1
-        self.joined += row.status == "joined"
-        self.orphans += row.status == "orphan"
-        self.conflicts += row.conflicts is not None
+        self.joined += status == "joined"
+        self.orphans += status == "orphan"
+        self.conflicts += has_conflicts
         self.rejected += rejected
 
     def __add__(self, other: "Merged") -> "Merged":
@@ -91,11 +92,21 @@ class Sink(Protocol):
 
 def open_sink(url: str, policy: Policy) -> Sink:
     """The sink of a URL, not yet entered. Raises ConfigurationError for a URL nobody serves."""
+    return cast(Callable[[str, Policy], Sink], module_of(url).open_url)(url, policy)
+
+
+def module_of(url: str) -> ModuleType:
+    """The file that serves a URL: it has `open_url`, `schema`, and maybe `compact`. Raises ConfigurationError."""
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
         raise ConfigurationError(
             f"JOINBACK_SINK_URL starts with {scheme or 'no scheme'!r}; known are: {', '.join(SCHEMES)}"
             " (such as sqlite:///joinback.db)"
         )
-    module = import_module(f".{SCHEMES[scheme]}", __name__)
-    return cast(Callable[[str, Policy], Sink], module.open_url)(url, policy)
+    try:
+        return import_module(f".{SCHEMES[scheme]}", __name__)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(SCHEMES[scheme])
+        if extra is None or (error.name or "").startswith(__name__):
+            raise
+        raise ConfigurationError(f"a sink at {scheme}: needs its driver; pip install 'joinback[{extra}]'") from None

@@ -4,6 +4,7 @@ Reached over HTTP by clickhouse-connect (`clickhouse://`, `clickhouses://` for T
 (`chdb:///directory`), where the engine comes as a wheel.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -16,11 +17,12 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DataError, Error
 
 from joinback.errors import ConfigurationError
+from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy
 
 from . import Merged, Sink
-from .clickhouse_schema import COLUMN_TYPES, MIGRATIONS
+from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE
 from .event_log import COLUMNS, EventRow, Stored, microseconds
 from .merge_on_read import MergeOnRead
 
@@ -36,6 +38,9 @@ _REFUSED = frozenset(
     {6, 27, 38, 41, 53, 69, 70, 72, 117, 131, 190, 321, 349, 407, 469, 536}
 )
 _SELECT = f"SELECT {', '.join(Stored._fields)} FROM events WHERE application = {{application:String}}"  # noqa: S608
+
+# It logs each failed request with a traceback; we say what failed in one line of our own.
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
 T = TypeVar("T")
 
@@ -73,6 +78,14 @@ def open_url(url: str, policy: Policy) -> Sink:
         autogenerate_session_id=False,
     )
     return ClickHouseSink(connect, f"ClickHouse at {parts.hostname}", policy)
+
+
+def schema(url: str, settings: Settings) -> str:
+    """All migrations, and what the worker's user needs once they are there."""
+    open_url(url, Policy(join_window_s=settings.join_window_s))  # a wrong URL is told
+    statements = [statement.strip() for statements in MIGRATIONS for statement in statements]
+    record = f"INSERT INTO joinback_migrations SELECT {len(MIGRATIONS)}, now64(6)"
+    return ";\n\n".join([MIGRATIONS_TABLE.strip(), *statements, record, *GRANTS]) + ";"
 
 
 def _embedded(parts: SplitResult, policy: Policy) -> Sink:
@@ -167,13 +180,13 @@ class ClickHouseSink(MergeOnRead):
 
 
 def _migrate(client: Client, name: str) -> None:
-    client.command(
-        "CREATE TABLE IF NOT EXISTS joinback_migrations (number UInt32, applied_at DateTime64(6, 'UTC'))"
-        " ENGINE = ReplacingMergeTree ORDER BY number"
-    )
-    applied = int(client.query("SELECT max(number) FROM joinback_migrations").result_rows[0][0])
+    # Asked first: where all is there, a user without the right to CREATE will do.
+    made = client.command("EXISTS TABLE joinback_migrations")
+    applied = int(client.query("SELECT max(number) FROM joinback_migrations").result_rows[0][0]) if made else 0
     if applied > len(MIGRATIONS):
         raise SinkUnavailable(f"{name}: schema {applied} is newer than this worker's; upgrade the worker")
+    if not made:
+        client.command(MIGRATIONS_TABLE)
     for number, statements in enumerate(MIGRATIONS[applied:], applied + 1):
         for statement in statements:
             client.command(statement)

@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS events (
     version       LowCardinality(Nullable(String)),
     environment   LowCardinality(Nullable(String)),
     tags          Nullable(String) COMMENT 'JSON' CODEC(ZSTD(1)),
-    event         String COMMENT 'JSON; of a prediction without inputs, outputs, sample_rate' CODEC(ZSTD(1)),
+    event         String COMMENT 'JSON, of a prediction without inputs, outputs, sample_rate' CODEC(ZSTD(1)),
     inputs        Nullable(String) COMMENT 'JSON' CODEC(ZSTD(1)),
     outputs       Nullable(String) COMMENT 'JSON' CODEC(ZSTD(1)),
     sample_rate   Nullable(Float64),
@@ -57,3 +57,16 @@ RECORDS = (Path(__file__).parent / "clickhouse_records.sql").read_text(encoding=
 
 MIGRATIONS = [(EVENTS, POLICIES, RECORDS)]
 """By number, from 1. ClickHouse has no transactions: each statement may run again, and the record comes last."""
+
+MIGRATIONS_TABLE = """
+CREATE TABLE IF NOT EXISTS joinback_migrations (number UInt32, applied_at DateTime64(6, 'UTC'))
+ENGINE = ReplacingMergeTree
+ORDER BY number
+"""
+
+GRANTS = [
+    "GRANT SELECT, INSERT ON events TO joinback_worker",
+    "GRANT SELECT, INSERT ON policies TO joinback_worker",
+    "GRANT SELECT ON joinback_migrations TO joinback_worker",
+    "GRANT SELECT ON records, events, policies TO joinback_reader",
+]

@@ -15,12 +15,13 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_d
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from joinback.errors import ConfigurationError
+from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy
 
-from . import Sink
+from . import Sink, lake_view
 from .arrow_events import SCHEMA, stored_of, table_of
-from .event_log import EventRow, Stored, content_id
+from .event_log import EventRow, Stored, content_id, identity
 from .merge_on_read import MergeOnRead
 
 COMMIT_RETRIES = 15
@@ -89,7 +90,7 @@ class DeltaSink(MergeOnRead):
 
     def _append(self, rows: Sequence[EventRow]) -> None:
         table = self._opened()
-        batch = content_id(rows)
+        batch = content_id(map(identity, rows))
         table.update_incremental()
         if table.transaction_version(batch) is not None:
             return
@@ -118,6 +119,11 @@ def _alike(a: pa.DataType, b: pa.DataType) -> bool:
         return _alike(a.value_type, b.value_type)
     texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return a == b or (any(is_text(a) for is_text in texts) and pa.types.is_string(b))
+
+
+def schema(url: str, settings: Settings) -> str:
+    """The view for DuckDB; the table makes itself."""
+    return lake_view.view(lake_view.delta_source(_location(url)[0]), settings)
 
 
 def compact(url: str) -> str:

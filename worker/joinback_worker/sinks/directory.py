@@ -15,11 +15,14 @@ from joinback.errors import ConfigurationError
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.row import Policy
 
-from .event_log import EventRow, Stored, content_id
+from .event_log import EventRow, Identity, Stored, content_id, identity
 from .merge_on_read import MergeOnRead
 
 LEFTOVER_S = 86_400
 """A file half written so long ago is of a process that died; a slow disk is not that slow."""
+
+COMPACTED_BYTES = 64 << 20
+"""A file this large is left alone: readers go through it in parts, and a compaction holds a few in memory."""
 
 T = TypeVar("T")
 
@@ -43,6 +46,10 @@ class DirectorySink(MergeOnRead):
         """A whole file of these rows."""
 
     @abstractmethod
+    def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], bytes]:
+        """One file of the rows of several, each once."""
+
+    @abstractmethod
     def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
         """The rows of these keys in one file."""
 
@@ -64,11 +71,15 @@ class DirectorySink(MergeOnRead):
         pass
 
     def _append(self, rows: Sequence[EventRow]) -> None:
-        path = self.directory / f"{content_id(rows)}.{self.suffix}"
+        self._appear(content_id(map(identity, rows)), self._encoded(rows))
+
+    def _appear(self, name: str, content: bytes) -> Path:
+        """Make a file of this name, whole and durable."""
+        path = self.directory / f"{name}.{self.suffix}"
         part = path.with_name(f".{path.name}.{os.getpid()}-{id(self):x}.part")
         try:
             with part.open("wb") as file:
-                file.write(self._encoded(rows))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
@@ -79,11 +90,42 @@ class DirectorySink(MergeOnRead):
             os.fsync(folder)
         finally:
             os.close(folder)
+        return path
 
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterator[Stored]:
         wanted = frozenset(join_keys)
         for path in sorted(self.directory.glob(f"*.{self.suffix}")):
             yield from self._read(path, application, wanted)
+
+    def compact(self) -> str:
+        """Combine small files, then delete them. Returns what was done. Raises SinkUnavailable.
+
+        In between their rows stand there twice, which changes nothing; a process that dies leaves it so.
+        """
+        return self._translated(self._compact)
+
+    def _compact(self) -> str:
+        removed = added = 0
+        for group in self._small_files():
+            identities, content = self._combined(group)
+            combined = self._appear(content_id(identities), content)
+            added += 1
+            for path in set(group) - {combined}:
+                path.unlink()
+                removed += 1
+        return f"{removed} files became {added}"
+
+    def _small_files(self) -> Iterator[list[Path]]:
+        group: list[Path] = []
+        for path in sorted(self.directory.glob(f"*.{self.suffix}"), key=lambda path: path.stat().st_mtime):
+            if path.stat().st_size >= COMPACTED_BYTES:
+                continue
+            group.append(path)
+            if sum(path.stat().st_size for path in group) >= COMPACTED_BYTES:
+                yield group
+                group = []
+        if len(group) > 1:
+            yield group
 
 
 def directory_of(url: str) -> Path:

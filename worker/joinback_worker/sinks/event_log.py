@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -68,7 +68,7 @@ def rows_of(record: Record, written_at: datetime) -> Iterator[EventRow]:
 
 
 def _row(record: Record, kind: str, event_id: str, event: wire.Event, written_at: datetime) -> EventRow:
-    text = wire.encode(event)
+    text = encoded = wire.encode(event)
     inputs = outputs = sample_rate = None
     fields: list[str] = []
     values: list[str] = []
@@ -85,7 +85,7 @@ def _row(record: Record, kind: str, event_id: str, event: wire.Event, written_at
         join_key=record.join_key,
         kind=kind,
         event_id=event_id,
-        digest=digest(event),
+        digest=digest(encoded),
         ordered_at_us=microseconds(effective_at(event)),
         event_at=event.at,
         logged_at=event.logged_at,
@@ -149,7 +149,14 @@ def _payload(row: Stored) -> bytes:
     return (row.event.removesuffix("}") + rest).encode()
 
 
-def content_id(rows: Iterable[EventRow]) -> str:
+Identity: TypeAlias = tuple[str, str, str, str, int]
+"""Of a row: application, join_key, kind, event_id, digest. Rows that share it are repetitions."""
+
+
+def identity(row: EventRow) -> Identity:
+    return row.application, row.join_key, row.kind, row.event_id, row.digest
+
+
+def content_id(identities: Iterable[Identity]) -> str:
     """A batch's name: the same events, the same name, whoever writes them and when. 32 hex digits."""
-    keys = sorted((row.application, row.join_key, row.kind, row.event_id, row.digest) for row in rows)
-    return sha256(msgspec.msgpack.encode(keys)).hexdigest()[:32]
+    return sha256(msgspec.msgpack.encode(sorted(identities))).hexdigest()[:32]

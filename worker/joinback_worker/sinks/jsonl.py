@@ -7,18 +7,24 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from joinback.settings import Settings
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.row import Policy
 
-from . import Sink
+from . import Sink, lake_view
 from .directory import DirectorySink, directory_of
-from .event_log import COLUMNS, EventRow, Stored
+from .event_log import COLUMNS, EventRow, Identity, Stored
 
 _JSON = frozenset({"tags", "event", "inputs", "outputs"})
 
 
 def open_url(url: str, policy: Policy) -> Sink:
     return JsonLinesSink(directory_of(url), policy)
+
+
+def schema(url: str, settings: Settings) -> str:
+    """The view for DuckDB; the directory makes itself."""
+    return lake_view.view(lake_view.jsonl_source(directory_of(url).absolute()), settings)
 
 
 class _Line(Struct):
@@ -41,6 +47,15 @@ class JsonLinesSink(DirectorySink):
 
     def _encoded(self, rows: Sequence[EventRow]) -> bytes:
         return b"".join([msgspec.json.encode(_line(row)) + b"\n" for row in rows])
+
+    def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], bytes]:
+        # Of a repeated event the line written last, so that `updated_at` stays.
+        lines: dict[Identity, bytes] = {}
+        for path in paths:
+            for text in path.read_bytes().splitlines(keepends=True):
+                line = msgspec.json.decode(text, type=_Line)
+                lines[(line.application, line.join_key, line.kind, line.event_id, line.digest)] = text
+        return set(lines), b"".join(lines.values())
 
     def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
         try:
@@ -72,3 +87,7 @@ def _stored(line: _Line) -> Stored:
         bytes(line.outputs).decode() or None,
         line.sample_rate,
     )
+
+
+def compact(url: str) -> str:
+    return JsonLinesSink(directory_of(url), Policy(join_window_s=0)).compact()

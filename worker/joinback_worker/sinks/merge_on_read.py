@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from joinback_worker.fold import Record, admit
-from joinback_worker.row import Row, late_news, overflowed, project
+from joinback_worker.row import Row, judge, late_news, overflowed, project
 
 from . import Merged
 from .event_log import EventRow, Stored, records_from, rows_of
@@ -41,8 +41,9 @@ class MergeOnRead(SinkOnThread):
         for incoming in records:
             known = held.get((incoming.application, incoming.join_key))
             record, overflow = admit(known, incoming)
-            row, late = project(record, self._policy)
-            merged.count(row, late_news(incoming, late) + overflowed(incoming, overflow))
+            judged = judge(record, self._policy)
+            rejected = late_news(incoming, judged.late) + overflowed(incoming, overflow)
+            merged.count(judged.status, bool(judged.others), rejected)
             stands = set() if known is None else {(row.kind, row.event_id, row.digest) for row in rows_of(known, now)}
             for event in rows_of(incoming, now):
                 field = f"{event.kind}:{event.event_id}"

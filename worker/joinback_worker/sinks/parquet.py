@@ -9,19 +9,25 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy
 
-from . import Sink
+from . import Sink, lake_view
 from .arrow_events import SCHEMA, stored_of, table_of
 from .directory import DirectorySink, directory_of
-from .event_log import EventRow, Stored
+from .event_log import COLUMNS, EventRow, Identity, Stored
 
 T = TypeVar("T")
 
 
 def open_url(url: str, policy: Policy) -> Sink:
     return ParquetSink(directory_of(url), policy)
+
+
+def schema(url: str, settings: Settings) -> str:
+    """The view for DuckDB; the directory makes itself."""
+    return lake_view.view(lake_view.parquet_source(directory_of(url).absolute()), settings)
 
 
 class ParquetSink(DirectorySink):
@@ -34,9 +40,14 @@ class ParquetSink(DirectorySink):
             raise SinkRefused(f"Parquet cannot hold the rows: {type(error).__name__}") from error
 
     def _encoded(self, rows: Sequence[EventRow]) -> bytes:
-        file = BytesIO()
-        pq.write_table(table_of(rows), file, compression="zstd")
-        return file.getvalue()
+        return _file_of(table_of(rows))
+
+    def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], bytes]:
+        table = pa.concat_tables([pq.read_table(path, schema=SCHEMA) for path in paths])
+        columns = [table.column(name).to_pylist() for name in COLUMNS[:5]]
+        # Of a repeated event the row written last, so that `updated_at` stays.
+        newest: dict[Identity, int] = {place: number for number, place in enumerate(zip(*columns, strict=True))}
+        return set(newest), _file_of(table.take(list(newest.values())))
 
     def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
         wanted = (ds.field("application") == application) & ds.field("join_key").isin(sorted(join_keys))
@@ -45,3 +56,13 @@ class ParquetSink(DirectorySink):
             yield from stored_of(found)
         except pa.ArrowInvalid as error:
             raise SinkUnavailable(f"sink file {path} is no Parquet file of ours; move it elsewhere") from error
+
+
+def _file_of(table: pa.Table) -> bytes:
+    file = BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    return file.getvalue()
+
+
+def compact(url: str) -> str:
+    return ParquetSink(directory_of(url), Policy(join_window_s=0)).compact()

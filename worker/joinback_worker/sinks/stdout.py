@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, structs
 
 from joinback.errors import ConfigurationError
+from joinback.settings import Settings
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.fold import Record, admit
 from joinback_worker.row import Policy, Row, late_news, overflowed, project
@@ -29,6 +30,11 @@ def open_url(url: str, policy: Policy) -> Sink:
     if parts.netloc or parts.path or parts.query:
         raise ConfigurationError("JOINBACK_SINK_URL: stdout takes nothing more; write stdout:")
     return StdoutSink(policy)
+
+
+def schema(url: str, settings: Settings) -> str:
+    """The columns of a line; there is nothing to create."""
+    return "-- one JSON object a line: " + ", ".join(Row.__struct_fields__)
 
 
 class StdoutSink(SinkOnThread):
@@ -52,7 +58,9 @@ class StdoutSink(SinkOnThread):
         for incoming in records:
             record, overflow = admit(None, incoming)
             row, late = project(record, self._policy)
-            merged.count(row, late_news(incoming, late) + overflowed(incoming, overflow))
+            merged.count(
+                row.status, row.conflicts is not None, late_news(incoming, late) + overflowed(incoming, overflow)
+            )
             lines.append(line_of(row))
         sys.stdout.buffer.write(b"".join(lines))
         sys.stdout.buffer.flush()

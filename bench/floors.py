@@ -1,0 +1,142 @@
+"""Each engine's own fastest way to load ready rows, into the table that the sink uses: the floor of bench/sinks.py."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from joinback_worker.fold import Record
+from joinback_worker.row import Policy, project
+from joinback_worker.sinks.event_log import COLUMNS, EventRow
+from joinback_worker.sinks.event_log import rows_of as event_rows
+
+Bulk = Callable[[Sequence[Record]], float]
+"""Loads the rows of these records; returns the seconds that the load took, without making the rows."""
+
+
+@contextmanager
+def floor_of(name: str, url: str) -> Iterator[Bulk]:
+    with _FLOORS[name](url) as load:
+        yield load
+
+
+def _rows(records: Sequence[Record]) -> list[Any]:
+    return [project(record, Policy(join_window_s=180 * 86_400))[0] for record in records]
+
+
+def _events(records: Sequence[Record]) -> list[EventRow]:
+    now = datetime.now(UTC)
+    return [row for record in records for row in event_rows(record, now)]
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+@contextmanager
+def _sqlite(url: str) -> Iterator[Bulk]:
+    from joinback_worker.sinks.sqlite_table import to_sql, to_text
+
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as database:
+        database.execute("PRAGMA synchronous = FULL")
+        names = [column[1] for column in database.execute("PRAGMA table_info(records)")]
+        insert = f"INSERT INTO records ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+
+        def load(records: Sequence[Record]) -> float:
+            now = to_text(datetime.now(UTC))
+            ready = [[*to_sql(row), now, 1] for row in _rows(records)]
+
+            def work() -> None:
+                database.execute("BEGIN IMMEDIATE")
+                database.executemany(insert, ready)
+                database.execute("COMMIT")
+
+            return _timed(work)
+
+        yield load
+
+
+@contextmanager
+def _clickhouse(url: str) -> Iterator[Bulk]:
+    from clickhouse_connect import get_client
+
+    with closing(get_client(interface="chdb", path=urlsplit(url).path[1:])) as client:
+
+        def load(records: Sequence[Record]) -> float:
+            ready = _events(records)
+            return _timed(lambda: client.insert("events", ready, column_names=COLUMNS))
+
+        yield load
+
+
+@contextmanager
+def _delta(url: str) -> Iterator[Bulk]:
+    from deltalake import write_deltalake
+
+    from joinback_worker.sinks.arrow_events import table_of
+
+    def load(records: Sequence[Record]) -> float:
+        ready = _events(records)
+        return _timed(lambda: write_deltalake(urlsplit(url).path[1:], table_of(ready), mode="append"))
+
+    yield load
+
+
+@contextmanager
+def _parquet(url: str) -> Iterator[Bulk]:
+    import pyarrow.parquet as pq
+
+    from joinback_worker.sinks.arrow_events import table_of
+
+    path = Path(urlsplit(url).path[1:]) / ".floor"
+
+    def load(records: Sequence[Record]) -> float:
+        ready = _events(records)
+
+        def work() -> None:
+            pq.write_table(table_of(ready), path, compression="zstd")
+            _sync(path)
+
+        return _timed(work)
+
+    yield load
+
+
+@contextmanager
+def _jsonl(url: str) -> Iterator[Bulk]:
+    import msgspec
+
+    path = Path(urlsplit(url).path[1:]) / ".floor"
+
+    def load(records: Sequence[Record]) -> float:
+        ready = _events(records)
+
+        def work() -> None:
+            path.write_bytes(b"\n".join([msgspec.json.encode(row) for row in ready]))
+            _sync(path)
+
+        return _timed(work)
+
+    yield load
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    os.fsync(file)
+    os.close(file)
+
+
+_FLOORS: dict[str, Any] = {
+    "sqlite": _sqlite,
+    "clickhouse": _clickhouse,
+    "delta": _delta,
+    "parquet": _parquet,
+    "jsonl": _jsonl,
+}

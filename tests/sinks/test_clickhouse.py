@@ -1,0 +1,195 @@
+"""The ClickHouse sink: over HTTP to the true engine, its tables in trouble, and what merges of parts change."""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from clickhouse_connect import get_client
+from clickhouse_http import PASSWORD, USER, clickhouse_http
+from engines import ENGINES
+from events import feedback, prediction, record, retraction
+from loans import loans
+
+from joinback.settings import Settings
+from joinback_worker.errors import SinkUnavailable
+from joinback_worker.fold import Record
+from joinback_worker.row import Policy
+from joinback_worker.sinks import Merged, clickhouse, open_sink
+
+POLICY = Policy(join_window_s=180 * 86_400)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    with ENGINES["clickhouse"].place(tmp_path) as url:
+        yield url
+
+
+def put(url: str, *batches: list[Record], policy: Policy = POLICY) -> list[Merged]:
+    async def run() -> list[Merged]:
+        async with open_sink(url, policy) as sink:
+            return [await sink.merge(batch) for batch in batches]
+
+    return asyncio.run(run())
+
+
+def command(url: str, *statements: str) -> Any:
+    with closing(get_client(interface="chdb", path=url.removeprefix("chdb:///"))) as client:
+        return [client.query(statement).result_rows for statement in statements]
+
+
+def test_over_http(tmp_path: Path) -> None:
+    """A server with a login is written to and read from over HTTP, with a password of any characters."""
+    with clickhouse_http(tmp_path / "chdb") as server:
+        where = f"{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{server.server_port}/default"
+
+        async def run() -> None:
+            async with open_sink(f"clickhouse://{where}", POLICY) as sink:
+                assert await sink.merge(loans()) == await sink.merge(loans())
+                # A look-up of more keys than a URL holds.
+                rows = await sink.get("loans", [f"loan_{n}" + "x" * 400 * (n > 600) for n in range(1_500)])
+                assert len(rows) == 600
+                (late,) = [Record(application="loans", join_key="loan_1", feedback=loans()[0].feedback)]
+                assert (await sink.merge([late])).joined == 1
+
+        asyncio.run(run())
+        assert sum(b"INSERT INTO" in query and b"events" in query for query in server.queries) == 3
+        with pytest.raises(SinkUnavailable, match="refused the login; check JOINBACK_SINK_URL") as raised:
+            put(f"clickhouse://{USER}:wrong@127.0.0.1:{server.server_port}/default", loans())
+        assert "wrong" not in str(raised.value)
+
+
+def test_nobody_listens() -> None:
+    """A server that is down is told in one line, without the password, and may be tried again."""
+    with pytest.raises(SinkUnavailable, match="does not answer; check that it runs") as raised:
+        put(f"clickhouse://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:1/default", loans())
+    assert PASSWORD not in str(raised.value)
+
+
+def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes the connection and answers nothing is given up after a bounded time."""
+    monkeypatch.setattr(clickhouse, "CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr(clickhouse, "ANSWER_TIMEOUT_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(SinkUnavailable, match="does not answer"):
+        put(f"clickhouse://127.0.0.1:{silent.getsockname()[1]}/default", loans())
+
+
+PARTS = [
+    {"prediction:p": prediction(0, version="1"), "feedback:f": feedback(10, a=1)},
+    {"feedback:g": feedback(20, a=2, b=3), "prediction:q": prediction(-5, version="2")},
+    {"retraction:r": retraction(15, ["a"])},
+    {"feedback:h": feedback(12, a=7, c=None), "feedback:g": feedback(20, a=2, b=3)},
+]
+
+
+def test_no_order_of_inserts_and_merges_changes_a_row(url: str) -> None:
+    """All 24 orders of four batches, each repeated, parts merged in between or not, are one and the same row."""
+    seen: list[Any] = []
+    for number, order in enumerate(itertools.permutations(PARTS)):
+        key = f"k{number}"
+        put(url, *([record(part, key)] for part in order), [record(order[0], key)])
+        if number % 3 == 0:
+            command(url, "OPTIMIZE TABLE events FINAL")
+    query = "SELECT * EXCEPT (join_key, updated_at) FROM records"
+    before, _, after = command(url, query, "OPTIMIZE TABLE events FINAL", query)
+    seen = [*before, *after]
+    assert len(seen) == 48
+    assert all(row == seen[0] for row in seen)
+
+
+def test_repeated_rows_vanish_when_parts_are_merged(url: str) -> None:
+    """A batch written three times is on disk once after a merge of parts."""
+    put(url, loans(), loans(), loans())
+    events = sum(len(r.predictions) + len(r.feedback) for r in loans())
+    (many,), _, (few,) = command(
+        url, "SELECT count() FROM events", "OPTIMIZE TABLE events FINAL", "SELECT count() FROM events"
+    )
+    assert (many, few) == ((3 * events,), (events,))
+
+
+def test_a_batch_is_one_part(url: str) -> None:
+    """A batch of thousands becomes visible at once, since it is one part of an unpartitioned table."""
+    put(url, [record({"prediction:p": prediction(n)}, f"k{n}") for n in range(20_000)])
+    (parts,) = command(url, "SELECT rows FROM system.parts WHERE table = 'events' AND active")
+    assert parts == [(20_000,)]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says", "mend_it"),
+    [
+        (
+            "ALTER TABLE events DROP COLUMN sample_rate",
+            "column sample_rate of table events is missing",
+            "ALTER TABLE events ADD COLUMN sample_rate Nullable(Float64)",
+        ),
+        (
+            "ALTER TABLE events MODIFY COLUMN ordered_at_us Int32",
+            "column ordered_at_us of table events is Int32, not Int64",
+            "ALTER TABLE events MODIFY COLUMN ordered_at_us Int64",
+        ),
+        ("RENAME TABLE events TO mine", "column application of table events is missing", "RENAME TABLE mine TO events"),
+        (
+            "INSERT INTO joinback_migrations VALUES (99, now64(6))",
+            "schema 99 is newer than this worker's; upgrade the worker",
+            "ALTER TABLE joinback_migrations DELETE WHERE number = 99 SETTINGS mutations_sync = 1",
+        ),
+    ],
+    ids=["dropped", "retyped", "renamed", "newer"],
+)
+def test_a_table_in_trouble(url: str, break_it: str, says: str, mend_it: str) -> None:
+    """What somebody did to the table is told by name, nothing is written meanwhile, and mending it is enough."""
+    put(url, loans()[:10])
+    command(url, break_it)
+    with pytest.raises(SinkUnavailable, match=says):
+        put(url, loans())
+    command(url, mend_it)
+    put(url, loans())
+    assert len(ENGINES["clickhouse"].rows(url)) == 600
+
+
+def test_a_table_that_goes_while_the_sink_is_open(url: str) -> None:
+    """A table dropped between two batches is an error that may pass, not a refusal of the rows."""
+
+    async def run() -> None:
+        async with open_sink(url, POLICY) as sink:
+            await sink.merge(loans()[:10])
+            command(url, "DROP TABLE events SYNC")
+            with suppress(AssertionError):
+                await sink.merge(loans()[:10])
+
+    with pytest.raises(SinkUnavailable, match="a table of the sink is gone"):
+        asyncio.run(run())
+
+
+def test_the_policy_of_each_application(url: str) -> None:
+    """The view folds by what each application's worker was told last."""
+    sums = Policy(join_window_s=1e9, reducers={"a": "sum"})
+    events = {"prediction:p": prediction(), "feedback:f": feedback(1, a=1), "feedback:g": feedback(2, a=2)}
+    put(url, [record(events)], policy=sums)
+    other = record(events)
+    other.application = "ads"
+    put(url, [other])
+    (rows,) = command(url, "SELECT application, feedback FROM records ORDER BY application")
+    assert rows == [("ads", '{"a":2}'), ("loans", '{"a":3}')]
+    put(url, [record(events)])
+    (rows,) = command(url, "SELECT feedback FROM records WHERE application = 'loans'")
+    assert rows == [('{"a":2}',)]
+
+
+def test_the_printed_schema_is_enough(url: str) -> None:
+    """What `joinback sink schema` prints makes the sink; the worker then creates nothing."""
+    statements = clickhouse.schema("clickhouse://localhost/default", Settings()).split(";\n\n")
+    made = [statement.strip().rstrip(";") for statement in statements]
+    command(url, *(statement for statement in made if not statement.startswith("GRANT")))
+    (before,) = command(url, "SELECT name, create_table_query FROM system.tables WHERE database = 'default'")
+    put(url, loans())
+    (after,) = command(url, "SELECT name, create_table_query FROM system.tables WHERE database = 'default'")
+    assert sorted(before) == sorted(after)
+    assert any(statement.startswith("GRANT SELECT, INSERT ON events") for statement in made)
+    assert len(ENGINES["clickhouse"].rows(url)) == 600

@@ -1,0 +1,112 @@
+"""The Delta sink: commits once, tables in trouble, a store that is away, and compaction."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from deltalake import DeltaTable, Schema
+from deltalake.schema import Field, PrimitiveType
+from engines import ENGINES, Engine
+from loans import loans
+
+from joinback_worker.errors import SinkUnavailable
+from joinback_worker.fold import Record
+from joinback_worker.row import Policy
+from joinback_worker.sinks import module_of, open_sink
+
+POLICY = Policy(join_window_s=180 * 86_400)
+
+
+@pytest.fixture(params=["delta", "delta+s3"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return ENGINES[request.param]
+
+
+@pytest.fixture
+def url(engine: Engine, tmp_path: Path) -> Iterator[str]:
+    with engine.place(tmp_path) as url:
+        yield url
+
+
+def put(url: str, *batches: list[Record]) -> None:
+    async def run() -> None:
+        async with open_sink(url, POLICY) as sink:
+            for batch in batches:
+                await sink.merge(batch)
+
+    asyncio.run(run())
+
+
+def table_at(url: str) -> DeltaTable:
+    location, options = module_of(url)._location(url)
+    return DeltaTable(location, storage_options=options)
+
+
+def test_a_batch_is_committed_once(url: str) -> None:
+    """A batch repeated by the same worker or another, in any order, makes no new version of the table."""
+    put(url, loans())
+    version = table_at(url).version()
+    put(url, loans(), loans()[::-1])
+    assert table_at(url).version() == version
+    put(url, loans()[:10])
+    assert table_at(url).version() == version + 1
+
+
+def test_compaction_changes_no_row(engine: Engine, url: str) -> None:
+    """Small files become large ones, and `records` answers what it answered before."""
+    put(url, *(loans()[n : n + 10] for n in range(0, 100, 10)))
+    before = engine.rows(url)
+    assert module_of(url).compact(url) == "10 files became 1; 0 old ones deleted"
+    assert len(table_at(url).file_uris()) == 1
+    assert engine.rows(url) == before
+    put(url, loans())
+    assert len(engine.rows(url)) == 600
+
+
+def test_a_store_that_is_away() -> None:
+    """An object store that does not answer is an error that may pass, told without keys."""
+    options = "AWS_ENDPOINT_URL=http://127.0.0.1:1&AWS_ALLOW_HTTP=true&AWS_REGION=x&AWS_ACCESS_KEY_ID=a"
+    with pytest.raises(SinkUnavailable, match=r"s3://bucket/lake cannot be used now; check the store") as raised:
+        put(f"delta+s3://bucket/lake?{options}&AWS_SECRET_ACCESS_KEY=s3cret&max_retries=0&timeout=1s", loans())
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_bucket_that_is_not_there(tmp_path: Path) -> None:
+    """A bucket that nobody made is an error that may pass: once it is there, the batch goes in."""
+    with ENGINES["delta+s3"].place(tmp_path) as url:
+        with pytest.raises(SinkUnavailable, match="cannot be used now"):
+            put(url.replace(urlsplit(url).netloc, "no-such-bucket"), loans())
+        put(url, loans())
+        assert len(ENGINES["delta+s3"].rows(url)) == 600
+
+
+def test_a_column_somebody_altered(tmp_path: Path) -> None:
+    """A table whose column is of another type is told by the column's name; nothing is written."""
+    with ENGINES["delta"].place(tmp_path) as url:
+        directory = urlsplit(url).path[1:]
+        wrong = [Field("application", PrimitiveType("string")), Field("digest", PrimitiveType("string"))]
+        DeltaTable.create(directory, Schema(wrong))
+        with pytest.raises(SinkUnavailable, match="column join_key is missing, not string; put it back"):
+            put(url, loans())
+        shutil.rmtree(directory)
+        put(url, loans())
+        assert len(ENGINES["delta"].rows(url)) == 600
+
+
+def test_a_table_that_is_gone_while_the_sink_is_open(tmp_path: Path) -> None:
+    """A table deleted between two batches is an error that may pass; the next tick makes it anew."""
+    with ENGINES["delta"].place(tmp_path) as url:
+
+        async def run() -> None:
+            async with open_sink(url, POLICY) as sink:
+                await sink.merge(loans()[:10])
+                shutil.rmtree(urlsplit(url).path[1:])
+                await sink.merge(loans()[10:20])
+
+        with pytest.raises(SinkUnavailable):
+            asyncio.run(run())
+        put(url, loans())
+        assert len(ENGINES["delta"].rows(url)) == 600

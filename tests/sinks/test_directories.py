@@ -1,0 +1,155 @@
+"""Directories of Parquet and JSON Lines: files whole or absent, named by content, compacted, and told when foreign."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from engines import ENGINES
+from events import feedback, prediction, record
+from loans import loans
+
+from joinback_worker.errors import SinkUnavailable
+from joinback_worker.fold import Record
+from joinback_worker.row import Policy
+from joinback_worker.sinks import module_of, open_sink
+
+POLICY = Policy(join_window_s=180 * 86_400)
+
+
+@pytest.fixture(params=["parquet", "jsonl"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def directory(tmp_path: Path, scheme: str) -> Path:
+    return tmp_path / scheme
+
+
+@pytest.fixture
+def url(scheme: str, directory: Path) -> str:
+    return f"{scheme}:///{directory}"
+
+
+def put(url: str, *batches: list[Record]) -> None:
+    async def run() -> None:
+        async with open_sink(url, POLICY) as sink:
+            for batch in batches:
+                await sink.merge(batch)
+
+    asyncio.run(run())
+
+
+def get(url: str, *keys: str) -> set[str]:
+    async def run() -> set[str]:
+        async with open_sink(url, POLICY) as sink:
+            return set(await sink.get("loans", keys))
+
+    return asyncio.run(run())
+
+
+def test_the_same_batch_is_the_same_file(url: str, directory: Path) -> None:
+    """A batch that is repeated, in any order of its records, takes the place of its own file."""
+    put(url, loans(), loans()[::-1])
+    assert len(list(directory.iterdir())) == 1
+    put(url, loans()[:10])
+    assert len(list(directory.iterdir())) == 2
+
+
+def test_compaction_changes_no_row(url: str, scheme: str, directory: Path) -> None:
+    """Many small files become one, repeated events once, and `records` answers what it answered before."""
+    put(url, *([loan] for loan in loans()[:50]), loans()[:25])
+    before = ENGINES[scheme].rows(url)
+    assert module_of(url).compact(url) == "51 files became 1"
+    (file,) = directory.iterdir()
+    assert ENGINES[scheme].rows(url) == before
+    assert module_of(url).compact(url) == "0 files became 0"
+    assert get(url, "loan_0", "loan_49", "loan_50") == {"loan_0", "loan_49"}
+    if scheme == "jsonl":
+        assert len(file.read_text().splitlines()) == sum(len(r.predictions) + len(r.feedback) for r in loans()[:50])
+
+
+def test_a_compaction_that_dies_in_between_changes_no_row(
+    url: str, scheme: str, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The combined file is there before the small ones go, and both together are the same rows."""
+    put(url, *([loan] for loan in loans()[:5]))
+    before = ENGINES[scheme].rows(url)
+
+    def dies(self: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("joinback_worker.sinks.directory.Path.unlink", dies)
+        with pytest.raises(KeyboardInterrupt):
+            module_of(url).compact(url)
+    assert len(list(directory.glob("*.*"))) >= 6
+    assert ENGINES[scheme].rows(url) == before
+
+
+def test_what_a_killed_writer_left_is_no_row_and_goes(url: str, scheme: str, directory: Path) -> None:
+    """A file half written is never read, and is removed once nobody can be writing it."""
+    put(url, loans()[:5])
+    fresh, old = directory / f".x.{scheme}.1-a.part", directory / f".y.{scheme}.2-b.part"
+    for path in (fresh, old):
+        path.write_bytes(b"half a fi")
+    yesterday = time.time() - 2 * 86_400
+    os.utime(old, (yesterday, yesterday))
+    assert len(ENGINES[scheme].rows(url)) == 5
+    put(url, loans()[5:6])
+    assert fresh.exists()
+    assert not old.exists()
+
+
+def test_a_file_of_somebody_elses_is_told(url: str, scheme: str, directory: Path) -> None:
+    """A file that holds no events of ours is named, and read again once it is gone."""
+    put(url, loans()[:5])
+    foreign = directory / f"notes.{scheme}"
+    foreign.write_text('{"application": 1}\n')
+    with pytest.raises(SinkUnavailable, match=r"notes\.\w+ .*; move it"):
+        get(url, "loan_0")
+    foreign.unlink()
+    assert get(url, "loan_0") == {"loan_0"}
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """As a user without special rights: root may write anywhere."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_directory_that_cannot_be_written(url: str, directory: Path) -> None:
+    """No right to write is told with the path; once there is one, the batch goes in."""
+    put(url, loans()[:5])
+    for parent in directory.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o555)
+    directory.chmod(0o555)
+    with nobody(), pytest.raises(SinkUnavailable, match="Permission denied; mend it, and the worker goes on") as raised:
+        put(url, loans())
+    assert str(directory) in str(raised.value)
+    directory.chmod(0o755)
+    put(url, loans())
+    assert len(list(directory.iterdir())) == 2
+
+
+def test_a_line_is_plain_json(tmp_path: Path) -> None:
+    """A line of JSON Lines reads as the event was logged, its JSON not in quotes."""
+    put(f"jsonl:///{tmp_path}/lake", [record({"prediction:p": prediction(), "feedback:f": feedback(5, ok=True)})])
+    (file,) = (tmp_path / "lake").iterdir()
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["kind"], line["join_key"]) for line in lines] == [("prediction", "k"), ("feedback", "k")]
+    assert lines[0]["inputs"] == {"a": 1}
+    assert lines[0]["event_at"] == "2026-11-23T12:00:00Z"
+    assert lines[1]["event"]["feedback"] == {"ok": True}

@@ -1,0 +1,152 @@
+"""docs/sinks.md does not lie: its queries are answered as it says, and its recipe folds by the law."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import model
+import pytest
+from engines import ENGINES, Engine
+from events import records as any_record
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from loans import loans
+
+from joinback.settings import Settings
+from joinback_worker.fold import Record
+from joinback_worker.row import Policy, Row
+from joinback_worker.sinks import SCHEMES, lake_view, open_sink
+
+DOC = (Path(__file__).parents[2] / "docs" / "sinks.md").read_text()
+POLICY = Policy(join_window_s=180 * 86_400)
+
+
+def section(heading: str) -> str:
+    (text,) = re.findall(rf"^### {heading}.*?\n(.*?)(?=^##|\Z)", DOC, re.MULTILINE | re.DOTALL)
+    return str(text)
+
+
+def block(text: str, language: str) -> str:
+    (code,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return str(code)
+
+
+def put(url: str, records: list[Record]) -> None:
+    async def run() -> None:
+        async with open_sink(url, POLICY) as sink:
+            await sink.merge(records)
+
+    asyncio.run(run())
+
+
+def sqlite(url: str, query: str) -> list[Any]:
+    import sqlite3
+
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+        return database.execute(query).fetchall()
+
+
+def postgresql(url: str, query: str) -> list[Any]:
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def clickhouse(url: str, query: str) -> list[Any]:
+    from clickhouse_connect import get_client
+
+    with closing(get_client(interface="chdb", path=urlsplit(url).path[1:])) as client:
+        return list(client.query(query.rstrip().rstrip(";")).result_rows)
+
+
+def duckdb(url: str, query: str) -> list[Any]:
+    import duckdb
+
+    with duckdb.connect() as database:
+        database.execute("SET TimeZone = 'UTC'")
+        database.execute(lake_view.view(lake_view.parquet_source(Path(urlsplit(url).path[1:])), Settings()))
+        return database.execute(query).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("heading", "engine", "ask"),
+    [
+        ("SQLite", ENGINES["sqlite"], sqlite),
+        ("PostgreSQL", ENGINES["postgresql"], postgresql),
+        ("ClickHouse", ENGINES["clickhouse"], clickhouse),
+        ("DuckDB", ENGINES["parquet"], duckdb),
+    ],
+    ids=["sqlite", "postgresql", "clickhouse", "duckdb"],
+)
+def test_the_query_to_begin_with(heading: str, engine: Engine, ask: Any, tmp_path: Path) -> None:
+    """Accuracy by day and version, and label delays, come out as the document shows them."""
+    with engine.place(tmp_path) as url:
+        put(url, loans())
+        answer = ask(url, block(section(heading), "sql"))
+    shown = [" | ".join(str(cell) for cell in row) for row in answer]
+    head = "day | version | labels | accuracy | delay_h_p50 | delay_h_p90"
+    assert "\n".join([head, *shown]) + "\n" == block(section(heading), "text")
+
+
+def test_the_polars_recipe(tmp_path: Path) -> None:
+    """For any history the recipe of the document gives the statuses, labels and delays of the model."""
+    import polars as pl
+
+    namespace: dict[str, Any] = {}
+    exec(block(section("polars"), "python"), namespace)
+    batches = iter(range(1_000))
+
+    @hypothesis_settings(max_examples=30)
+    @given(st.lists(any_record.filter(lambda record: record.has_events), min_size=1, max_size=5))
+    def check(records: list[Record]) -> None:
+        directory = tmp_path / f"batch_{next(batches)}"
+        for number, record in enumerate(records):
+            record.join_key = f"k{number}"
+        put(f"parquet:///{directory}", records)
+        put(f"parquet:///{directory}", records[::-1])
+        found = namespace["records"](pl.scan_parquet(f"{directory}/*.parquet")).collect()
+        rows = {row["join_key"]: row for row in found.iter_rows(named=True)}
+        assert len(rows) == len(found) == len(records)
+        for record in records:
+            want, row = model.row(model.events_of(record)), rows[record.join_key]
+            got = model.parts(lambda column, row=row: row.get(column))
+            for part in ("status", "inputs", "outputs", "feedback", "feedback_delay_s"):
+                assert got[part] == want[part], part
+
+    check()
+
+
+def test_every_url_is_in_the_table() -> None:
+    """The schemes that the worker serves are those of the document."""
+    table = set(re.findall(r"`([a-z0-9+]+):(?://\S*)?`", DOC.partition("## The query")[0]))
+    assert table - {"duckdb"} == set(SCHEMES)
+
+
+def test_the_columns_are_those_of_the_row() -> None:
+    """Each column of `records` is explained, and no other."""
+    table = DOC.partition("## Two ways")[0]
+    named = {
+        name for cell in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
+    assert named == {*Row.__struct_fields__, "updated_at", "row_version"}
+
+
+def test_a_printed_view_is_what_duckdb_reads(tmp_path: Path) -> None:
+    """`joinback sink schema` prints SQL that makes the view, with the policies of the environment in it."""
+    import duckdb
+
+    put(f"jsonl:///{tmp_path}/lake", loans())
+    environment = {"JOINBACK_REDUCERS": '{"loans": {"repaid": "count"}}', "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "joinback_worker", "sink", "schema", f"jsonl:///{tmp_path}/lake"]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+    with duckdb.connect() as database:
+        database.execute(printed)
+        (row,) = database.execute("SELECT feedback FROM records WHERE join_key = 'loan_0'").fetchall()
+    assert row == ('{"repaid":1}',)
