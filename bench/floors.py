@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import structs
+
 from joinback_worker.fold import Record
 from joinback_worker.row import Policy, project
 from joinback_worker.sinks.event_log import COLUMNS, EventRow
@@ -70,7 +72,7 @@ def _clickhouse(url: str) -> Iterator[Bulk]:
     with closing(get_client(interface="chdb", path=urlsplit(url).path[1:])) as client:
 
         def load(records: Sequence[Record]) -> float:
-            ready = _events(records)
+            ready = [structs.astuple(row) for row in _events(records)]
             return _timed(lambda: client.insert("events", ready, column_names=COLUMNS))
 
         yield load

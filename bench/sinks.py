@@ -24,9 +24,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "sinks")]
-from engines import ENGINES
 from floors import floor_of
 from msgspec import Raw
 
@@ -34,6 +31,9 @@ from joinback import wire
 from joinback_worker.fold import Record
 from joinback_worker.row import Policy
 from joinback_worker.sinks import Sink, open_sink
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "sinks"))
+from engines import ENGINES
 
 POLICY = Policy(join_window_s=180 * 86_400)
 SPREAD_S = 90 * 86_400
@@ -147,9 +147,10 @@ def main() -> None:
     parser.add_argument("--base", type=int, default=1_000_000, help="rows of the grown table")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d};"
-        f" rows/s of a merge, and its time as a multiple of the bulk load's: median (least-most) of {options.rounds}\n"
+        f"{machine}, {datetime.now(UTC):%Y-%m-%d}; rows/s of a merge, and its time as a multiple of the bulk load's:"
+        f" median (least-most) of {options.rounds}\n"
     )
     print("| sink | table | " + " | ".join(f"batch of {size:,}" for size in BATCHES) + f" | late join of {LATE:,} |")
     print("| --- " * (len(BATCHES) + 3) + "|")

@@ -21,7 +21,7 @@ CLOCK_SKEW_MAX = timedelta(minutes=5)
 E = TypeVar("E", bound=wire.Event)
 
 
-class Record(Struct, kw_only=True):
+class Record(Struct, kw_only=True, gc=False):
     """All events of one join key, by kind and event id."""
 
     application: str
@@ -151,4 +151,6 @@ def effective_at(event: wire.Event) -> datetime:
 
 def in_order(events: Mapping[str, E]) -> list[tuple[str, E]]:
     """By time, then event id: a total order, the same for everybody."""
+    if len(events) < 2:
+        return list(events.items())
     return sorted(events.items(), key=lambda item: (effective_at(item[1]), item[0]))

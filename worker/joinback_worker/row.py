@@ -31,7 +31,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     """What an unlabelled row says instead."""
 
 
-class Row(Struct, kw_only=True):
+class Row(Struct, kw_only=True, gc=False):
     """A record folded, one per (application, join key). JSON columns are bytes of JSON."""
 
     application: str
@@ -56,7 +56,7 @@ class Row(Struct, kw_only=True):
     prediction_event_id: str | None
 
 
-class Judged(Struct):
+class Judged(Struct, gc=False):
     """What a policy makes of a record, before it is written down."""
 
     status: str

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+from msgspec import structs
 
 from .event_log import COLUMNS, EventRow, Stored
 
@@ -30,13 +31,17 @@ def table_of(rows: Sequence[EventRow]) -> pa.Table:
     return pa.Table.from_batches(
         [
             pa.RecordBatch.from_arrays(
-                [pa.array(column, field.type) for column, field in zip(zip(*part, strict=True), SCHEMA, strict=True)],
+                [pa.array(column, field.type) for column, field in zip(_columns(part), SCHEMA, strict=True)],
                 schema=SCHEMA,
             )
             for part in slices
         ],
         SCHEMA,
     )
+
+
+def _columns(rows: Sequence[EventRow]) -> Iterable[Sequence[Any]]:
+    return zip(*map(structs.astuple, rows), strict=True)
 
 
 def stored_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Stored]:

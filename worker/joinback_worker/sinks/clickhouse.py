@@ -15,6 +15,7 @@ import msgspec
 from clickhouse_connect import get_client
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DataError, Error
+from msgspec import structs
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
@@ -145,7 +146,12 @@ class ClickHouseSink(MergeOnRead):
         return 0
 
     def _append(self, rows: Sequence[EventRow]) -> None:
-        self._opened().insert("events", rows, column_names=COLUMNS, column_type_names=list(COLUMN_TYPES.values()))
+        self._opened().insert(
+            "events",
+            [structs.astuple(row) for row in rows],
+            column_names=COLUMNS,
+            column_type_names=list(COLUMN_TYPES.values()),
+        )
 
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
         for first in range(0, len(join_keys), LOOK_UP_KEYS):

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import NamedTuple, TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from joinback import wire
 from joinback_worker.fold import Record, digest, effective_at, fold
@@ -19,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class EventRow(NamedTuple):
+class EventRow(Struct, gc=False):
     """One event. JSON stands in text columns as it was logged; NULL is what the event does not have."""
 
     application: str
@@ -48,7 +49,7 @@ class EventRow(NamedTuple):
     written_at: datetime
 
 
-COLUMNS = EventRow._fields
+COLUMNS = EventRow.__struct_fields__
 
 
 def microseconds(time: datetime) -> int:

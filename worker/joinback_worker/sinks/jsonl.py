@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from joinback.settings import Settings
 from joinback_worker.errors import SinkUnavailable
@@ -13,7 +13,7 @@ from joinback_worker.row import Policy
 
 from . import Sink, lake_view
 from .directory import DirectorySink, directory_of
-from .event_log import COLUMNS, EventRow, Identity, Stored
+from .event_log import EventRow, Identity, Stored
 
 _JSON = frozenset({"tags", "event", "inputs", "outputs"})
 
@@ -69,7 +69,7 @@ class JsonLinesSink(DirectorySink):
 
 
 def _line(row: EventRow) -> dict[str, Any]:
-    line: dict[str, Any] = {name: value for name, value in zip(COLUMNS, row, strict=True) if value is not None}
+    line: dict[str, Any] = {name: value for name, value in structs.asdict(row).items() if value is not None}
     for name in _JSON & line.keys():
         line[name] = Raw(line[name].encode())
     line["field_values"] = [Raw(value.encode()) for value in row.field_values]

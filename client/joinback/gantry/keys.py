@@ -1,0 +1,47 @@
+"""The join key of a call, also in the ways that were deprecated before Gantry ended."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from joinback.events import Refused
+from joinback.join_key import _plain
+
+
+def compute_feedback_id(inputs: Mapping[str, Any], feedback_keys: Collection[str] | None = None) -> str:
+    """MD5 of the values of these inputs, of all if none are named, as a JSON array in the order of their names.
+
+    Byte for byte Gantry's. Not the key that `JoinKey.from_dict` makes of the same dict: the names are no part
+    of this one. Raises KeyError for a name that is not there, and TypeError for a value that Gantry refused.
+    """
+    if not isinstance(inputs, Mapping):
+        raise TypeError(f"a feedback id is made from a dict, not from {type(inputs).__name__}")
+    values = [inputs[name] for name in sorted(feedback_keys or inputs)]
+    text = json.dumps(values, sort_keys=True, default=_plain)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def join_key_of(inputs: Any, feedback_id: Any, feedback_keys: Collection[str] | None, join_key: Any) -> Any:
+    """The key that this call names, in whichever way; None if in none. Raises Refused if in two."""
+    if len([way for way in (feedback_id, feedback_keys, join_key) if way]) > 1:
+        raise Refused("invalid", "give one of join_key, feedback_id and feedback_keys; join_key is the one that stays")
+    if isinstance(feedback_id, str) and feedback_id:
+        return feedback_id
+    if not feedback_id and not feedback_keys:
+        return None if join_key == "" else join_key
+    try:
+        return compute_feedback_id(feedback_id or inputs, None if feedback_id else feedback_keys)
+    except KeyError as error:
+        raise Refused("invalid", f"feedback_keys names {error}, which is not among the inputs") from None
+    except TypeError as error:
+        raise Refused("invalid", f"no join key: {error}") from None
+
+
+def deprecate(**given: Any) -> None:
+    """Warn of each of these arguments that was given, at the line of the caller's caller."""
+    for name, value in given.items():
+        if value:
+            instead = "row_tags or global_tags" if name == "tags" else "join_key or join_keys"
+            warnings.warn(f"{name} was deprecated in Gantry; use {instead}", DeprecationWarning, stacklevel=3)
