@@ -86,9 +86,13 @@ class PostgreSQL(Engine):
     def records(self, url: str, settings: Settings) -> list[Mapping[str, Any]]:
         import psycopg
         from psycopg.rows import dict_row
+        from psycopg.types.json import set_json_loads
 
         with psycopg.connect(url, row_factory=dict_row) as connection:
-            return list(connection.execute("SELECT * FROM records"))
+            set_json_loads(bytes, connection)
+            rows = list(connection.execute("SELECT * FROM records"))
+            # `prediction` is for the merge: the winner's JSON as it was logged.
+            return [{name: cell for name, cell in row.items() if name != "prediction"} for row in rows]
 
 
 class ClickHouse(Engine):

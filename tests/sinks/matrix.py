@@ -1,6 +1,6 @@
 """The conformance matrix of docs/sinks.md, from a run of the suite: which case is green on which engine.
 
-    python tests/sinks/matrix.py     # runs the suite, and writes the table into the document
+python tests/sinks/matrix.py     # runs the suite, and writes the table into the document
 """
 
 import re
@@ -25,7 +25,7 @@ def results() -> dict[str, dict[str, str]]:
         suite = ["-m", "pytest", "-q", "tests/sinks/test_conformance.py", f"--junitxml={report}"]
         subprocess.run([sys.executable, *suite], cwd=ROOT, check=False)
         passed: defaultdict[str, defaultdict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-        for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - pytest wrote it just now
+        for case in ElementTree.parse(report).iter("testcase"):
             name, _, parameters = case.attrib["name"].rstrip("]").partition("[")
             engine = parameters.partition("-")[0]
             if engine in ENGINES:

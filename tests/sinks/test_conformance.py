@@ -482,6 +482,7 @@ def test_the_loop_is_not_blocked(url: str) -> None:
         "sqlite://",
         "sqlite:///",
         "sqlite://host/joinback.db",
+        "postgresql://u:p@[host/db",
         "clickhouse://",
         "clickhouse://host:port/db",
         "clickhouse://host/db?secure=1",
@@ -500,7 +501,7 @@ def test_a_url_nobody_serves_is_told(url: str) -> None:
 
 
 def test_every_sink_is_in_this_suite() -> None:
-    """A new sink must join; `stdout` holds nothing, `chdb` is ClickHouse, and so is `clickhouses`."""
+    """A new sink must join; `stdout` holds nothing, and the others are second names."""
     from joinback_worker.sinks import SCHEMES
 
-    assert set(ENGINES) == set(SCHEMES) - {"stdout", "chdb", "clickhouses"}
+    assert set(ENGINES) == set(SCHEMES) - {"stdout", "chdb", "clickhouses", "postgres"}

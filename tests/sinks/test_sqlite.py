@@ -12,9 +12,12 @@ import pytest
 from events import feedback, prediction, record
 
 from joinback.errors import ConfigurationError
+from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy
 from joinback_worker.sinks import open_sink
+from joinback_worker.sinks.sqlite import schema
+from joinback_worker.sinks.sqlite_table import MIGRATIONS
 
 POLICY = Policy(join_window_s=86_400)
 
@@ -89,16 +92,83 @@ def test_a_file_that_cannot_be_one(path: Path, content: bytes | None, says: str)
     assert str(path) in str(raised.value)
 
 
-def test_a_table_somebody_altered_is_told(path: Path) -> None:
-    """A missing table or column stops the drain with one line, and is retried once it is mended."""
+@pytest.mark.parametrize(
+    ("alter", "says", "mend"),
+    [
+        ("ALTER TABLE records RENAME TO mine", "lost its table `records`", "ALTER TABLE mine RENAME TO records"),
+        (
+            "ALTER TABLE records RENAME COLUMN outputs TO scores",
+            "lost column 'outputs' in its table `records`",
+            "ALTER TABLE records RENAME COLUMN scores TO outputs",
+        ),
+        (
+            "ALTER TABLE records RENAME COLUMN row_version TO mine",
+            "lost column 'row_version'",
+            "ALTER TABLE records RENAME COLUMN mine TO row_version",
+        ),
+    ],
+)
+def test_a_table_somebody_altered_is_told(path: Path, alter: str, says: str, mend: str) -> None:
+    """A missing table or column stops the drain with one line that names it, and is retried once it is mended."""
     merge(path)
     with closing(sqlite3.connect(path)) as other:
-        other.execute("ALTER TABLE records RENAME TO mine")
-    with pytest.raises(SinkUnavailable, match="not as the worker made it"):
+        other.execute(alter)
+        with pytest.raises(SinkUnavailable, match=f"{says}.*; restore it"):
+            merge(path)
+        other.execute(mend)
+    merge(path)
+
+
+def test_a_table_altered_meanwhile_is_told(path: Path) -> None:
+    """An alteration between two merges of one worker is retryable as well: no row is to blame for it."""
+
+    async def run() -> None:
+        async with open_sink(f"sqlite:///{path}", POLICY) as sink:
+            with closing(sqlite3.connect(path)) as other:
+                other.execute("ALTER TABLE records RENAME COLUMN outputs TO scores")
+            with pytest.raises(SinkUnavailable, match="not as the worker made it"):
+                await sink.merge([record({"prediction:p": prediction()})])
+
+    asyncio.run(run())
+
+
+def test_a_migration_is_recorded_with_what_it_made(path: Path) -> None:
+    """A migration that cannot be finished leaves nothing of itself, and is begun anew by the next try."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE mine (x)")
+        other.execute("CREATE INDEX records_by_time ON mine (x)")
+        with pytest.raises(SinkUnavailable, match="not as the worker made it"):
+            merge(path)
+        tables = other.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        assert (tables, other.execute("PRAGMA user_version").fetchone()) == ([("mine",)], (0,))
+        other.execute("DROP INDEX records_by_time")
         merge(path)
+        assert other.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+
+
+def test_workers_that_start_at_once(path: Path) -> None:
+    """Several workers on a new file make one schema, each migration once."""
+
+    async def run() -> None:
+        sinks = [open_sink(f"sqlite:///{path}", POLICY) for _ in range(6)]
+        await asyncio.gather(*(sink.__aenter__() for sink in sinks))
+        await asyncio.gather(*(sink.merge([record({"prediction:p": prediction()}, "k")]) for sink in sinks))
+        await asyncio.gather(*(sink.__aexit__(None, None, None) for sink in sinks))
+
+    asyncio.run(run())
     with closing(sqlite3.connect(path)) as other:
-        other.execute("ALTER TABLE mine RENAME TO records")
+        assert other.execute("SELECT join_key, row_version FROM records").fetchall() == [("k", 1)]
+
+
+def test_the_printed_schema_is_the_workers(path: Path, tmp_path: Path) -> None:
+    """What `joinback sink schema` prints makes the file that the worker would make."""
     merge(path)
+    printed = tmp_path / "printed.db"
+    definitions = "SELECT name, sql FROM sqlite_master ORDER BY name"
+    with closing(sqlite3.connect(printed)) as mine, closing(sqlite3.connect(path)) as workers:
+        mine.executescript(schema(f"sqlite:///{printed}", Settings()))
+        assert mine.execute(definitions).fetchall() == workers.execute(definitions).fetchall()
+    merge(printed)
 
 
 def test_a_newer_schema_is_not_touched(path: Path) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from types import ModuleType, TracebackType
 from typing import Protocol, Self, cast
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -16,6 +15,7 @@ from joinback_worker.row import Policy, Row
 SCHEMES = {
     "sqlite": "sqlite",
     "postgresql": "postgres",
+    "postgres": "postgres",
     "clickhouse": "clickhouse",
     "clickhouses": "clickhouse",
     "chdb": "clickhouse",
@@ -97,11 +97,11 @@ def open_sink(url: str, policy: Policy) -> Sink:
 
 def module_of(url: str) -> ModuleType:
     """The file that serves a URL: it has `open_url`, `schema`, and maybe `compact`. Raises ConfigurationError."""
-    scheme = urlsplit(url).scheme
+    # Not urlsplit: it trips over what a password may hold.
+    scheme = url.partition(":")[0]
     if scheme not in SCHEMES:
         raise ConfigurationError(
-            f"JOINBACK_SINK_URL starts with {scheme or 'no scheme'!r}; known are: {', '.join(SCHEMES)}"
-            " (such as sqlite:///joinback.db)"
+            f"JOINBACK_SINK_URL starts with {scheme!r}; known are: {', '.join(SCHEMES)} (such as sqlite:///joinback.db)"
         )
     try:
         return import_module(f".{SCHEMES[scheme]}", __name__)

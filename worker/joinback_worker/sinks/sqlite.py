@@ -5,7 +5,7 @@ step for every other writer. WAL lets readers go on meanwhile; synchronous=FULL 
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,13 @@ from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from joinback.errors import ConfigurationError
+from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy, Row
 
 from . import Sink
-from .merge_on_write import MergeOnWrite
-from .sqlite_table import MATURED, SCHEMA, SCHEMA_VERSION, SELECT, UPSERT, from_sql, to_sql, to_text
+from .merge_on_write import COLUMNS, MergeOnWrite
+from .sqlite_table import MATURED, MIGRATIONS, SELECT, UPSERT, from_sql, migration, to_sql, to_text
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for another writer: some batches' time, and well below the drain's own limit."""
@@ -51,11 +52,18 @@ def open_url(url: str, policy: Policy) -> Sink:
     return SQLiteSink(Path(path), policy, busy_timeout_s)
 
 
+def schema(url: str, settings: Settings) -> str:
+    """Every migration, for the `sqlite3` shell and an empty file. There are no roles to grant anything to."""
+    open_url(url, Policy(join_window_s=settings.join_window_s))  # a wrong URL is told
+    migrations = [migration(number + 1) for number in range(len(MIGRATIONS))]
+    return "".join(";\n".join(["BEGIN IMMEDIATE", *statements, "COMMIT;\n"]) for statements in migrations)
+
+
 class SQLiteSink(MergeOnWrite):
     """BEGIN IMMEDIATE takes the one write lock, so nobody can insert a key in between."""
 
     def __init__(self, path: Path, policy: Policy, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
-        super().__init__(policy, "joinback-sqlite")
+        super().__init__(policy)
         self._path = path
         self._busy_timeout_s = busy_timeout_s
         self._connection: sqlite3.Connection | None = None
@@ -77,20 +85,35 @@ class SQLiteSink(MergeOnWrite):
         connection = sqlite3.connect(
             self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
         )
+        self._connection = connection
         try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA_VERSION:
+            applied = _applied(connection)
+            if applied > len(MIGRATIONS):
                 raise SinkUnavailable(
-                    f"sink file {self._path}: schema {version} is newer than this worker's; upgrade the worker"
+                    f"sink file {self._path}: schema {applied} is newer than this worker's; upgrade the worker"
                 )
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            if version < SCHEMA_VERSION:
-                connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            while _applied(connection) < len(MIGRATIONS):
+                self._migrate_once()
+            self._check()
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+
+    def _migrate_once(self) -> None:
+        with self._transaction() as connection:
+            # Read under the lock: another worker may have been first.
+            if (number := _applied(connection) + 1) <= len(MIGRATIONS):
+                for statement in migration(number):
+                    connection.execute(statement)
+
+    def _check(self) -> None:
+        live = {name for _, name, *_ in self._open_connection().execute("PRAGMA table_info(records)")}
+        lacks = [column for column in (*COLUMNS, "updated_at", "row_version") if column not in live]
+        if lacks:
+            what = f"column {lacks[0]!r} in its table `records`" if live else "its table `records`"
+            raise SinkUnavailable(f"sink file {self._path}: lost {what}; restore it, or move the file aside")
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -120,10 +143,11 @@ class SQLiteSink(MergeOnWrite):
                 rows[row.join_key] = row
         return rows
 
-    def _write(self, rows: Sequence[Row], held: Mapping[str, Row]) -> set[str]:
+    def _insert(self, rows: Iterator[Row]) -> None:
         now = to_text(datetime.now(UTC))
         self._open_connection().executemany(UPSERT, ([*to_sql(row), now] for row in rows))
-        return set()
+
+    _update = _insert
 
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
         parameters = {"application": application, "before": to_text(before), "limit": limit}
@@ -132,6 +156,11 @@ class SQLiteSink(MergeOnWrite):
     def _open_connection(self) -> sqlite3.Connection:
         assert self._connection is not None, "enter the sink first: async with open_sink(...)"
         return self._connection
+
+
+def _applied(connection: sqlite3.Connection) -> int:
+    """The newest migration that the file has seen."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _advice(error_name: str) -> str:
@@ -145,6 +174,6 @@ def _advice(error_name: str) -> str:
         "SQLITE_IOERR": "the disk does not answer; check it",
         "SQLITE_NOTADB": "is not an SQLite database; point JOINBACK_SINK_URL elsewhere",
         "SQLITE_CORRUPT": "is damaged; restore it or point JOINBACK_SINK_URL elsewhere",
-        "SQLITE_ERROR": "its table `records` is not as the worker made it; move the file aside",
+        "SQLITE_ERROR": "its table `records` is not as the worker made it; restore it, or move the file aside",
     }
     return advice.get(error_name) or advice.get("_".join(error_name.split("_")[:2]), "cannot be used now")

@@ -8,10 +8,10 @@ from joinback_worker.row import Row
 
 from .merge_on_write import COLUMNS, JSON, TIMES
 
-SCHEMA_VERSION = 1
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS records (
+MIGRATIONS = (
+    (
+        """
+CREATE TABLE records (
     application         TEXT NOT NULL,
     join_key            TEXT NOT NULL,
     status              TEXT NOT NULL,  -- predicted, joined, orphan or unlabelled
@@ -35,13 +35,16 @@ CREATE TABLE IF NOT EXISTS records (
     updated_at          TEXT NOT NULL,
     row_version         INTEGER NOT NULL,
     PRIMARY KEY (application, join_key)
-);
-CREATE INDEX IF NOT EXISTS records_by_time ON records (application, predicted_at);
--- What label maturity asks each tick: small, as both hold only rows that still wait.
-CREATE INDEX IF NOT EXISTS records_waiting ON records (application, predicted_at) WHERE status = 'predicted';
-CREATE INDEX IF NOT EXISTS records_waiting_skewed ON records (application, logged_at)
-    WHERE status = 'predicted' AND clock_skew = 1;
-"""
+)
+""",
+        "CREATE INDEX records_by_time ON records (application, predicted_at)",
+        # What label maturity asks each tick: small, as both hold only rows that still wait.
+        "CREATE INDEX records_waiting ON records (application, predicted_at) WHERE status = 'predicted'",
+        "CREATE INDEX records_waiting_skewed ON records (application, logged_at)"
+        " WHERE status = 'predicted' AND clock_skew = 1",
+    ),
+)
+"""The statements of each, counted from 1 in `PRAGMA user_version`. One that was released never changes."""
 
 # Parameters, not json_each(?): SQLite's JSON functions end a text at its first NUL.
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM records WHERE application = ? AND join_key IN (%s)"  # noqa: S608
@@ -89,3 +92,8 @@ def from_sql(values: Sequence[Any]) -> Row:
     for column in ("clock_skew", "feedback_is_default"):
         cells[column] = bool(cells[column])
     return Row(**cells)
+
+
+def migration(number: int) -> list[str]:
+    """The statements of one migration and of its record; to be run in one transaction."""
+    return [statement.strip() for statement in MIGRATIONS[number - 1]] + [f"PRAGMA user_version = {number}"]

@@ -1,0 +1,137 @@
+"""The schema of PostgreSQL: numbered migrations, the worker's grants, and what an altered table lacks."""
+
+from collections.abc import Collection, Mapping
+from textwrap import indent
+
+from joinback_worker.errors import SinkUnavailable
+
+TYPES = {
+    "application": "text",
+    "join_key": "text",
+    "status": "text",
+    "environment": "text",
+    "version": "text",
+    "predicted_at": "timestamp with time zone",
+    "inputs": "jsonb",
+    "outputs": "jsonb",
+    "tags": "jsonb",
+    "feedback": "jsonb",
+    "feedback_is_default": "boolean",
+    "feedback_at": "timestamp with time zone",
+    "first_feedback_at": "timestamp with time zone",
+    "feedback_delay_s": "double precision",
+    "feedback_events": "json",
+    "conflicts": "json",
+    "sample_rate": "double precision",
+    "clock_skew": "boolean",
+    "logged_at": "timestamp with time zone",
+    "prediction_event_id": "text",
+    "prediction": "json",
+    # These two by their defaults.
+    "updated_at": "timestamp with time zone",
+    "row_version": "bigint",
+}
+"""What the columns must be, as PostgreSQL spells it; a table that has more of them is fine."""
+_BY_DEFAULT = frozenset({"updated_at", "row_version"})
+
+LIVE_COLUMNS = """
+SELECT attname, format_type(atttypid, atttypmod),
+    attnotnull AND NOT atthasdef AND attidentity = '' AND attgenerated = ''
+FROM pg_attribute WHERE attrelid = to_regclass('records') AND attnum > 0 AND NOT attisdropped
+"""
+"""Name, type, and whether each insert must name it."""
+
+
+def check(live: Collection[tuple[str, str, bool]], where: str) -> None:
+    """Raises SinkUnavailable if somebody altered the table so that the worker cannot use it."""
+    types = {name: type_ for name, type_, _ in live}
+    if not types:
+        raise SinkUnavailable(f"{where}: lost its table `records`; restore it")
+    for name, type_ in TYPES.items():
+        if name not in types:
+            raise SinkUnavailable(f"{where}: its table `records` has no column {name!r}; add it again, as {type_}")
+        if types[name] != type_:
+            raise SinkUnavailable(f"{where}: column {name!r} of `records` is {types[name]}; make it {type_} again")
+    for name, _, needed in live:
+        if needed and (name not in TYPES or name in _BY_DEFAULT):
+            raise SinkUnavailable(
+                f"{where}: column {name!r} of `records` must be filled, and the worker does not; give it a default"
+            )
+
+
+MIGRATIONS: Mapping[int, str] = {
+    1: """
+CREATE TABLE records (
+    application         text COLLATE "C" NOT NULL,  -- "C": keys are no language, and no upgrade of one reorders them
+    join_key            text COLLATE "C" NOT NULL,
+    status              text NOT NULL,              -- predicted, joined, orphan or unlabelled
+    environment         text,
+    version             text,
+    predicted_at        timestamptz,
+    inputs              jsonb,
+    outputs             jsonb,
+    tags                jsonb,
+    feedback            jsonb,                      -- one value a field
+    feedback_is_default boolean NOT NULL,
+    feedback_at         timestamptz,
+    first_feedback_at   timestamptz,
+    feedback_delay_s    double precision,
+    feedback_events     json,                       -- "<kind>:<event_id>" -> the event as it was logged
+    conflicts           json,                       -- the other predictions under this key, as they were logged
+    sample_rate         double precision,
+    clock_skew          boolean NOT NULL,
+    logged_at           timestamptz,
+    prediction_event_id text,
+    prediction          json,                       -- inputs, outputs and tags as they were logged, for the merge
+    updated_at          timestamptz NOT NULL DEFAULT now(),
+    row_version         bigint NOT NULL DEFAULT 1,
+    PRIMARY KEY (application, join_key)
+) WITH (fillfactor = 80);  -- room for a row's next version: later feedback then often writes no index
+CREATE INDEX records_by_time ON records (application, predicted_at);
+-- What label maturity asks each tick: small, as both hold only rows that still wait.
+CREATE INDEX records_waiting ON records (application, predicted_at) WHERE status = 'predicted';
+CREATE INDEX records_waiting_skewed ON records (application, logged_at) WHERE status = 'predicted' AND clock_skew;
+""",
+}
+"""Numbers only grow, and a migration that was released never changes."""
+
+_MIGRATION = """
+DO $joinback$
+BEGIN
+    -- One at a time, whoever runs it: a worker, another one that starts as well, or a person.
+    PERFORM pg_advisory_xact_lock({lock});
+    CREATE TABLE IF NOT EXISTS joinback_migrations (
+        number     integer PRIMARY KEY,
+        applied_at timestamptz NOT NULL DEFAULT now()
+    );
+    IF NOT EXISTS (SELECT FROM joinback_migrations WHERE number = {number}) THEN
+{statements}
+        INSERT INTO joinback_migrations (number) VALUES ({number});
+    END IF;
+END
+$joinback$;
+"""
+_LOCK = 0x6A6F696E6261636B
+"""The bytes of `joinback`: nobody else's advisory lock by accident."""
+
+GRANTS = """
+-- The least that a worker needs. Give it to the role that JOINBACK_SINK_URL names: GRANT joinback_worker TO ...
+DO $joinback$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'joinback_worker') THEN
+        CREATE ROLE joinback_worker NOLOGIN;
+    END IF;
+    EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO joinback_worker', current_database());
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO joinback_worker', current_schema());
+END
+$joinback$;
+GRANT SELECT, INSERT, UPDATE ON records TO joinback_worker;
+GRANT SELECT ON joinback_migrations TO joinback_worker;
+-- Who only reads needs: GRANT SELECT ON records TO ...
+"""
+
+
+def migration(number: int) -> str:
+    """One migration with its record, in one transaction, once however often it is run."""
+    statements = indent(MIGRATIONS[number].strip(), " " * 8)
+    return _MIGRATION.format(lock=_LOCK, number=number, statements=statements)

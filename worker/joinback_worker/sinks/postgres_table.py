@@ -1,0 +1,145 @@
+"""The table `records` in PostgreSQL: the statements of a merge, and a row's way into it and back.
+
+What people query is `jsonb`: inputs, outputs, tags, feedback. It sorts keys, rewrites numbers and drops
+doubled keys, so what the law compares is kept beside it as it was logged, byte for byte, as `json`: the
+winning prediction, the other ones, and the history of feedback. Else a repeated event would differ from
+itself, and which of two events with one id wins would depend on who came first.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct, structs
+
+from joinback_worker.errors import SinkRefused
+from joinback_worker.row import Row
+
+from .merge_on_write import COLUMNS
+from .postgres_schema import TYPES
+
+CELL_BYTES_MAX = 200 << 20
+"""jsonb holds 256 MB. Beyond a message of 1 GB the server would hang up, and each try would end the same way."""
+
+_EXACT = ("inputs", "outputs", "tags")
+"""Read from `prediction`, not from their own columns."""
+_WRITTEN = (*COLUMNS, "prediction")
+# JSON is bytes already and goes as them: jsonb's binary form is a 1 and the text, json's the text alone.
+COPY_TYPES = ["bytea" if TYPES[name].startswith("json") else TYPES[name] for name in _WRITTEN]
+_JSONB_PLACES = [COLUMNS.index(name) for name, type_ in TYPES.items() if type_ == "jsonb"]
+
+COPY_NEW = f"COPY records ({', '.join(_WRITTEN)}) FROM STDIN (FORMAT BINARY)"
+
+# Each transaction asks for it: behind a pooler it may run on another session than the last one.
+CREATE_STAGING = (
+    "CREATE TEMPORARY TABLE IF NOT EXISTS joinback_staging ("
+    + ", ".join(f"{name} {TYPES[name]}" for name in _WRITTEN)
+    + ") ON COMMIT DELETE ROWS"
+)
+COPY_STAGED = COPY_NEW.replace("records", "pg_temp.joinback_staging", 1)
+CLEAR_STAGING = "DELETE FROM pg_temp.joinback_staging"
+# In the order of the keys: two writers that insert the same ones wait for each other, and never in a circle.
+_INSERT = (
+    f"INSERT INTO records ({', '.join(_WRITTEN)}) SELECT {', '.join(_WRITTEN)} FROM pg_temp.joinback_staging"  # noqa: S608
+    " ORDER BY application, join_key ON CONFLICT (application, join_key) DO "
+)
+INSERT_STAGED = _INSERT + "NOTHING"
+# These rows are there and locked by this transaction, so nothing waits. A join instead could be planned as a scan
+# of the whole table, as nobody analyzes the staging table.
+UPDATE_STAGED = (
+    _INSERT
+    + "UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN[2:])
+    + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
+)
+
+_READ = [name for name in COLUMNS if name not in _EXACT]
+# Key by key through the primary key, and locked in that order: a join was planned as a scan of the whole
+# application while nobody had analyzed the table. As one JSON array, which is dumped four times faster than text[].
+_SELECT = f"""
+SELECT held.* FROM json_array_elements_text(%s::json) AS wanted(key) CROSS JOIN LATERAL (
+    SELECT {", ".join(_READ)}, prediction FROM records WHERE application = %s AND join_key = wanted.key LIMIT 1
+    %%s
+) AS held"""  # noqa: S608
+SELECT = _SELECT.replace("%%s", "")
+SELECT_LOCKED = _SELECT.replace("%%s", "FOR NO KEY UPDATE")
+MATURED = """
+(SELECT join_key FROM records WHERE application = %(application)s AND status = 'predicted'
+    AND predicted_at < %(before)s ORDER BY predicted_at LIMIT %(limit)s)
+UNION
+(SELECT join_key FROM records WHERE application = %(application)s AND status = 'predicted' AND clock_skew
+    AND logged_at < %(before)s
+    AND predicted_at - logged_at > interval '5 minutes' -- fold.CLOCK_SKEW_MAX
+    ORDER BY logged_at LIMIT %(limit)s)
+LIMIT %(limit)s
+"""
+
+
+class _Exact(Struct):
+    inputs: Raw
+    outputs: Raw
+    tags: Raw = Raw()
+
+
+_decode_exact = msgspec.json.Decoder(_Exact).decode
+
+
+def to_sql(row: Row) -> list[Any]:
+    """The values of COPY, in its order. Raises SinkRefused for what PostgreSQL cannot hold."""
+    values: list[Any] = list(structs.astuple(row))
+    exact = None
+    if row.inputs is not None and row.outputs is not None:
+        tags = b"" if row.tags is None else b',"tags":' + row.tags
+        exact = b'{"inputs":' + row.inputs + b',"outputs":' + row.outputs + tags + b"}"
+    _check(row, exact)
+    for place in _JSONB_PLACES:
+        if values[place] is not None:
+            values[place] = b"\x01" + values[place]
+    values.append(exact)
+    return values
+
+
+def from_sql(values: Sequence[Any]) -> Row:
+    cells: dict[str, Any] = dict(zip(_READ, values, strict=False))
+    exact = None if values[-1] is None else _decode_exact(values[-1])
+    cells["inputs"] = bytes(exact.inputs) if exact else None
+    cells["outputs"] = bytes(exact.outputs) if exact else None
+    cells["tags"] = (bytes(exact.tags) or None) if exact else None
+    if cells["feedback"] is not None:
+        cells["feedback"] = msgspec.json.format(cells["feedback"], indent=-1)
+    return Row(**cells)
+
+
+def same_value(a: bytes, b: bytes) -> bool:
+    """The same JSON, whatever the order of its keys and the form of its numbers."""
+    return a == b or _value(a) == _value(b)
+
+
+def _value(text: bytes) -> Any:
+    # In a tuple of its own: true is no 1 in JSON. Decimal: all digits, and no limit on them.
+    return json.loads(text, parse_float=_number, parse_int=_number)
+
+
+def _number(digits: str) -> tuple[Decimal]:
+    return (Decimal(digits),)
+
+
+# Behind an even number of backslashes. Half a surrogate pair, which jsonb refuses as well, is no event already.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def _check(row: Row, exact: bytes | None) -> None:
+    for text in (row.join_key, row.application, row.environment, row.version, row.prediction_event_id):
+        if text is not None and "\0" in text:
+            raise SinkRefused("PostgreSQL cannot hold a NUL character, and the key, version or environment has one")
+    for cell in (exact, row.feedback_events, row.conflicts, row.feedback):
+        if cell is None:
+            continue
+        if len(cell) > CELL_BYTES_MAX:
+            raise SinkRefused(f"PostgreSQL cannot hold the {len(cell):,} bytes of one cell; {CELL_BYTES_MAX:,} at most")
+        # `json` would take it in, and fail each query that reads the row.
+        if rb"\u0000" in cell and _NUL.search(cell):
+            raise SinkRefused(r"PostgreSQL cannot hold the character \u0000, and the JSON has one")
