@@ -66,6 +66,28 @@ def _sqlite(url: str) -> Iterator[Bulk]:
 
 
 @contextmanager
+def _postgresql(url: str) -> Iterator[Bulk]:
+    import psycopg
+
+    from joinback_worker.sinks import postgres_table as table
+
+    with psycopg.connect(url, autocommit=True) as connection:
+
+        def load(records: Sequence[Record]) -> float:
+            ready = [table.to_sql(row) for row in _rows(records)]
+
+            def work() -> None:
+                with connection.cursor().copy(table.COPY_NEW.encode()) as copy:
+                    copy.set_types(table.COPY_TYPES)
+                    for row in ready:
+                        copy.write_row(row)
+
+            return _timed(work)
+
+        yield load
+
+
+@contextmanager
 def _clickhouse(url: str) -> Iterator[Bulk]:
     from clickhouse_connect import get_client
 
@@ -137,6 +159,7 @@ def _sync(path: Path) -> None:
 
 _FLOORS: dict[str, Any] = {
     "sqlite": _sqlite,
+    "postgresql": _postgresql,
     "clickhouse": _clickhouse,
     "delta": _delta,
     "parquet": _parquet,

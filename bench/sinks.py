@@ -32,6 +32,8 @@ from joinback_worker.fold import Record
 from joinback_worker.row import Policy
 from joinback_worker.sinks import Sink, open_sink
 
+# What a commit costs is a part of the figures.
+os.environ["PGSERVER_FSYNC"] = "on"
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "sinks"))
 from engines import ENGINES
 

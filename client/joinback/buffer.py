@@ -7,8 +7,11 @@ backward jumps, so `counter += 1` on a plain attribute is not torn either. That 
 
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from operator import itemgetter
 from typing import Any, Literal, TypeAlias, get_args
 
 DropReason = Literal[
@@ -54,6 +57,13 @@ Buffered: TypeAlias = tuple[str, str, str, bytes]
 A plain tuple: a named one takes five times as long to make.
 """
 
+_payload = itemgetter(3)
+
+
+def size_of(batch: Iterable[Buffered]) -> int:
+    """The bytes of JSON in these events."""
+    return sum(map(len, map(_payload, batch)))
+
 
 class Buffer:
     """A FIFO of encoded events, bounded by count and by bytes; when full it drops the newest.
@@ -64,8 +74,6 @@ class Buffer:
     def __init__(self, events_max: int, bytes_max: int, wake_at: int) -> None:
         self.events_max = events_max
         self.bytes_max = bytes_max
-        self._prediction_bounds = (events_max * PREDICTION_SHARE, bytes_max * PREDICTION_SHARE)
-        self._bounds = (events_max, bytes_max)
         self._wake_at = wake_at
         self.start_empty()
 
@@ -82,6 +90,7 @@ class Buffer:
         self._put_bytes = 0
         self._left = 0
         self._left_bytes = 0
+        self._make_room()
         self._settled = 0
         self._sent = 0
         self._recovered = 0
@@ -93,15 +102,17 @@ class Buffer:
 
     def put(self, event: Buffered, *, prediction: bool) -> bool:
         """Append one event, or count it as dropped. Never blocks. Whether somebody must be called for it."""
-        events_max, bytes_max = self._prediction_bounds if prediction else self._bounds
+        events_until, bytes_until = self._predictions_until if prediction else self._until
         size = len(event[3])
-        if self._put - self._left >= events_max or self._put_bytes - self._left_bytes + size > bytes_max:
+        if self._put >= events_until or self._put_bytes + size > bytes_until:
             self.drop("buffer_full")
             return False
         self._put += 1
         self._put_bytes += size
         self._events.append(event)
-        return len(self._events) == self._wake_at or not self.attended
+        if len(self._events) == self._wake_at:
+            return True
+        return not self.attended
 
     def drop(self, reason: DropReason) -> None:
         """Count an event that was logged and will not be sent."""
@@ -159,25 +170,41 @@ class Buffer:
         events = (self._put - self._left) / self.events_max
         return max(events, (self._put_bytes - self._left_bytes) / self.bytes_max)
 
+    def has_waiting(self) -> bool:
+        """Whether there is anything to take."""
+        return bool(self._events)
+
     def take(self, events_max: int, bytes_max: int) -> list[Buffered]:
         """The oldest events, at most so many and about so many bytes. They count as buffered until settled."""
-        batch: list[Buffered] = []
-        size = 0
-        while self._events and len(batch) < events_max and size < bytes_max:
-            event = self._events.popleft()
-            batch.append(event)
-            size += len(event[3])
-        return batch
+        popleft = self._events.popleft
+        batch = [popleft() for _ in range(min(len(self._events), events_max))]
+        if size_of(batch) <= bytes_max:
+            return batch
+        sizes = accumulate(map(len, map(_payload, batch)))
+        fitting = 1 + bisect_left(list(sizes), bytes_max)
+        self._events.extendleft(reversed(batch[fitting:]))
+        return batch[:fitting]
 
     def leave(self, batch: Sequence[Buffered]) -> None:
         """A taken batch is no longer in memory: settled, or on disk."""
         self._left += len(batch)
-        self._left_bytes += sum([len(event[3]) for event in batch])
+        self._left_bytes += size_of(batch)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Say up to which counts of events and bytes ever put there is room: a sum a batch, not one an event."""
+        self._until = (self._left + self.events_max, self._left_bytes + self.bytes_max)
+        self._predictions_until = (
+            self._left + int(self.events_max * PREDICTION_SHARE),
+            self._left_bytes + int(self.bytes_max * PREDICTION_SHARE),
+        )
 
     def recover(self, events: int) -> None:
         """Take over events from the spool of a process that is gone: logged once more, by this one."""
-        self._put += events
+        # In this order: nobody who puts now must think that they take up room.
         self._left += events
+        self._make_room()
+        self._put += events
         self._recovered += events
 
     def settle(self, events: int, dropped: dict[DropReason, int]) -> None:

@@ -7,6 +7,7 @@ ten times more per event, and its pool would reconnect unseen.
 import contextlib
 import socket
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import redis
@@ -52,10 +53,8 @@ class Connection:
 
     def send(self, arguments: list[bytes]) -> Any:
         """One command of many arguments: as `call`, at a fifth of the cost."""
-        parts = [b"*%d" % len(arguments)]
-        for argument in arguments:
-            parts += _head(len(argument)), argument
-        parts.append(b"\r\n")
+        heads = map(_head, map(len, arguments))
+        parts = [b"*%d" % len(arguments), *chain.from_iterable(zip(heads, arguments, strict=True)), b"\r\n"]
         self._link.send_packed_command([b"".join(parts)])
         return self._link.read_response()
 

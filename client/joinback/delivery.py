@@ -5,6 +5,11 @@ what its parent buffered. The interpreter's exit closes what is open.
 """
 
 import atexit
+
+# redis-py imports it, in the sender's thread; an interpreter that has begun to end (from 3.12 on) lets nobody do
+# so any more, and a script that logs and ends at once would lose its events.
+import concurrent.futures.thread  # noqa: F401
+import logging
 import os
 import sys
 import threading
@@ -18,6 +23,8 @@ from .route import Route
 if TYPE_CHECKING:
     from .sender import Sender
 
+logger = logging.getLogger("joinback")
+
 LINGER_S = 0.05
 """The knee between CPU (a wake-up costs more than an event) and what a SIGKILL may lose."""
 WAKE_AT_EVENTS = 500
@@ -28,6 +35,8 @@ FINALIZER_PRIORITY = 0
 """Of multiprocessing's finalizers: the last of those that run before its children are joined."""
 JOIN_S_MIN = 0.2
 """For the thread to spool or count what is left, when the deadline went by with waiting."""
+COMPLAINT_S = 60.0
+"""How often to log that no thread starts; each event tries."""
 FLUSH_POLL_S = 0.005
 """How often `aflush` looks: a tenth of the linger it waits for."""
 
@@ -64,7 +73,13 @@ class Delivery:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._has_sender = False
+        self._complain_at = 0.0
         self._sender: Sender | None = None
+
+    def close_at_exit(self) -> None:
+        """Registered before the first event, so that whoever logs in an exit hook of its own can still be heard."""
+        atexit.register(self.close)
 
     def attend(self) -> None:
         """See to it that the thread runs, and is awake."""
@@ -94,11 +109,11 @@ class Delivery:
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Deliver what is buffered, at most `timeout_s` seconds, and stop; spool what is left, or count it."""
         self.open = False
+        atexit.unregister(self.close)
         with self._lock:
             thread, self._thread = self._thread, None
-        if thread is None:
-            return True
-        atexit.unregister(self.close)
+            if thread is None:
+                return self._abandon() == 0
         deadline = time.monotonic() + timeout_s
         delivered = self.buffer.wait_settled(timeout_s)
         self._stopping.set()
@@ -109,28 +124,42 @@ class Delivery:
         # If it hangs all the same: it is a daemon, and the interpreter ends without it.
         thread.join(max(JOIN_S_MIN, deadline - time.monotonic()))
         self.buffer.attended = False
-        if not thread.is_alive():
+        with self._lock:
+            self._has_sender = thread.is_alive()
             self._abandon()
         return delivered
 
-    def _abandon(self) -> None:
-        """Count what was logged while `close` ran: nobody comes for it any more."""
-        while late := self.buffer.take(WAKE_AT_EVENTS, self.route.buffer_bytes_max):
+    def _abandon(self) -> int:
+        """Count what was logged while `close` ran, or never found a thread; nothing while a sender lives."""
+        count = 0
+        while not self._has_sender and (late := self.buffer.take(WAKE_AT_EVENTS, self.route.buffer_bytes_max)):
             self.buffer.leave(late)
             self.buffer.settle(len(late), {"closed": len(late)})
+            count += len(late)
+        return count
 
     def _start(self) -> None:
         with self._lock:
             if not self.open:
                 self._abandon()
-            elif self._thread is None:
-                self._thread = threading.Thread(target=self._send, name="joinback-sender", daemon=True)
-                self._thread.start()
-                self.buffer.attended = True
-                atexit.register(self.close)
+            elif self._thread is None and (thread := self._new_thread()) is not None:
+                self._thread = thread
+                self._has_sender = self.buffer.attended = True
                 # A child of multiprocessing ends by os._exit, which runs its finalizers but no exit hook.
                 if (util := sys.modules.get("multiprocessing.util")) is not None:
                     util.Finalize(self, _close, args=(weakref.ref(self),), exitpriority=FINALIZER_PRIORITY)
+
+    def _new_thread(self) -> threading.Thread | None:
+        """The sender's, running; None if the system has no thread left, or the interpreter is about to end."""
+        thread = threading.Thread(target=self._send, name="joinback-sender", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if time.monotonic() >= self._complain_at:
+                self._complain_at = time.monotonic() + COMPLAINT_S
+                logger.warning("joinback: %s; events wait in the buffer, and the next one tries again", error)
+            return None
+        return thread
 
     def _send(self) -> None:
         with _importing:

@@ -36,20 +36,20 @@ class Funnel:
 
         `rate` is the share of join keys to keep. With `strict`, raises InvalidEvent.
         """
-        delivery = self.delivery
+        buffer = self.delivery.buffer
         try:
             if rate < wire.UNSAMPLED and not sampling.keeps(application, join_key, rate):
-                delivery.buffer.drop("sampled_out")
+                buffer.drop("sampled_out")
                 return
             if self.hooks is not None and not self.hooks.apply(application, join_key, field, event):
-                delivery.buffer.drop("filtered")
+                buffer.drop("filtered")
                 return
             payload = events.encode(event)
         except Exception as error:
             self.refuse(error)
             return
-        if delivery.buffer.put((application, join_key, field, payload), prediction=type(event) is wire.Prediction):
-            delivery.attend()
+        if buffer.put((application, join_key, field, payload), prediction=type(event) is wire.Prediction):
+            self.delivery.attend()
 
     def refuse(self, error: Exception) -> None:
         """Count the event under its reason and say why, at most once a minute; or raise InvalidEvent, if strict."""

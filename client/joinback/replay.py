@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from .buffer import Buffered
+from .buffer import Buffered, size_of
 
 REPLAY_S = 5.0
 """Twice the longest loss measured: fsync each second, on a disk that takes 1.5 s for it."""
@@ -26,7 +26,7 @@ class Replay:
 
     def add(self, application: str, batch: Sequence[Buffered]) -> None:
         """Remember a batch that Redis has acknowledged just now."""
-        size = sum([len(event[3]) for event in batch])
+        size = size_of(batch)
         self._batches.append((time.monotonic(), size, application, batch))
         self._bytes += size
         while self._bytes > REPLAY_BYTES_MAX or time.monotonic() - self._batches[0][0] > REPLAY_S:

@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import redis
@@ -92,7 +92,7 @@ class Sender:
         self._writer.abort()
 
     def _deliver_next(self) -> bool:
-        """Deliver the oldest batch there is; but while Redis is nearly full, feedback only. False if there is none."""
+        """Deliver the oldest batch; but while Redis is nearly full, its feedback only. Whether it left some behind."""
         if self._is_paused():
             batch = self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
             # Feedback is small and irreplaceable; predictions wait.
@@ -105,9 +105,11 @@ class Sender:
             self._deliver_spooled(self._spool, frame)
             return True
         batch = self._take()
+        # What comes while these are on their way waits its linger, or every batch would draw a small one after it.
+        left = bool(self._held) or self._buffer.has_waiting()
         self._count_held()
         self._deliver(batch)
-        return bool(batch)
+        return left
 
     def _take(self) -> list[Buffered]:
         """The oldest events in memory."""
@@ -259,7 +261,11 @@ def _spool(route: Route) -> Spool | None:
         return None
 
 
-def _by_application(batch: Sequence[Buffered]) -> dict[str, list[Buffered]]:
+def _by_application(batch: Sequence[Buffered]) -> Mapping[str, Sequence[Buffered]]:
+    applications = {event[0] for event in batch}
+    # Most services log under one name.
+    if len(applications) == 1:
+        return {applications.pop(): batch}
     groups: defaultdict[str, list[Buffered]] = defaultdict(list)
     for event in batch:
         groups[event[0]].append(event)

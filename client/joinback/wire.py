@@ -235,6 +235,5 @@ def write_arguments(tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, byt
     prefix_length = len(record_key(tag, "").encode())
     limits = (prefix_length, buffer_ttl_s, STATS_TTL_S, DEAD_TTL_S, DEAD_LETTERS_MAX, RECORD_EVENTS_MAX)
     arguments = [b"%d" % limit for limit in limits]
-    for field, payload in events:
-        arguments += field.encode(), payload
+    arguments += [part for field, payload in events for part in (field.encode(), payload)]
     return arguments

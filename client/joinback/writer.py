@@ -84,8 +84,9 @@ class Writer:
         return dropped | {"wrong_type": failed} if failed else dropped
 
     def _run_script(self, tag: str, events: Sequence[Buffered]) -> Any:
-        keys = wire.write_keys(tag, [event[1] for event in events])
-        arguments = wire.write_arguments(tag, self._buffer_ttl_s, [event[2:] for event in events])
+        _, join_keys, fields, payloads = zip(*events, strict=True)
+        keys = wire.write_keys(tag, join_keys)
+        arguments = wire.write_arguments(tag, self._buffer_ttl_s, zip(fields, payloads, strict=True))
         command = [b"EVALSHA", wire.WRITE_SHA.encode(), b"%d" % len(keys), *keys, *arguments]
         try:
             return self._connection.send(command)

