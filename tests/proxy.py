@@ -1,7 +1,8 @@
-"""A TCP proxy on loopback between client and server: slow on demand, and able to lead elsewhere."""
+"""A TCP proxy on loopback between client and server: slow on demand, able to lead elsewhere, or to speak TLS."""
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 class Proxy:
     """Forwards bytes both ways; answers are held back for `delay_s`. `lead_to` cuts what is connected."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.delay_s = 0.0
+        self._context = context
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self.port = self._listener.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -41,6 +44,12 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self._context is not None:
+                try:
+                    client = self._context.wrap_socket(client, server_side=True)
+                except OSError:
+                    client.close()
+                    continue
             try:
                 server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:

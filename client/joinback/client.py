@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from . import columns, events, wire
+from .connection import trouble_with
 from .delivery import CLOSE_TIMEOUT_S, Delivery
 from .errors import ConfigurationError, InvalidEvent
 from .events import Refused
@@ -126,9 +127,6 @@ class Client:
         except ConfigurationError as error:
             logger.warning("joinback: %s", error)
             return False
-        # As the sender does: an import of joinback alone stays light.
-        from .connection import trouble_with
-
         trouble = trouble_with(self._funnel.delivery.route.redis_url)
         if trouble is not None:
             logger.warning("joinback: %s", trouble)

@@ -5,23 +5,17 @@ what its parent buffered. The interpreter's exit closes what is open.
 """
 
 import atexit
-
-# redis-py imports it, in the sender's thread; an interpreter that has begun to end (from 3.12 on) lets nobody do
-# so any more, and a script that logs and ends at once would lose its events.
-import concurrent.futures.thread  # noqa: F401
 import logging
 import os
 import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .buffer import Buffer
 from .route import Route
-
-if TYPE_CHECKING:
-    from .sender import Sender
+from .sender import Sender
 
 logger = logging.getLogger("joinback")
 
@@ -39,11 +33,6 @@ COMPLAINT_S = 60.0
 """How often to log that no thread starts; each event tries."""
 FLUSH_POLL_S = 0.005
 """How often `aflush` looks: a tenth of the linger it waits for."""
-
-
-# A fork in the middle of an import would leave its child a module that never gets ready: the fork waits.
-_importing = threading.Lock()
-os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release)
 
 
 class Delivery:
@@ -162,13 +151,6 @@ class Delivery:
         return thread
 
     def _send(self) -> None:
-        with _importing:
-            # Here, because redis-py takes longer to import than all of us, and a caller must not wait for it.
-            # The codec is what a look-up of a host's name imports by itself, later.
-            import encodings.idna  # noqa: F401
-
-            from .sender import Sender
-
         self._sender = Sender(self, self._stopping)
         self._sender.run(LINGER_S)
 

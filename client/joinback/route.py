@@ -55,6 +55,9 @@ def route_of(
         )
     if spool_bytes_max < SPOOL_BYTES_MIN:
         raise ConfigurationError(f"spool_bytes_max must be {SPOOL_BYTES_MIN} at least")
+    if (redis_url or settings.redis_url).startswith("rediss:"):
+        # Now, and not in the sender's thread: a fork must not find it in the middle of an import.
+        import ssl  # noqa: F401
     spool = settings.spool_dir if spool_dir is None else os.fspath(spool_dir)
     if spool:
         try:

@@ -12,10 +12,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-import redis
-
 from .buffer import WANTED, Buffered, DropReason
-from .redis_errors import advice, is_passing
+from .redis_errors import RedisRefusal, advice, is_passing
 from .route import Route
 from .spool import Frame, Spool
 from .writer import Writer
@@ -149,7 +147,7 @@ class Sender:
         while not self._stopping.is_set():
             try:
                 dropped = self._writer.write(application, events)
-            except (redis.RedisError, OSError) as error:
+            except (RedisRefusal, OSError) as error:
                 self._tell(advice(error))
                 if not is_passing(error):
                     return {"refused": len(events)}
@@ -220,7 +218,7 @@ class Sender:
             self._ask_at = time.monotonic() + PAUSE_CHECK_S
             try:
                 paused = self._writer.is_paused()
-            except (redis.RedisError, OSError):
+            except (RedisRefusal, OSError):
                 self._writer.disconnect()
             else:
                 if paused != self._paused:

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -113,6 +113,7 @@ def check_redis_url(url: str, name: str) -> None:
         well_formed = well_formed and (parts.port is None or parts.port > 0)
         database = parts.path.lstrip("/") if parts.scheme != "unix" else ""
         well_formed = well_formed and (not database or database.isdigit())
+        float(dict(parse_qsl(parts.query)).get("socket_timeout", 0))
     except ValueError:
         well_formed = False
     if not well_formed or parts.scheme not in ("redis", "rediss", "unix"):

@@ -9,11 +9,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import redis
-
 from . import sampling, wire
 from .buffer import Buffered, DropReason
 from .connection import Connection
+from .redis_errors import RedisRefusal
 from .replay import Replay
 from .route import Route
 
@@ -24,7 +23,7 @@ REGISTRATION_S = 60.0
 
 
 class Writer:
-    """Every method may raise redis.RedisError or OSError; `disconnect` before the next try."""
+    """Every method may raise RedisRefusal or OSError; `disconnect` before the next try."""
 
     def __init__(self, route: Route, told_rates: dict[str, float], feedback_rates: dict[str, float]) -> None:
         self._connection = Connection(route.redis_url)
@@ -90,7 +89,9 @@ class Writer:
         command = [b"EVALSHA", wire.WRITE_SHA.encode(), b"%d" % len(keys), *keys, *arguments]
         try:
             return self._connection.send(command)
-        except redis.exceptions.NoScriptError:
+        except RedisRefusal as error:
+            if error.code != "NOSCRIPT":
+                raise
             # A new server, a restarted one, or somebody ran SCRIPT FLUSH.
             self._connection.call("SCRIPT", "LOAD", wire.WRITE_SCRIPT)
             return self._connection.send(command)

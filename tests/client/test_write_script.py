@@ -4,7 +4,8 @@ import pytest
 import redis
 
 from joinback import wire
-from joinback.redis_errors import is_passing
+from joinback.connection import Connection
+from joinback.redis_errors import RedisRefusal, is_passing
 
 TAG = wire.tag("loans")
 FEEDBACK = b'{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z","feedback":{"repaid":true}}'
@@ -85,16 +86,21 @@ def test_a_wrong_pending_key_refuses_the_batch_whole(server: redis.Redis) -> Non
     assert server.keys("joinback:*") == [wire.pending_key(TAG).encode()]
 
 
-def test_a_full_server_refuses_the_batch_whole(server: redis.Redis) -> None:
-    """At maxmemory with noeviction a batch leaves no trace."""
+def test_a_full_server_refuses_the_batch_whole(server: redis.Redis, redis_url: str) -> None:
+    """At maxmemory with noeviction a batch leaves no trace, and the client knows that this passes."""
     write(server, ("loan_17", "feedback:a"))
     before = {key: server.dump(key) for key in server.keys("*")}
+    keys = wire.write_keys(TAG, ["loan_17", "loan_18"])
+    arguments = wire.write_arguments(TAG, 600, [("feedback:b", FEEDBACK), ("feedback:c", FEEDBACK)])
+    connection = Connection(redis_url)
+    connection.connect()
     server.config_set("maxmemory", 1)
     try:
-        with pytest.raises(redis.ResponseError) as raised:
-            write(server, ("loan_17", "feedback:b"), ("loan_18", "feedback:c"))
+        with pytest.raises(RedisRefusal) as raised:
+            connection.call("EVAL", wire.WRITE_SCRIPT, len(keys), *keys, *arguments)
     finally:
         server.config_set("maxmemory", 0)
+        connection.disconnect()
     assert is_passing(raised.value)
     assert {key: server.dump(key) for key in server.keys("*")} == before
 

