@@ -192,7 +192,7 @@ class Client:
                 )
                 funnel.put(application, key, f"prediction:{identity}", prediction, rate)
             if feedback is not None:
-                rate = funnel.delivery.feedback_rates.get(application, wire.UNSAMPLED)
+                rate = funnel.delivery.feedback_rate(application)
                 common = (at, logged_at, said, funnel.environment, tags)
                 funnel.put(application, key, f"feedback:{identity}", events.feedback(common, feedback), rate)
         except InvalidEvent:
@@ -251,7 +251,7 @@ class Client:
         except Exception as error:
             funnel.refuse(error)
             return
-        rate = funnel.delivery.feedback_rates.get(application, wire.UNSAMPLED)
+        rate = funnel.delivery.feedback_rate(application)
         funnel.put(application, key, f"retraction:{event_id or events.new_id()}", event, rate)
 
     def _ready(self) -> bool:

@@ -13,6 +13,7 @@ import time
 import weakref
 from typing import Any
 
+from . import wire
 from .buffer import Buffer
 from .route import Route
 from .sender import Sender
@@ -69,6 +70,11 @@ class Delivery:
     def close_at_exit(self) -> None:
         """Registered before the first event, so that whoever logs in an exit hook of its own can still be heard."""
         atexit.register(self.close)
+
+    def feedback_rate(self, application: str) -> float:
+        """The share of join keys whose feedback to log; the sender may not yet have read what this process raised."""
+        published = self.feedback_rates.get(application, wire.UNSAMPLED)
+        return max(published, self.told_rates.get(application, 0.0))
 
     def attend(self) -> None:
         """See to it that the thread runs, and is awake."""

@@ -109,7 +109,8 @@ class Writer:
         The highest rate that was ever announced stands: feedback on a prediction that was kept is never dropped.
         """
         known, renew_at = self._announced.get(application, (None, 0.0))
-        rate = self._told_rates.get(application, wire.UNSAMPLED) if predicts else None
+        # Who was told a rate tells it even if none of its predictions were kept so far.
+        rate = self._told_rates.get(application, wire.UNSAMPLED if predicts else None)
         if known is not None and time.monotonic() < renew_at and (rate is None or rate <= (known.sample_rate or 0.0)):
             return known
         stored = self._connection.call("HGET", wire.APPLICATIONS_KEY, application)

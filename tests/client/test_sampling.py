@@ -113,3 +113,19 @@ def test_a_rate_that_is_none(rate: Any) -> None:
     """A rate outside of 0 to 1 is told when it is set."""
     with pytest.raises(joinback.ConfigurationError, match="sample rate of 'loans'"):
         joinback.Client().init("redis://127.0.0.1:1/0", sample_rates={"loans": rate})
+
+
+def test_a_label_after_a_raised_rate(settings: Settings, server: redis.Redis) -> None:
+    """A process that raises its rate keeps the labels of what it predicts from then on, at once."""
+    client = joinback.Client().init(settings.redis_url, sample_rates={"loans": 1e-9})
+    client.log_record("loans", inputs=1, outputs=1, join_key="before")
+    client.log_record("loans", feedback={"ok": True}, join_key="before")
+    assert client.flush()
+    client.set_sample_rate("loans", 1.0)
+    for n in range(100):
+        client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
+        client.log_record("loans", feedback={"ok": True}, join_key=f"k{n}")
+        client.retract("loans", f"k{n}")
+    assert client.flush()
+    assert client.stats()["sent"] == 300
+    client.close()

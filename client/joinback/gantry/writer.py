@@ -70,9 +70,7 @@ class Writer:
             funnel.put(application, key, f"prediction:{identity}", prediction, rate)
         else:
             check_rate(call_rate)
-            # The sender may not yet have read the rate that this process has raised since.
-            followed = max(funnel.delivery.feedback_rates.get(application, wire.UNSAMPLED), told.get(application, 0.0))
-            rate = min(call_rate, followed)
+            rate = min(call_rate, funnel.delivery.feedback_rate(application))
         if record.feedback is not None:
             feedback = wire.Feedback(**common, tags=tags, feedback=dict(record.feedback))
             funnel.put(application, key, f"feedback:{identity}", feedback, rate)
