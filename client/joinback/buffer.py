@@ -100,9 +100,9 @@ class Buffer:
 
     # --- the caller's side ------------------------------------------------------------------------------
 
-    def put(self, event: Buffered, *, prediction: bool) -> bool:
+    def put(self, event: Buffered, is_prediction: bool) -> bool:
         """Append one event, or count it as dropped. Never blocks. Whether somebody must be called for it."""
-        events_until, bytes_until = self._predictions_until if prediction else self._until
+        events_until, bytes_until = self._predictions_until if is_prediction else self._until
         size = len(event[3])
         if self._put >= events_until or self._put_bytes + size > bytes_until:
             self.drop("buffer_full")

@@ -48,7 +48,7 @@ class Funnel:
         except Exception as error:
             self.refuse(error)
             return
-        if buffer.put((application, join_key, field, payload), prediction=type(event) is wire.Prediction):
+        if buffer.put((application, join_key, field, payload), type(event) is wire.Prediction):
             self.delivery.attend()
 
     def refuse(self, error: Exception) -> None:

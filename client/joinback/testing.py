@@ -72,8 +72,9 @@ class _Collecting(Buffer):
         self.attended = True
         self._captured = captured
 
-    def put(self, event: Buffered, *, prediction: bool) -> bool:
-        super().put(event, prediction=False)
+    def put(self, event: Buffered, is_prediction: bool) -> bool:
+        # Room for one: a share of it for predictions would be none.
+        super().put(event, False)
         self.leave(self.take(1, 1))
         self.settle(1, {})
         application, join_key, field, payload = event

@@ -268,7 +268,7 @@ def test_a_batch_is_bounded_in_bytes() -> None:
     """What a batch leaves because of its bytes is the beginning of the next one: the order stays."""
     buffer = Buffer(events_max=1_000, bytes_max=1 << 20, wake_at=1_000)
     for n in range(100):
-        buffer.put(("loans", f"k{n}", "prediction:1", b"x" * (10 + n % 7)), prediction=True)
+        buffer.put(("loans", f"k{n}", "prediction:1", b"x" * (10 + n % 7)), True)
     taken = []
     while batch := buffer.take(40, 100):
         assert len(batch) == 1 or sum(len(event[3]) for event in batch[:-1]) < 100
@@ -281,7 +281,7 @@ def test_one_batch_a_wake_up(settings: Settings, server: redis.Redis) -> None:
     delivery = Delivery(Route(redis_url=settings.redis_url, buffer_ttl_s=600), {})
     sender = Sender(delivery, threading.Event())
     for n in range(BATCH_EVENTS_MAX + 1):
-        delivery.buffer.put(("loans", f"k{n}", "feedback:1", FEEDBACK), prediction=False)
+        delivery.buffer.put(("loans", f"k{n}", "feedback:1", FEEDBACK), False)
     assert [sender._deliver_next(), sender._deliver_next()] == [True, False]
     assert delivery.stats()["sent"] == server.xlen(wire.pending_key(wire.tag("loans"))) == BATCH_EVENTS_MAX + 1
 
