@@ -178,7 +178,7 @@ class Client:
             identity = events.new_id() if event_id is None else event_id
             if inputs is not None:
                 rate = funnel.delivery.told_rates.get(application, wire.UNSAMPLED)
-                # Made here and not in a function of `events`: of all calls, nearly all come by.
+                # Made here, unlike the others: of all calls, nearly all come by.
                 prediction = wire.Prediction(
                     v=wire.WIRE_VERSION,
                     at=at,
@@ -246,8 +246,9 @@ class Client:
             events.check_names(application, key, join_key, event_id)
             if join_key is None or isinstance(fields, str):
                 raise Refused("invalid", "retract needs a join_key, and fields as a list of names")
-            at = events.now() if timestamp is None else events.utc(timestamp)
-            event = events.retraction((at, events.now(), None, funnel.environment, None), fields)
+            logged_at = datetime.now(UTC)
+            at = logged_at if timestamp is None else events.utc(timestamp)
+            event = events.retraction((at, logged_at, None, funnel.environment, None), fields)
         except Exception as error:
             funnel.refuse(error)
             return

@@ -157,7 +157,7 @@ class Delivery:
         return thread
 
     def _send(self) -> None:
-        self._sender = Sender(self, self._stopping)
+        self._sender = Sender(self.route, self.buffer, self.told_rates, self.feedback_rates, self._stopping)
         self._sender.run(LINGER_S)
 
 

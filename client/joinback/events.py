@@ -107,10 +107,6 @@ def key_of(join_key: object) -> str:
     return str(join_key) if isinstance(join_key, _KEY_TYPES) else "%032x" % _random.getrandbits(128)  # noqa: UP031
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 def utc(timestamp: object) -> datetime:
     """An event time of the caller's. Raises Refused."""
     if not isinstance(timestamp, datetime):
@@ -131,21 +127,6 @@ Common: TypeAlias = tuple[datetime, datetime, str | None, str | None, Mapping[st
 
 NO_TAGS: dict[str, Any] = {}
 """One for all: nothing changes the tags of an event, it only replaces them."""
-
-
-def prediction(common: Common, inputs: Any, outputs: Any, sample_rate: float) -> wire.Prediction:
-    at, logged_at, version, environment, tags = common
-    return wire.Prediction(
-        v=wire.WIRE_VERSION,
-        at=at,
-        logged_at=logged_at,
-        version=version,
-        environment=environment,
-        tags=NO_TAGS if tags is None else dict(tags),
-        inputs=inputs,
-        outputs=outputs,
-        sample_rate=sample_rate,
-    )
 
 
 def feedback(common: Common, fields: Mapping[str, Any]) -> wire.Feedback:

@@ -10,16 +10,13 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from .buffer import WANTED, Buffered, DropReason
+from .buffer import WANTED, Buffer, Buffered, DropReason
 from .redis_errors import RedisRefusal, advice, is_passing
 from .route import Route
 from .spool import Frame, Spool
 from .writer import Writer
-
-if TYPE_CHECKING:
-    from .delivery import Delivery
 
 logger = logging.getLogger("joinback")
 
@@ -49,11 +46,17 @@ Dropped = dict[DropReason, int]
 class Sender:
     """The work of the thread. `stopping` ends it, after its current attempt; nothing else does."""
 
-    def __init__(self, delivery: "Delivery", stopping: threading.Event) -> None:
-        route = delivery.route
-        self._buffer = delivery.buffer
+    def __init__(
+        self,
+        route: Route,
+        buffer: Buffer,
+        told_rates: dict[str, float],
+        feedback_rates: dict[str, float],
+        stopping: threading.Event,
+    ) -> None:
+        self._buffer = buffer
         self._stopping = stopping
-        self._writer = Writer(route, delivery.told_rates, delivery.feedback_rates)
+        self._writer = Writer(route, told_rates, feedback_rates)
         self._spool = _spool(route)
         self._adopt_at = 0.0
         self._spool_at = 0.0

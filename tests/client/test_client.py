@@ -279,7 +279,7 @@ def test_a_batch_is_bounded_in_bytes() -> None:
 def test_one_batch_a_wake_up(settings: Settings, server: redis.Redis) -> None:
     """The sender goes on at once only if its batch left events behind, not for those that came meanwhile."""
     delivery = Delivery(Route(redis_url=settings.redis_url, buffer_ttl_s=600), {})
-    sender = Sender(delivery, threading.Event())
+    sender = Sender(delivery.route, delivery.buffer, {}, {}, threading.Event())
     for n in range(BATCH_EVENTS_MAX + 1):
         delivery.buffer.put(("loans", f"k{n}", "feedback:1", FEEDBACK), False)
     assert [sender._deliver_next(), sender._deliver_next()] == [True, False]

@@ -4,11 +4,10 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from conftest import nobody
 from engines import ENGINES
 from events import feedback, prediction, record
 from loans import loans
@@ -115,19 +114,6 @@ def test_a_file_of_somebody_elses_is_told(url: str, scheme: str, directory: Path
         get(url, "loan_0")
     foreign.unlink()
     assert get(url, "loan_0") == {"loan_0"}
-
-
-@contextmanager
-def nobody() -> Iterator[None]:
-    """As a user without special rights: root may write anywhere."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_a_directory_that_cannot_be_written(url: str, directory: Path) -> None:

@@ -1,14 +1,13 @@
 """What is particular to the SQLite sink: its file in trouble, and readers beside the writer."""
 
 import asyncio
-import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import nobody
 from events import feedback, prediction, record
 
 from joinback.errors import ConfigurationError
@@ -33,19 +32,6 @@ def merge(path: Path, *joined: Any, options: str = "") -> None:
             await sink.merge(joined or [record({"prediction:p": prediction()})])
 
     asyncio.run(run())
-
-
-@contextmanager
-def nobody() -> Iterator[None]:
-    """As a user without special rights: root may write to read-only files."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_a_locked_file_is_retryable(path: Path) -> None:
