@@ -125,7 +125,9 @@ def test_gunicorn_worker_killed_under_load(
             thread.join()
     lost = {key for _, _, key in answered} - keys(server)
     may_be_lost = {key for at, pid, key in answered if pid == victim and at > killed_at - 1}
-    print(f"\n{len(answered)} requests answered, {len(lost)} of them lost with the killed worker")
+    ages_ms = [1_000 * (killed_at - at) for at, _, key in answered if key in lost]
+    oldest = f"the oldest {max(ages_ms, default=0):.0f} ms before"
+    print(f"\n{len(answered)} requests answered, {len(lost)} of them lost with the killed worker, {oldest}")
     assert lost <= may_be_lost
 
 
