@@ -163,3 +163,22 @@ def test_what_is_no_redis_is_an_error_that_may_pass(answer: bytes) -> None:
         client.close(0.1)
         assert client.stats()["sent"] == 0
         assert client.stats()["dropped"]["undelivered"] == 1
+
+
+def test_half_a_reply_is_none() -> None:
+    """A connection that ends in the middle of a reply is an error, not a shorter reply."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with closing(peer):
+                for answer in (b"$-1\r\n", b"$9\r\nhalf"):
+                    peer.recv(1 << 16)
+                    peer.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        connection = Connection(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
+        with ending(connection):
+            assert connection.connect() is None
+            with pytest.raises(ConnectionError, match="ended"):
+                connection.call("HGET", "a", "b")

@@ -60,6 +60,27 @@ def test_the_same_batch_is_the_same_file(url: str, directory: Path) -> None:
     assert len(list(directory.iterdir())) == 2
 
 
+def test_a_file_gets_its_name_when_it_is_on_disk(url: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until its content is synced a file stands under a name that nobody reads; the directory is synced after it."""
+    seen: list[list[str]] = []
+    synced: list[int] = []
+    sync = os.fsync
+
+    def noting(fd: int) -> None:
+        seen.append([path.name for path in directory.iterdir()])
+        synced.append(os.fstat(fd).st_ino)
+        sync(fd)
+
+    monkeypatch.setattr("joinback_worker.sinks.directory.os.fsync", noting)
+    put(url, loans())
+    (before,), (after,) = seen
+    assert (before.startswith("."), before.endswith(".part")) == (True, True)
+    (file,) = directory.iterdir()
+    assert file.name == after
+    # What was synced, and not a copy of it.
+    assert synced == [file.stat().st_ino, directory.stat().st_ino]
+
+
 def test_compaction_changes_no_row(url: str, scheme: str, directory: Path) -> None:
     """Many small files become one, repeated events once, and `records` answers what it answered before."""
     put(url, *([loan] for loan in loans()[:50]), loans()[:25])
