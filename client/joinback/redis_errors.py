@@ -18,6 +18,9 @@ _PASSING = frozenset(
         "NOREPLICAS",
         "TRYAGAIN",
         "CLUSTERDOWN",
+        # A cluster moved the slot; the operator or the next failover may move it back.
+        "MOVED",
+        "ASK",
         # It runs a script of somebody's, or ended ours.
         "BUSY",
         "UNBLOCKED",
@@ -32,6 +35,7 @@ _LOGIN = "Redis refused the login; check user, password and database in JOINBACK
 _ADVICE = {
     "NOAUTH": _LOGIN,
     "WRONGPASS": _LOGIN,
+    "MOVED": "this node of a Redis Cluster does not hold the key; name the node that does in JOINBACK_REDIS_URL",
     "NOPERM": "the Redis user lacks a right; see README for the ACL that client and worker need",
     "OOM": "Redis is at maxmemory; give it more, or let the worker drain it",
     "READONLY": "this Redis is a read-only replica; point JOINBACK_REDIS_URL at the primary",

@@ -26,6 +26,7 @@ WRAPPED = "Error running script (call to f_300b): @user_script:30: @user_script:
         (RedisRefusal("READONLY You can't write against a read only replica."), True, "read-only replica"),
         (RedisRefusal(WRAPPED.format("READONLY")), True, "read-only replica"),
         (RedisRefusal("MISCONF Redis is configured to save RDB snapshots"), True, "MISCONF"),
+        (RedisRefusal("MOVED 3999 127.0.0.1:6381"), True, "node of a Redis Cluster"),
         (RedisRefusal("BUSY Redis is busy running a script"), True, "BUSY"),
         (RedisRefusal("WRONGTYPE joinback:{x}:pending is a string"), False, "another type"),
         (RedisRefusal("ERR secret value hunter2"), False, "answered ERR"),
