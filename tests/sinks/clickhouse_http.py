@@ -50,6 +50,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != f"Basic {login}":
             self._refuse(403, "Code: 516. DB::Exception: Authentication failed. (AUTHENTICATION_FAILED)")
             return
+        # As the server's http_max_field_value_size has it.
+        if any(len(value) > 131_072 for name, value in given.items() if name.startswith("param_")):
+            self._refuse(400, "Code: 1000. DB::Exception: Field value too long. (POCO_EXCEPTION)")
+            return
         query = given.get("query", "").encode() + body
         self.server.queries.append(query[:200])
         try:

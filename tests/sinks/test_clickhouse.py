@@ -17,7 +17,7 @@ from events import feedback, prediction, record, retraction
 from loans import loans
 
 from joinback.settings import Settings
-from joinback_worker.errors import SinkUnavailable
+from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.fold import Record
 from joinback_worker.row import Policy
 from joinback_worker.sinks import Merged, clickhouse, open_sink
@@ -165,6 +165,16 @@ def test_a_table_that_goes_while_the_sink_is_open(url: str) -> None:
 
     with pytest.raises(SinkUnavailable, match="a table of the sink is gone"):
         asyncio.run(run())
+
+
+def test_a_row_against_a_constraint_is_refused(url: str) -> None:
+    """A constraint that somebody added refuses the rows against it, and only the batch that has one."""
+    put(url, loans()[:1])
+    command(url, "ALTER TABLE events ADD CONSTRAINT known CHECK join_key != 'loan_7'")
+    with pytest.raises(SinkRefused, match="VIOLATED_CONSTRAINT"):
+        put(url, loans()[:10])
+    put(url, loans()[:7], loans()[8:])
+    assert len(ENGINES["clickhouse"].rows(url)) == 599
 
 
 def test_the_policy_of_each_application(url: str) -> None:

@@ -158,6 +158,32 @@ def test_any_text(engine: Engine, url: str, text: str) -> None:
     assert in_records(engine, url) == expected(awkward, other)
 
 
+def test_json_as_another_producer_writes_it(engine: Engine, url: str) -> None:
+    """JSON in several lines, with its own spaces and forms of numbers, is the value that it is."""
+    pretty = {
+        "prediction:p": msgspec.json.format(prediction(inputs={"a": [1, {"b": None}]}, tags={"t": [1, 2]}), indent=2),
+        "feedback:f": msgspec.json.format(feedback(5, a={"b": 1.0}), indent=4).replace(b"\n", b"\r\n"),
+    }
+    written = record(pretty)
+    _, rows = on(url, [written], [written], [record({"feedback:g": feedback(9, c=1)})])
+    whole = merge(written, record({"feedback:g": feedback(9, c=1)}))
+    assert read(rows["k"]) == expected(whole)["k"]
+    assert in_records(engine, url) == expected(whole)
+
+
+def test_times_of_any_year(engine: Engine, url: str) -> None:
+    """Event times in the years 1 and 9999 keep their order, and stop no batch."""
+    ancient = prediction(0).replace(b'"at":"2026', b'"at":"0001')
+    future = feedback(60, a=2).replace(b'"at":"2026', b'"at":"9999')
+    far = record({"prediction:p": ancient, "prediction:q": prediction(), "feedback:f": future})
+    policy = Policy(join_window_s=1e11)
+    _, rows = on(url, [far, record({"prediction:p": prediction()}, "near")], policy=policy)
+    assert read(rows["k"]) == expected(far, policy=policy)["k"]
+    found = in_records(engine, url, join_window_s=3_153_600_000)
+    assert found["k"]["prediction_event_id"] == "p"
+    assert found["near"]["status"] == "predicted"
+
+
 def test_huge_values(engine: Engine, url: str) -> None:
     """A megabyte in one event is a row like any other, and so are numbers of many digits."""
     huge = record({"prediction:p": prediction(inputs={"x": "x" * 1_000_000, "n": 10**40})})

@@ -110,3 +110,17 @@ def test_a_table_that_is_gone_while_the_sink_is_open(tmp_path: Path) -> None:
             asyncio.run(run())
         put(url, loans())
         assert len(ENGINES["delta"].rows(url)) == 600
+
+
+def test_a_file_that_cannot_be_read_refuses_no_row(tmp_path: Path) -> None:
+    """A look-up that meets a damaged file is an error that may pass; the feedback it was for is no dead letter."""
+    with ENGINES["delta"].place(tmp_path) as url:
+        put(url, loans())
+        (damaged,) = Path(urlsplit(url).path[1:]).glob("*.parquet")
+        whole = damaged.read_bytes()
+        damaged.write_bytes(b"\0" * len(whole))
+        (late,) = [Record(application="loans", join_key="loan_1", feedback=loans()[0].feedback)]
+        with pytest.raises(SinkUnavailable, match="cannot be used now"):
+            put(url, [late])
+        damaged.write_bytes(whole)
+        put(url, [late])

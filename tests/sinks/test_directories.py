@@ -133,6 +133,8 @@ def test_a_file_of_somebody_elses_is_told(url: str, scheme: str, directory: Path
     foreign.write_text('{"application": 1}\n')
     with pytest.raises(SinkUnavailable, match=r"notes\.\w+ .*; move it"):
         get(url, "loan_0")
+    with pytest.raises(SinkUnavailable, match=r"notes\.\w+ .*; move it"):
+        module_of(url).compact(url)
     foreign.unlink()
     assert get(url, "loan_0") == {"loan_0"}
 

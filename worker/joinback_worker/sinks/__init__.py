@@ -83,7 +83,7 @@ class Sink(Protocol):
         """Give the predictions that matured without feedback their status, by the policy; how many.
 
         Driven by the clock and not by events, so that an application without traffic closes too. As often
-        as one likes; the same promise of durability as `merge`.
+        as one likes; the same promise of durability as `merge`. 0 from a sink that closes rows as they are read.
         """
 
     async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:

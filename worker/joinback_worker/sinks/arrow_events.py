@@ -6,6 +6,8 @@ from typing import Any
 import pyarrow as pa
 from msgspec import structs
 
+from joinback_worker.errors import SinkRefused
+
 from .event_log import COLUMNS, EventRow, Stored
 
 _UTC = pa.timestamp("us", tz="UTC")
@@ -26,18 +28,17 @@ SLICE_ROWS = 5_000
 
 
 def table_of(rows: Sequence[EventRow]) -> pa.Table:
-    """Raises pyarrow.ArrowInvalid or UnicodeError for what Arrow cannot hold."""
+    """Raises SinkRefused for what Arrow cannot hold."""
     slices = [rows[first : first + SLICE_ROWS] for first in range(0, len(rows), SLICE_ROWS)]
-    return pa.Table.from_batches(
-        [
-            pa.RecordBatch.from_arrays(
-                [pa.array(column, field.type) for column, field in zip(_columns(part), SCHEMA, strict=True)],
-                schema=SCHEMA,
-            )
-            for part in slices
-        ],
-        SCHEMA,
-    )
+    try:
+        return pa.Table.from_batches([_batch_of(part) for part in slices], SCHEMA)
+    except (pa.ArrowException, UnicodeError, OverflowError) as error:
+        raise SinkRefused(f"Arrow cannot hold the rows: {type(error).__name__}") from error
+
+
+def _batch_of(rows: Sequence[EventRow]) -> pa.RecordBatch:
+    arrays = [pa.array(column, field.type) for column, field in zip(_columns(rows), SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
 def _columns(rows: Sequence[EventRow]) -> Iterable[Sequence[Any]]:

@@ -16,7 +16,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import SinkRefused, SinkUnavailable
+from joinback_worker.errors import SinkUnavailable
 from joinback_worker.row import Policy
 
 from . import Sink, lake_view
@@ -147,10 +147,8 @@ def _translated(location: str, work: Callable[[], T]) -> T:
     """Run the work; errors of Arrow and Delta become ours, by type."""
     try:
         return work()
-    except (pa.ArrowInvalid, UnicodeError, OverflowError) as error:
-        raise SinkRefused(f"Arrow cannot hold the rows: {type(error).__name__}") from error
     except TableNotFoundError as error:
         raise SinkUnavailable(f"no Delta table at {location}; it is made anew at the next tick") from error
-    except (DeltaError, OSError) as error:
+    except (DeltaError, pa.ArrowException, OSError) as error:
         why = f"cannot be used now; check the store and its rights ({type(error).__name__})"
         raise SinkUnavailable(f"Delta table at {location} {why}") from error

@@ -1,6 +1,6 @@
 """The JSON Lines sink: `jsonl:///directory`. One event a line, its JSON as it was logged."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,26 +46,36 @@ class JsonLinesSink(DirectorySink):
     suffix = "jsonl"
 
     def _encoded(self, rows: Sequence[EventRow]) -> bytes:
-        return b"".join([msgspec.json.encode(_line(row)) + b"\n" for row in rows])
+        return b"".join([one_line(msgspec.json.encode(_line(row))) for row in rows])
 
     def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], bytes]:
         # Of a repeated event the line written last, so that `updated_at` stays.
         lines: dict[Identity, bytes] = {}
         for path in paths:
-            for text in path.read_bytes().splitlines(keepends=True):
-                line = msgspec.json.decode(text, type=_Line)
+            for text, line in _lines(path):
                 lines[(line.application, line.join_key, line.kind, line.event_id, line.digest)] = text
         return set(lines), b"".join(lines.values())
 
     def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
-        try:
-            with path.open("rb") as file:
-                for text in file:
-                    line = msgspec.json.decode(text, type=_Line)
-                    if line.application == application and line.join_key in join_keys:
-                        yield _stored(line)
-        except msgspec.MsgspecError as error:
-            raise SinkUnavailable(f"sink file {path} holds a line that is no event of ours; move it away") from error
+        for _, line in _lines(path):
+            if line.application == application and line.join_key in join_keys:
+                yield _stored(line)
+
+
+def one_line(encoded: bytes) -> bytes:
+    """JSON with its line feed. What producers wrote is carried through as it is, and may stand in several lines."""
+    if b"\n" in encoded or b"\r" in encoded:
+        encoded = msgspec.json.format(encoded, indent=-1)
+    return encoded + b"\n"
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, _Line]]:
+    try:
+        with path.open("rb") as file:
+            for text in file:
+                yield text, msgspec.json.decode(text, type=_Line)
+    except msgspec.MsgspecError as error:
+        raise SinkUnavailable(f"sink file {path} holds a line that is no event of ours; move it away") from error
 
 
 def _line(row: EventRow) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What append stores share: write a record's events, and leave the union and the fold to who reads.
 
-Nothing is looked up before it is written, so two writers cannot lose what the other one wrote, and a repetition
-only adds rows that count once. What is looked up is told, not stored: whether feedback whose prediction Redis
+No row depends on what the store holds, so two writers cannot lose what the other one wrote, and a repetition
+only adds rows that count once. What is looked up is for telling: whether feedback whose prediction Redis
 has let go joins, comes too late, or finds its record full.
 """
 
@@ -39,16 +39,11 @@ class MergeOnRead(SinkOnThread):
         now = datetime.now(UTC)
         rows: list[EventRow] = []
         for incoming in records:
-            known = held.get((incoming.application, incoming.join_key))
-            record, overflow = admit(known, incoming)
+            record, overflow = admit(held.get((incoming.application, incoming.join_key)), incoming)
             judged = judge(record, self._policy)
             rejected = late_news(incoming, judged.late) + overflowed(incoming, overflow)
             merged.count(judged.status, bool(judged.others), rejected)
-            stands = set() if known is None else {(row.kind, row.event_id, row.digest) for row in rows_of(known, now)}
-            for event in rows_of(incoming, now):
-                field = f"{event.kind}:{event.event_id}"
-                if field not in overflow and (event.kind, event.event_id, event.digest) not in stands:
-                    rows.append(event)
+            rows += [row for row in rows_of(incoming, now) if f"{row.kind}:{row.event_id}" not in overflow]
         if rows:
             self._append(rows)
         return merged

@@ -1,24 +1,21 @@
 """The Parquet sink: `parquet:///directory`. What reads Parquet reads it; zstd, one file a batch."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from joinback.settings import Settings
-from joinback_worker.errors import SinkRefused, SinkUnavailable
+from joinback_worker.errors import SinkUnavailable
 from joinback_worker.row import Policy
 
 from . import Sink, lake_view
 from .arrow_events import SCHEMA, stored_of, table_of
 from .directory import DirectorySink, directory_of
 from .event_log import COLUMNS, EventRow, Identity, Stored
-
-T = TypeVar("T")
 
 
 def open_url(url: str, policy: Policy) -> Sink:
@@ -33,17 +30,11 @@ def schema(url: str, settings: Settings) -> str:
 class ParquetSink(DirectorySink):
     suffix = "parquet"
 
-    def _translated(self, work: Callable[[], T]) -> T:
-        try:
-            return super()._translated(work)
-        except (pa.ArrowInvalid, UnicodeError, OverflowError) as error:
-            raise SinkRefused(f"Parquet cannot hold the rows: {type(error).__name__}") from error
-
     def _encoded(self, rows: Sequence[EventRow]) -> bytes:
         return _file_of(table_of(rows))
 
     def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], bytes]:
-        table = pa.concat_tables([pq.read_table(path, schema=SCHEMA) for path in paths])
+        table = pa.concat_tables([_table_in(path) for path in paths])
         columns = [table.column(name).to_pylist() for name in COLUMNS[:5]]
         # Of a repeated event the row written last, so that `updated_at` stays.
         newest: dict[Identity, int] = {place: number for number, place in enumerate(zip(*columns, strict=True))}
@@ -51,11 +42,14 @@ class ParquetSink(DirectorySink):
 
     def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
         wanted = (ds.field("application") == application) & ds.field("join_key").isin(sorted(join_keys))
-        try:
-            found = ds.dataset(path, schema=SCHEMA).to_batches(columns=list(Stored._fields), filter=wanted)
-            yield from stored_of(found)
-        except pa.ArrowInvalid as error:
-            raise SinkUnavailable(f"sink file {path} is no Parquet file of ours; move it elsewhere") from error
+        return stored_of(_table_in(path, wanted).to_batches())
+
+
+def _table_in(path: Path, wanted: ds.Expression | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, schema=SCHEMA, filters=wanted)
+    except pa.ArrowException as error:
+        raise SinkUnavailable(f"sink file {path} is no Parquet file of ours; move it elsewhere") from error
 
 
 def _file_of(table: pa.Table) -> bytes:

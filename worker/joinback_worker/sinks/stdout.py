@@ -20,6 +20,7 @@ from joinback_worker.fold import Record, admit
 from joinback_worker.row import Policy, Row, late_news, overflowed, project
 
 from . import Merged, Sink
+from .jsonl import one_line
 from .on_thread import SinkOnThread
 
 T = TypeVar("T")
@@ -76,4 +77,4 @@ class StdoutSink(SinkOnThread):
 def line_of(row: Row) -> bytes:
     """The row as one line of JSON; its JSON columns are JSON in it."""
     cells = {name: Raw(cell) if isinstance(cell, bytes) else cell for name, cell in structs.asdict(row).items()}
-    return msgspec.json.encode(cells) + b"\n"
+    return one_line(msgspec.json.encode(cells))
