@@ -38,6 +38,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="How long Redis keeps a record after its last event: a week outlives a long weekend's outage.",
         ),
     ] = 7 * 86_400
+    settled_ttl_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=31_536_000,
+            description="How long Redis keeps a record once a sink that can look it up has all its events:"
+            " an hour, to look at it with redis-cli.",
+        ),
+    ] = 3_600
     join_window_s: Annotated[
         int,
         Meta(ge=1, le=_CENTURY_S, description="How late feedback may come after its prediction: 180 days."),

@@ -1,0 +1,30 @@
+"""How a URL is shown: by one function, so that no output can show a password."""
+
+from urllib.parse import unquote
+
+_HIDDEN = "…"
+
+
+def shown_url(url: str) -> str:
+    """Return the URL as a log line or a terminal may show it: without passwords, tokens and values of options.
+
+    A user name stands, if a password follows it; what stands alone before an `@` may be a token. Everything up
+    to the last `@` counts as login: a password somebody forgot to encode may hold `@`, `/`, `?` or `#`.
+    So too much may be hidden, but never too little. Control characters are escaped.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        # Such as stdout: or text that is no URL at all, and may be anything.
+        scheme, separator, rest = url.partition(":")
+        return f"{_plain(scheme)}:" if separator else _HIDDEN
+    login, at, place = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    place, question, query = place.partition("?")
+    names = [option.partition("=")[0] for option in query.split("&") if option]
+    options = question + "&".join(f"{name}={_HIDDEN}" for name in names) if names else ""
+    shown_login = f"{user}:{_HIDDEN}@" if colon and user else f"{_HIDDEN}@" if at else ""
+    return _plain(f"{scheme}://{shown_login}{unquote(place.partition('#')[0])}{options}")
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
