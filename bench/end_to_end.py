@@ -24,7 +24,7 @@ from joinback_worker.accounting import Accounting
 from joinback_worker.cycle import Drained
 from joinback_worker.drains import connect, drain_all
 from joinback_worker.embedded import embedded_valkey
-from joinback_worker.main import configure_logging
+from joinback_worker.logs import configure_logging
 from joinback_worker.source import Source
 
 APPLICATION = "bench"

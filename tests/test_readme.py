@@ -131,7 +131,9 @@ def test_the_least_rights_are_enough(stack: Stack, cli: Cli, spawn: Any, wait_un
         as_worker = {"JOINBACK_REDIS_URL": f"redis://joinback-worker:secret@{host}", "JOINBACK_INTERVAL_S": "1"}
         process = spawn("-m", "joinback_worker", "worker", **as_worker)
         wait_until(lambda: stack.books().pending == 0)
+        wait_until(lambda: stack.server.hlen(wire.WORKERS_KEY) == 1 and stack.server.keys("arq:joinback:health:*"))
         assert process.poll() is None
+        assert cli("worker", "--check", **as_worker).returncode == 0
         done = cli("drain", **as_worker)
         assert done.returncode == 0, done.stderr
         with redis.Redis.from_url(f"redis://joinback-client:secret@{host}") as intruder:

@@ -11,6 +11,7 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
     joinback:{tag}:stats               HASH    counters (see COUNTERS below)
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
+    joinback:workers                   HASH    worker (host:pid) -> its newest sign of life, as JSON
     joinback:paused                    STRING  there while Redis is nearly full: clients hold predictions back
 
 Every key has a TTL: records and pending the buffer TTL, the others the constants below.
@@ -41,6 +42,7 @@ LATE = "late"
 """The kind of the worker's own field: this feedback was told as a dead letter, so it is told once."""
 
 APPLICATIONS_KEY = "joinback:applications"
+WORKERS_KEY = "joinback:workers"
 PAUSED_KEY = "joinback:paused"
 GROUP = "worker"
 

@@ -6,7 +6,7 @@ import logging
 
 from joinback.settings import settings_from
 from joinback_worker import drains
-from joinback_worker.main import configure_logging
+from joinback_worker.logs import configure_logging
 from joinback_worker.source import Source
 
 drains.Source = functools.partial(Source, lease_s=1.0, chunk_entries=50)  # type: ignore[assignment,misc]

@@ -5,7 +5,7 @@ import signal
 from typing import Any
 
 from joinback.settings import settings_from
-from joinback_worker.main import run_supervised
+from joinback_worker.main import run
 from joinback_worker.source import Source
 
 
@@ -15,4 +15,4 @@ async def die(*_: Any) -> int:
 
 
 Source.settle = die  # type: ignore[method-assign]
-run_supervised(settings_from())
+run(settings_from())

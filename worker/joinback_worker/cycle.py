@@ -38,6 +38,8 @@ class Drained(Struct, kw_only=True):
     """The time budget ran out before the pending entries did."""
     error: str | None = None
     """Why the cycle stopped early, if it did; the next tick tries again."""
+    redis_lost: bool = False
+    """Redis was the reason: its return is looked for before the next tick."""
     duration_s: float = 0.0
     oldest_pending_s: float = 0.0
 
@@ -47,6 +49,7 @@ class Drained(Struct, kw_only=True):
             setattr(total, name, getattr(self, name) + getattr(other, name))
         total.unfinished = self.unfinished or other.unfinished
         total.error = self.error or other.error
+        total.redis_lost = self.redis_lost or other.redis_lost
         total.duration_s = self.duration_s + other.duration_s
         total.oldest_pending_s = max(self.oldest_pending_s, other.oldest_pending_s)
         return total

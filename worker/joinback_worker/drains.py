@@ -1,11 +1,18 @@
-"""Cycles with all they need: a connection to the buffer, a freshly opened sink, and trouble put into words.
+"""Rounds: one drain of each tag that has work, with all it needs, and its trouble put into words.
 
-The sink is opened for each cycle: that costs milliseconds every five minutes, and a sink that was down, moved
+A round never raises for what one tag, the sink or Redis does: what cannot be drained now stays pending, and the
+result says why.
+
+The sink is opened for each drain: that costs milliseconds every five minutes, and a sink that was down, moved
 or restarted in between needs no code of its own.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -14,23 +21,27 @@ from redis.exceptions import RedisError
 
 from joinback import wire
 from joinback.settings import Settings
+from joinback.urls import shown_url
 from joinback_worker.redis_errors import advice
 
 from .cycle import Drained, drain
-from .errors import SinkUnavailable
+from .errors import SinkUnavailable, described
 from .health import Health, publish_pause
+from .heartbeat import redis_time
 from .row import Policy
-from .sinks import Sink, open_sink
+from .sinks import Sink, open_sink, writers_max
 from .source import Source, applications
 
 log = structlog.get_logger("joinback")
 
 SOCKET_TIMEOUT_S = 3.0
 """Beyond any chunk's script; on a hung Redis the worker must still obey SIGTERM."""
+TAGS_ASKED = 1_000
+"""Of one pipeline: some milliseconds of Redis's time."""
 
 
 def redis_options(redis_url: str) -> dict[str, Any]:
-    """What every connection of the worker is made with; what the URL's own query says comes first.
+    """Return what every connection of the worker is made with; what the URL's own query says comes first.
 
     redis-py waits for ever on a hung server, and in its version 5 takes any host's certificate of a trusted
     authority; neither is for us. A Unix socket takes none of TCP's options.
@@ -45,18 +56,18 @@ def redis_options(redis_url: str) -> dict[str, Any]:
 
 
 def connect(settings: Settings) -> Redis:
-    """The buffer; connects on first use."""
+    """Return the buffer; it connects on first use."""
     redis: Redis = Redis.from_url(settings.redis_url, **redis_options(settings.redis_url))
     return redis
 
 
-def sink_of(settings: Settings, application: str = "") -> Sink:
-    """The sink, not yet entered, with the policy of one application. Raises ConfigurationError for a wrong URL."""
-    return open_sink(settings.sink_url, policy_of(settings, application, datetime.now(UTC)))
+def sink_of(settings: Settings, policy: Policy | None = None) -> Sink:
+    """Return the sink, not yet entered. Raises ConfigurationError for a wrong URL."""
+    return open_sink(settings.sink_url, policy or Policy(join_window_s=settings.join_window_s))
 
 
 def policy_of(settings: Settings, application: str, now: datetime) -> Policy:
-    """What the settings say of one application at one moment."""
+    """Return what the settings say of one application at one moment of Redis's clock."""
     maturity_s = settings.maturity_s.get(application)
     return Policy(
         join_window_s=settings.join_window_s,
@@ -67,7 +78,7 @@ def policy_of(settings: Settings, application: str, now: datetime) -> Policy:
 
 
 async def tags(redis: Redis, only: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """(application, tag) of all that may have work, or of these applications `only`."""
+    """Return (application, tag) of all that may have work, or of these applications `only`."""
     return [
         (application, tag)
         for application, announced in (await applications(redis)).items()
@@ -76,41 +87,105 @@ async def tags(redis: Redis, only: Sequence[str] = ()) -> list[tuple[str, str]]:
     ]
 
 
-async def drain_tag(
-    redis: Redis, settings: Settings, application: str, tag: str, health: Health, *, budget_s: float = float("inf")
-) -> Drained:
-    """One cycle of one tag. Trouble with Redis or the sink is told in the result, and logged."""
-    try:
-        conditions = await health.look(redis)
-        await publish_pause(redis, paused="memory_high" in conditions, interval_s=settings.interval_s)
-        async with sink_of(settings, application) as sink:
-            return await drain(
-                Source(redis, tag),
-                sink,
-                application,
-                emit_joined_only=settings.emit == "joined",
-                budget_s=budget_s,
-                conditions=conditions,
-            )
-    except SinkUnavailable as error:
-        why = str(error)
-    except (RedisError, OSError) as error:
-        why = advice(error)
-    log.warning("cycle_failed", application=application, tag=tag, why=why)
-    return Drained(error=why)
+class Drainer:
+    """One worker's drains, tick after tick: its name in the consumer groups, and what it remembers of Redis."""
+
+    def __init__(self, settings: Settings, only: Sequence[str] = ()) -> None:
+        sink_of(settings)  # a wrong URL must fail here, not at the first tick
+        self.settings = settings
+        self.only = only
+        self.sink = shown_url(settings.sink_url)
+        self.redis = connect(settings)
+        self._health = Health()
+        # For whoever reads XINFO CONSUMERS at night. The token tells two containers apart that share a host name.
+        self._consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._knows_applications = True
+
+    async def round(self, tag_budget_s: float) -> Drained:
+        """Drain each tag that has work once, a few at a time. `unfinished`: a budget was spent, so go on with a next.
+
+        Never raises, but when it is cancelled; then it has given up its claims.
+        """
+        try:
+            now = await redis_time(self.redis)
+            conditions = await self._health.look(self.redis)
+            paused = "memory_high" in conditions
+            await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
+            work = await self._work()
+        except (RedisError, OSError) as error:
+            return Drained(error=advice(error), redis_lost=True)
+        except Exception as error:
+            return Drained(error=described(error))
+        total = Drained()
+        gate = asyncio.Semaphore(writers_max(self.settings.sink_url))
+
+        async def drain_one(application: str, tag: str) -> None:
+            nonlocal total
+            async with gate:
+                total += await self._drain(application, tag, now, conditions, tag_budget_s)
+
+        async with asyncio.TaskGroup() as group:
+            for application, tag in work:
+                group.create_task(drain_one(application, tag))
+        return total
+
+    async def aclose(self) -> None:
+        await self.redis.aclose()
+
+    async def _work(self) -> list[tuple[str, str]]:
+        """Return the tags with something pending, and those whose predictions mature; the others cost a length each."""
+        known = await tags(self.redis, self.only)
+        if bool(known) != self._knows_applications:
+            self._knows_applications = bool(known)
+            if not known:
+                log.info("no_application_yet", hint="the first event of a client announces its application in Redis")
+        work = []
+        for some in _slices(known, TAGS_ASKED):
+            async with self.redis.pipeline(transaction=False) as pipeline:
+                for _, tag in some:
+                    pipeline.execute_command("XLEN", wire.pending_key(tag))
+                lengths = await pipeline.execute(raise_on_error=False)
+            # An error, such as a wrong type at the key, is for the drain to tell.
+            work += [entry for entry, length in zip(some, lengths, strict=True) if length or self._closes(entry[0])]
+        return work
+
+    def _closes(self, application: str) -> bool:
+        return application in self.settings.maturity_s
+
+    async def _drain(
+        self, application: str, tag: str, now: datetime, conditions: dict[str, str], budget_s: float
+    ) -> Drained:
+        """One drain of one tag. Trouble with Redis, the sink or this tag's data is told in the result, and logged."""
+        structlog.contextvars.bind_contextvars(sink=self.sink)
+        try:
+            async with sink_of(self.settings, policy_of(self.settings, application, now)) as sink:
+                return await drain(
+                    Source(self.redis, tag, consumer=self._consumer),
+                    sink,
+                    application,
+                    emit_joined_only=self.settings.emit == "joined",
+                    budget_s=budget_s,
+                    conditions=conditions,
+                )
+        except SinkUnavailable as error:
+            drained = Drained(error=str(error))
+        except (RedisError, OSError) as error:
+            drained = Drained(error=advice(error), redis_lost=True)
+        except Exception as error:
+            drained = Drained(error=described(error))
+        log.warning("cycle_failed", application=application, tag=tag, why=drained.error)
+        return drained
 
 
 async def drain_all(settings: Settings, only: Sequence[str] = ()) -> Drained:
-    """One cycle of every tag, now. Raises ConfigurationError for a sink URL nobody serves."""
-    sink_of(settings)
-    redis = connect(settings)
-    total = Drained()
-    health = Health()
+    """Drain what is pending now, and no more. Raises ConfigurationError for a wrong sink."""
+    drainer = Drainer(settings, only)
     try:
-        for application, tag in await tags(redis, only):
-            total += await drain_tag(redis, settings, application, tag, health)
-    except (RedisError, OSError) as error:
-        total.error = advice(error)
+        return await drainer.round(tag_budget_s=float("inf"))
     finally:
-        await redis.aclose()
-    return total
+        await drainer.aclose()
+
+
+def _slices(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

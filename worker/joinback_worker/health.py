@@ -3,10 +3,14 @@
 import contextlib
 from typing import Any
 
+import structlog
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from joinback import wire
+from joinback_worker.redis_errors import advice
+
+log = structlog.get_logger("joinback")
 
 MEMORY_SHARE_MAX = 0.85
 """Of maxmemory: above it a burst may fill the rest before the next tick looks again."""
@@ -18,10 +22,15 @@ class Health:
     def __init__(self) -> None:
         self._run_id: str | None = None
         self._evicted: int | None = None
+        self._blind = False
 
     async def look(self, redis: Redis) -> dict[str, str]:
-        """Condition -> what it means and what to do. Empty if all is well."""
-        info = await redis.execute_command("INFO")
+        """Return condition -> what it means and what to do. Empty if all is well, or if Redis may not be asked."""
+        try:
+            info = await redis.execute_command("INFO")
+        except ResponseError as error:
+            self._tell_blindness(error)
+            return {}
         found: dict[str, str] = {}
         policy = info.get("maxmemory_policy", "noeviction")
         limit = info.get("maxmemory", 0)
@@ -32,9 +41,19 @@ class Health:
             )
         if limit and info["used_memory"] > MEMORY_SHARE_MAX * limit:
             share = info["used_memory"] / limit
-            found["memory_high"] = f"Redis uses {share:.0%} of maxmemory; give it more, or shorten the buffer TTL"
+            found["memory_high"] = (
+                f"Redis uses {share:.0%} of maxmemory; give it more, or shorten JOINBACK_SETTLED_TTL_S"
+            )
         self._changes(info, found)
         return found
+
+    def _tell_blindness(self, error: ResponseError) -> None:
+        """Say once what is lost without INFO: a renamed command, or a right that the user lacks."""
+        if not self._blind:
+            log.warning(
+                "redis_health_unknown", why=advice(error), lost="evictions, restarts and a full memory go untold"
+            )
+        self._blind = True
 
     def _changes(self, info: dict[str, Any], found: dict[str, str]) -> None:
         evicted, run_id = info.get("evicted_keys", 0), info.get("run_id")

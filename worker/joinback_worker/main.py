@@ -1,215 +1,207 @@
 """The worker on arq, and the only file that imports it.
 
-arq gives us "something runs about every five minutes", at least once; it has no lease, and a cron job that is
-killed is not run again. So the cron tick is a tiny planner that enqueues one drain a tag as a function job,
-which arq does run again, and everything else is the drain's own promise.
+arq is the clock, and Redis's consumer group is the queue: there is no second queue of jobs. arq's cron calls
+for a tick in this very process, and nothing that arq does needs Redis. So no state of Redis, be it full, hung,
+away or tampered with, ends the worker or stops a tick.
 
-`joinback worker` supervises the run; `arq joinback_worker.main.WorkerSettings` leaves that to the host.
+`joinback worker` and `arq joinback_worker.main.WorkerSettings` run the same.
 """
 
 import logging
 import os
-import random
-import signal
 import socket
 import sys
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Any, Self
 
-import msgspec
 import structlog
-from arq import ArqRedis, Retry, Worker, cron, func
+from arq import Worker, cron
+from arq.connections import RedisSettings
 from arq.cron import CronJob
-from redis.asyncio import ConnectionPool
-from redis.asyncio.retry import Retry as RedisRetry
-from redis.backoff import ConstantBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
+from redis.asyncio.connection import parse_url
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings, settings_from
-from joinback_worker.redis_errors import advice
+from joinback.urls import shown_url
 
-from .drains import connect, drain_tag, redis_options, sink_of, tags
-from .health import Health
+from .drains import Drainer, redis_options
+from .heartbeat import TTL_S, Beat, digest_of
+from .logs import Quiet, configure_logging
+from .tick import Ticker
 
 log = structlog.get_logger("joinback")
-
-DRAIN_TIMEOUT_S = 60.0
-"""arq starts the job of a worker that was killed, or lost Redis, ten seconds after this: it bounds the recovery."""
-DRAIN_BUDGET_S = 40.0
-"""A drain ends by itself well before arq's timeout, which is final, and is enqueued again to go on."""
-DRAIN_TRIES_MAX = 1_000
-"""Each continued drain is a try to arq; at 40 s each this is half a day, and then the next tick starts anew."""
-COMPLETION_WAIT_S = 10
-"""On SIGTERM a running drain may finish; what it does not, it releases."""
-HEALTH_INTERVAL_S = 15
-RESTART_S_MAX = 5.0
-"""The supervisor's longest pause: after a minute's outage a few seconds more do not matter."""
+# Its start and its Redis are told by our own line; the answer of `arq --check` is what somebody asked for.
+logging.getLogger("arq.worker").addFilter(Quiet("async_check_health"))
 
 
 @dataclass
 class IntervalCron(CronJob):
-    """A cron job every so many seconds, aligned to the epoch, so that all workers name a tick alike.
+    """A cron job whose time is the ticker's. arq's own cron knows the wall clock alone, which may be set back."""
 
-    arq's own cron takes sets of minutes and seconds, which allows only divisors of an hour or a minute.
-    """
+    ticker: Ticker | None = None
 
-    every_s: int = 300
+    @property  # type: ignore[misc]
+    def next_run(self) -> datetime:
+        """Return the time of the next tick by the wall clock of this moment, which arq compares it with."""
+        assert self.ticker is not None
+        return datetime.now(UTC) + timedelta(seconds=self.ticker.due_in_s)
+
+    @next_run.setter
+    def next_run(self, _: datetime | None) -> None:
+        """The ticker decides."""
 
     def calculate_next(self, prev_run: datetime) -> None:
-        tick = (int(prev_run.timestamp()) // self.every_s + 1) * self.every_s
-        self.next_run = datetime.fromtimestamp(tick, tz=prev_run.tzinfo)
+        """The ticker has done so already, when it was called for."""
 
 
-class Planner:
-    """What arq calls: plan a tick, drain a tag. `only` restricts it to these applications."""
+class Clock:
+    """Stands where arq expects its pool of connections, and turns its calls into ticks.
 
-    def __init__(self, settings: Settings, only: Sequence[str] = ()) -> None:
-        sink_of(settings)  # a wrong URL must fail here, not at the first tick
-        self._settings = settings
-        self._only = only
-        self._health = Health()
-        # A queue of its own, so that a restricted worker never takes the job of another application.
-        self._queue = ":".join(["arq:joinback", *sorted(only)])
+    These are all the calls that arq's worker makes while its queue is empty, and it always is.
+    """
 
-    async def startup(self, context: dict[str, Any]) -> None:
-        context["buffer"] = connect(self._settings)
-        # What ticked while no worker lived is due now.
-        await self._enqueue_drains(context)
+    def __init__(self, ticker: Ticker) -> None:
+        self._ticker = ticker
 
-    async def shutdown(self, context: dict[str, Any]) -> None:
-        await context["buffer"].aclose()
+    async def enqueue_job(self, *_: Any, **__: Any) -> None:
+        """Begin the tick that arq's cron calls for, here and now."""
+        self._ticker.tick()
 
-    async def plan(self, context: dict[str, Any]) -> None:
-        """One tick. arq's cron is unique only while the job lives: a worker late to the tick repeats it."""
-        once = f"{self._queue}:tick:{context['job_id']}"
-        if await context["redis"].set(once, 1, nx=True, ex=2 * self._settings.interval_s + 60):
-            await self._enqueue_drains(context)
+    async def zrangebyscore(self, *_: Any, **__: Any) -> list[bytes]:
+        """Return the jobs that wait: none."""
+        return []
 
-    async def drain(self, context: dict[str, Any], application: str, tag: str) -> None:
-        drained = await drain_tag(
-            context["buffer"], self._settings, application, tag, self._health, budget_s=DRAIN_BUDGET_S
-        )
-        if drained.unfinished:
-            raise Retry(defer=0)
+    async def zcard(self, *_: Any) -> int:
+        """Return how much is left to do; `arq --burst` ends when it is nothing."""
+        return int(self._ticker.is_draining)
 
-    async def _enqueue_drains(self, context: dict[str, Any]) -> None:
-        try:
-            work = await tags(context["buffer"], self._only)
-        except (RedisError, OSError) as error:
-            log.warning("tick_missed", why=advice(error))
-            return
-        for application, tag in work:
-            # Refused while a drain of this tag is queued or running: then that one does it.
-            job_id = f"{self._queue}:{tag}"
-            await context["redis"].enqueue_job("joinback.drain", application, tag, _job_id=job_id)
+    async def psetex(self, *_: Any) -> None:
+        """Leave the sign for `arq --check` to the signs of life, which no wall clock delays."""
 
-    def worker_arguments(self) -> dict[str, Any]:
-        """The arguments of arq's Worker."""
-        drain = func(
-            self.drain,  # type: ignore[arg-type]  # arq's protocol wants __qualname__ on a bound method
-            name="joinback.drain",
-            timeout=DRAIN_TIMEOUT_S,
-            keep_result=0,
-            max_tries=DRAIN_TRIES_MAX,
-        )
-        tick = cron(self.plan, name="joinback.plan", timeout=10, max_tries=1)  # type: ignore[arg-type]
-        every = {field.name: getattr(tick, field.name) for field in fields(CronJob)}
-        return {
-            "queue_name": self._queue,
-            "functions": [drain],
-            "cron_jobs": [IntervalCron(**every, every_s=self._settings.interval_s)],
-            "on_startup": self.startup,
-            "on_shutdown": self.shutdown,
-            "redis_pool": self._queue_pool(),
-            # A kept result blocks its job id: no drain for as long as it is kept.
-            "keep_result": 0,
-            "max_tries": DRAIN_TRIES_MAX,
-            "job_timeout": DRAIN_TIMEOUT_S,
-            "job_completion_wait": COMPLETION_WAIT_S,
-            "health_check_interval": HEALTH_INTERVAL_S,
-            # The default key is shared, and one worker's exit would delete it for all.
-            "health_check_key": f"{self._queue}:health:{socket.gethostname()}:{os.getpid()}",
-            # A local zone would skip or double a tick at each change of daylight saving.
-            "timezone": UTC,
-            "log_results": False,
-            **_SERIALIZERS,
-        }
+    async def delete(self, *_: Any) -> None:
+        """Leave arq's sign to its TTL: it may be another process's by now."""
 
-    def _queue_pool(self) -> ArqRedis:
-        url = self._settings.queue_url or self._settings.redis_url
-        pool = ConnectionPool.from_url(
-            url,
-            **redis_options(url),
-            # A restart of some seconds is survived here; OSError is what a refused connection raises. Not a
-            # timeout: on a hung server each command would take half a minute to fail.
-            retry=RedisRetry(ConstantBackoff(0.5), 6, supported_errors=_AWAY),  # type: ignore[arg-type]
-            retry_on_error=list(_AWAY),
-        )
-        return ArqRedis(pool, default_queue_name=self._queue, **_SERIALIZERS)
+    async def close(self, **_: Any) -> None:
+        """Do nothing: the ticker closes what it opened."""
+
+    def pipeline(self, **_: Any) -> "_NoInfo":
+        return _NoInfo()
 
 
-_AWAY = (RedisConnectionError, OSError)
-# Not pickle, arq's default: whoever can write to Redis could run code in the worker.
-_SERIALIZERS: dict[str, Any] = {
-    "job_serializer": msgspec.msgpack.encode,
-    "job_deserializer": msgspec.msgpack.decode,
-}
+class _NoInfo:
+    """What arq learns of Redis at its start, for a line of its log that nobody needs."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None: ...
+
+    def info(self, **_: Any) -> None: ...
+
+    def dbsize(self) -> None: ...
+
+    async def execute(self) -> list[Any]:
+        return [{}, {}, {}, 0]
 
 
-def run_supervised(settings: Settings, only: Sequence[str] = ()) -> None:
-    """Run the worker until SIGTERM or SIGINT. arq ends itself when it loses Redis; this starts it again."""
-    configure_logging()
-    planner = Planner(settings, only)
-    stopped: list[signal.Signals] = []
-    failures = 0
-    while not stopped:
-        started = time.monotonic()
-        worker = Worker(**planner.worker_arguments())
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            worker.loop.add_signal_handler(sign, _stop, worker, sign, stopped)
-        try:
-            worker.run()
-        except (RedisError, OSError) as error:
-            failures = 1 if time.monotonic() - started > 60 else failures + 1
-            pause_s = random.uniform(0.1, min(RESTART_S_MAX, 0.2 * 2**failures))  # noqa: S311
-            if not stopped:
-                log.warning("worker_restarts", why=advice(error), pause_s=round(pause_s, 2))
-                time.sleep(pause_s)
-    log.info("worker_stopped", signal=stopped[0].name)
-
-
-def _stop(worker: Worker, sign: signal.Signals, stopped: list[signal.Signals]) -> None:
-    """Arq tells of a signal only once its jobs have ended; if it dies before, the signal must not be lost."""
-    stopped.append(sign)
-    worker.handle_sig_wait_for_completion(sign)
-
-
-def configure_logging(level: int = logging.INFO) -> None:
-    """One line an event on stderr, key=value; arq's own chatter only from warnings on."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the arguments of arq's Worker. Raises ConfigurationError for a sink that cannot be."""
+    drainer = Drainer(settings, only)
+    sign = Beat(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=version("joinback"),
+        sink=drainer.sink,
+        settings=digest_of(settings),
+        applications=list(only),
     )
+    arq_url = settings.queue_url or settings.redis_url
+    arq_key = f"arq:joinback:health:{sign.host}"
+    ticker = Ticker(drainer, sign, also=lambda: sign_for_arq(arq_url, arq_key))
+
+    async def start(_: dict[str, Any]) -> None:
+        # Now, and not before: arq's command line has set up its own by then, and each line would come twice.
+        logging.getLogger("arq").handlers.clear()
+        configure_logging()
+        log.info(
+            "worker_started",
+            version=sign.version,
+            redis=shown_url(settings.redis_url),
+            sink=sign.sink,
+            interval_s=settings.interval_s,
+            applications=",".join(only) or "all",
+            settings=sign.settings,
+            worker=sign.name,
+            next_drain="now",
+        )
+        ticker.start()
+
+    async def stop(_: dict[str, Any]) -> None:
+        await ticker.stop()
+        log.info("worker_stopped", worker=sign.name)
+
+    async def tick(_: dict[str, Any]) -> None: ...
+
+    job = cron(tick, name="joinback.tick")  # type: ignore[arg-type]  # arq wants a context of its own type
+    every = {field.name: getattr(job, field.name) for field in fields(CronJob)}
+    return {
+        "cron_jobs": [IntervalCron(**every, ticker=ticker)],
+        "on_startup": start,
+        "on_shutdown": stop,
+        "redis_pool": Clock(ticker),
+        # Read by `arq --check` alone: it looks for this key there.
+        "redis_settings": redis_settings_of(arq_url),
+        "health_check_key": arq_key,
+        "timezone": UTC,
+    }
+
+
+async def sign_for_arq(url: str, key: str) -> None:
+    """Write what `arq --check` looks for, as long-lived as our own sign of life."""
+    redis: Redis = Redis.from_url(url, **redis_options(url))
+    with suppress(RedisError, OSError):
+        try:
+            await redis.execute_command("SET", key, "alive; see joinback worker --check", "EX", int(TTL_S))
+        except OutOfMemoryError:
+            # A full Redis lets a key live on that is there.
+            await redis.execute_command("EXPIRE", key, int(TTL_S))
+    await redis.aclose()
+
+
+def redis_settings_of(url: str) -> RedisSettings:
+    """Return the same Redis in arq's words; its own reading of a URL leaves %-codes as they are."""
+    parts: dict[str, Any] = {**parse_url(url)}
+    names = ("ssl_keyfile", "ssl_certfile", "ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_data", "ssl_check_hostname")
+    return RedisSettings(
+        host=parts.get("host", "localhost"),
+        port=parts.get("port", 6379),
+        unix_socket_path=parts.get("path"),
+        database=parts.get("db", 0),
+        username=parts.get("username"),
+        password=parts.get("password"),
+        ssl=url.startswith("rediss:"),
+        conn_retries=0,
+        **{name: parts[name] for name in names if name in parts},
+    )
+
+
+def run(settings: Settings, only: Sequence[str] = ()) -> None:
+    """Run the worker until SIGTERM or SIGINT. Raises ConfigurationError."""
+    Worker(**worker_arguments(settings, only)).run()
 
 
 def __getattr__(name: str) -> Any:
     """`WorkerSettings`, for arq's command line: made when asked for, so that an import reads no environment."""
     if name != "WorkerSettings":
         raise AttributeError(name)
-    configure_logging()
     try:
-        return type("WorkerSettings", (), Planner(settings_from()).worker_arguments())
+        return type("WorkerSettings", (), worker_arguments(settings_from()))
     except ConfigurationError as error:
         # As the command does it: one line, exit code 2, no traceback.
         print(f"joinback: {error}", file=sys.stderr)

@@ -4,7 +4,6 @@ The queue is Redis Streams' own consumer group. A claim is a lease: entries whos
 within it are claimed by another, so nothing here depends on a worker staying alive or being the only one.
 """
 
-import hashlib
 import os
 import secrets
 import socket
@@ -14,12 +13,12 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
 from joinback import wire
 
 from .accounting import Accounting
 from .fold import Rejected
+from .script import Script
 
 CHUNK_ENTRIES = 1_000
 """One chunk is one sink transaction and what a crash repeats; at 1 KB an event it is 1 MB of memory."""
@@ -51,25 +50,10 @@ class Settlement(Struct, kw_only=True):
     counters: dict[str, int] = {}
 
 
-class _Script:
-    """A Lua file beside this one, run by its hash."""
-
-    def __init__(self, name: str) -> None:
-        self._text = (Path(__file__).parent / name).read_text(encoding="utf-8")
-        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    async def __call__(self, redis: Redis, keys: Sequence[str], arguments: Sequence[Any] = ()) -> Any:
-        try:
-            return await redis.execute_command("EVALSHA", self._sha, len(keys), *keys, *arguments)
-        except NoScriptError:
-            # EVAL runs it and leaves it in the server's cache.
-            return await redis.execute_command("EVAL", self._text, len(keys), *keys, *arguments)
-
-
-_load = _Script("load.lua")
-_settle = _Script("settle.lua")
-_retire = _Script("retire.lua")
-_account = _Script("account.lua")
+_load = Script(Path(__file__).with_name("load.lua"))
+_settle = Script(Path(__file__).with_name("settle.lua"))
+_retire = Script(Path(__file__).with_name("retire.lua"))
+_account = Script(Path(__file__).with_name("account.lua"))
 
 
 async def applications(redis: Redis) -> dict[str, wire.Application]:
@@ -84,14 +68,22 @@ async def applications(redis: Redis) -> dict[str, wire.Application]:
 class Source:
     """One tag's pending stream and records, as seen by one cycle of one worker."""
 
-    def __init__(self, redis: Redis, tag: str, *, lease_s: float = LEASE_S, chunk_entries: int = CHUNK_ENTRIES) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        tag: str,
+        *,
+        consumer: str | None = None,
+        lease_s: float = LEASE_S,
+        chunk_entries: int = CHUNK_ENTRIES,
+    ) -> None:
         self._redis = redis
         self._tag = tag
         self._pending = wire.pending_key(tag)
         self._lease_ms = int(lease_s * 1000)
         self._chunk_entries = chunk_entries
         # The name is for whoever reads XINFO CONSUMERS at night.
-        self._consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._consumer = consumer or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
     async def claims(self) -> AsyncIterator[list[Entry]]:
         """Chunks of claimed entries: first those whose lease has run out, then the new ones, oldest first.

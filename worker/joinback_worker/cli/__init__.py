@@ -15,13 +15,14 @@ from msgspec import structs
 from joinback.errors import JoinbackError
 from joinback.settings import settings_from
 from joinback_worker.drains import drain_all
-from joinback_worker.main import configure_logging, run_supervised
+from joinback_worker.logs import configure_logging
 
 from .dead import dead
 from .demo import demo
 from .inspect import inspect
 from .sink import sink
 from .status import status
+from .worker import worker
 
 _ONLY = click.option(
     "--application",
@@ -36,13 +37,6 @@ _ONLY = click.option(
 @click.version_option(package_name="joinback")
 def cli() -> None:
     """Join delayed feedback to predictions. Configured by JOINBACK_* variables; README has the table."""
-
-
-@cli.command()
-@_ONLY
-def worker(only: tuple[str, ...]) -> None:
-    """Drain every JOINBACK_INTERVAL_S seconds until SIGTERM; survives outages of Redis."""
-    run_supervised(settings_from(), only)
 
 
 @cli.command("drain")
@@ -65,7 +59,7 @@ def drain_command(only: tuple[str, ...], as_json: bool) -> None:
         raise JoinbackError(drained.error)
 
 
-for command in (dead, demo, inspect, sink, status):
+for command in (dead, demo, inspect, sink, status, worker):
     cli.add_command(command)
 
 

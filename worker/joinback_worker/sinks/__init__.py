@@ -28,6 +28,12 @@ SCHEMES = {
 _EXTRAS = {"postgres": "postgres", "clickhouse": "clickhouse", "delta": "delta", "parquet": "parquet"}
 
 
+_ONE_WRITER = frozenset({"sqlite", "chdb", "stdout"})
+"""One file has one write lock, and one process one engine: several writers would only wait for each other."""
+WRITERS_MAX = 4
+"""More do not pay: beyond it one worker's Python is the limit, and each holds a connection and a chunk."""
+
+
 class Merged(Struct, kw_only=True):
     """What one merge did: the state of its rows afterwards."""
 
@@ -93,6 +99,11 @@ class Sink(Protocol):
 def open_sink(url: str, policy: Policy) -> Sink:
     """The sink of a URL, not yet entered. Raises ConfigurationError for a URL nobody serves."""
     return cast(Callable[[str, Policy], Sink], module_of(url).open_url)(url, policy)
+
+
+def writers_max(url: str) -> int:
+    """Return how many drains one worker should run at once into this sink."""
+    return 1 if url.partition(":")[0] in _ONE_WRITER else WRITERS_MAX
 
 
 def module_of(url: str) -> ModuleType:

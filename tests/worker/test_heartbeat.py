@@ -1,0 +1,138 @@
+"""Signs of life, and the probes that ask for them."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import redis
+from conftest import Cli, Stack, process_environment
+
+from joinback import wire
+from joinback_worker.drains import connect
+from joinback_worker.heartbeat import Beat, beat, digest_of, workers
+
+WORKER = ("-m", "joinback_worker", "worker")
+
+Spawn = Callable[..., "subprocess.Popen[str]"]
+Wait = Callable[..., None]
+
+
+def signs(server: redis.Redis) -> list[Beat]:
+    return [msgspec.json.decode(value, type=Beat) for value in server.hvals(wire.WORKERS_KEY)]
+
+
+def age(server: redis.Redis, **ages_s: float) -> None:
+    """Set times of the only worker's sign so many seconds back: as if they had passed."""
+    (sign,) = signs(server)
+    for name, age_s in ages_s.items():
+        setattr(sign, name, datetime.now(UTC) - timedelta(seconds=age_s))
+    server.hset(wire.WORKERS_KEY, sign.name, msgspec.json.encode(sign))
+
+
+def drained(server: redis.Redis) -> bool:
+    return any(sign.last_drain_at for sign in signs(server))
+
+
+def test_a_sign_of_life(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
+    """A worker's sign names host, process, version, sink, last and next drain, and no secret; it has a TTL."""
+    stack.server.execute_command("ACL", "SETUSER", "who", "on", ">canary", "~*", "+@all")
+    url = stack.settings.redis_url.replace("redis://", "redis://who:canary@")
+    process = spawn(*WORKER, JOINBACK_INTERVAL_S="3600", JOINBACK_REDIS_URL=url)
+    wait_until(lambda: drained(stack.server))
+    (sign,) = signs(stack.server)
+    assert (sign.host, sign.pid, sign.sink) == (socket.gethostname(), process.pid, stack.settings.sink_url)
+    assert sign.version
+    assert sign.trouble is None
+    assert sign.last_drain_at is not None
+    assert sign.next_drain_at is not None
+    # Aligned to the epoch by Redis's clock, which here is this machine's.
+    assert round(sign.next_drain_at.timestamp()) % 3600 == 0
+    assert 0 < stack.server.ttl(wire.WORKERS_KEY) <= 600
+    assert b"canary" not in b"".join(stack.server.hvals(wire.WORKERS_KEY))
+    stack.server.execute_command("ACL", "DELUSER", "who")
+
+
+def test_the_digest_of_the_settings() -> None:
+    """The digest differs where rows would, and not by a URL or an interval."""
+    from joinback.settings import Settings
+
+    base = digest_of(Settings())
+    assert digest_of(Settings(interval_s=5, redis_url="redis://elsewhere:1/0")) == base
+    assert digest_of(Settings(reducers={"ads": {"clicks": "sum"}})) != base
+    assert digest_of(Settings(maturity_s={"ads": 60})) != base
+
+
+def test_the_probe(stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli) -> None:
+    """`joinback worker --check`: 0 for a living worker, 1 for none, a hung or a silent one, 2 without Redis."""
+    assert cli("worker", "--check").returncode == 1
+    spawn(*WORKER, JOINBACK_INTERVAL_S="3600")
+    wait_until(lambda: drained(stack.server))
+    living = cli("worker", "--check")
+    assert living.returncode == 0, living.stdout
+    assert f"sink {stack.settings.sink_url}" in living.stdout
+    age(stack.server, progress_at=400)
+    assert cli("worker", "--check", JOINBACK_INTERVAL_S="60").returncode == 1
+    age(stack.server, progress_at=1, beat_at=61)
+    assert cli("worker", "--check").returncode == 1
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"redis://127.0.0.1:{taken.getsockname()[1]}/0"
+    away = cli("worker", "--check", JOINBACK_REDIS_URL=nobody)
+    assert away.returncode == 2
+    assert len(away.stderr.splitlines()) == 1
+
+
+def test_arqs_own_probe(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
+    """`arq --check` with the Procfile's class asks the Redis of JOINBACK_REDIS_URL: 0 for a living worker, else 1."""
+    command = [sys.executable, "-m", "arq", "joinback_worker.main.WorkerSettings", "--check"]
+
+    def check() -> int:
+        return subprocess.run(command, env=process_environment(stack.settings), timeout=120, check=False).returncode
+
+    assert check() == 1
+    spawn("-m", "arq", "joinback_worker.main.WorkerSettings", JOINBACK_INTERVAL_S="3600")
+    wait_until(lambda: stack.server.keys("arq:joinback:health:*"))
+    assert check() == 0
+    assert stack.server.ttl(stack.server.keys("arq:joinback:health:*")[0]) > 0
+
+
+def test_the_living_remove_the_signs_of_the_dead(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
+    """A killed worker's sign, and what somebody else wrote there, are gone once they are old."""
+    killed = spawn(*WORKER, JOINBACK_INTERVAL_S="3600")
+    wait_until(lambda: drained(stack.server))
+    killed.kill()
+    age(stack.server, beat_at=61)
+    stack.server.hset(wire.WORKERS_KEY, "somebody", "no sign")
+    other = spawn(*WORKER, JOINBACK_INTERVAL_S="1")
+    wait_until(lambda: stack.server.hkeys(wire.WORKERS_KEY) == [f"{socket.gethostname()}:{other.pid}".encode()])
+
+
+def test_the_living_are_listed(stack: Stack) -> None:
+    """Of several signs those count that are not old by Redis's clock, whatever the workers' own clocks say."""
+
+    async def look() -> list[str]:
+        buffer = connect(stack.settings)
+        try:
+            now = datetime.now(UTC)
+            for pid, age_s in ((1, 0), (2, 59), (3, 61)):
+                sign = Beat(host="a", pid=pid, version="1", sink="stdout:", settings="", beat_at=now)
+                await beat(buffer, sign, now - timedelta(seconds=age_s))
+            return [sign.name for sign in await workers(buffer)]
+        finally:
+            await buffer.aclose()
+
+    assert asyncio.run(look()) == ["a:1", "a:2"]
+
+
+def test_a_stopped_worker_is_no_living_one(stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli) -> None:
+    """A process that is there and does nothing gives no sign; a TTL later the probe says so."""
+    process = spawn(*WORKER, JOINBACK_INTERVAL_S="1")
+    wait_until(lambda: drained(stack.server))
+    os.kill(process.pid, signal.SIGSTOP)
+    age(stack.server, beat_at=61)
+    assert cli("worker", "--check").returncode == 1

@@ -1,0 +1,71 @@
+"""`joinback worker`: the worker, and the probe that asks whether it lives."""
+
+import asyncio
+import socket
+import sys
+
+import click
+from redis.exceptions import RedisError
+
+from joinback.errors import JoinbackError
+from joinback.settings import Settings, settings_from
+from joinback_worker.drains import connect
+from joinback_worker.heartbeat import TTL_S, Beat, redis_time, workers
+from joinback_worker.main import run
+from joinback_worker.redis_errors import advice
+
+from .show import printable
+
+STUCK_INTERVALS = 2
+"""A worker that has ended no drain for so many intervals, and a budget, hangs: a tick follows a tick."""
+STUCK_S_MIN = 300.0
+"""The sink's own time-outs and a large backlog stay well below."""
+
+
+@click.command(short_help="Drain every JOINBACK_INTERVAL_S seconds, until SIGTERM.")
+@click.option("--application", "only", multiple=True, metavar="NAME", help="Only this application (repeatable).")
+@click.option("--check", is_flag=True, help="Ask whether a worker of this host lives, and exit.")
+def worker(only: tuple[str, ...], check: bool) -> None:
+    """Drain every JOINBACK_INTERVAL_S seconds until SIGTERM; survives outages of Redis and of the sink.
+
+    With --check: exit code 0 if a worker on this host lives, 1 if none does, 2 if Redis cannot be asked.
+    """
+    settings = settings_from()
+    if not check:
+        run(settings, only)
+        return
+    try:
+        alive, line = asyncio.run(_probe(settings))
+    except (RedisError, OSError) as error:
+        raise JoinbackError(advice(error)) from None
+    click.echo(printable(line, markup=False))
+    sys.exit(0 if alive else 1)
+
+
+async def _probe(settings: Settings) -> tuple[bool, str]:
+    """Return whether a worker on this host lives, and a line that says so or why not."""
+    host = socket.gethostname()
+    redis = connect(settings)
+    try:
+        now = await redis_time(redis)
+        mine = [sign for sign in await workers(redis) if sign.host == host]
+    finally:
+        await redis.aclose()
+    if not mine:
+        return False, f"no worker on {host} has given a sign of life for {TTL_S:.0f} s; start joinback worker"
+    patience_s = max(STUCK_S_MIN, STUCK_INTERVALS * settings.interval_s)
+
+    def age_s(sign: Beat) -> float:
+        moment = sign.progress_at or sign.started_at
+        return (now - moment).total_seconds() if moment else 0.0
+
+    sign = min(mine, key=age_s)
+    if age_s(sign) > patience_s:
+        return False, f"worker {sign.name} hangs: it has ended no drain for {age_s(sign):.0f} s; restart it"
+    words = [f"worker {sign.name} lives (version {sign.version})", f"sink {sign.sink}"]
+    if sign.last_drain_at and sign.next_drain_at:
+        words.append(f"last drain {(now - sign.last_drain_at).total_seconds():.0f} s ago")
+        words.append(f"next in {max(0.0, (sign.next_drain_at - now).total_seconds()):.0f} s")
+    if sign.trouble:
+        words.append(sign.trouble)
+    return True, "; ".join(words)

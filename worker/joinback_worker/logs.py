@@ -1,0 +1,40 @@
+"""The worker's log: one line per event on stderr, key=value, whoever started it."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Set up our own lines, and let arq and other libraries through from warnings on, each line once."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _without_nothing,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+class Quiet(logging.Filter):
+    """Lets through warnings, and what a person asked for; not a library's own chatter."""
+
+    def __init__(self, *asked_for: str) -> None:
+        super().__init__()
+        self._asked_for = frozenset(asked_for)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or record.funcName in self._asked_for
+
+
+def _without_nothing(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """`error=None conditions={}` on each line says nothing, and hides the lines where it says something."""
+    return {name: value for name, value in line.items() if not (value is None or value is False or value == {})}
