@@ -58,6 +58,7 @@ def test_a_clock_can_be_set(settings: Settings, faketime: FakeClock) -> None:
             process.stdin.write("\n")
             process.stdin.flush()
             now_s, waited_s = map(float, process.stdout.readline().split())
-            assert before_s + 0.19 < now_s - offset_s < time.time() + 0.01
-            assert waited_s > 0.19
+            # Two clocks are read one after the other, so with some room.
+            assert before_s + 0.1 < now_s - offset_s < time.time() + 0.1
+            assert waited_s > 0.1
         process.stdin.close()
