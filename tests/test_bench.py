@@ -5,18 +5,23 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 BENCH = ROOT / "bench" / "client.py"
 
-pytestmark = pytest.mark.skipif(not BENCH.exists(), reason="an installed package has no bench")
+pytestmark = [
+    pytest.mark.skipif(not BENCH.exists(), reason="an installed package has no bench"),
+    # One run of the bench for all.
+    pytest.mark.xdist_group("bench"),
+]
 
 
 @pytest.fixture(scope="module")
 def table() -> dict[str, dict[str, str]]:
     """What a quick run prints: by row and column."""
     command = [sys.executable, str(BENCH), "--quick", "--ours"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     lines = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
     # The corner is empty.

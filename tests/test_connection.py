@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 import redis
 import trustme
-from conftest import Stack
+from conftest import Stack, free_port
 from hypothesis import given
 from hypothesis import strategies as st
 from proxy import Proxy
@@ -120,7 +120,7 @@ def test_tls(tmp_path: Path, spawn: Callable[..., Any], wait_until: Callable[...
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    with ValkeyServer() as valkey, Proxy(valkey.port, context) as proxy:
+    with ValkeyServer(port=free_port()) as valkey, Proxy(valkey.port, context) as proxy:
         port = proxy.port
         known = f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path}/ca.pem"
         client = joinback.Client().init(known, strict=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from sklearn.datasets import load_breast_cancer
-from sklearn.metrics import accuracy_score
+from conftest import PATIENCE_S
 
 from joinback_worker.embedded import embedded_valkey
+
+pytestmark = pytest.mark.heavy
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PRINTED_ROW = re.compile(r"^ *(\d{4}-\d\d-\d\d) +(\d+) +(\d+) +([\d.]+)$", re.MULTILINE)
@@ -36,7 +37,7 @@ def run(folder: Path, **variables: str) -> Days:
         env=environment | variables,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
@@ -48,6 +49,9 @@ def run(folder: Path, **variables: str) -> Days:
 
 def computed(example: ModuleType) -> Days:
     """The same numbers with scikit-learn alone: no service, no Redis, no SQL."""
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.metrics import accuracy_score
+
     data = load_breast_cancer()
     model = example.train(example.KNOWN)
     day_of: dict[int, str] = {}

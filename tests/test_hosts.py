@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
+from conftest import PATIENCE_S, free_port
 
 from joinback import wire
 from joinback.settings import Settings
@@ -21,17 +23,17 @@ from joinback.settings import Settings
 HOSTS = Path(__file__).parent / "hosts"
 TAG = wire.tag("loans")
 WaitUntil = Callable[..., None]
+PATIENT = ["--timeout", f"{PATIENCE_S:.0f}"]
+"""Gunicorn kills a worker that shows no sign of life for so long, as one may not on a busy machine."""
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number: int = free.getsockname()[1]
-    return number
+    return free_port()
 
 
 def get(port: int, path: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
         connection.request("GET", path)
         return int(connection.getresponse().read())
@@ -57,7 +59,7 @@ def host(settings: Settings, tmp_path: Path, *command: str, **variables: str) ->
     try:
         yield process
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(PATIENCE_S)
         assert b"Traceback" not in log.read_bytes(), log.read_text()
     finally:
         process.kill()
@@ -78,21 +80,32 @@ def test_gunicorn(
     settings: Settings, server: redis.Redis, tmp_path: Path, port: int, wait_until: WaitUntil, preload: list[str]
 ) -> None:
     """What gunicorn answered is in Redis after SIGTERM, whether its workers fork before or after first use."""
-    command = ["gunicorn", *preload, "-w", "2", "--threads", "4", "-b", f"127.0.0.1:{port}", "web:wsgi"]
-    with host(settings, tmp_path, *command):
+    paths: list[str] = []
+    pids: set[int] = set()
+
+    def ask_more(clients: ThreadPoolExecutor) -> None:
+        more = [f"request_{n}" for n in range(len(paths), len(paths) + 50)]
+        pids.update(clients.map(lambda path: get(port, f"/{path}"), more))
+        paths.extend(more)
+
+    command = ["gunicorn", *preload, *PATIENT, "-w", "2", "--threads", "4", "-b", f"127.0.0.1:{port}", "web:wsgi"]
+    with host(settings, tmp_path, *command), ThreadPoolExecutor(8) as clients:
         wait_until(lambda: answers(port))
-        pids = {get(port, f"/request_{n}") for n in range(200)}
-    assert len(pids) == 2
-    assert keys(server) == {f"request_{n}" for n in range(200)} | {"import"}
-    assert received(server, "feedback") == 200
+        # Which worker takes a request is the system's choice: until each has had one.
+        wait_until(lambda: ask_more(clients) or (len(pids) == 2 and len(paths) >= 200))
+    assert keys(server) == {*paths, "import"}
+    assert received(server, "feedback") == len(paths)
     # Loaded once, before the fork: the children do not send again what the master logged.
-    assert received(server, "prediction") == 200 + (1 if preload else 2)
+    assert received(server, "prediction") == len(paths) + (1 if preload else 2)
 
 
 def test_gunicorn_worker_killed_under_load(
     settings: Settings, server: redis.Redis, tmp_path: Path, port: int, wait_until: WaitUntil
 ) -> None:
-    """A worker killed by SIGKILL loses at most what it logged in its last moments; the rest of the service, nothing."""
+    """A worker killed by SIGKILL loses only what it logged last; the rest of the service, nothing.
+
+    Whatever it logged is in Redis after a while by itself; what was there when it was killed stays.
+    """
     answered: list[tuple[float, int, str]] = []
     stop = threading.Event()
 
@@ -107,7 +120,7 @@ def test_gunicorn_worker_killed_under_load(
                 continue  # the killed worker's own
             answered.append((time.monotonic(), pid, key))
 
-    command = ["gunicorn", "--preload", "-w", "2", "--threads", "2", "-b", f"127.0.0.1:{port}", "web:wsgi"]
+    command = ["gunicorn", "--preload", *PATIENT, "-w", "2", "--threads", "2", "-b", f"127.0.0.1:{port}", "web:wsgi"]
     threads = [threading.Thread(target=load, args=(n,)) for n in range(4)]
     with host(settings, tmp_path, *command):
         wait_until(lambda: answers(port))
@@ -115,6 +128,8 @@ def test_gunicorn_worker_killed_under_load(
             thread.start()
         wait_until(lambda: len({pid for _, pid, _ in answered}) == 2 and len(answered) > 300)
         victim = answered[-1][1]
+        earlier = {key for _, pid, key in answered.copy() if pid == victim}
+        wait_until(lambda: earlier <= keys(server))
         os.kill(victim, signal.SIGKILL)
         killed_at = time.monotonic()
         before = len(answered)
@@ -124,7 +139,7 @@ def test_gunicorn_worker_killed_under_load(
         for thread in threads:
             thread.join()
     lost = {key for _, _, key in answered} - keys(server)
-    may_be_lost = {key for at, pid, key in answered if pid == victim and at > killed_at - 1}
+    may_be_lost = {key for _, pid, key in answered if pid == victim} - earlier
     ages_ms = [1_000 * (killed_at - at) for at, _, key in answered if key in lost]
     oldest = f"the oldest {max(ages_ms, default=0):.0f} ms before"
     print(f"\n{len(answered)} requests answered, {len(lost)} of them lost with the killed worker, {oldest}")
@@ -152,8 +167,8 @@ def test_celery(settings: Settings, server: redis.Redis, tmp_path: Path, wait_un
     with host(settings, tmp_path, *command, BROKER_DIR=str(broker)):
         send = "import tasks; [tasks.predict.delay(n) for n in range(20)]"
         environment = os.environ | {"PYTHONPATH": str(HOSTS), "BROKER_DIR": str(broker)}
-        subprocess.run([sys.executable, "-c", send], env=environment, check=True, timeout=60)
-        wait_until(lambda: len(keys(server)) == 20, 60)
+        subprocess.run([sys.executable, "-c", send], env=environment, check=True, timeout=PATIENCE_S)
+        wait_until(lambda: len(keys(server)) == 20)
     assert received(server, "prediction") == 20
 
 
@@ -174,7 +189,7 @@ def test_multiprocessing(settings: Settings, server: redis.Redis, tmp_path: Path
         "        work('parent_' + name)\n"
     )
     environment = os.environ | {"JOINBACK_REDIS_URL": settings.redis_url}
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (0, "")
     assert received(server, "prediction") == 800
     assert len(keys(server)) == 800

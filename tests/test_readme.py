@@ -152,6 +152,15 @@ def test_ci_calls_readmes_test_command() -> None:
     assert "joinback demo" in install
 
 
+def test_ci_runs_what_readmes_test_command_leaves_out() -> None:
+    """The marker that README's command deselects is the one that CI's own step selects, with the extra it needs."""
+    ci = (ROOT / ".ci" / "run").read_text()
+    heavy = ".venv/bin/pip install -q -e '.[dev,heavy]' && .venv/bin/pytest -q -n 2 -m heavy"
+    assert heavy in ci
+    assert heavy in README
+    assert '"-m", "not heavy"' in (ROOT / "pyproject.toml").read_text()
+
+
 def test_every_guarantee_names_a_test_that_exists() -> None:
     """The proofs of the guarantees table are tests of this suite."""
     named = set(re.findall(r"`(test_\w+)`", README))

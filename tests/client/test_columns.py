@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import polars
 import pytest
 
 import joinback
@@ -72,8 +71,11 @@ def test_what_each_column_becomes(offline: joinback.Client, column: Any, values:
     assert [event.outputs for event in events] == values
 
 
+@pytest.mark.heavy
 def test_a_polars_frame_is_its_rows_too(offline: joinback.Client) -> None:
     """A frame of polars, whose iteration goes by columns, is rows all the same; its Series are as pandas'."""
+    import polars
+
     frame = polars.DataFrame({"amount": [900, 100], "kind": ["car", None]})
     events = logged(offline, inputs=frame, outputs=polars.Series([0.1, 0.2]), join_keys=polars.Series("id", ["a", "b"]))
     assert [event.inputs for event in events] == [{"amount": 900, "kind": "car"}, {"amount": 100, "kind": None}]

@@ -18,7 +18,7 @@ from uuid import UUID
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Stack, process_environment
+from conftest import PATIENCE_S, Stack, process_environment
 
 import joinback
 from joinback import gantry, wire
@@ -820,7 +820,7 @@ assert gantry.ping() and gantry.ready()
 def run(stack: Stack, script: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     environment = process_environment(stack.settings, **variables)
     command = [sys.executable, "-c", script]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def test_an_old_script(stack: Stack) -> None:

@@ -43,7 +43,7 @@ RULES: list[tuple[str | Rule, Callable[[Any], Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "look", "expected"), RULES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("rule", "look", "expected"), RULES, ids=[str(rule)[:40] for rule, *_ in RULES])
 def test_a_rule(rule: str | Rule, look: Callable[[Any], Any], expected: Any) -> None:
     """Each kind of rule changes what its path names, and nothing else of the caller's."""
     before = repr(INPUTS)

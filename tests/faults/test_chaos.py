@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import model
-from conftest import Cli, Stack
+from conftest import PATIENCE_S, Cli, Stack
 
 from joinback import wire
 
 CHAOS_S = float(os.environ.get("CHAOS_S", "5"))
+SIGNALS_MIN = 10
 WORKERS = 3
 PENDING = wire.pending_key("loans")
 SCRIPT = str(Path(__file__).parent / "drain_for_ever.py")
@@ -81,12 +82,13 @@ def test_chaos(stack: Stack, spawn: Callable[..., "subprocess.Popen[str]"], cli:
     signals: defaultdict[str, int] = defaultdict(int)
     deadline = time.monotonic() + CHAOS_S
     next_signal = time.monotonic() + 1
-    while time.monotonic() < deadline:
+    # However slow the machine is, the workers were stopped often enough to mean something.
+    while time.monotonic() < deadline or sum(signals.values()) < SIGNALS_MIN:
         for _ in range(20):
             load.log()
-        assert stack.client.flush(30)
+        assert stack.client.flush(PATIENCE_S)
         # As fast as the workers drain: the moments that matter are those in which they have work.
-        while stack.server.xlen(PENDING) > 2_000 and time.monotonic() < deadline:
+        while stack.server.xlen(PENDING) > 2_000:
             time.sleep(0.005)
             if time.monotonic() > next_signal:
                 break
@@ -105,7 +107,7 @@ def test_chaos(stack: Stack, spawn: Callable[..., "subprocess.Popen[str]"], cli:
             else:
                 stopped.pop(number, None)
                 workers[number].send_signal(signal.SIGCONT)
-                workers[number].wait(20)
+                workers[number].wait(PATIENCE_S)
                 workers[number] = spawn(SCRIPT)
     for worker in workers:
         worker.kill()
@@ -121,4 +123,3 @@ def test_chaos(stack: Stack, spawn: Callable[..., "subprocess.Popen[str]"], cli:
     distinct = sum(map(len, load.events.values()))
     assert (books.pending, books.dead, books.in_rows) == (0, 0, distinct)
     assert books.received == stack.client.stats()["sent"]
-    assert sum(signals.values()) > 5

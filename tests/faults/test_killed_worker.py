@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli, Stack
+from conftest import PATIENCE_S, Cli, Stack
 
 from joinback import wire
 
@@ -44,7 +44,7 @@ def test_killed_between_commit_and_ack(stack: Stack, spawn: Callable[..., "subpr
     """SIGKILL after the sink's commit and before the ack: a second worker repeats it; no row missing, none doubled."""
     log_loans(stack)
     killed = spawn(str(Path(__file__).parent / "worker_killed_before_settle.py"), JOINBACK_INTERVAL_S="1")
-    assert killed.wait(60) == -signal.SIGKILL
+    assert killed.wait(PATIENCE_S) == -signal.SIGKILL
     committed = columns(stack)
     assert len(committed) == LOANS
     assert stack.books().pending == 2 * LOANS

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -34,6 +33,8 @@ class Engine:
     """A NUL in a text is text like any other."""
     examples: ClassVar[int] = 60
     """Of a random test."""
+    is_heavy: ClassVar[bool] = False
+    """Its packages are hundreds of megabytes, or its tests take minutes: in CI's own step."""
 
     def place(self, tmp_path: Path) -> AbstractContextManager[str]:
         """The URL of an empty sink."""
@@ -100,15 +101,10 @@ class ClickHouse(Engine):
 
     closes_by_writing = False
     examples = 25
+    is_heavy = True
 
     @contextmanager
     def place(self, tmp_path: Path) -> Iterator[str]:
-        try:
-            import chdb  # noqa: F401
-        except ModuleNotFoundError:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip("no chdb; pip install -e '.[dev,chdb]'")
         yield f"chdb:///{tmp_path}/chdb"
 
     def records(self, url: str, settings: Settings) -> list[Mapping[str, Any]]:
@@ -122,6 +118,7 @@ class Lake(Engine):
     """What is read through the DuckDB view."""
 
     closes_by_writing = False
+    examples = 40
 
     def records(self, url: str, settings: Settings) -> list[Mapping[str, Any]]:
         import duckdb
@@ -141,7 +138,6 @@ class Lake(Engine):
 
 class Parquet(Lake):
     looks_up = False
-    examples = 40
 
     @contextmanager
     def place(self, tmp_path: Path) -> Iterator[str]:
@@ -190,6 +186,7 @@ def _s3() -> str:
 
 class DeltaOnS3(Delta):
     examples = 5
+    is_heavy = True
 
     @contextmanager
     def place(self, tmp_path: Path) -> Iterator[str]:
@@ -234,3 +231,11 @@ ENGINES: dict[str, Engine] = {
         JsonLines("jsonl"),
     )
 }
+
+
+def named(*names: str) -> list[Any]:
+    """Return engines' names as the parameters of a fixture."""
+    return [pytest.param(name, marks=[pytest.mark.heavy] * ENGINES[name].is_heavy) for name in names]
+
+
+EACH_ENGINE = named(*ENGINES)

@@ -22,7 +22,7 @@ def results() -> dict[str, dict[str, str]]:
     """Case -> engine -> how many of its tests passed; `-` where one failed or was skipped."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        suite = ["-m", "pytest", "-q", "tests/sinks/test_conformance.py", f"--junitxml={report}"]
+        suite = ["-m", "pytest", "-q", "-m", "", "tests/sinks/test_conformance.py", f"--junitxml={report}"]
         subprocess.run([sys.executable, *suite], cwd=ROOT, check=False)
         passed: defaultdict[str, defaultdict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
         for case in ElementTree.parse(report).iter("testcase"):

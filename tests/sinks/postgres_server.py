@@ -4,7 +4,6 @@ import atexit
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
+from conftest import PATIENCE_S, free_port
 
 with warnings.catch_warnings():
     # Its import looks for a runtime folder, which a container has not, and says so.
@@ -35,8 +35,7 @@ class Server:
         self._wheel.ensure_pgdata_inited()
         rules = "host all locked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n"
         (folder / "data" / "pg_hba.conf").write_text(rules)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._log_path = folder / "log"
         self.start()
 
@@ -52,7 +51,7 @@ class Server:
             # The server refuses to run as root.
             user = self._wheel.system_user
             self._process = subprocess.Popen(command, stdout=log, stderr=log, user=user, start_new_session=True)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 psycopg.connect(self.url).close()
@@ -70,12 +69,12 @@ class Server:
     def psql(self, url: str, script: str) -> None:
         """Run a script as a person does; its first error ends it, and fails."""
         command = [self._wheel.bin_path / "psql", "-q", "-v", "ON_ERROR_STOP=1", url]
-        subprocess.run(command, input=script, text=True, check=True, timeout=60)
+        subprocess.run(command, input=script, text=True, check=True, timeout=PATIENCE_S)
 
     def stop(self) -> None:
         """At once, as when its machine fails."""
         self._process.send_signal(signal.SIGQUIT)
-        self._process.wait(30)
+        self._process.wait(PATIENCE_S)
 
     @contextmanager
     def hung(self) -> Iterator[None]:

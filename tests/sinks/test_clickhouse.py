@@ -22,6 +22,8 @@ from joinback_worker.fold import Record
 from joinback_worker.row import Policy
 from joinback_worker.sinks import Merged, clickhouse, open_sink
 
+pytestmark = pytest.mark.heavy
+
 POLICY = Policy(join_window_s=180 * 86_400)
 
 

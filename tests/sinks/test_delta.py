@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from deltalake import DeltaTable, Schema
 from deltalake.schema import Field, PrimitiveType
-from engines import ENGINES, Engine
+from engines import ENGINES, Engine, named
 from loans import loans
 
 from joinback_worker.errors import SinkUnavailable
@@ -20,7 +20,7 @@ from joinback_worker.sinks import module_of, open_sink
 POLICY = Policy(join_window_s=180 * 86_400)
 
 
-@pytest.fixture(params=["delta", "delta+s3"])
+@pytest.fixture(params=named("delta", "delta+s3"))
 def engine(request: pytest.FixtureRequest) -> Engine:
     return ENGINES[request.param]
 
@@ -74,6 +74,7 @@ def test_a_store_that_is_away() -> None:
     assert "s3cret" not in str(raised.value)
 
 
+@pytest.mark.heavy
 def test_a_bucket_that_is_not_there(tmp_path: Path) -> None:
     """A bucket that nobody made is an error that may pass: once it is there, the batch goes in."""
     with ENGINES["delta+s3"].place(tmp_path) as url:

@@ -112,20 +112,22 @@ def test_a_hung_server_is_hung_up_on(own_server: Server) -> None:
             with own_server.hung():
                 started = time.monotonic()
                 merging = asyncio.create_task(opened.merge([predicted("k")]))
-                longest_s, last = 0.0, started
+                beats = 0
                 while not merging.done():
                     await asyncio.sleep(0.005)
-                    longest_s, last = max(longest_s, time.monotonic() - last), time.monotonic()
+                    beats += 1
                 with pytest.raises(SinkUnavailable, match=r"no answer within 2\.5 s"):
                     await merging
                 with pytest.raises(SinkUnavailable, match="cannot be connected to"):
                     await opened.merge([predicted("k")])
                 took_s = time.monotonic() - started
-            assert longest_s < 1
+            # Of about 500 on an idle machine; none if it were blocked.
+            assert beats > 10
             assert await opened.merge([predicted("k")]) == Merged(rows=1)
         return took_s
 
-    assert asyncio.run(run()) < 10
+    # Some five seconds on an idle machine; without a bound it would be for ever.
+    assert asyncio.run(run()) < 60
 
 
 def test_a_worker_that_is_stopped_leaves_a_hung_server(own_server: Server) -> None:
@@ -139,7 +141,7 @@ def test_a_worker_that_is_stopped_leaves_a_hung_server(own_server: Server) -> No
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(opened.merge([predicted("k")]), 0.1)
                 await opened.__aexit__(None, None, None)
-                assert time.monotonic() - started < 5
+                assert time.monotonic() - started < 60
             opened._thread = type(opened._thread)(1)
 
     asyncio.run(run())
@@ -151,7 +153,7 @@ def test_a_locked_row_is_waited_for_and_told(url: str) -> None:
     with psycopg.connect(url) as other:
         other.execute("UPDATE records SET version = 'mine' WHERE join_key = 'k'")
         with pytest.raises(SinkUnavailable, match="locked by another session") as raised:
-            merge(f"{url}?timeout_s=0.4", predicted("a"), record({"feedback:f": feedback(a=1)}, "k"))
+            merge(f"{url}?timeout_s=1", predicted("a"), record({"feedback:f": feedback(a=1)}, "k"))
         other.rollback()
     assert "LockNotAvailable, 55P03" in str(raised.value)
     assert held(url, "a", "k").keys() == {"k"}
@@ -164,7 +166,7 @@ def test_a_slow_statement_is_ended(url: str) -> None:
     merge(url)
     trigger(url, "PERFORM pg_sleep(30);")
     with pytest.raises(SinkUnavailable, match=r"did not finish a statement in time.*57014"):
-        merge(f"{url}?timeout_s=0.4", predicted("a"))
+        merge(f"{url}?timeout_s=1", predicted("a"))
 
 
 @pytest.mark.parametrize(
@@ -225,7 +227,7 @@ def test_a_worker_that_vanished_holds_no_lock(url: str) -> None:
     merge(url)
 
     async def run() -> None:
-        async with sink(f"{url}?timeout_s=0.2") as paused, sink(url) as other:
+        async with sink(f"{url}?timeout_s=1") as paused, sink(url) as other:
             transaction = paused._transaction()
             await paused._run(transaction.__enter__)
             await paused._run(partial(paused._rows, "loans", ["k"]))

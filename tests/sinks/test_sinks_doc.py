@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import model
 import pytest
+from conftest import PATIENCE_S
 from engines import ENGINES, Engine
 from events import records as any_record
 from hypothesis import given
@@ -80,7 +81,7 @@ def duckdb(url: str, query: str) -> list[Any]:
     [
         ("SQLite", ENGINES["sqlite"], sqlite),
         ("PostgreSQL", ENGINES["postgresql"], postgresql),
-        ("ClickHouse", ENGINES["clickhouse"], clickhouse),
+        pytest.param("ClickHouse", ENGINES["clickhouse"], clickhouse, marks=pytest.mark.heavy),
         ("DuckDB", ENGINES["parquet"], duckdb),
     ],
     ids=["sqlite", "postgresql", "clickhouse", "duckdb"],
@@ -95,6 +96,7 @@ def test_the_query_to_begin_with(heading: str, engine: Engine, ask: Any, tmp_pat
     assert "\n".join([head, *shown]) + "\n" == block(section(heading), "text")
 
 
+@pytest.mark.heavy
 def test_the_polars_recipe(tmp_path: Path) -> None:
     """For any history the recipe of the document gives the statuses, labels and delays of the model."""
     import polars as pl
@@ -145,7 +147,9 @@ def test_a_printed_view_is_what_duckdb_reads(tmp_path: Path) -> None:
     put(f"jsonl:///{tmp_path}/lake", loans())
     environment = {"JOINBACK_REDUCERS": '{"loans": {"repaid": "count"}}', "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-m", "joinback_worker", "sink", "schema", f"jsonl:///{tmp_path}/lake"]
-    printed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+    printed = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    ).stdout
     with duckdb.connect() as database:
         database.execute(printed)
         (row,) = database.execute("SELECT feedback FROM records WHERE join_key = 'loan_0'").fetchall()

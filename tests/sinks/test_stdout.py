@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import Cli, Stack, process_environment
+from conftest import PATIENCE_S, Cli, Stack, process_environment
 from msgspec import structs
 
 
@@ -39,7 +39,7 @@ def test_a_reader_that_went_away(stack: Stack, tmp_path: Path) -> None:
     environment = process_environment(structs.replace(stack.settings, sink_url="stdout:"))
     command = [sys.executable, "-m", "joinback_worker", "drain"]
     done = subprocess.run(
-        command, env=environment, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60
+        command, env=environment, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S
     )
     os.close(writing)
     assert done.returncode == 2

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Stack
-from engines import ENGINES, Engine
+from engines import EACH_ENGINE, ENGINES, Engine
 
 
-@pytest.fixture(params=list(ENGINES))
+@pytest.fixture(params=EACH_ENGINE)
 def engine(request: pytest.FixtureRequest) -> Engine:
     return ENGINES[request.param]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import Cli, Stack
+from conftest import PATIENCE_S, Cli, Stack
 
 from joinback import wire
 from joinback.settings import Settings
@@ -195,7 +195,7 @@ def test_demo_needs_nothing(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
     done = subprocess.run(
         [sys.executable, "-m", "joinback_worker", "demo", "--json"],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -219,13 +219,13 @@ def test_demo_keep_leaves_nothing_behind(
 ) -> None:
     """`joinback demo --keep` runs until it is stopped, and then its server and its worker are gone too."""
     process = spawn("-m", "joinback_worker", "demo", "--keep", JOINBACK_REDIS_URL="")
-    wait_until(lambda: "until Ctrl-C" in Path(process.log.name).read_text(), 60)
+    wait_until(lambda: "until Ctrl-C" in Path(process.log.name).read_text())
     port = re.search(r"127\.0\.0\.1:(\d+)", Path(process.log.name).read_text())
     assert port is not None
     with redis.Redis(port=int(port.group(1))) as connection:
         assert connection.hlen("joinback:{loans}:record:loan_17") == 2
     process.send_signal(sign)
-    assert process.wait(30) == 128 + sign
+    assert process.wait(PATIENCE_S) == 128 + sign
     with redis.Redis(port=int(port.group(1))) as connection, pytest.raises(redis.ConnectionError):
         connection.ping()
 

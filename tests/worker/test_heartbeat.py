@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import redis
-from conftest import Cli, Stack, process_environment
+from conftest import PATIENCE_S, Cli, Stack, process_environment
 
 from joinback import wire
 from joinback_worker.drains import connect
@@ -92,7 +92,9 @@ def test_arqs_own_probe(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
     command = [sys.executable, "-m", "arq", "joinback_worker.main.WorkerSettings", "--check"]
 
     def check() -> int:
-        return subprocess.run(command, env=process_environment(stack.settings), timeout=120, check=False).returncode
+        return subprocess.run(
+            command, env=process_environment(stack.settings), timeout=PATIENCE_S, check=False
+        ).returncode
 
     assert check() == 1
     spawn("-m", "arq", "joinback_worker.main.WorkerSettings", JOINBACK_INTERVAL_S="3600")

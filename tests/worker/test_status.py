@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Cli, Stack
+from conftest import PATIENCE_S, Cli, Stack
 
 import joinback
 from joinback import sender, wire
@@ -67,18 +67,21 @@ def test_a_nearly_full_redis_gets_feedback_first(
     assert stack.client.stats()["buffered"] == 1
     stack.server.config_set("maxmemory", 0)
     asyncio.run(drain_all(stack.settings))
-    assert stack.client.flush(20)
+    assert stack.client.flush(PATIENCE_S)
     assert stack.server.exists(stack.record("held"))
     stack.drain()
 
 
-def test_what_is_held_back_is_counted_at_the_end(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_held_back_is_counted_at_the_end(
+    stack: Stack, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A client that closes while it holds predictions back counts them as undelivered."""
     monkeypatch.setattr(sender, "PAUSE_CHECK_S", 0.01)
     stack.server.set(wire.PAUSED_KEY, "1", ex=60)
     client = joinback.Client().init(stack.settings.redis_url)
     client.log_record("loans", inputs=1, outputs=2)
     client.log_record("loans", feedback={"a": 1}, join_key="k")
+    wait_until(lambda: client.stats()["sent"])
     assert not client.close(timeout_s=0.3)
     stats = client.stats()
     assert (stats["sent"], stats["buffered"], stats["dropped"]["undelivered"]) == (1, 0, 1)

