@@ -8,10 +8,15 @@
 The functions are those of one process-wide `Client`, configured from the environment on first use.
 """
 
+from typing import TYPE_CHECKING
+
 from .client import Client
 from .errors import ConfigurationError, InvalidEvent, JoinbackError
 from .instrument import instrument
 from .join_key import JoinKey
+
+if TYPE_CHECKING:
+    __version__: str
 
 default_client = Client()
 init = default_client.init
@@ -44,3 +49,15 @@ __all__ = [
     "set_sample_rate",
     "stats",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """`__version__`, of the installed package: looked up when asked for, since that takes longer than all else here."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import metadata
+
+    try:
+        return metadata.version("joinback")
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -20,6 +20,7 @@ from joinback_worker.main import configure_logging, run_supervised
 from .dead import dead
 from .demo import demo
 from .inspect import inspect
+from .sample_rate import sample_rate
 from .sink import sink
 from .status import status
 
@@ -65,7 +66,7 @@ def drain_command(only: tuple[str, ...], as_json: bool) -> None:
         raise JoinbackError(drained.error)
 
 
-for command in (dead, demo, inspect, sink, status):
+for command in (dead, demo, inspect, sample_rate, sink, status):
     cli.add_command(command)
 
 
