@@ -53,7 +53,7 @@ def check_names(application: object, key: str, join_key: object, event_id: objec
     # The usual case in one look.
     if key is join_key and event_id is None and key.isprintable() and 0 < len(key) <= _KEY_LENGTH_SURE:
         return
-    if key is not join_key and join_key is not None:
+    if key is not join_key and join_key is not None and not (type(join_key) is int and key):
         key_text(join_key)
     if not _is_name(key, wire.JOIN_KEY_BYTES_MAX):
         raise Refused("invalid", f"join_key must be printable text of 1 to {wire.JOIN_KEY_BYTES_MAX} bytes")
@@ -113,8 +113,9 @@ def key_of(join_key: object, whole_floats: bool = False) -> str:
         # uuid4 gives as many, for eight times the time.
         return "%032x" % _random.getrandbits(128)  # noqa: UP031
     try:
-        return key_text(join_key, whole_floats)
-    except Refused:
+        # An int as it is, since nearly all keys that are no text are one.
+        return str(join_key) if type(join_key) is int else key_text(join_key, whole_floats)
+    except (Refused, ValueError):
         pass
     try:
         return str.__str__(str(join_key))
@@ -184,6 +185,8 @@ def feedback(common: Common, fields: Mapping[str, Any]) -> wire.Feedback:
 
 def tags_of(tags: object) -> dict[str, Any]:
     """Return a copy of a caller's tags. Raises Refused."""
+    if type(tags) is dict:
+        return tags.copy()
     if not isinstance(tags, Mapping):
         raise Refused("invalid", f"tags must be a dict, such as {{'region': 'eu'}}, not {type(tags).__name__}")
     return copied("tags", tags)
