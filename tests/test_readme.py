@@ -12,7 +12,7 @@ from conftest import Cli, Stack
 
 import joinback
 from joinback import wire
-from joinback.settings import Settings
+from joinback.settings import Settings, reader_of
 from joinback.testing import capture
 
 ROOT = Path(__file__).parents[1]
@@ -80,13 +80,14 @@ def _timeless(line: str) -> str:
 
 
 def test_the_settings_table() -> None:
-    """Each variable, its default and its meaning are the Struct's own."""
+    """Each variable, its default, who reads it and its meaning are the Struct's own."""
     table = dict(re.findall(r"^\| `(JOINBACK_\w+)` \| (.*) \|$", README, re.MULTILINE))
     declared = {}
     for field in Settings.__struct_fields__:
         default = getattr(Settings(), field)
         description = _description(field)
-        declared[f"JOINBACK_{field.upper()}"] = f"{'' if default is None else f'`{default}` '}| {description}"
+        shown = "" if default is None else f"`{default}` "
+        declared[f"JOINBACK_{field.upper()}"] = f"{shown}| {reader_of(field)} | {description}"
     assert table == declared
 
 

@@ -8,15 +8,12 @@
 The functions are those of one process-wide `Client`, configured from the environment on first use.
 """
 
-from typing import TYPE_CHECKING
+import typing
 
 from .client import Client
 from .errors import ConfigurationError, InvalidEvent, JoinbackError
 from .instrument import instrument
 from .join_key import JoinKey
-
-if TYPE_CHECKING:
-    __version__: str
 
 default_client = Client()
 init = default_client.init
@@ -50,14 +47,17 @@ __all__ = [
     "stats",
 ]
 
+if typing.TYPE_CHECKING:
+    __version__: str
+else:
 
-def __getattr__(name: str) -> str:
-    """`__version__`, of the installed package: looked up when asked for, since that takes longer than all else here."""
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import metadata
+    def __getattr__(name: str) -> str:
+        """`__version__`, of the installed package: looked up when asked for, as that is slow."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import metadata
 
-    try:
-        return metadata.version("joinback")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+        try:
+            return metadata.version("joinback")
+        except metadata.PackageNotFoundError:
+            return "unknown"

@@ -42,7 +42,7 @@ def _from_text(text: str) -> datetime:
             return datetime.fromisoformat(text)
         except ValueError:
             pass
-    raise Refused("invalid", "timestamp is text but no ISO 8601 time, such as 2026-11-23T11:00:00Z")
+    raise Refused("invalid", "timestamp must be a datetime or ISO 8601 text, such as 2026-11-23T11:00:00Z")
 
 
 def _tell_of_local(naive: datetime) -> None:
