@@ -48,7 +48,7 @@ def check_names(application: object, key: str, join_key: object, event_id: objec
     if not is_known:
         if not _is_name(application, wire.APPLICATION_BYTES_MAX):
             raise Refused("invalid", f"application must be text of 1 to {wire.APPLICATION_BYTES_MAX} bytes")
-        if len(_applications) < APPLICATIONS_REMEMBERED_MAX:
+        if type(application) is str and len(_applications) < APPLICATIONS_REMEMBERED_MAX:
             _applications.add(application)
     # The usual case in one look.
     if key is join_key and event_id is None and key.isprintable() and 0 < len(key) <= _KEY_LENGTH_SURE:
