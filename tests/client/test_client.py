@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
+from importlib import metadata
 from typing import Any
 from uuid import UUID
 
@@ -667,6 +668,37 @@ def test_public_names() -> None:
     public = {name for name in vars(joinback) if not name.startswith("_")}
     modules = {name for name in public if type(getattr(joinback, name)).__name__ == "module"}
     assert public - modules == set(joinback.__all__)
+
+
+def test_the_version_is_looked_up_when_asked_for() -> None:
+    """`joinback.__version__` is the package's, costs an import nothing, and other names stay unknown."""
+    looks = "import sys, joinback; print('importlib.metadata' in sys.modules, joinback.__version__)"
+    done = subprocess.run([sys.executable, "-c", looks], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["False", metadata.version("joinback")]
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = joinback.nonsense  # type: ignore[attr-defined]
+
+
+def test_python_m_joinback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says which version this is, where events would go (without the password), what is wrong, and what to do."""
+    monkeypatch.setenv("JOINBACK_REDIS_URL", "redis://app:hunter2@cache:6380/0")
+    monkeypatch.setenv("JOINBACK_OF_TOMORROW", "1")
+    command = [sys.executable, "-m", "joinback"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"joinback {joinback.__version__}\n")
+    for word in (
+        "redis://app:…@cache:6380/0",
+        "JOINBACK_OF_TOMORROW",
+        "joinback worker",
+        "joinback demo",
+        "log_record",
+    ):
+        assert word in done.stdout
+    assert "hunter2" not in done.stdout
+    monkeypatch.setenv("JOINBACK_REDIS_URL", "nonsense")
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert "JOINBACK_REDIS_URL is not a Redis URL" in done.stdout
 
 
 def test_a_fault_of_ours_is_counted_and_the_thread_lives(

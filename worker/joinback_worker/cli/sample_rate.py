@@ -21,7 +21,7 @@ TRIES = 10
 
 @click.command("sample-rate", short_help="Show or set the rate that feedback follows.")
 @click.argument("application")
-@click.argument("rate", type=click.FloatRange(0, 1, min_open=True), required=False)
+@click.argument("rate", type=float, required=False)
 def sample_rate(application: str, rate: float | None) -> None:
     """Show the published sample rate of APPLICATION, or set it to RATE.
 
@@ -29,6 +29,9 @@ def sample_rate(application: str, rate: float | None) -> None:
     predictions raise the rate to their own and never lower it. So to lower it, first lower the rate of every
     client, wait until the predictions kept before have their labels, and then set it here.
     """
+    # Not click's own range: nan is in it.
+    if rate is not None and not 0 < rate <= 1:
+        raise JoinbackError("RATE must be over 0 and at most 1")
     try:
         before, after = asyncio.run(_publish(settings_from(), application, rate))
     except (RedisError, OSError) as error:
