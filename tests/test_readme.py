@@ -114,6 +114,13 @@ def _description(field: str) -> str:
     return description
 
 
+def test_nobody_is_sent_to_a_package_index() -> None:
+    """No error and no page advises to install a package of our name, which somebody else may take."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for path in [*pages, *(ROOT / "client").rglob("*.py"), *(ROOT / "worker").rglob("*.py")]:
+        assert not re.search(r"(?:pip|uv|poetry) (?:install|add) [^.\n]*\bjoinback\b", path.read_text()), path
+
+
 def test_the_key_table() -> None:
     """The keys of README are the ones wire.py makes."""
     for key in (

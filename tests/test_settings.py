@@ -221,6 +221,7 @@ WRONG_ARGUMENTS: list[dict[str, Any]] = [
     {"buffer_bytes_max": 10},
     {"spool_bytes_max": 1},
     {"spool_dir": 17},
+    {"environment": 17},
     {"sample_rates": 0.5},
     {"sample_rates": {"ads": "0.5"}},
     {"before_send": "drop"},
@@ -294,14 +295,15 @@ def test_a_service_in_a_poisoned_environment_logs_on(settings: Settings, server:
         assert name in done.stderr
 
 
+@pytest.mark.parametrize("start", ["joinback_worker worker", "arq joinback_worker.main.WorkerSettings"])
 def test_a_worker_in_a_pod_drains(
-    client: joinback.Client, settings: Settings, server: redis.Redis, cli: Cli, spawn: Any
+    start: str, client: joinback.Client, settings: Settings, server: redis.Redis, cli: Cli, spawn: Any
 ) -> None:
     """Kubernetes' variables, a newer release's, and what only a client reads, stop no worker and no command."""
     foreign = KUBERNETES | {"JOINBACK_OF_TOMORROW": "1", "JOINBACK_SAMPLE_RATES": "1 %", "JOINBACK_ENVIRONMNT": "x"}
     client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
     assert client.flush()
-    spawn("-m", "joinback_worker", "worker", JOINBACK_INTERVAL_S="1", **foreign)
+    spawn("-m", *start.split(), JOINBACK_INTERVAL_S="1", **foreign)
     wait_for(lambda: cli("inspect", "loans", "loan_17", "--json", **foreign).stdout.find('"row": {') > 0)
     done = cli("drain", **foreign)
     assert done.returncode == 0, done.stderr

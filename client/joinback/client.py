@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 from uuid import UUID
 
 from . import columns, events, wire
@@ -84,6 +84,8 @@ class Client:
         route = route_of(
             settings, redis_url, buffer_ttl_s, buffer_events_max, buffer_bytes_max, spool_dir, spool_bytes_max
         )
+        if not isinstance(environment, str | None):
+            raise ConfigurationError(f"environment must be text, not {type(environment).__name__}")
         for line in lines:
             logger.warning("joinback: %s", line)
         rates = checked_rates(settings.sample_rates if sample_rates is None else sample_rates)
@@ -95,7 +97,9 @@ class Client:
         self.close()
         delivery = Delivery(route, rates)
         delivery.close_at_exit()
-        self._funnel = Funnel(delivery, environment=environment or settings.environment, hooks=hooks, strict=strict)
+        self._funnel = Funnel(
+            delivery, environment=events.text_of(environment or settings.environment), hooks=hooks, strict=strict
+        )
         self._configured = True
         return self
 
@@ -154,7 +158,7 @@ class Client:
         inputs: Any = None,
         outputs: Any = None,
         feedback: Mapping[str, Any] | None = None,
-        join_key: str | int | UUID | None = None,
+        join_key: str | UUID | SupportsIndex | None = None,
         version: str | int | float | None = None,
         tags: Mapping[str, Any] | None = None,
         timestamp: datetime | str | None = None,
@@ -237,7 +241,7 @@ class Client:
     def retract(
         self,
         application: str,
-        join_key: str | int | UUID,
+        join_key: str | UUID | SupportsIndex,
         *,
         fields: Sequence[str] | None = None,
         timestamp: datetime | str | None = None,

@@ -200,6 +200,7 @@ def _variable(field: str) -> str:
     return _PREFIX + field.upper()
 
 
+@lru_cache(maxsize=4)
 def _variables(*readers: str) -> dict[str, str]:
     """Variable -> field, of what these read."""
     return {_variable(name): name for name in Settings.__struct_fields__ if reader_of(name) in readers}

@@ -49,13 +49,14 @@ def _tell_of_local(naive: datetime) -> None:
     """Once per process: datetime.now() is the local time, which is told from UTC only where it differs."""
     global _has_told_of_local
     offset_s = time.localtime().tm_gmtoff
+    if abs(offset_s) <= _NEAR_S:
+        return
     local = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=offset_s)
-    if abs(offset_s) > _NEAR_S and abs((naive.replace(tzinfo=None) - local).total_seconds()) < _NEAR_S:
+    if abs((naive.replace(tzinfo=None) - local).total_seconds()) < _NEAR_S:
         _has_told_of_local = True
-        hours = f"{offset_s / 3600:+g}"
         warn(
             "joinback: a timestamp without a time zone looks like this machine's local time, but is taken as UTC,"
-            f" so it is {hours} hours off; write datetime.now(UTC), or leave `timestamp` out"
+            f" so it is {offset_s / 3600:+g} hours off; write datetime.now(UTC), or leave `timestamp` out"
         )
 
 
