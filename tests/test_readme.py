@@ -12,7 +12,7 @@ from conftest import Cli, Stack
 
 import joinback
 from joinback import wire
-from joinback.settings import Settings
+from joinback.settings import Settings, reader_of
 from joinback.testing import capture
 
 ROOT = Path(__file__).parents[1]
@@ -61,8 +61,12 @@ def test_the_transcript(stack: Stack, default_client: joinback.Client) -> None:
     assert answer == {field: _timeless(event) for field, event in zip(expected[::2], expected[1::2], strict=True)}
 
 
-def test_in_your_service(stack: Stack, default_client: joinback.Client, tmp_path: Path) -> None:
+def test_in_your_service(
+    stack: Stack, default_client: joinback.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """README's decorator and options do what their comments say."""
+    monkeypatch.setenv("PSEUDONYM_KEY", "secret")
+    monkeypatch.setenv("JOINBACK_REDIS_URL", stack.settings.redis_url)
     (setup,) = [block for block in blocks("python") if "spool_dir" in block]
     namespace: dict[str, Any] = {"joinback": joinback}
     exec(setup.replace("/var/lib/loans", str(tmp_path)), namespace)
@@ -72,7 +76,20 @@ def test_in_your_service(stack: Stack, default_client: joinback.Client, tmp_path
     (event,) = events
     assert event.inputs["email"] not in ("", "a@b.c 1234567812345678")
     assert event.inputs["amount"] == 900
+    with capture() as events:
+        joinback.log_record("loans", inputs={"text": "my card 1234 5678 1234 5678!"}, outputs=1)
+    assert events[0].inputs == {"text": "my card <card>!"}
+    assert joinback.flush()
+    assert stack.server.exists(stack.record("a"), stack.record("b")) == 2
     assert (tmp_path / "joinback").is_dir()
+
+
+def test_the_limits() -> None:
+    """The limits of README are those of wire.py."""
+    (line,) = [line for line in README.splitlines() if line.startswith("At most 1 MiB per event")]
+    numbers = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?= )", line)]
+    limits = [wire.JOIN_KEY_BYTES_MAX, wire.APPLICATION_BYTES_MAX, wire.EVENT_ID_BYTES_MAX, wire.RECORD_EVENTS_MAX]
+    assert numbers == [wire.EVENT_BYTES_MAX >> 20, *limits]
 
 
 def _timeless(line: str) -> str:
@@ -80,13 +97,14 @@ def _timeless(line: str) -> str:
 
 
 def test_the_settings_table() -> None:
-    """Each variable, its default and its meaning are the Struct's own."""
+    """Each variable, its default, who reads it and its meaning are the Struct's own."""
     table = dict(re.findall(r"^\| `(JOINBACK_\w+)` \| (.*) \|$", README, re.MULTILINE))
     declared = {}
     for field in Settings.__struct_fields__:
         default = getattr(Settings(), field)
         description = _description(field)
-        declared[f"JOINBACK_{field.upper()}"] = f"{'' if default is None else f'`{default}` '}| {description}"
+        shown = "" if default is None else f"`{default}` "
+        declared[f"JOINBACK_{field.upper()}"] = f"{shown}| {reader_of(field)} | {description}"
     assert table == declared
 
 
@@ -94,6 +112,13 @@ def _description(field: str) -> str:
     hint = get_type_hints(Settings, include_extras=True)[field]
     description: str = hint.__metadata__[0].description
     return description
+
+
+def test_nobody_is_sent_to_a_package_index() -> None:
+    """No error and no page advises to install a package of our name, which somebody else may take."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for path in [*pages, *(ROOT / "client").rglob("*.py"), *(ROOT / "worker").rglob("*.py")]:
+        assert not re.search(r"(?:pip|uv|poetry) (?:install|add) [^.\n]*\bjoinback\b", path.read_text()), path
 
 
 def test_the_key_table() -> None:

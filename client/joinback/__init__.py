@@ -8,6 +8,8 @@
 The functions are those of one process-wide `Client`, configured from the environment on first use.
 """
 
+import typing
+
 from .client import Client
 from .errors import ConfigurationError, InvalidEvent, JoinbackError
 from .instrument import instrument
@@ -44,3 +46,18 @@ __all__ = [
     "set_sample_rate",
     "stats",
 ]
+
+if typing.TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        """`__version__`, of the installed package: looked up when asked for, as that is slow."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import metadata
+
+        try:
+            return metadata.version("joinback")
+        except metadata.PackageNotFoundError:
+            return "unknown"

@@ -10,7 +10,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 from uuid import UUID
 
 from . import columns, events, wire
@@ -20,7 +20,7 @@ from .errors import ConfigurationError, InvalidEvent
 from .events import Refused
 from .funnel import Funnel
 from .route import BUFFER_BYTES_MAX, BUFFER_EVENTS_MAX, SPOOL_BYTES_MAX, Route, checked_rates, route_of
-from .settings import Settings, settings_from
+from .settings import Settings, client_settings
 
 if TYPE_CHECKING:
     from .redaction import BeforeSend, Rule
@@ -76,12 +76,18 @@ class Client:
           and counted.
 
         Call it at start-up, before other threads log; called again, it delivers what was logged under the
-        old settings and counts from zero. Raises ConfigurationError for a wrong setting.
+        old settings and counts from zero. Raises ConfigurationError for a wrong argument, and for a Redis URL
+        that is none. What else is wrong in the environment is told in the log, and has no effect; a spool that
+        cannot be made is told too, and logging goes on without it.
         """
-        settings = settings_from()
+        settings, lines = client_settings()
         route = route_of(
             settings, redis_url, buffer_ttl_s, buffer_events_max, buffer_bytes_max, spool_dir, spool_bytes_max
         )
+        if not isinstance(environment, str | None):
+            raise ConfigurationError(f"environment must be text, not {type(environment).__name__}")
+        for line in lines:
+            logger.warning("joinback: %s", line)
         rates = checked_rates(settings.sample_rates if sample_rates is None else sample_rates)
         hooks = None
         if redact or before_send is not None:
@@ -91,7 +97,9 @@ class Client:
         self.close()
         delivery = Delivery(route, rates)
         delivery.close_at_exit()
-        self._funnel = Funnel(delivery, environment=environment or settings.environment, hooks=hooks, strict=strict)
+        self._funnel = Funnel(
+            delivery, environment=events.text_of(environment or settings.environment), hooks=hooks, strict=strict
+        )
         self._configured = True
         return self
 
@@ -150,17 +158,19 @@ class Client:
         inputs: Any = None,
         outputs: Any = None,
         feedback: Mapping[str, Any] | None = None,
-        join_key: str | int | UUID | None = None,
+        join_key: str | UUID | SupportsIndex | None = None,
         version: str | int | float | None = None,
         tags: Mapping[str, Any] | None = None,
-        timestamp: datetime | None = None,
+        timestamp: datetime | str | None = None,
         event_id: str | None = None,
     ) -> str:
         """Log a prediction (`inputs` and `outputs`), feedback on one (`feedback`), or both at once.
 
-        Returns the join key: the caller's as text, or a new one. It is returned even if the event is dropped.
-        `timestamp` is when it happened, now if not given; a naive one is UTC. Feedback is a dict of fields and
-        may come before its prediction, more than once, and up to six months late; an explicit None is a value.
+        `join_key` is a str, a UUID or an integer of any kind. It is returned as text, or a new one if none was
+        given, even if the event is dropped; of what cannot be a key, such as 1.5, only its text is returned.
+        `timestamp` (a datetime, or ISO 8601 text) is when it happened, now if not given; a naive one is UTC.
+        Feedback is a dict of fields and may come before its prediction, more than once, and up to six months
+        late; an explicit None is a value.
         `event_id` makes a repeated call (a retried task) count once; without it each call is an event.
         Values become JSON by the rules in `joinback.values`. Never blocks; with `strict=True` raises InvalidEvent.
         """
@@ -172,10 +182,13 @@ class Client:
             events.check_names(application, key, join_key, event_id)
             if inputs is None or outputs is None or feedback is not None:
                 events.check_sides(inputs, outputs, feedback, join_key)
+            if type(application) is not str:
+                # An Enum of texts would be written by its name.
+                application = str.__str__(application)
             logged_at = datetime.now(UTC)
             at = logged_at if timestamp is None else events.utc(timestamp)
-            said = None if version is None else str(version)
-            identity = events.new_id() if event_id is None else event_id
+            said = version if version is None or type(version) is str else events.text_of(version)
+            identity = events.new_id() if event_id is None else str.__str__(event_id)
             if inputs is not None:
                 rate = funnel.delivery.told_rates.get(application, wire.UNSAMPLED)
                 # Made here, unlike the others: of all calls, nearly all come by.
@@ -185,7 +198,7 @@ class Client:
                     logged_at=logged_at,
                     version=said,
                     environment=funnel.environment,
-                    tags=events.NO_TAGS if tags is None else dict(tags),
+                    tags=events.NO_TAGS if tags is None else events.tags_of(tags),
                     inputs=inputs,
                     outputs=outputs,
                     sample_rate=rate,
@@ -228,10 +241,10 @@ class Client:
     def retract(
         self,
         application: str,
-        join_key: str | int | UUID,
+        join_key: str | UUID | SupportsIndex,
         *,
         fields: Sequence[str] | None = None,
-        timestamp: datetime | None = None,
+        timestamp: datetime | str | None = None,
         event_id: str | None = None,
     ) -> None:
         """Take feedback back: these fields of it, or all; what was said up to `timestamp`, now if not given.
@@ -244,16 +257,19 @@ class Client:
         key = events.key_of(join_key)
         try:
             events.check_names(application, key, join_key, event_id)
-            if join_key is None or isinstance(fields, str):
-                raise Refused("invalid", "retract needs a join_key, and fields as a list of names")
+            if join_key is None:
+                raise Refused("invalid", "retract needs the join_key of a prediction")
+            application = str.__str__(application)
             logged_at = datetime.now(UTC)
             at = logged_at if timestamp is None else events.utc(timestamp)
             event = events.retraction((at, logged_at, None, funnel.environment, None), fields)
+            identity = events.new_id() if event_id is None else str.__str__(event_id)
+            rate = funnel.delivery.feedback_rate(application)
+            funnel.put(application, key, f"retraction:{identity}", event, rate)
+        except InvalidEvent:
+            raise
         except Exception as error:
             funnel.refuse(error)
-            return
-        rate = funnel.delivery.feedback_rate(application)
-        funnel.put(application, key, f"retraction:{event_id or events.new_id()}", event, rate)
 
     def _ready(self) -> bool:
         """Whether events have somewhere to go; if not, this one is counted and the log says why."""

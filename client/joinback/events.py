@@ -1,26 +1,21 @@
-"""From the arguments of a call to its events: checks, times, ids, encoding. No I/O."""
+"""From the arguments of a call to its events: checks, ids, encoding. No I/O."""
 
 import itertools
+import operator
 import os
 import random
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from . import values, wire
-from .buffer import DropReason
+from .complaints import Refused as Refused
+from .times import utc as utc
 
 APPLICATIONS_REMEMBERED_MAX = 1_000
 """More is somebody's mistake, such as a name made from an id."""
-
-
-class Refused(Exception):
-    """An event that will not be logged: counted under `reason`, explained in the log."""
-
-    def __init__(self, reason: DropReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 # --- checks ---------------------------------------------------------------------------------------------
@@ -35,7 +30,7 @@ def check_sides(inputs: object, outputs: object, feedback: object, join_key: obj
             raise Refused("invalid", "nothing to log; give inputs and outputs, or feedback")
         if join_key is None:
             raise Refused("invalid", "feedback needs the join_key of its prediction")
-    if feedback is not None and not (isinstance(feedback, Mapping) and feedback):
+    if feedback is not None and not (isinstance(feedback, Mapping) and len(feedback)):
         raise Refused("invalid", "feedback must be a dict with at least one field")
 
 
@@ -44,17 +39,22 @@ _applications: set[object] = set()
 
 
 def check_names(application: object, key: str, join_key: object, event_id: object) -> None:
-    """Raise Refused unless these can be parts of a Redis key. `key` is the join key as text."""
-    if application not in _applications:
+    """Raise Refused unless these can be parts of a Redis key. `key` is what `key_of` made of the join key."""
+    try:
+        is_known = application in _applications
+    # A list, or an object with a hash of its own.
+    except Exception:
+        is_known = False
+    if not is_known:
         if not _is_name(application, wire.APPLICATION_BYTES_MAX):
             raise Refused("invalid", f"application must be text of 1 to {wire.APPLICATION_BYTES_MAX} bytes")
-        if len(_applications) < APPLICATIONS_REMEMBERED_MAX:
+        if type(application) is str and len(_applications) < APPLICATIONS_REMEMBERED_MAX:
             _applications.add(application)
     # The usual case in one look.
     if key is join_key and event_id is None and key.isprintable() and 0 < len(key) <= _KEY_LENGTH_SURE:
         return
-    if key is not join_key and (isinstance(join_key, bool) or not isinstance(join_key, _KEY_TYPES | None)):
-        raise Refused("invalid", f"join_key must be a str, an int or a UUID, not {type(join_key).__name__}")
+    if key is not join_key and join_key is not None and not (type(join_key) is int and key):
+        key_text(join_key)
     if not _is_name(key, wire.JOIN_KEY_BYTES_MAX):
         raise Refused("invalid", f"join_key must be printable text of 1 to {wire.JOIN_KEY_BYTES_MAX} bytes")
     if event_id is not None and not _is_name(event_id, wire.EVENT_ID_BYTES_MAX):
@@ -73,9 +73,7 @@ def _is_name(value: object, bytes_max: int) -> bool:
     return value.isascii() or len(value.encode()) <= bytes_max
 
 
-# --- ids and times --------------------------------------------------------------------------------------
-
-_KEY_TYPES = str | int | UUID
+# --- ids and keys --------------------------------------------------------------------------------------
 
 # Ids need to be unique, not secret.
 _random = random.Random()  # noqa: S311
@@ -101,22 +99,65 @@ def new_id() -> str:
     return f"{_process}{next(_numbers)}"
 
 
-def key_of(join_key: object) -> str:
-    """The join key as text; for None a new one, 32 hex digits. Other types are for `check_names` to refuse."""
-    # uuid4 gives as many, for eight times the time.
-    return str(join_key) if isinstance(join_key, _KEY_TYPES) else "%032x" % _random.getrandbits(128)  # noqa: UP031
+FLOAT_KEY_MAX = 2**53
+"""Beyond it a float has lost digits of the integer it was, and two keys may have become one."""
 
 
-def utc(timestamp: object) -> datetime:
-    """An event time of the caller's. Raises Refused."""
-    if not isinstance(timestamp, datetime):
-        raise Refused("invalid", f"timestamp must be a datetime, not {type(timestamp).__name__}")
+def key_of(join_key: object, whole_floats: bool = False) -> str:
+    """Return the join key as text; for None a new one, 32 hex digits. Never raises.
+
+    What is no key is for `check_names` to refuse; its text, or "" where it has none, can be told to a person,
+    and is never one that looks like a key of ours.
+    """
+    if join_key is None:
+        # uuid4 gives as many, for eight times the time.
+        return "%032x" % _random.getrandbits(128)  # noqa: UP031
     try:
-        aware = timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
-        # A subclass, such as pandas.Timestamp, may know nanoseconds, or be no time at all.
-        return aware if type(aware) is datetime else datetime.fromisoformat(aware.isoformat())
-    except (OverflowError, ValueError):
-        raise Refused("invalid", "timestamp must be a time in the years 1 to 9999") from None
+        # An int as it is, since nearly all keys that are no text are one.
+        return str(join_key) if type(join_key) is int else key_text(join_key, whole_floats)
+    except (Refused, ValueError):
+        pass
+    try:
+        return str.__str__(str(join_key))
+    except Exception:
+        return ""
+
+
+def key_text(join_key: object, whole_floats: bool = False) -> str:
+    """Return a join key as text: a str, a UUID, or whatever is an integer (numpy's too, and a whole Decimal).
+
+    `whole_floats` takes 17.0 for 17 as well, as a column of ids with a gap becomes floats. Raises Refused.
+    """
+    # As it is, whatever __str__ its class has: an Enum of texts is its value.
+    if isinstance(join_key, str):
+        return str.__str__(join_key)
+    try:
+        if isinstance(join_key, UUID):
+            return UUID.__str__(join_key)
+        if (number := _integer(join_key, whole_floats)) is not None:
+            return str(number)
+    except (ValueError, OverflowError):
+        raise Refused("invalid", f"join_key is a number too long; at most {wire.JOIN_KEY_BYTES_MAX} digits") from None
+    except Exception as error:
+        kind = type(error).__name__
+        raise Refused("invalid", f"join_key of type {type(join_key).__name__} raised {kind} as text") from None
+    fix = "; a float is no id: write int(x)" if isinstance(join_key, float) else "; convert it first"
+    raise Refused("invalid", f"join_key must be a str, an integer or a UUID, not {type(join_key).__name__}{fix}")
+
+
+def _integer(value: Any, whole_floats: bool) -> int | None:
+    """The integer that this is, exactly; None if it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return int.__index__(value)
+    if isinstance(value, Decimal):
+        whole = value.is_finite() and value.adjusted() < wire.JOIN_KEY_BYTES_MAX and value == value.to_integral_value()
+        return int(value) if whole else None
+    if isinstance(value, float) or getattr(getattr(value, "dtype", None), "kind", "") == "f":
+        whole = whole_floats and float(value).is_integer() and abs(value) <= FLOAT_KEY_MAX
+        return int(value) if whole else None
+    return operator.index(value) if hasattr(type(value), "__index__") else None
 
 
 # --- events ---------------------------------------------------------------------------------------------
@@ -137,19 +178,43 @@ def feedback(common: Common, fields: Mapping[str, Any]) -> wire.Feedback:
         logged_at=logged_at,
         version=version,
         environment=environment,
-        tags=NO_TAGS if tags is None else dict(tags),
-        feedback=dict(fields),
+        tags=NO_TAGS if tags is None else tags_of(tags),
+        feedback=copied("feedback", fields),
     )
+
+
+def tags_of(tags: object) -> dict[str, Any]:
+    """Return a copy of a caller's tags. Raises Refused."""
+    if type(tags) is dict:
+        return tags.copy()
+    if not isinstance(tags, Mapping):
+        raise Refused("invalid", f"tags must be a dict, such as {{'region': 'eu'}}, not {type(tags).__name__}")
+    return copied("tags", tags)
+
+
+def copied(name: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping of the caller's as a dict of our own. Raises Refused: it may run code of its own."""
+    try:
+        return dict(mapping)
+    except Exception as error:
+        raise Refused("invalid", f"{name} cannot be read: {type(error).__name__}") from None
 
 
 def retraction(common: Common, fields: Iterable[str] | None) -> wire.Retraction:
     at, logged_at, _, environment, _ = common
+    if fields is not None:
+        try:
+            fields = None if isinstance(fields, str) else [text_of(name) or "" for name in fields]
+        except TypeError:
+            fields = None
+        if fields is None:
+            raise Refused("invalid", "fields must be a list of names, or left out to take all back")
     return wire.Retraction(
         v=wire.WIRE_VERSION,
         at=at,
         logged_at=logged_at,
         environment=environment,
-        fields=None if fields is None else [str(name) for name in fields],
+        fields=fields,
     )
 
 
@@ -160,8 +225,14 @@ PARTS: tuple[Part, ...] = ("inputs", "outputs", "feedback", "tags")
 """What of an event is the caller's own, of any type and depth."""
 
 
-def text_of(version: object) -> str | None:
-    return None if version is None else str(version)
+def text_of(name: object) -> str | None:
+    """Return a version, a name or an environment as text of our own; None stays None. Raises Refused."""
+    if name is None:
+        return None
+    try:
+        return str.__str__(name) if isinstance(name, str) else str(name)
+    except Exception as error:
+        raise Refused("invalid", f"a {type(name).__name__} cannot be a name: {type(error).__name__}") from None
 
 
 _HEADER_BYTES = len('{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z')

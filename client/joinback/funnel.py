@@ -1,22 +1,16 @@
 """From an event to the buffer: sample, redact, encode. Or to the count of those that will not be sent."""
 
-import logging
-import time
 from typing import TYPE_CHECKING
 
 from . import events, sampling, wire
 from .buffer import DropReason
+from .complaints import Complaints, warn, words_of
 from .delivery import Delivery
 from .errors import InvalidEvent
 from .events import Refused
 
 if TYPE_CHECKING:
     from .redaction import Hooks
-
-logger = logging.getLogger("joinback")
-
-COMPLAINT_S = 60.0
-"""How often a wrong call is explained in the log."""
 
 
 class Funnel:
@@ -29,7 +23,11 @@ class Funnel:
         self.environment = environment
         self.hooks = hooks
         self.strict = strict
-        self._complaints: dict[str, float] = {}
+        self._complaints = Complaints()
+
+    def stored_key(self, join_key: str) -> str:
+        """Return the join key as it leaves the process, by which it is sampled too."""
+        return join_key if self.hooks is None else self.hooks.stored_key(join_key)
 
     def put(self, application: str, join_key: str, field: str, event: wire.Event, rate: float) -> None:
         """Encode now, so that the caller may change its dict after the call, and buffer the bytes.
@@ -38,6 +36,9 @@ class Funnel:
         """
         buffer = self.delivery.buffer
         try:
+            if self.hooks is not None:
+                # First: sample and shard go by the key as it is stored.
+                join_key = self.hooks.stored_key(join_key)
             if rate < wire.UNSAMPLED and not sampling.keeps(application, join_key, rate):
                 buffer.drop("sampled_out")
                 return
@@ -52,13 +53,11 @@ class Funnel:
             self.delivery.attend()
 
     def refuse(self, error: Exception) -> None:
-        """Count the event under its reason and say why, at most once a minute; or raise InvalidEvent, if strict."""
+        """Count the event under its reason and say why, each message once a minute; if strict, raise InvalidEvent."""
         reason: DropReason = error.reason if isinstance(error, Refused) else "internal_error"
+        words = words_of(error)
         if self.strict:
-            raise InvalidEvent(str(error)) from error
+            raise InvalidEvent(words) from error
         self.delivery.buffer.drop(reason)
-        now = time.monotonic()
-        if now >= self._complaints.get(reason, 0.0):
-            self._complaints[reason] = now + COMPLAINT_S
-            fault = error if reason == "internal_error" else None
-            logger.warning("joinback dropped an event (%s): %s", reason, error, exc_info=fault)
+        if self._complaints.is_due(f"{reason}: {words}"):
+            warn(f"joinback dropped an event ({reason}): {words}", error if reason == "internal_error" else None)

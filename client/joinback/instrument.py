@@ -5,8 +5,8 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from .complaints import Refused, words_of
 from .errors import ConfigurationError
-from .events import Refused
 
 if TYPE_CHECKING:
     from .client import Client
@@ -35,10 +35,16 @@ def instrument(
     `join_key` is the name of an argument, or a function of (arguments, result). Arguments in `ignore`, the
     key's own, `self` and `cls` are not logged. The function behaves as before: what it raises is raised, and
     whatever goes wrong with the logging is a counted drop. Raises ConfigurationError if the function has no
-    argument of that name.
+    argument of that name, or is a generator: when a stream is whole, and whether it fits into an event, only
+    the function knows.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigurationError(
+                f"{function.__qualname__} yields its result, which instrument cannot log; collect what it yields,"
+                " and at its end call joinback.log_record(…, outputs=…)"
+            )
         signature = inspect.signature(function)
         if isinstance(join_key, str) and join_key not in signature.parameters:
             known = ", ".join(signature.parameters) or "none"
@@ -55,7 +61,7 @@ def instrument(
                 if key is None:
                     raise ValueError("it is None")
             except Exception as error:
-                refusal = Refused("invalid", f"no join key for {function.__qualname__}: {error}")
+                refusal = Refused("invalid", f"no join key for {function.__qualname__}: {words_of(error)}")
                 logging_client._funnel.refuse(refusal)
                 return
             inputs = {name: value for name, value in arguments.items() if name not in hidden}

@@ -4,82 +4,48 @@ r"""What must not leave the process: redaction rules, and the caller's own `befo
         redact=[
             "inputs.ssn",
             Hash("inputs.email", key=os.environ["PSEUDONYM_KEY"]),
+            Hash("join_key", key=os.environ["PSEUDONYM_KEY"]),
             Truncate("inputs.prompt", 200),
-            Replace("outputs", r"\d{16}", "<card>"),
+            Replace("outputs", r"\b(?:\d[ -]?){15}\d\b", "<card>", numbers=True),
         ],
         before_send=lambda event: None if event["application"] == "internal" else event,
     )
 
 A path is `inputs`, `outputs`, `feedback` or `tags` and the names below it, with dots; `*` is any name, or any
-item of an array. Where a path leads nowhere there is nothing to do. Rules run in their order, then
-`before_send`, all on a copy, before the event is buffered. What raises here drops the event: fail closed.
+item of an array. `join_key` is a path for `Hash` alone: predictions and feedback are then stored, sampled and
+joined under the pseudonym, while calls take and return the caller's own key.
+
+A path that leads nowhere hides nothing. A rule that found nothing in a hundred events is told once in the log,
+and `preview` shows what would leave. Truncate and Replace change text only: not numbers (but see `numbers`), and
+never the names in a dict, which are for `Drop` or `before_send`.
+
+Rules run in their order, then `before_send`, all on a copy, before the event is buffered. What raises here drops
+the event: fail closed. `before_send` gets `kind`, `application`, `join_key`, `event_id`, `version`, `environment`
+and the parts the event has. In what it returns, a part that is missing is unchanged and None takes it out; a
+changed `kind`, `application`, `join_key` or `event_id`, or a name that is none of these, drops the event.
 """
 
-import hashlib
-import hmac
 import logging
-import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
-
-import msgspec
-from msgspec import Struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import events, wire
+from .complaints import Refused, warn
 from .errors import ConfigurationError
-from .events import PARTS, Refused
+from .events import PARTS
+from .redaction_rules import JOIN_KEY, Drop, Hash, Replace, Rule, Truncate, at, checked, found, is_touched
+
+if TYPE_CHECKING:
+    from .testing import Event
+
+__all__ = ["BeforeSend", "Drop", "Hash", "Hooks", "Replace", "Rule", "Truncate", "preview"]
 
 logger = logging.getLogger("joinback")
 
 BeforeSend = Callable[[dict[str, Any]], dict[str, Any] | None]
 
-HASH_HEX_DIGITS = 32
-"""128 bits: no two of a billion values share one."""
-
-
-class Drop(Struct, frozen=True):
-    """Leave the value out; in an array, and for all of `inputs` or `outputs`, null stands in its place."""
-
-    path: str
-
-
-class Hash(Struct, frozen=True):
-    """A pseudonym: HMAC-SHA256 of the value's JSON under `key`, 32 hex digits. Equal values stay equal."""
-
-    path: str
-    key: str
-
-    def apply(self, value: Any) -> Any:
-        if value is None:
-            return None
-        return hmac.new(self.key.encode(), msgspec.json.encode(value), hashlib.sha256).hexdigest()[:HASH_HEX_DIGITS]
-
-    def __repr__(self) -> str:
-        return f"Hash(path={self.path!r}, …)"
-
-
-class Truncate(Struct, frozen=True):
-    """Of each text there and below, the first `length` characters, and … where there were more."""
-
-    path: str
-    length: int
-
-    def apply(self, value: Any) -> Any:
-        return _texts(value, lambda text: text if len(text) <= self.length else text[: self.length] + "…")
-
-
-class Replace(Struct, frozen=True):
-    """In each text there and below, what the regular expression matches, as `re.sub` does."""
-
-    path: str
-    pattern: str
-    replacement: str
-
-    def apply(self, value: Any) -> Any:
-        return _texts(value, lambda text: re.sub(self.pattern, self.replacement, text))
-
-
-Rule = Drop | Hash | Truncate | Replace
+WATCHED_EVENTS = 100
+"""As many with a rule's part and not one match: then the path is misspelt, or meant for rare events."""
 
 
 class Hooks:
@@ -88,39 +54,54 @@ class Hooks:
     def __init__(self, redact: Iterable[str | Rule], before_send: BeforeSend | None) -> None:
         if isinstance(redact, str):
             raise ConfigurationError(f"redact must be a list: [{redact!r}]")
-        self._rules = [(rule, _checked(rule)) for rule in (Drop(r) if isinstance(r, str) else r for r in redact)]
+        if before_send is not None and not callable(before_send):
+            raise ConfigurationError(f"before_send must be a function, not {type(before_send).__name__}")
+        rules = [(rule, checked(rule)) for rule in (Drop(r) if isinstance(r, str) else r for r in redact)]
+        self._key_rules = [rule for rule, path in rules if isinstance(rule, Hash) and path == [JOIN_KEY]]
+        self._rules = [(rule, path) for rule, path in rules if path != [JOIN_KEY]]
         self._before_send = before_send
+        # Rule -> how many events had its part, but nothing at its path; those that matched once are gone.
+        self._unmatched = {id(rule): 0 for rule, _ in self._rules}
+
+    def stored_key(self, join_key: str) -> str:
+        """Return the join key as it may leave the process."""
+        for rule in self._key_rules:
+            join_key = rule.apply(join_key)
+        return join_key
+
+    def unmatched(self) -> list[str]:
+        """Return the paths that led nowhere so far."""
+        return [rule.path for rule, _ in self._rules if id(rule) in self._unmatched]
 
     def apply(self, application: str, join_key: str, field: str, event: wire.Event) -> bool:
         """Change the event as the rules say; False if `before_send` does not want it, or nothing is left of it.
 
-        Raises Refused: `unencodable`, or `hook_failed` if a rule or the hook raised, or returned no event.
+        `join_key` is the stored one. Raises Refused: `unencodable`, or `hook_failed` if a rule or the hook
+        raised, or returned no event or another one.
         """
         events.make_plain(event)
         kind, _, event_id = field.partition(":")
-        parts = {part: getattr(event, part) for part in PARTS if hasattr(event, part)}
+        parts: dict[str, Any] = {part: getattr(event, part) for part in PARTS if hasattr(event, part)}
         try:
             for rule, path in self._rules:
+                if self._unmatched:
+                    self._watch(rule, path, parts)
                 if path[1:] or not isinstance(rule, Drop):
-                    _at(parts, path, rule)
+                    at(parts, path, rule)
                 elif path[0] in parts:
                     parts[path[0]] = None
             if self._before_send is not None:
-                shown: dict[str, Any] = {
-                    "kind": kind,
-                    "application": application,
-                    "join_key": join_key,
-                    "event_id": event_id,
-                }
-                shown |= {"version": event.version, "environment": event.environment}
-                returned = self._before_send(shown | parts)
+                identity = {"kind": kind, "application": application, "join_key": join_key, "event_id": event_id}
+                names = {"version": event.version, "environment": event.environment}
+                # Dicts of its own: it may change them in place.
+                returned = self._before_send(identity | names | parts)
                 if returned is None:
                     return False
-                parts = {part: returned.get(part) for part in parts}
-                event.version = events.text_of(returned.get("version"))
-                event.environment = events.text_of(returned.get("environment"))
-            if not isinstance(parts.get("tags", {}), dict) or not isinstance(parts.get("feedback", {}), dict):
-                raise TypeError("tags and feedback must stay dicts")
+                parts = _returned(returned, identity, names, parts)
+                event.version = events.text_of(returned.get("version", event.version))
+                event.environment = events.text_of(returned.get("environment", event.environment))
+        except Refused:
+            raise
         except Exception as error:
             logger.debug("joinback: a redaction or before_send failed", exc_info=True)
             # Not the error's text: it may quote what was to be hidden.
@@ -130,47 +111,65 @@ class Hooks:
         # Feedback of which nothing is left says nothing.
         return parts.get("feedback") != {}
 
-
-def _checked(rule: Any) -> Sequence[str]:
-    """The path of a rule, as names."""
-    if not isinstance(rule, Rule):
-        raise ConfigurationError(f"redact takes paths and Drop, Hash, Truncate, Replace; not a {type(rule).__name__}")
-    path = rule.path.split(".")
-    if path[0] not in PARTS or "" in path:
-        raise ConfigurationError(f"redact: {rule.path!r} is no path; begin with one of {', '.join(PARTS)}")
-    if len(path) == 1 and path[0] in ("feedback", "tags"):
-        raise ConfigurationError(f"redact: {rule.path!r} is all of it; name a field, such as {rule.path}.*")
-    if isinstance(rule, Replace):
-        try:
-            re.compile(rule.pattern)
-        except re.error as error:
-            raise ConfigurationError(f"redact: {rule.pattern!r} is no regular expression: {error}") from None
-    return path
+    def _watch(self, rule: Rule, path: Sequence[str], parts: Mapping[str, Any]) -> None:
+        """Count an event in which the rule finds nothing, and tell of it once; costs nothing once all have matched."""
+        number = self._unmatched.get(id(rule))
+        if number is None or not parts.get(path[0]):
+            return
+        if any(is_touched(value, rule) for value in found(parts, path)):
+            self._unmatched.pop(id(rule), None)
+            return
+        self._unmatched[id(rule)] = number + 1
+        if number + 1 == WATCHED_EVENTS:
+            warn(f"joinback: redact: {rule.path!r} found nothing to hide in {WATCHED_EVENTS} events; {_fix(rule)}")
 
 
-def _at(holder: Any, path: Sequence[str], rule: Rule) -> None:
-    """Apply a rule at the end of a path below this dict or list."""
-    name, deeper = path[0], path[1:]
-    if isinstance(holder, dict):
-        names: Iterable[Any] = list(holder) if name == "*" else [name] if name in holder else []
-    elif isinstance(holder, list):
-        names = range(len(holder)) if name == "*" else [int(name)] if name.isdigit() and int(name) < len(holder) else []
-    else:
-        return
-    for key in names:
-        if deeper:
-            _at(holder[key], deeper, rule)
-        elif not isinstance(rule, Drop):
-            holder[key] = rule.apply(holder[key])
-        elif isinstance(holder, list):
-            holder[key] = None
-        else:
-            del holder[key]
+def preview(
+    record: Mapping[str, Any], *, redact: Iterable[str | Rule] = (), before_send: BeforeSend | None = None
+) -> "list[Event]":
+    """Return what would leave the process of one call: its events as `joinback.testing.capture` shows them.
+
+    `record` holds the arguments of `log_record`: `{"inputs": …, "outputs": …}`; `application` may be left out.
+    Nothing is sent. Rules that find nothing in it are told in the log. Raises InvalidEvent for a record that
+    cannot be logged, ConfigurationError for a rule that cannot be one.
+    """
+    from .client import Client  # which imports this module where there are rules
+    from .testing import capture
+
+    client, hooks = Client(), Hooks(redact, before_send)
+    client._funnel.hooks = hooks
+    with capture(client) as captured:
+        client.log_record(**{"application": "preview", **record})
+    for path in hooks.unmatched():
+        warn(f"joinback: redact: {path!r} finds nothing to hide in this record")
+    return captured
 
 
-def _texts(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {name: _texts(item, change) for name, item in value.items()}
-    return [_texts(item, change) for item in value] if isinstance(value, list) else value
+def _returned(
+    returned: Any, identity: Mapping[str, str], names: Mapping[str, Any], parts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The parts after `before_send`. Raises Refused if it returned another event, or none."""
+    if not isinstance(returned, Mapping):
+        raise Refused("hook_failed", f"before_send returned a {type(returned).__name__}; return the event, or None")
+    for name, value in identity.items():
+        if returned.get(name, value) != value:
+            fix = "use Hash('join_key', key=…)" if name == JOIN_KEY else "return None and log another event"
+            raise Refused("hook_failed", f"before_send changed {name}, which names the event; {fix}")
+    # A misspelt part would let the true one out.
+    if strange := [name for name in returned if name not in identity and name not in names and name not in parts]:
+        known = ", ".join([*names, *parts])
+        raise Refused("hook_failed", f"before_send returned {len(strange)} unknown names; it may change {known}")
+    after = {part: returned.get(part, value) for part, value in parts.items()}
+    for part in ("tags", "feedback"):
+        if part in after and after[part] is None:
+            after[part] = {}
+        if not isinstance(after.get(part, {}), dict):
+            raise Refused("hook_failed", f"before_send returned {part} as no dict")
+    return after
+
+
+def _fix(rule: Rule) -> str:
+    where = (
+        "the path leads nowhere, or to no text" if isinstance(rule, Truncate | Replace) else "the path leads nowhere"
+    )
+    return f"{where}; check it with joinback.redaction.preview"

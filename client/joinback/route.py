@@ -1,5 +1,6 @@
 """Where a client's events go, and how much memory and disk they may take on their way."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +11,14 @@ from . import wire
 from .errors import ConfigurationError
 from .settings import Settings, check_redis_url
 
+logger = logging.getLogger("joinback")
+
 BUFFER_EVENTS_MAX = 100_000
-"""Twenty seconds at 5,000 events a second: a Redis restart or a failover."""
+"""Twenty seconds at 5,000 events per second: a Redis restart or a failover."""
 BUFFER_BYTES_MAX = 64 << 20
 """What a service can spare; 100,000 events of the usual 600 bytes are as much."""
 SPOOL_BYTES_MAX = 1 << 30
-"""An hour of 500 events a second; a disk that a service shares has as much to spare."""
+"""An hour of 500 events per second; a disk that a service shares has as much to spare."""
 SPOOL_BYTES_MIN = 32 << 20
 """Two segments: one being written, one being sent."""
 
@@ -45,40 +48,56 @@ def route_of(
     spool_bytes_max: int,
 ) -> Route:
     """What `Client.init` was given, else what the environment says. Raises ConfigurationError; makes the spool."""
-    if redis_url is not None:
-        check_redis_url(redis_url, "redis_url")
-    if buffer_ttl_s is not None and not 1 <= buffer_ttl_s <= 31_536_000:
-        raise ConfigurationError("buffer_ttl_s must be between one second and one year")
-    if buffer_events_max < 1 or buffer_bytes_max < wire.EVENT_BYTES_MAX:
-        raise ConfigurationError(
-            f"the buffer must hold an event and {wire.EVENT_BYTES_MAX} bytes at least; raise buffer_*_max"
-        )
-    if spool_bytes_max < SPOOL_BYTES_MIN:
-        raise ConfigurationError(f"spool_bytes_max must be {SPOOL_BYTES_MIN} at least")
-    if (redis_url or settings.redis_url).startswith("rediss:"):
+    url, name = (settings.redis_url, "JOINBACK_REDIS_URL") if redis_url is None else (redis_url, "redis_url")
+    check_redis_url(url, name)
+    _check_number("buffer_ttl_s", settings.buffer_ttl_s if buffer_ttl_s is None else buffer_ttl_s, 1, 31_536_000)
+    _check_number("buffer_events_max", buffer_events_max, 1)
+    # Less could not hold one event.
+    _check_number("buffer_bytes_max", buffer_bytes_max, wire.EVENT_BYTES_MAX)
+    _check_number("spool_bytes_max", spool_bytes_max, SPOOL_BYTES_MIN)
+    if url.startswith("rediss:"):
         # Now, and not in the sender's thread: a fork must not find it in the middle of an import.
         import ssl  # noqa: F401
-    spool = settings.spool_dir if spool_dir is None else os.fspath(spool_dir)
-    if spool:
-        try:
-            # What callers log may be private.
-            Path(spool).mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(f"spool_dir {spool!r} cannot be made: {error.strerror}") from None
-        if not os.access(spool, os.W_OK | os.X_OK):
-            raise ConfigurationError(f"spool_dir {spool!r} is not writable; give this user the right")
     return Route(
-        redis_url=redis_url or settings.redis_url,
+        redis_url=url,
         buffer_ttl_s=buffer_ttl_s or settings.buffer_ttl_s,
         buffer_events_max=buffer_events_max,
         buffer_bytes_max=buffer_bytes_max,
-        spool_dir=spool or None,
+        spool_dir=_made(settings.spool_dir if spool_dir is None else spool_dir),
         spool_bytes_max=spool_bytes_max,
     )
 
 
+def _check_number(name: str, value: object, low: int, high: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        limits = f"from {low} to {high}" if high is not None else f"of {low} at least"
+        raise ConfigurationError(f"{name} must be an integer {limits}, not {value!r}")
+
+
+def _made(spool_dir: str | os.PathLike[str] | None) -> str | None:
+    """The spool's directory, made; None if there is to be none, or it cannot be: logging matters more."""
+    if not spool_dir:
+        return None
+    try:
+        path = os.fsdecode(os.fspath(spool_dir))
+    except TypeError:
+        raise ConfigurationError(f"spool_dir must be a path, not {type(spool_dir).__name__}") from None
+    try:
+        # What callers log may be private.
+        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+        trouble = "" if os.access(path, os.W_OK | os.X_OK) else "is not writable; give this user the right"
+    except (OSError, ValueError) as error:
+        trouble = f"cannot be made: {getattr(error, 'strerror', None) or error}"
+    if not trouble:
+        return path
+    logger.warning("joinback: spool_dir %r %s; logging goes on without a spool", path, trouble)
+    return None
+
+
 def checked_rates(rates: Mapping[str, float]) -> dict[str, float]:
-    """Sample rates by application. Raises ConfigurationError."""
+    """Return the sample rates by application. Raises ConfigurationError."""
+    if not isinstance(rates, Mapping):
+        raise ConfigurationError('sample_rates must be a dict by application, such as {"ads": 0.01}')
     for application, rate in rates.items():
         if not isinstance(rate, int | float) or not 0 < rate <= 1:
             raise ConfigurationError(f"the sample rate of {application!r} must be over 0 and at most 1")

@@ -2,6 +2,8 @@
 
 import hashlib
 
+from .complaints import warn
+
 _ALL = 1 << 64
 
 
@@ -14,3 +16,33 @@ def keeps(application: str, join_key: str, rate: float) -> bool:
     """
     digest = hashlib.sha256(f"{application}\0{join_key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < rate * _ALL
+
+
+def verdict(application: str, join_key: str, rate: float | None) -> str:
+    """Return what the published rate means for this key, in one line; `rate` is None where none was published.
+
+    `join_key` is the key as it is stored: after `Hash("join_key")`, the pseudonym.
+    """
+    if rate is None:
+        return "no prediction was announced yet, so everything is kept"
+    if keeps(application, join_key, rate):
+        return f"in the sample: {rate:g} of the keys of {application!r} are logged, and this is one"
+    return f"sampled out: {rate:g} of the keys of {application!r} are logged, and this is none of them"
+
+
+_told_of: set[str] = set()
+
+
+def tell_if_below(application: str, rate: float | None, published: float | None) -> None:
+    """Tell once per application that this process logs fewer predictions than feedback is kept for.
+
+    `rate` is this process's own, None if it logs no predictions; `published` is the one that feedback follows.
+    """
+    if rate is None or published is None or rate >= published or application in _told_of:
+        return
+    _told_of.add(application)
+    warn(
+        f"joinback: {rate:g} of the predictions of {application!r} are logged here, but feedback is kept for"
+        f" {published:g}, the published rate: the feedback of the others becomes orphans. Once the old predictions"
+        f" have their labels, run: joinback sample-rate {application} {rate:g}"
+    )

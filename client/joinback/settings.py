@@ -1,35 +1,49 @@
-"""Every JOINBACK_* environment variable, for client and worker: name, unit, default and meaning in one place."""
+"""Every JOINBACK_* environment variable: name, unit, default, meaning, and who reads it, in one place.
 
+Each side checks what it reads itself: another's variable, a newer release's or Kubernetes' own must not end it.
+"""
+
+import logging
+import math
 import os
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Literal, get_type_hints
 from urllib.parse import parse_qsl, urlsplit
 
-import msgspec
 from msgspec import Meta, Struct
 
 from .errors import ConfigurationError
+from .setting_values import value_of
+
+logger = logging.getLogger("joinback")
 
 _PREFIX = "JOINBACK_"
 _REDIS_FORM = "redis://[user:password@]host:6379/0, rediss://… for TLS, or unix:///path.sock"
 
+CLIENT, WORKER, BOTH = "client", "worker", "both"
+"""Who reads a variable; it stands in the variable's type, beside its meaning."""
 
 Reducer = Literal["last", "first", "sum", "mean", "min", "max", "count", "majority"]
-_JSON_FIELDS = frozenset({"reducers", "maturity_s", "default_feedback", "sample_rates"})
 _CENTURY_S = 3_153_600_000
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One field a variable: `redis_url` is JOINBACK_REDIS_URL. The description is README's."""
 
-    redis_url: Annotated[str, Meta(description="The buffer: Redis >= 6.2 or Valkey.")] = "redis://localhost:6379/0"
+    redis_url: Annotated[str, Meta(description="The buffer: Redis >= 6.2 or Valkey."), BOTH] = (
+        "redis://localhost:6379/0"
+    )
     queue_url: Annotated[
         str | None,
         Meta(description="Where the sign stands that `arq --check` looks for. Unset: on the buffer's Redis."),
+        WORKER,
     ] = None
-    sink_url: Annotated[str, Meta(description="Where rows go.")] = "sqlite:///joinback.db"
-    interval_s: Annotated[int, Meta(ge=1, le=86_400, description="Seconds between drains, aligned to the epoch.")] = 300
+    sink_url: Annotated[str, Meta(description="Where rows go."), WORKER] = "sqlite:///joinback.db"
+    interval_s: Annotated[
+        int, Meta(ge=1, le=86_400, description="Seconds between drains, aligned to the epoch."), WORKER
+    ] = 300
     buffer_ttl_s: Annotated[
         int,
         Meta(
@@ -37,6 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             le=31_536_000,
             description="How long Redis keeps a record after its last event: a week outlives a long weekend's outage.",
         ),
+        BOTH,
     ] = 7 * 86_400
     settled_ttl_s: Annotated[
         int,
@@ -46,14 +61,17 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="How long Redis keeps a record once a sink that can look it up has all its events:"
             " an hour, to look at it with redis-cli.",
         ),
+        WORKER,
     ] = 3_600
     join_window_s: Annotated[
         int,
         Meta(ge=1, le=_CENTURY_S, description="How late feedback may come after its prediction: 180 days."),
+        WORKER,
     ] = 180 * 86_400
     emit: Annotated[
         Literal["all", "joined"],
         Meta(description="`all` rows, or only those `joined`: with both sides seen."),
+        WORKER,
     ] = "all"
     reducers: Annotated[
         dict[str, dict[str, Reducer]],
@@ -61,24 +79,29 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="How a field told by several events becomes one value: `last` if not named, `first`,"
             ' `sum`, `mean`, `min`, `max`, `count` or `majority`; as JSON: `{"loans": {"clicks": "sum"}}`.'
         ),
+        WORKER,
     ] = {}
     maturity_s: Annotated[
         dict[str, Annotated[int, Meta(ge=1, le=_CENTURY_S)]],
         Meta(description='When a prediction without feedback counts as `unlabelled`, as JSON: `{"loans": 2592000}`.'),
+        WORKER,
     ] = {}
     default_feedback: Annotated[
         dict[str, dict[str, Any]],
         Meta(description='What an unlabelled row gets as feedback, as JSON: `{"ads": {"clicked": false}}`.'),
+        WORKER,
     ] = {}
     sample_rates: Annotated[
         dict[str, Annotated[float, Meta(gt=0, le=1)]],
         Meta(description='The share of predictions a client logs, as JSON: `{"ads": 0.01}`; their feedback follows.'),
+        CLIENT,
     ] = {}
     spool_dir: Annotated[
         str | None,
         Meta(description="Where a client keeps events on disk that memory cannot hold while Redis is away."),
+        CLIENT,
     ] = None
-    environment: Annotated[str | None, Meta(description="Written on each event, such as `production`.")] = None
+    environment: Annotated[str | None, Meta(description="Written on each event, such as `production`."), CLIENT] = None
 
     def __repr__(self) -> str:
         """Without the URLs: they hold passwords."""
@@ -86,63 +109,113 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the environment.
+    """Return what a worker or the `joinback` command reads; the client's own variables stay at their defaults.
 
-    Raises ConfigurationError, naming the variable and the fix: for a variable nobody knows, a value of the
-    wrong type or out of range, a malformed Redis URL.
+    An empty variable is as one that is not set. Raises ConfigurationError, naming the variable and the fix, for
+    a value of the wrong type or out of range, a malformed Redis URL, and a name that is nearly one of the
+    worker's. Another name that nobody knows may be a newer release's: it is logged.
     """
-    known = {_PREFIX + name.upper(): name for name in Settings.__struct_fields__}
-    values: dict[str, Any] = {}
-    for variable, value in environ.items():
-        if not variable.startswith(_PREFIX):
-            continue
-        if variable not in known:
-            import difflib  # only for this message, and slow to import
-
-            near = difflib.get_close_matches(variable.removeprefix(_PREFIX).lower(), known.values(), n=1)
-            fix = f"did you mean {_PREFIX}{near[0].upper()}?" if near else f"known are {', '.join(sorted(known))}"
-            raise ConfigurationError(f"{variable} is not a variable of Joinback; {fix}")
-        values[known[variable]] = _json(variable, value) if known[variable] in _JSON_FIELDS else value
-    try:
-        settings = msgspec.convert(values, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(_explain(str(error), values)) from None
+    texts, unknown = _given(environ, WORKER)
+    own = _variables(WORKER, BOTH)
+    for variable in unknown:
+        if near := _nearest(variable, own, _TYPO):
+            raise ConfigurationError(f"{variable} is not a variable of Joinback; did you mean {near}?")
+    for variable in unknown:
+        logger.warning("joinback: %s", _ignored(variable))
+    settings = Settings(**{field: value_of(_variable(field), text, _hints()[field]) for field, text in texts.items()})
     check_redis_url(settings.redis_url, "JOINBACK_REDIS_URL")
     if settings.queue_url is not None:
         check_redis_url(settings.queue_url, "JOINBACK_QUEUE_URL")
     return settings
 
 
+def client_settings(environ: Mapping[str, str] = os.environ) -> tuple[Settings, list[str]]:
+    """Return what a client reads, and a line for each variable that has no effect: unknown, or wrong.
+
+    Whatever stands in the environment, logging goes on, by the default where a value is wrong. But
+    `redis_url` is as it was given: nothing can stand in for it, so `check_redis_url` has the word.
+    """
+    texts, unknown = _given(environ, CLIENT)
+    lines = [_ignored(variable) for variable in unknown]
+    values: dict[str, Any] = {}
+    for field, text in texts.items():
+        try:
+            values[field] = value_of(_variable(field), text, _hints()[field])
+        except ConfigurationError as error:
+            lines.append(f"{error}; the default {getattr(Settings(), field)!r} is used")
+    return Settings(**values), lines
+
+
 def check_redis_url(url: str, name: str) -> None:
     """Raise ConfigurationError if this is no Redis URL. Never repeats the URL: it may hold a password."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(str(url))
         well_formed = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname)
         # `port` raises for text and for numbers out of range.
         well_formed = well_formed and (parts.port is None or parts.port > 0)
         database = parts.path.lstrip("/") if parts.scheme != "unix" else ""
         well_formed = well_formed and (not database or database.isdigit())
-        float(dict(parse_qsl(parts.query)).get("socket_timeout", 0))
+        # `nan` is no time either.
+        well_formed = well_formed and 0 < float(dict(parse_qsl(parts.query)).get("socket_timeout", 1)) < math.inf
     except ValueError:
         well_formed = False
     if not well_formed or parts.scheme not in ("redis", "rediss", "unix"):
         raise ConfigurationError(f"{name} is not a Redis URL; write {_REDIS_FORM}")
 
 
-def _json(variable: str, value: str) -> Any:
-    try:
-        return msgspec.json.decode(value)
-    except msgspec.DecodeError:
-        raise ConfigurationError(f'{variable} is not JSON; write an object by application, {{"loans": …}}') from None
+_FOREIGN = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_.+|ENV_.+)")
+"""What Kubernetes makes for each Service of a namespace, and Docker for each link, if its name begins with ours."""
+_TYPO = 0.8
+"""Of difflib's ratio: INTERVALL_S is nearly INTERVAL_S, but SETTLED_TTL_S is not BUFFER_TTL_S."""
+_HINT = 0.6
 
 
-def _explain(message: str, values: Mapping[str, Any]) -> str:
-    """Msgspec's "Expected `int`, got `str` - at `$.interval_s`", in the words of the environment."""
-    what, _, where = message.rpartition(" - at `$.")
-    where = where.rstrip("`")
-    field = re.split(r"\W", where)[0]
-    inside = f" at {where}" if where != field else ""
-    hint = get_type_hints(Settings)[field]
-    if get_args(hint) and all(isinstance(choice, str) for choice in get_args(hint)):
-        what = f"Expected one of {', '.join(get_args(hint))}"
-    return f"{_PREFIX}{field.upper()}={values[field]!r}{inside}: {what.replace('`', '')}"
+def _given(environ: Mapping[str, str], reader: str) -> tuple[dict[str, str], list[str]]:
+    """Return the texts by field of what this reader reads, and the variables that nobody knows."""
+    known = _variables(CLIENT, WORKER, BOTH)
+    own = _variables(reader, BOTH)
+    ours = {name: text for name, text in environ.items() if name.startswith(_PREFIX) and text.strip()}
+    unknown = [name for name, text in ours.items() if name not in known and not _is_foreign(name, text)]
+    return {own[name]: text for name, text in ours.items() if name in own}, unknown
+
+
+def _is_foreign(variable: str, text: str) -> bool:
+    name = variable.removeprefix(_PREFIX)
+    # A Service's address, a link's path; a bare number is somebody's own, and to be told.
+    by_value = (name.endswith("PORT") and "://" in text) or (name.endswith("NAME") and text.startswith("/"))
+    return by_value or _FOREIGN.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=1)
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Settings, include_extras=True)
+
+
+def reader_of(field: str) -> str:
+    """Who reads this field: "client", "worker" or "both"."""
+    return next(who for who in _hints()[field].__metadata__ if isinstance(who, str))
+
+
+def _variable(field: str) -> str:
+    return _PREFIX + field.upper()
+
+
+@lru_cache(maxsize=4)
+def _variables(*readers: str) -> dict[str, str]:
+    """Variable -> field, of what these read."""
+    return {_variable(name): name for name in Settings.__struct_fields__ if reader_of(name) in readers}
+
+
+def _nearest(variable: str, known: Iterable[str], ratio_min: float) -> str | None:
+    import difflib  # only for a message, and slow to import
+
+    # Without the prefix, which all share.
+    names = [name.removeprefix(_PREFIX) for name in known]
+    near = difflib.get_close_matches(variable.removeprefix(_PREFIX), names, n=1, cutoff=ratio_min)
+    return _PREFIX + near[0] if near else None
+
+
+def _ignored(variable: str) -> str:
+    near = _nearest(variable, _variables(CLIENT, WORKER, BOTH), _HINT)
+    fix = f"did you mean {near}?" if near else "README has the list"
+    return f"{variable} is not a variable of this release of Joinback and has no effect; {fix}"

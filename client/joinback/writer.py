@@ -3,6 +3,7 @@
 Nothing here waits longer than the socket's timeout, and nothing is tried twice; the sender decides about that.
 """
 
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -15,6 +16,7 @@ from .connection import Connection
 from .redis_errors import RedisRefusal
 from .replay import Replay
 from .route import Route
+from .times import ClockWatch
 
 logger = logging.getLogger("joinback")
 
@@ -34,6 +36,7 @@ class Writer:
         self._replay = Replay()
         self._run: str | None = None
         self._has_written = False
+        self._clock = ClockWatch()
 
     def write(self, application: str, events: Sequence[Buffered]) -> dict[DropReason, int]:
         """Bring events of one application to Redis; returns the number of those it does not have, by reason."""
@@ -60,6 +63,8 @@ class Writer:
         if self._connection.connected:
             return
         run = self._connection.connect()
+        with contextlib.suppress(RedisRefusal):
+            self._clock.compare(self._connection.call("TIME"))
         if self._has_written and (run is None or run != self._run):
             batches = self._replay.batches()
             for application, events in batches:
@@ -127,6 +132,7 @@ class Writer:
                 command = "HSETNX" if stored is None else "HSET"
                 self._connection.call(command, wire.APPLICATIONS_KEY, application, wire.encode(wanted))
             announced = wanted
+        sampling.tell_if_below(application, rate, announced.sample_rate)
         self._connection.call("EXPIRE", wire.APPLICATIONS_KEY, wire.STATS_TTL_S)
         self._announced[application] = (announced, time.monotonic() + REGISTRATION_S)
         self._feedback_rates[application] = announced.sample_rate or wire.UNSAMPLED

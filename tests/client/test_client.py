@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
+from importlib import metadata
 from typing import Any
 from uuid import UUID
 
@@ -159,6 +160,32 @@ class Hostile:
     def __getattr__(self, name: str) -> object:
         raise RuntimeError("do not look")
 
+    def __str__(self) -> str:
+        raise RuntimeError("do not look")
+
+    def __hash__(self) -> int:
+        raise RuntimeError("do not look")
+
+
+class HostileDict(Mapping[str, Any]):
+    """A mapping whose store is away."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise RuntimeError("do not look")
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("do not look")
+
+    def __len__(self) -> int:
+        return 1
+
+
+class HostileZone(tzinfo):
+    """A time zone that knows nothing."""
+
+    def utcoffset(self, at: datetime | None) -> timedelta:
+        raise RuntimeError("do not look")
+
 
 cyclic: dict[str, Any] = {}
 cyclic["self"] = cyclic
@@ -182,6 +209,24 @@ BAD_CALLS: list[tuple[str, dict[str, Any]]] = [
     ("invalid", {"join_key": True}),
     ("invalid", {"join_key": b"k"}),
     ("invalid", {"join_key": 1.5}),
+    ("invalid", {"join_key": 17.0}),
+    ("invalid", {"join_key": 10**5000}),
+    ("invalid", {"join_key": np.array([1, 2])}),
+    ("invalid", {"join_key": ["k"]}),
+    ("invalid", {"join_key": Hostile()}),
+    ("invalid", {"application": ["loans"]}),
+    ("invalid", {"application": Hostile()}),
+    ("invalid", {"tags": ["a"]}),
+    ("invalid", {"tags": ["ab"]}),
+    ("invalid", {"tags": "eu"}),
+    ("invalid", {"tags": HostileDict()}),
+    ("invalid", {"inputs": None, "outputs": None, "feedback": HostileDict()}),
+    ("invalid", {"version": Hostile()}),
+    ("invalid", {"event_id": 17}),
+    ("invalid", {"timestamp": 1764000000}),
+    ("invalid", {"timestamp": "1764000000123"}),
+    ("invalid", {"timestamp": date(2026, 1, 2)}),
+    ("invalid", {"timestamp": datetime(2026, 1, 2, tzinfo=HostileZone())}),
     ("invalid", {"timestamp": "yesterday"}),
     ("invalid", {"timestamp": pd.NaT}),
     ("invalid", {"event_id": ""}),
@@ -424,12 +469,12 @@ def test_script_flush_goes_unnoticed(client: joinback.Client, server: redis.Redi
 def test_misconfiguration_on_first_use_is_a_counted_drop(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A typo in the environment does not break the service that logs; init() would raise."""
-    monkeypatch.setenv("JOINBACK_REDS_URL", NOWHERE)
+    """A Redis URL that is none does not break the service that logs; init() would raise."""
+    monkeypatch.setenv("JOINBACK_REDIS_URL", "localhost:6379")
     client = joinback.Client()
     assert client.log_record("loans", inputs=1, outputs=0, join_key="k") == "k"
     assert client.stats()["dropped"]["misconfigured"] == 1
-    assert "did you mean JOINBACK_REDIS_URL?" in caplog.text
+    assert "JOINBACK_REDIS_URL is not a Redis URL" in caplog.text
     with pytest.raises(joinback.ConfigurationError):
         client.init()
 
@@ -623,6 +668,37 @@ def test_public_names() -> None:
     public = {name for name in vars(joinback) if not name.startswith("_")}
     modules = {name for name in public if type(getattr(joinback, name)).__name__ == "module"}
     assert public - modules == set(joinback.__all__)
+
+
+def test_the_version_is_looked_up_when_asked_for() -> None:
+    """`joinback.__version__` is the package's, costs an import nothing, and other names stay unknown."""
+    looks = "import sys, joinback; print('importlib.metadata' in sys.modules, joinback.__version__)"
+    done = subprocess.run([sys.executable, "-c", looks], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["False", metadata.version("joinback")]
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = joinback.nonsense  # type: ignore[attr-defined]
+
+
+def test_python_m_joinback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says which version this is, where events would go (without the password), what is wrong, and what to do."""
+    monkeypatch.setenv("JOINBACK_REDIS_URL", "redis://app:hunter2@cache:6380/0")
+    monkeypatch.setenv("JOINBACK_OF_TOMORROW", "1")
+    command = [sys.executable, "-m", "joinback"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"joinback {joinback.__version__}\n")
+    for word in (
+        "redis://app:…@cache:6380/0",
+        "JOINBACK_OF_TOMORROW",
+        "joinback worker",
+        "joinback demo",
+        "log_record",
+    ):
+        assert word in done.stdout
+    assert "hunter2" not in done.stdout
+    monkeypatch.setenv("JOINBACK_REDIS_URL", "nonsense")
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert "JOINBACK_REDIS_URL is not a Redis URL" in done.stdout
 
 
 def test_a_fault_of_ours_is_counted_and_the_thread_lives(

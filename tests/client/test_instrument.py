@@ -74,6 +74,44 @@ def test_a_wrong_name_is_told_when_decorating() -> None:
             return 1
 
 
+def test_a_stream_is_refused_when_decorating() -> None:
+    """A generator, sync or async, is told at import with the fix, and not dropped at each call."""
+    with pytest.raises(joinback.ConfigurationError, match=r"stream yields its result.* collect what it yields"):
+
+        @joinback.instrument("chat", join_key="key")
+        def stream(key: str) -> Any:
+            yield key
+
+    with pytest.raises(joinback.ConfigurationError, match="yields its result"):
+
+        @joinback.instrument("chat", join_key="key")
+        async def stream_async(key: str) -> Any:
+            yield key
+
+
+class RudeError(Exception):
+    """Has nothing to say."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_a_key_function_that_raises_what_cannot_be_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Even an error that cannot be printed is a counted drop, and the caller gets the result."""
+    client = joinback.Client().init(NOWHERE)
+
+    def key(arguments: dict[str, Any], result: Any) -> str:
+        raise RudeError
+
+    @joinback.instrument("loans", join_key=key, client=client)
+    def predict(amount: int) -> int:
+        return amount
+
+    assert predict(1) == 1
+    assert client.stats()["dropped"]["invalid"] == 1
+    assert "RudeError" in caplog.text
+
+
 def test_capture_is_strict_and_leaves_no_trace() -> None:
     """Inside, a wrong call raises and nothing is sent; outside, the client is as it was."""
     client = joinback.Client().init(NOWHERE)

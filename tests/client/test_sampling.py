@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import joinback
-from joinback import wire
-from joinback.sampling import keeps
+from joinback import sampling, wire
+from joinback.sampling import keeps, verdict
 from joinback.settings import Settings
 from joinback.testing import capture
 
@@ -129,3 +129,72 @@ def test_a_label_after_a_raised_rate(settings: Settings, server: redis.Redis) ->
     assert client.flush()
     assert client.stats()["sent"] == 300
     client.close()
+
+
+def test_a_key_with_capitals_is_sampled_as_it_is_spelt(settings: Settings, server: redis.Redis) -> None:
+    """Feedback goes by the very key its prediction had: another spelling is another key, in another sample."""
+    rate, keys = 0.3, [f"Loan-{n:03X}-É" for n in range(300)]
+    assert any(keeps("Loans", key, rate) != keeps("Loans", key.lower(), rate) for key in keys)
+    predicting = joinback.Client().init(settings.redis_url, sample_rates={"Loans": rate})
+    telling = joinback.Client().init(settings.redis_url)
+    # A kept one first, so that both know the published rate: in the funnel as well as in the sender.
+    keys.sort(key=lambda key: not keeps("Loans", key, rate))
+    predicting.log_record("Loans", inputs=1, outputs=0, join_key=keys[0])
+    assert predicting.flush()
+    telling.log_record("Loans", feedback={"ok": True}, join_key=keys[0])
+    assert telling.flush()
+    for key in keys[1:]:
+        predicting.log_record("Loans", inputs=1, outputs=0, join_key=key)
+        telling.log_record("Loans", feedback={"ok": True}, join_key=key)
+        telling.retract("Loans", key)
+    assert predicting.flush()
+    assert telling.flush()
+    kept = {key for key in keys if keeps("Loans", key, rate)}
+    prefix = wire.record_key(wire.tag("Loans"), "")
+    records = {key.decode().removeprefix(prefix): server.hkeys(key) for key in server.scan_iter(f"{prefix}*")}
+    assert records.keys() == kept
+    for key, fields in records.items():
+        kinds = sorted(field.partition(b":")[0] for field in fields)
+        assert kinds == [b"feedback", b"prediction"] + [b"retraction"] * (key != keys[0])
+    for client in (predicting, telling):
+        client.close()
+
+
+def test_a_rate_below_the_published_one_is_told_once(
+    settings: Settings, server: redis.Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that logs less than feedback is kept for says so, once per application; no other client does."""
+    monkeypatch.setattr(sampling, "_told_of", set())
+
+    def log(**options: Any) -> str:
+        caplog.clear()
+        client = joinback.Client().init(settings.redis_url, **options)
+        for n in range(10):
+            client.log_record("loans", inputs=n, outputs=0)
+            client.log_record("loans", feedback={"ok": n}, join_key="k")
+            assert client.flush()
+        client.close()
+        return caplog.text
+
+    assert log(sample_rates={"loans": 0.5}) == ""
+    assert log() == ""
+    text = log(sample_rates={"loans": 0.01})
+    assert text.count("0.01 of the predictions of 'loans' are logged here, but feedback is kept for 1") == 1
+    assert "joinback sample-rate loans 0.01" in text
+    assert log(sample_rates={"loans": 0.02}) == ""
+    caplog.clear()
+    telling = joinback.Client().init(settings.redis_url, sample_rates={"other": 0.5})
+    telling.log_record("loans", feedback={"ok": True}, join_key="k")
+    assert telling.flush()
+    assert caplog.text == ""
+    telling.close()
+
+
+def test_the_verdict_on_a_key() -> None:
+    """What `joinback inspect` says of a key that Redis does not hold."""
+    rates = [0.3, 0.9, 1.0]
+    for n in range(50):
+        for rate in rates:
+            is_kept = verdict("loans", f"k{n}", rate).startswith("in the sample")
+            assert is_kept == keeps("loans", f"k{n}", rate) != verdict("loans", f"k{n}", rate).startswith("sampled out")
+    assert verdict("loans", "k", None).startswith("no prediction was announced")

@@ -3,7 +3,6 @@
 import os
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -143,15 +142,6 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "No space left" in spool.trouble
     assert spool.append(batch(20, 10))
     assert drained(spool) == (batch(0, 10) + batch(20, 10), 0)
-
-
-def test_a_spool_that_cannot_be(tmp_path: Path) -> None:
-    """A spool that cannot be made is told at init, not at the first outage."""
-    (tmp_path / "file").write_text("")
-    for wrong in ({"spool_dir": tmp_path / "file"}, {"spool_dir": tmp_path, "spool_bytes_max": 1}):
-        options: dict[str, Any] = wrong
-        with pytest.raises(joinback.ConfigurationError, match="spool_"):
-            joinback.Client().init("redis://127.0.0.1:1/0", **options)
 
 
 def test_an_exit_without_redis_keeps_the_events(tmp_path: Path) -> None:

