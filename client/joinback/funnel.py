@@ -12,6 +12,7 @@ from .events import Refused
 
 if TYPE_CHECKING:
     from .redaction import Hooks
+    from .room import Room
 
 logger = logging.getLogger("joinback")
 
@@ -20,7 +21,7 @@ COMPLAINT_S = 60.0
 
 
 class Funnel:
-    """The way of every event of one configuration. Any thread may use it; it never blocks."""
+    """The way of every event of one configuration. Any thread may use it; it never blocks without a `Room`."""
 
     def __init__(
         self, delivery: Delivery, *, environment: str | None = None, hooks: "Hooks | None" = None, strict: bool = False
@@ -31,10 +32,19 @@ class Funnel:
         self.strict = strict
         self._complaints: dict[str, float] = {}
 
-    def put(self, application: str, join_key: str, field: str, event: wire.Event, rate: float) -> None:
+    def put(
+        self,
+        application: str,
+        join_key: str,
+        field: str,
+        event: wire.Event,
+        rate: float,
+        room: "Room | None" = None,
+    ) -> None:
         """Encode now, so that the caller may change its dict after the call, and buffer the bytes.
 
-        `rate` is the share of join keys to keep. With `strict`, raises InvalidEvent.
+        `rate` is the share of join keys to keep; `room`, if given, waits while the buffer is full. With `strict`,
+        raises InvalidEvent.
         """
         buffer = self.delivery.buffer
         try:
@@ -45,6 +55,8 @@ class Funnel:
                 buffer.drop("filtered")
                 return
             payload = events.encode(event)
+            if room is not None:
+                room.wait(buffer, len(payload), type(event) is wire.Prediction)
         except Exception as error:
             self.refuse(error)
             return
