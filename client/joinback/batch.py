@@ -35,6 +35,8 @@ def log(
         # A name for the key, which is none of this call's.
         events.check_names(application, "-", None, None)
         room = Room(wait_s)
+        if version is not None and given.get("versions") is not None:
+            raise Refused("invalid", "give version or versions, not both")
         table = read(given)
         total = _check(table)
     except Exception as error:

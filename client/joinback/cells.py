@@ -88,14 +88,14 @@ def _text(value: Any) -> str:
             return str(operator.index(value))
     except TypeError:
         pass
-    raise Refused("invalid", f"a {type(value).__name__}; use integers, text or UUIDs")
+    raise Refused("invalid", f"it is of type {type(value).__name__}; use integers, text or UUIDs")
 
 
 def _whole(value: float | Decimal, is_exact: bool) -> str:
     if not is_exact:
-        raise Refused("invalid", f"a {type(value).__name__} that has lost digits; use Int64 or text")
+        raise Refused("invalid", f"a {type(value).__name__} that has lost digits; read the column as Int64 or text")
     if value != int(value):
-        raise Refused("invalid", f"a {type(value).__name__} with a fraction; use Int64 or text")
+        raise Refused("invalid", f"a {type(value).__name__} with a fraction; read the column as Int64 or text")
     return str(int(value))
 
 
@@ -111,7 +111,7 @@ def when(value: Any) -> datetime | None:
         elif isinstance(value, date) and not isinstance(value, datetime):
             value = datetime.combine(value, time(), UTC)
         elif not isinstance(value, datetime):
-            raise Refused("invalid", f"a {type(value).__name__}; use datetimes or ISO 8601 text")
+            raise Refused("invalid", f"it is of type {type(value).__name__}; use datetimes or ISO 8601 text")
     return events.utc(value)
 
 

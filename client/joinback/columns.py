@@ -57,6 +57,9 @@ def plain(column: Any, name: str) -> Sequence[Any]:
     values = _read(column, name)
     if values.of_rows:
         raise Refused("invalid", f"{name} is a whole {type(column).__name__}; give one column of it")
+    if str(getattr(column, "dtype", "")).lower() in ("float16", "float32"):
+        # Of a key beyond 2**24 the last digits are gone, and what is left looks whole.
+        raise Refused("invalid", f"{name} is {column.dtype}, which has lost digits; read it as Int64 or text")
     return values.items
 
 
@@ -111,12 +114,12 @@ def _present(row: Mapping[Any, Any]) -> dict[Any, Any] | None:
 def _read(column: Any, name: str) -> Values:
     if isinstance(column, list | tuple):
         return Values(column)
-    labels = getattr(column, "columns", None)
     # polars; its to_dict is by column.
     if callable(convert := getattr(column, "to_dicts", None)):
         return Values(convert(), of_rows=True)
-    if labels is not None and callable(convert := getattr(column, "to_dict", None)):
-        _check_labels(labels, name)
+    # pandas; its Series have no columns.
+    if callable(convert := getattr(column, "to_dict", None)) and hasattr(column, "columns"):
+        _check_labels(column.columns, name)
         return Values(convert("records"), of_rows=True)
     # pyarrow; its arrays have no names.
     if callable(convert := getattr(column, "to_pylist", None)):

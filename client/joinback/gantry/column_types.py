@@ -22,8 +22,8 @@ MISSING = frozenset({"", "-", "null", "none", "nan", "-nan", "na", "n/a", "#na",
 
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d{1,3})?", re.ASCII).fullmatch
 _PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII).fullmatch
-_EXACT_LENGTH = 16
-"""A sign or a point and fifteen digits, which every float gives back."""
+_EXACT_LENGTH = 15
+"""Of so many digits every float gives back all."""
 _WHOLE_FLOAT = re.compile(r"(?:0|[1-9]\d{0,14})\.0+", re.ASCII).fullmatch
 _LIKE_NUMBER = re.compile(r"[-+]?[$€£]?[\d.,' ]*\d[\d.,' ]*[%$€£]?", re.ASCII).fullmatch
 
@@ -47,6 +47,11 @@ def _text(cell: str) -> str | None:
 
 
 def _number(cell: str) -> int | float | None:
+    if cell.isdigit():
+        return int(cell)
+    # No word for missing has a point.
+    if "." in cell:
+        return float(cell)
     cell = cell.strip()
     if not cell[-1:].isdigit():
         return None
@@ -66,64 +71,68 @@ Types: TypeAlias = dict[str, ColumnType]
 
 
 def types_of(
-    lines: Iterable[tuple[int, list[str]]], values: Mapping[int, str], keys: Mapping[int, str]
+    lines: Iterable[tuple[int, list[str]]], width: int, values: Mapping[int, str], keys: Mapping[int, str]
 ) -> tuple[Types, Types]:
-    """The types of the columns of values and of those of join keys, by their names. Both are number -> name."""
+    """The types of the columns of values and of those of join keys, by their names. Both are number -> name.
+
+    Lines of another width have no say.
+    """
     types: Types = {}
-    undecided = {n: _Undecided() for n in values}
-    whole_keys = dict.fromkeys(keys, False)
+    undecided = [_Undecided(n, name) for n, name in values.items()]
+    maybe_whole = {n: False for n in keys}
     for number, cells in lines:
-        width = len(cells)
-        for n, column in list(undecided.items()):
-            if n < width and (why := column.look(cells[n])) is not None:
-                types[values[n]] = ColumnType(_text, "text", f"line {number}: {why}", column.seen)
-                del undecided[n]
-        for n in list(whole_keys):
-            if n < width and not is_missing(cells[n]):
-                whole_keys[n] = _WHOLE_FLOAT(cells[n].strip()) is not None
-                if not whole_keys[n]:
-                    del whole_keys[n]
-    types |= {values[n]: column.type() for n, column in undecided.items()}
-    key_types = {name: _WHOLE if whole_keys.get(n) else _TRIMMED for n, name in keys.items()}
-    return types, key_types
+        if len(cells) != width:
+            continue
+        for column in undecided:
+            cell = cells[column.n]
+            # Nearly all cells of nearly all files.
+            if column.is_of_numbers and len(cell) <= _EXACT_LENGTH and _PLAIN_NUMBER(cell):
+                column.seen = True
+            elif (why := column.look(cell)) is not None:
+                types[column.name] = ColumnType(_text, "text", f"line {number}: {why}", column.seen)
+                undecided = [other for other in undecided if other is not column]
+        for n in list(maybe_whole):
+            if _WHOLE_FLOAT(cells[n].strip()):
+                maybe_whole[n] = True
+            elif not is_missing(cells[n]):
+                del maybe_whole[n]
+    types |= {column.name: column.type() for column in undecided}
+    types = {name: types[name] for name in values.values()}
+    return types, {name: _WHOLE if maybe_whole.get(n) else _TRIMMED for n, name in keys.items()}
 
 
 class _Undecided:
     """A column that is of one type so far."""
 
-    def __init__(self) -> None:
-        self.numbers = True
+    def __init__(self, n: int, name: str) -> None:
+        self.n = n
+        self.name = name
+        self.is_of_numbers = True
         self.seen = False
-        self._has_booleans = False
 
     def look(self, cell: str) -> str | None:
         """Why this cell makes the column text; None if it does not."""
-        if self._has_booleans or not _is_number(cell):
-            return self._look_closely(cell.strip())
-        self.seen = True
-        return None
-
-    def _look_closely(self, cell: str) -> str | None:
+        cell = cell.strip()
+        if self.is_of_numbers and _is_number(cell):
+            self.seen = True
+            return None
         if cell.lower() in MISSING:
             return None
         is_boolean = cell.lower() in ("true", "false")
-        if is_boolean and (self._has_booleans or not self.seen):
-            self._has_booleans = self.seen = True
+        if is_boolean and not (self.seen and self.is_of_numbers):
+            self.seen, self.is_of_numbers = True, False
             return None
-        if self._has_booleans:
-            return "neither true nor false"
-        return "true or false among numbers" if is_boolean else _oddity(cell)
+        if self.is_of_numbers:
+            return "true or false among numbers" if is_boolean else _oddity(cell)
+        return "neither true nor false"
 
     def type(self) -> ColumnType:
         if not self.seen:
             return ColumnType(_text, "empty")
-        return ColumnType(_boolean, "booleans") if self._has_booleans else ColumnType(_number, "numbers")
+        return ColumnType(_number, "numbers") if self.is_of_numbers else ColumnType(_boolean, "booleans")
 
 
 def _is_number(cell: str) -> bool:
-    if len(cell) <= _EXACT_LENGTH and _PLAIN_NUMBER(cell):
-        return True
-    cell = cell.strip()
     if not _JSON_NUMBER(cell):
         return False
     # As Python and all who write the shortest text of a float do; the Decimals are for the others.

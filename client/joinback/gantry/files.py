@@ -18,9 +18,9 @@ import csv
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
@@ -85,37 +85,55 @@ def load(
         named = {*sides["inputs"], *sides["outputs"], *sides["feedback"], *(feedback_keys or ())}
         values = {n: name for n, name in enumerate(header) if name in named}
         keys = {header.index(name): name for role, name in special.items() if role != "timestamp"}
-        types, key_types = types_of(lines, values, keys)
+        types, key_types = types_of(lines, len(header), values, keys)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Refused("invalid", f"{file.name} cannot be read: {error}") from None
     begun = Load(file.name, types, key_types, iter(()))
-    begun.records = _records(begun, file, sep, sides, special, feedback_keys)
+    begun.records = _records(begun, file, sep, _Layout(header, sides, special, feedback_keys, begun))
     return begun
 
 
-def _records(
-    begun: Load,
-    file: Path,
-    sep: str,
-    sides: Mapping[str, Cells],
-    special: Mapping[str, str],
-    feedback_keys: Collection[str] | None,
-) -> Iterator[Record]:
-    header, lines = _lines(file, sep)
-    for number, cells in lines:
+class _Layout:
+    """Which cells of a line are what, and how to read them."""
+
+    def __init__(
+        self,
+        header: Cells,
+        sides: Mapping[str, Cells],
+        special: Mapping[str, str],
+        feedback_keys: Collection[str] | None,
+        begun: Load,
+    ) -> None:
+        at = {name: n for n, name in enumerate(header)}
+
+        def reads(names: Collection[str]) -> list[tuple[str, int, Callable[[str], Any]]]:
+            return [(name, at[name], begun.types[name].read) for name in names]
+
+        self.width = len(header)
+        self.inputs, self.outputs, self.feedback = (reads(sides[side]) for side in ("inputs", "outputs", "feedback"))
+        self.tags = [(name, at[name]) for name in sides["tags"]]
+        self.keys = {role: (at[name], begun.keys[name].read) for role, name in special.items() if role != "timestamp"}
+        self.timestamp = at[special["timestamp"]] if "timestamp" in special else None
+        self.feedback_keys = feedback_keys
+        self.key_inputs = reads(feedback_keys or ())
+
+
+def _records(begun: Load, file: Path, sep: str, layout: _Layout) -> Iterator[Record]:
+    for number, cells in _lines(file, sep)[1]:
         try:
-            if len(cells) != len(header):
-                raise Refused("invalid", f"{len(cells)} cells, but the header has {len(header)}")
-            row = dict(zip(header, cells, strict=True))
-            record = _record(begun, row, sides, special, feedback_keys)
+            if len(cells) != layout.width:
+                raise Refused("invalid", f"{len(cells)} cells, but the header has {layout.width}")
+            record = _record(layout, cells)
             record.event_id = _identity(file, number, cells)
         except (Refused, ValueError) as error:
             record = refused(Refused("invalid", f"{file.name}, line {number}: {error}"))
         yield record
         # The writer has found what else is wrong with it.
         begun.lines += 1
-        begun.refused += record.trouble is not None
-        begun.silent += record.trouble is None and record.says_nothing
+        if record.trouble is not None:
+            begun.refused += 1
+        elif record.says_nothing:
+            begun.silent += 1
 
 
 def _lines(file: Path, sep: str) -> tuple[Cells, Iterator[Line]]:
@@ -157,23 +175,19 @@ def _roles(
     return sides, special
 
 
-def _record(
-    begun: Load,
-    row: Mapping[str, str],
-    sides: Mapping[str, Cells],
-    special: Mapping[str, str],
-    feedback_keys: Collection[str] | None,
-) -> Record:
-    values = {name: type_.read(row[name]) for name, type_ in begun.types.items()}
-    named = {role: begun.keys[name].read(row[name]) for role, name in special.items() if name in begun.keys}
-    key = join_key_of(values, named.get("feedback_id"), feedback_keys, named.get("join_key"))
+def _record(layout: _Layout, cells: Cells) -> Record:
+    named = {role: read(cells[n]) for role, (n, read) in layout.keys.items()}
+    key_inputs = {name: read(cells[n]) for name, n, read in layout.key_inputs}
+    key = join_key_of(key_inputs, named.get("feedback_id"), layout.feedback_keys, named.get("join_key"))
     if key is not None and _LOST_DIGITS(key):
         raise Refused("invalid", "a join key that has lost digits; format the column as text, and export it again")
-    when = row[special["timestamp"]] if "timestamp" in special else ""
-    inputs, outputs = ({name: values[name] for name in sides[side]} or None for side in ("inputs", "outputs"))
-    feedback = {name: value for name in sides["feedback"] if (value := values[name]) is not None}
-    tags = {name: row[name] for name in sides["tags"] if not is_missing(row[name])}
-    at = None if is_missing(when) else one_cell.when(when)
+    inputs = {name: read(cells[n]) for name, n, read in layout.inputs} or None
+    outputs = {name: read(cells[n]) for name, n, read in layout.outputs} or None
+    feedback = {name: value for name, n, read in layout.feedback if (value := read(cells[n])) is not None}
+    tags = {name: cells[n] for name, n in layout.tags if not is_missing(cells[n])}
+    at = None
+    if layout.timestamp is not None and not is_missing(when := cells[layout.timestamp]):
+        at = one_cell.when(when)
     return record_of(inputs, outputs, feedback, key, at, tags, None)
 
 

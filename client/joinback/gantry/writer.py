@@ -76,9 +76,10 @@ class Writer:
             try:
                 if record.trouble is not None:
                     raise record.trouble
-                # A line of a table without labels.
-                key = record.own_key
-                if not record.says_nothing:
+                if record.says_nothing:
+                    # A line of a table of labels that has none.
+                    key = record.own_key
+                else:
                     key, _ = self._write(record, application, version, rate, room)
             except InvalidEvent:
                 raise
