@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import pandas as pd
 import pytest
 import redis
 from conftest import Cli, Stack
@@ -73,6 +74,18 @@ def test_in_your_service(stack: Stack, default_client: joinback.Client, tmp_path
     assert event.inputs["email"] not in ("", "a@b.c 1234567812345678")
     assert event.inputs["amount"] == 900
     assert (tmp_path / "joinback").is_dir()
+
+
+def test_a_table(stack: Stack, default_client: joinback.Client) -> None:
+    """README's table of labels joins, may be logged again, and says nothing where a label is missing."""
+    (call,) = [block for block in blocks("python") if "log_records" in block]
+    joinback.log_records("loans", inputs=[900, 100], outputs=[0.07, 0.5], join_keys=[17, 18])
+    frame = pd.DataFrame({"id": [17, 18], "repaid": [True, None], "day": ["2026-11-23", "2026-11-24"]})
+    for _ in range(2):
+        exec(call, {"joinback": joinback, "frame": frame})
+    stack.drain()
+    assert [(row["join_key"], row["status"]) for row in stack.rows()] == [("17", "joined"), ("18", "predicted")]
+    assert stack.books().duplicates == 1
 
 
 def _timeless(line: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -142,6 +143,14 @@ def test_patience_is_renewed() -> None:
         hurried.wait(stuck, 2, True)
     # Feedback may fill what predictions may not.
     hurried.wait(stuck, 2, False)
+
+
+def test_the_spool_makes_room(tmp_path: Path) -> None:
+    """With a spool a call without Redis fills the disk, not its patience: the spooling begins below its share."""
+    client = joinback.Client().init(NOWHERE, buffer_events_max=1_000, spool_dir=tmp_path)
+    client.log_records("loans", inputs=range(5_000), outputs=range(5_000), wait_s=3_600)
+    assert (client.stats()["buffered"], dropped(client)) == (5_000, {})
+    client.close(0)
 
 
 def test_an_event_larger_than_the_share_goes_alone() -> None:
