@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import pandas as pd
 import pytest
 import redis
 from conftest import Cli, Stack
@@ -90,6 +91,18 @@ def test_the_limits() -> None:
     numbers = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?= )", line)]
     limits = [wire.JOIN_KEY_BYTES_MAX, wire.APPLICATION_BYTES_MAX, wire.EVENT_ID_BYTES_MAX, wire.RECORD_EVENTS_MAX]
     assert numbers == [wire.EVENT_BYTES_MAX >> 20, *limits]
+
+
+def test_a_table(stack: Stack, default_client: joinback.Client) -> None:
+    """README's table of labels joins, may be logged again, and says nothing where a label is missing."""
+    (call,) = [block for block in blocks("python") if "log_records" in block]
+    joinback.log_records("loans", inputs=[900, 100], outputs=[0.07, 0.5], join_keys=[17, 18])
+    frame = pd.DataFrame({"id": [17, 18], "repaid": [True, None], "day": ["2026-11-23", "2026-11-24"]})
+    for _ in range(2):
+        exec(call, {"joinback": joinback, "frame": frame})
+    stack.drain()
+    assert [(row["join_key"], row["status"]) for row in stack.rows()] == [("17", "joined"), ("18", "predicted")]
+    assert stack.books().duplicates == 1
 
 
 def _timeless(line: str) -> str:

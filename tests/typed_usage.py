@@ -41,6 +41,10 @@ assert_type(joinback.log_record("loans", inputs=Features(900), outputs=0.07, ver
 joinback.log_record("loans", feedback={"repaid": None}, join_key=UUID(int=1), timestamp=datetime.now(UTC), event_id="e")
 assert_type(joinback.log_records("loans", inputs=[1, 2], outputs=[3, 4], join_keys=["a", 7]), list[str])
 assert_type(joinback.log_records("loans", inputs=np.zeros((2, 3)), outputs=np.zeros(2)), list[str])
+joinback.log_records(
+    "loans", inputs=[1], outputs=[2], versions=["1"], event_ids=np.arange(1), tags=[{"a": 1}], timestamps=["2026-01-02"]
+)
+joinback.log_records("loans", feedback=[{"repaid": True}], join_keys=[np.int64(7)], tags={"a": 1}, wait_s=0)
 joinback.retract("loans", joinback.JoinKey.from_dict({"id": 7}), fields=["repaid"])
 joinback.set_sample_rate("loans", 0.5)
 assert_type(joinback.flush(2.0), bool)

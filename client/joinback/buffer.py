@@ -114,6 +114,29 @@ class Buffer:
             return True
         return not self.attended
 
+    def fits(self, size: int, is_prediction: bool) -> bool:
+        """Whether `put` would take an event of so many bytes now."""
+        events_until, bytes_until = self._predictions_until if is_prediction else self._until
+        return self._put < events_until and self._put_bytes + size <= bytes_until
+
+    def is_below(self, share: float, size: int) -> bool:
+        """Whether memory is empty, or would be no fuller than this with one more event of so many bytes."""
+        events = self._put - self._left
+        waiting_bytes = self._put_bytes - self._left_bytes
+        fits = events < self.events_max * share and waiting_bytes + size <= self.bytes_max * share
+        return fits or events <= 0
+
+    @property
+    def left_events(self) -> int:
+        """How many ever left memory; it grows as long as somebody gets on with them."""
+        return self._left
+
+    def wait_left(self, left_events: int, timeout_s: float) -> None:
+        """Wait until `left_events` is another number, or the time has run out."""
+        self.wake.set()
+        with self._progress:
+            self._progress.wait_for(lambda: self._left != left_events, timeout_s)
+
     def drop(self, reason: DropReason) -> None:
         """Count an event that was logged and will not be sent."""
         self._refused += 1
@@ -190,6 +213,8 @@ class Buffer:
         self._left += len(batch)
         self._left_bytes += size_of(batch)
         self._make_room()
+        with self._progress:
+            self._progress.notify_all()
 
     def _make_room(self) -> None:
         """Say up to which counts of events and bytes ever put there is room: a sum a batch, not one an event."""

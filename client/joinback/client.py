@@ -1,7 +1,7 @@
 """The client: checks a call, encodes it on the spot, and leaves the rest to the delivery.
 
-Nothing here waits for Redis except `flush`, `close` and `ping`, and those are bounded. Nothing raises into
-the caller except `init` (a wrong setting) and, with `strict=True`, an event that cannot be logged.
+Nothing here waits for Redis except `flush`, `close`, `ping` and `log_records`, and those are bounded. Nothing
+raises into the caller except `init` (a wrong setting) and, with `strict=True`, an event that cannot be logged.
 """
 
 import logging
@@ -10,15 +10,17 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 from uuid import UUID
 
-from . import columns, events, wire
+from . import batch, events, wire
+from .columns import Column
 from .connection import trouble_with
 from .delivery import CLOSE_TIMEOUT_S, Delivery
 from .errors import ConfigurationError, InvalidEvent
 from .events import Refused
 from .funnel import Funnel
+from .room import WAIT_S
 from .route import BUFFER_BYTES_MAX, BUFFER_EVENTS_MAX, SPOOL_BYTES_MAX, Route, checked_rates, route_of
 from .settings import Settings, client_settings
 
@@ -219,24 +221,33 @@ class Client:
         self,
         application: str,
         *,
-        inputs: columns.Column | None = None,
-        outputs: columns.Column | None = None,
-        feedback: columns.Column | None = None,
-        join_keys: columns.Column | None = None,
+        inputs: Column | None = None,
+        outputs: Column | None = None,
+        feedback: Column | None = None,
+        join_keys: Column | None = None,
         version: str | int | float | None = None,
-        tags: Mapping[str, Any] | None = None,
-        timestamps: columns.Column | None = None,
+        versions: Column | None = None,
+        tags: Mapping[str, Any] | Column | None = None,
+        timestamps: Column | None = None,
+        event_ids: Column | None = None,
+        wait_s: float = WAIT_S,
     ) -> list[str]:
-        """Log many records: the n-th of each column belong together, and `joinback.columns` says what is one.
-        Returns their join keys. A wrong column or unequal lengths are one counted drop: nothing is logged.
+        """Log many records: the n-th of each column belong together; `joinback.columns` says what a column is.
+
+        Returns their join keys, line by line. `joinback.cells` says what a cell means: a missing label says
+        nothing. A wrong column, or unequal lengths, are one counted drop with the number of wrong cells: nothing
+        is logged, and the list is empty. `tags` are one dict for all, or a column of them. `event_ids` make the
+        call repeatable: give the table's own ids, and what is logged twice counts once.
+
+        Blocks while the buffer is full, until nothing has left it for `wait_s` seconds; what then has no room is
+        counted as `buffer_full`. In asyncio code await `asyncio.to_thread(joinback.log_records, …)`, or give
+        `wait_s=0`. With `strict=True` raises InvalidEvent for whatever cannot be logged.
         """
-        payloads = {"inputs": inputs, "outputs": outputs, "feedback": feedback}
-        try:
-            records = columns.records(payloads, {"join_key": join_keys, "timestamp": timestamps})
-        except Exception as error:
-            self._funnel.refuse(error)
-            return []
-        return [self.log_record(application, version=version, tags=tags, **record) for record in records]
+        own = tags if isinstance(tags, Mapping) else None
+        given = {"inputs": inputs, "outputs": outputs, "feedback": feedback, "join_keys": join_keys}
+        given |= {"timestamps": timestamps, "event_ids": event_ids, "versions": versions}
+        given["tags"] = None if own is not None else cast(Column | None, tags)
+        return batch.log(self, application, given, version, own, wait_s)
 
     def retract(
         self,

@@ -3,19 +3,19 @@
 | a column | the value of its n-th record |
 | --- | --- |
 | list, tuple, any other Sequence but text | its n-th item |
-| DataFrame (pandas, polars) | its n-th row, as a dict of its columns |
-| Series or Index with a name (pandas, polars) | a dict of one field, the name; for join keys and times the value |
+| DataFrame (pandas, polars), Table or RecordBatch (pyarrow), structured array (numpy) | its n-th row, as a dict |
+| Series or Index with a name (pandas, polars) | a dict of one field, the name; of a key or time the value |
 | Series or Index without a name | its n-th value; a dict in a Series stands for itself, whatever its name |
-| numpy array, tensor, or what else has `tolist` | its n-th value or, in two dimensions, its n-th row as a list |
+| numpy or pyarrow array, tensor, or what else has `tolist` | its n-th value; in two dimensions a row, as a list |
 
-pandas and the others are never imported: their objects are known by what they offer. A missing value (NaN,
-NaT, NA) is a null inside inputs, outputs and feedback, by the rules in `joinback.values`; as a join key or a time
-it is one that was not given.
+pandas and the others are never imported: their objects are known by what they offer. What a cell means is said
+in `joinback.cells`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from .cells import is_gap, is_missing
 from .events import Refused
 
 
@@ -28,71 +28,140 @@ class Table(Protocol):
     def __len__(self) -> int: ...
 
 
-Column: TypeAlias = Sequence[Any] | Table
+class ArrowArray(Protocol):
+    """An array of pyarrow, which has no shape."""
+
+    def to_pylist(self) -> list[Any]: ...
+
+    def __len__(self) -> int: ...
 
 
-def records(
-    payloads: Mapping[str, Column | None], scalars: Mapping[str, Column | None], unnamed: str | None = None
-) -> Iterator[dict[str, Any]]:
-    """One dict a record, of the columns that are not None.
+Column: TypeAlias = Sequence[Any] | Table | ArrowArray
 
-    `payloads` are what a caller logs, `scalars` its join keys and times. `unnamed` is the field for the values
-    of a Series without a name. Raises Refused if a column is none, or if their lengths differ, before the
-    first record.
+
+class Values(NamedTuple):
+    """A column as Python values.
+
+    `of_rows`: each is a dict that was made from a table's row. `of_cells`: each is a cell of a table, so that a
+    None is one that is missing. Neither: each is what the caller put there.
     """
-    given: dict[str, Sequence[Any]] = {}
-    for name, column in payloads.items():
-        if column is not None:
-            given[name] = _payloads(column, name, unnamed)
-    for name, column in scalars.items():
-        if column is not None:
-            given[name] = [None if _is_missing(value) else value for value in _values(column, name)]
-    lengths = {name: len(column) for name, column in given.items()}
-    if len(set(lengths.values())) > 1:
-        raise Refused("invalid", f"columns of different lengths: {lengths}")
-    return (dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True))
+
+    items: Sequence[Any]
+    of_rows: bool = False
+    of_cells: bool = False
+    name: Any = None
 
 
-def _payloads(column: Any, name: str, unnamed: str | None) -> Sequence[Any]:
-    # polars; its to_dict is by column.
-    if callable(to_dicts := getattr(column, "to_dicts", None)):
-        rows: Sequence[Any] = to_dicts()
-        return rows
-    labels = getattr(column, "columns", None)
-    if labels is not None and callable(to_dict := getattr(column, "to_dict", None)):
-        if len(set(labels)) < len(labels):
-            # pandas would leave out all but one of them.
-            raise Refused("invalid", f"{name} has several columns of one name: {sorted(map(str, labels))}")
-        rows = to_dict("records")
-        return rows
-    values = _values(column, name)
-    if not _is_series(column):
-        return values
-    # "" is how polars says that there is none.
-    label = unnamed if column.name in (None, "") else column.name
-    return values if label is None else [v if isinstance(v, Mapping) else {label: v} for v in values]
+def plain(column: Any, name: str) -> Sequence[Any]:
+    """The values of a column of keys, times and the like. Raises Refused if it is no column."""
+    values = _read(column, name)
+    if values.of_rows:
+        raise Refused("invalid", f"{name} is a whole {type(column).__name__}; give one column of it")
+    if str(getattr(column, "dtype", "")).lower() in ("float16", "float32"):
+        # Of a key beyond 2**24 the last digits are gone, and what is left looks whole.
+        raise Refused("invalid", f"{name} is {column.dtype}, which has lost digits; read it as Int64 or text")
+    return values.items
 
 
-def _values(column: Any, name: str) -> Sequence[Any]:
+def features(column: Any, name: str, unnamed: str | None = None) -> Sequence[Any]:
+    """The values of a column of inputs or outputs, in which a missing cell is a null.
+
+    `unnamed` is the field for the values of a Series without a name. Raises Refused if it is no column.
+    """
+    values = _read(column, name)
+    if not values.of_cells:
+        return values.items
+    label = values.name if values.name is not None or not _is_series(column) else unnamed
+    if label is None:
+        # Not None, which would be a side that was not given.
+        return [_NULL if value is None else value for value in values.items]
+    return [value if isinstance(value, Mapping) else {label: value} for value in values.items]
+
+
+def fields(column: Any, name: str, unnamed: str | None = None) -> list[Any]:
+    """The dicts of a column of feedback or tags, less what is missing; None for one of which nothing is left.
+
+    In the place of a value that is no dict, Refused. `unnamed` is as for `features`. Raises Refused if it is
+    no column.
+    """
+    values = _read(column, name)
+    if values.of_rows:
+        return [_present(row) for row in values.items]
+    label = values.name
+    if label is None and values.of_cells and _is_series(column):
+        label = unnamed
+    found: list[Any] = []
+    for value in values.items:
+        if isinstance(value, Mapping):
+            found.append({field: item for field, item in value.items() if not is_gap(item)} or None)
+        elif value is None or (values.of_cells and is_missing(value)):
+            found.append(None)
+        elif label is not None:
+            found.append({label: value})
+        else:
+            found.append(Refused("invalid", _NAMELESS.format(type(value).__name__)))
+    return found
+
+
+_NULL = float("nan")
+_NAMELESS = "a {} has no name; give dicts, a DataFrame, or a Series with a name"
+
+
+def _present(row: Mapping[Any, Any]) -> dict[Any, Any] | None:
+    return {field: value for field, value in row.items() if not is_missing(value)} or None
+
+
+def _read(column: Any, name: str) -> Values:
     if isinstance(column, list | tuple):
-        return column
+        return Values(column)
+    # polars; its to_dict is by column.
+    if callable(convert := getattr(column, "to_dicts", None)):
+        return Values(convert(), of_rows=True)
+    # pandas; its Series have no columns.
+    if callable(convert := getattr(column, "to_dict", None)) and hasattr(column, "columns"):
+        _check_labels(column.columns, name)
+        return Values(convert("records"), of_rows=True)
+    # pyarrow; its arrays have no names.
+    if callable(convert := getattr(column, "to_pylist", None)):
+        if (labels := getattr(column, "column_names", None)) is None:
+            return Values(convert(), of_cells=True)
+        _check_labels(labels, name)
+        return Values(convert(), of_rows=True)
+    return _array(column, name)
+
+
+def _array(column: Any, name: str) -> Values:
     if getattr(column, "shape", None) != ():
-        if getattr(getattr(column, "dtype", None), "kind", "") == "M" and not _is_series(column):
+        dtype = getattr(column, "dtype", None)
+        if labels := getattr(dtype, "names", None):
+            return Values([dict(zip(labels, row, strict=True)) for row in column.tolist()], of_rows=True)
+        if getattr(dtype, "kind", "") == "M" and hasattr(column, "__array_interface__"):
             # Nanoseconds would come out as numbers.
             column = column.astype("M8[us]")
         for convert in (getattr(column, "to_list", None), getattr(column, "tolist", None)):
             if callable(convert):
-                values: Sequence[Any] = convert()
-                return values
+                # "" is how polars says that there is none.
+                label = column.name if _is_series(column) and column.name != "" else None
+                return Values(convert(), of_cells=True, name=label)
         if isinstance(column, Sequence) and not isinstance(column, str | bytes | bytearray):
-            return column
+            return Values(column)
     kinds = "a list, a DataFrame, a Series or an array"
-    raise Refused("invalid", f"{name} must be {kinds}, one item a record, not {type(column).__name__}")
+    raise Refused("invalid", f"{name} must be {kinds}, one item a record, not {type(column).__name__}{_fix(column)}")
+
+
+def _fix(column: Any) -> str:
+    if hasattr(column, "__next__"):
+        return "; list(…) makes one of it"
+    if isinstance(column, Mapping):
+        return "; pandas.DataFrame(…) makes one of a dict of columns"
+    return "; collect() it first" if hasattr(column, "collect") else ""
+
+
+def _check_labels(labels: Any, name: str) -> None:
+    if len(set(labels)) < len(labels):
+        # All but one of them would be left out.
+        raise Refused("invalid", f"{name} has several columns of one name: {sorted(map(str, labels))}")
 
 
 def _is_series(column: Any) -> bool:
     return callable(getattr(column, "to_list", None)) and hasattr(column, "name")
-
-
-def _is_missing(value: Any) -> bool:
-    return type(value).__name__ in ("NaTType", "NAType") or (isinstance(value, float) and value != value)

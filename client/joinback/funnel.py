@@ -11,10 +11,11 @@ from .events import Refused
 
 if TYPE_CHECKING:
     from .redaction import Hooks
+    from .room import Room
 
 
 class Funnel:
-    """The way of every event of one configuration. Any thread may use it; it never blocks."""
+    """The way of every event of one configuration. Any thread may use it; it never blocks without a `Room`."""
 
     def __init__(
         self, delivery: Delivery, *, environment: str | None = None, hooks: "Hooks | None" = None, strict: bool = False
@@ -29,10 +30,19 @@ class Funnel:
         """Return the join key as it leaves the process, by which it is sampled too."""
         return join_key if self.hooks is None else self.hooks.stored_key(join_key)
 
-    def put(self, application: str, join_key: str, field: str, event: wire.Event, rate: float) -> None:
+    def put(
+        self,
+        application: str,
+        join_key: str,
+        field: str,
+        event: wire.Event,
+        rate: float,
+        room: "Room | None" = None,
+    ) -> None:
         """Encode now, so that the caller may change its dict after the call, and buffer the bytes.
 
-        `rate` is the share of join keys to keep. With `strict`, raises InvalidEvent.
+        `rate` is the share of join keys to keep; `room`, if given, waits while the buffer is full. With `strict`,
+        raises InvalidEvent.
         """
         buffer = self.delivery.buffer
         try:
@@ -46,6 +56,8 @@ class Funnel:
                 buffer.drop("filtered")
                 return
             payload = events.encode(event)
+            if room is not None:
+                room.wait(buffer, len(payload), type(event) is wire.Prediction)
         except Exception as error:
             self.refuse(error)
             return

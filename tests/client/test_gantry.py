@@ -1,5 +1,6 @@
 """The shim for Gantry's SDK: old code runs, and what becomes of its events."""
 
+import functools
 import inspect
 import json
 import logging
@@ -22,10 +23,10 @@ from conftest import PATIENCE_S, Stack, process_environment
 
 import joinback
 from joinback import gantry, wire
-from joinback.gantry import exceptions
+from joinback.gantry import exceptions, writer
 from joinback.gantry.options import options_of
 from joinback.gantry.rates import Rates
-from joinback.gantry.writer import PACE_RECORDS
+from joinback.room import Room
 from joinback.sampling import keeps
 from joinback.testing import Event, capture
 
@@ -470,6 +471,46 @@ def test_one_wrong_row(lenient: joinback.Client) -> None:
     assert lenient.stats()["buffered"] == 2
 
 
+def test_no_key_is_made_up(lenient: joinback.Client) -> None:
+    """A record that was refused for its key, or has none to be feedback on, is answered by "", in its place."""
+    feedbacks: Any = [{"y": 1}] * 4 + [5]
+    keys: Any = [2.5, None, np.int64(7), "k", "l"]
+    assert gantry.log_records("loans", feedbacks=feedbacks, join_keys=keys) == (None, ["", "", "7", "k", "l"])
+    assert (dropped(lenient), lenient.stats()["buffered"]) == ({"invalid": 3}, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"join_keys": [b"a", b"b"]}, "join_keys: 2 of 2 cells are wrong"),
+        ({"timestamps": ["today", "now"]}, "timestamps: 2 of 2 cells are wrong"),
+        ({"feedbacks": [1, 2]}, "feedbacks: 2 of 2 cells are wrong"),
+        ({"row_tags": ["a", "b"]}, "row_tags: 2 of 2 cells are wrong"),
+        ({"outputs": None}, "a prediction needs both"),
+        ({"inputs": None, "outputs": None, "feedbacks": [{"y": 1}] * 2}, "feedback needs the join_keys"),
+    ],
+)
+def test_a_column_without_a_right_cell(lenient: joinback.Client, arguments: dict[str, Any], told: str) -> None:
+    """A column of the wrong type is one drop with the count, not one a row."""
+    columns: dict[str, Any] = {"inputs": [{"a": 1}] * 2, "outputs": [1, 2]} | arguments
+    assert gantry.log_records("loans", **columns) == (None, [])
+    assert dropped(lenient) == {"invalid": 1}
+    with capture(), pytest.raises(joinback.InvalidEvent, match=told):
+        gantry.log_records("loans", **columns)
+
+
+def test_missing_labels_of_a_batch(events: list[Event]) -> None:
+    """A missing cell of a frame of feedbacks says nothing; an explicit None of a dict is a value."""
+    frame = pd.DataFrame({"clicked": [1.0, np.nan, np.nan], "bought": [np.nan, True, np.nan]})
+    gantry.log_records("loans", feedbacks=frame, join_keys=pd.Series([1.0, 2.0, 3.0]), timestamps=["2023-05-01"] * 3)
+    gantry.log("loans", feedbacks=[{"y": None, "z": float("nan")}], join_keys=["4"])
+    assert [(event.join_key, event.feedback) for event in events] == [
+        ("1", {"clicked": 1}),
+        ("2", {"bought": True}),
+        ("4", {"y": None}),
+    ]
+
+
 def test_an_id_of_a_batch(events: list[Event]) -> None:
     """With as_batch the records share an id, which is returned and is a tag to look for; without records, none."""
     batch_id, keys = gantry.log_records("loans", inputs=[{"a": 1}, {"a": 2}], outputs=[1, 2], as_batch=True)
@@ -523,9 +564,9 @@ def test_sizes_must_match(caplog: pytest.LogCaptureFixture, lenient: joinback.Cl
 
 def test_more_than_the_buffer_holds(settings: Any) -> None:
     """A backfill larger than the buffer waits for Redis as it goes, and loses nothing."""
-    joinback.init(settings.redis_url, buffer_events_max=PACE_RECORDS * 2)
+    joinback.init(settings.redis_url, buffer_events_max=2_000)
     gantry.init()
-    number = PACE_RECORDS * 10
+    number = 10_000
     _, keys = gantry.log_records("loans", inputs=[{"n": n} for n in range(number)], outputs=[1] * number)
     assert len(set(keys)) == number
     assert joinback.flush()
@@ -533,13 +574,15 @@ def test_more_than_the_buffer_holds(settings: Any) -> None:
     joinback.close()
 
 
-def test_a_bulk_load_without_redis(monkeypatch: pytest.MonkeyPatch, lenient: joinback.Client) -> None:
-    """While Redis is away such a call waits once, and what the buffer cannot hold is counted."""
-    waits: list[float] = []
-    monkeypatch.setattr(lenient, "flush", lambda timeout_s: waits.append(timeout_s) or False)
-    gantry.log_records("loans", inputs=[{}] * (PACE_RECORDS * 3), outputs=[1] * (PACE_RECORDS * 3))
-    assert waits == [5.0]
-    assert lenient.stats()["buffered"] == PACE_RECORDS * 3
+def test_a_bulk_load_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Redis is away such a call waits until its patience ends, and what the buffer cannot hold is counted."""
+    monkeypatch.setattr(writer, "Room", functools.partial(Room, wait_s=0.1))
+    joinback.init(NOWHERE, buffer_events_max=1_000)
+    gantry.init()
+    _, keys = gantry.log_records("loans", inputs=[{}] * 3_000, outputs=[1] * 3_000)
+    assert len(set(keys)) == 3_000
+    assert (dropped(joinback.default_client), joinback.stats()["buffered"]) == ({"buffer_full": 2_100}, 900)
+    joinback.close(0)
 
 
 # --- log --------------------------------------------------------------------------------------------------------
@@ -723,7 +766,21 @@ def test_a_file_with_deprecated_keys(tmp_path: Path, events: list[Event]) -> Non
         (["1", "-2.5", "1e5"], [1, -2.5, 1e5]),
         (["1", "", "2"], [1, None, 2]),
         (["1", "007"], ["1", "007"]),
-        (["1", "nan"], ["1", "nan"]),
+        (
+            ["0.012345678901234568", "1e-100", "-0.0", "0.50000000000000000000"],
+            [0.012345678901234568, 1e-100, 0.0, 0.5],
+        ),
+        ([" 0.5", "7 ", "-3", " -4"], [0.5, 7, -3, -4]),
+        ([" a ", "b", " ", "-"], [" a ", "b", None, None]),
+        (["1", "0.1234567890123456789"], ["1", "0.1234567890123456789"]),
+        (["1", "1e-400"], ["1", "1e-400"]),
+        (["1", "+5"], ["1", "+5"]),
+        (["1", ".5"], ["1", ".5"]),
+        (["9007199254740992", "9007199254740993"], ["9007199254740992", "9007199254740993"]),
+        ([" true", "nan", "False "], [True, None, False]),
+        (["1", "true"], ["1", "true"]),
+        (["", "NaN"], [None, None]),
+        (["1", " nan", "NULL", "n/a", "\\N"], [1, None, None, None, None]),
         (["123456789012345678", "1234567890123456789"], ["123456789012345678", "1234567890123456789"]),
         (["1e400", "1"], ["1e400", "1"]),
         (["TRUE", "false"], [True, False]),
@@ -735,6 +792,102 @@ def test_the_types_of_a_column(tmp_path: Path, events: list[Event], cells: list[
     file = write(tmp_path / "f.csv", "input,output\n" + "".join(f"{cell},1\n" for cell in cells))
     gantry.log_file("loans", file)
     assert [event.inputs["input"] for event in events] == values
+
+
+ODD = [
+    ("007", "a number that is not written as in JSON"),
+    ("+5", "a number that is not written as in JSON"),
+    ("1,900", "a number that is not written as in JSON"),
+    ("7%", "a number that is not written as in JSON"),
+    ("$900", "a number that is not written as in JSON"),
+    ("0.12345678901234567890", "a number that no float gives back"),
+    ("1e999", "a number that no float gives back"),
+    ("inf", "text"),
+    ("private", "text"),
+    ("TRUE", "true or false among numbers"),
+]
+
+
+@pytest.mark.parametrize(("cell", "why"), ODD)
+def test_one_odd_cell(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, lenient: joinback.Client, cell: str, why: str
+) -> None:
+    """A load ends with one line of the log; it warns if one cell makes a column text, naming its line, not the cell."""
+    file = write(
+        tmp_path / "loans.csv",
+        f"join_key;input;input_new;input_note;output;feedback\nk1;1;true;a;0.5;\nk2;{cell};;;1;\nk3;x\n;;;;;1\n",
+    )
+    gantry.log_file("loans", file, sep=";")
+    (line,) = [record for record in caplog.records if "lines" in record.message]
+    assert line.levelname == "WARNING"
+    assert line.message == (
+        "joinback: loans.csv: 4 lines, 1 refused"
+        f"; text: input (line 3: {why}), input_note (line 2: text); booleans: input_new"
+        "; numbers: output, feedback; keys: join_key"
+    )
+    assert dropped(lenient) == {"invalid": 1}
+
+
+def test_a_load_without_oddities(caplog: pytest.LogCaptureFixture, tmp_path: Path, lenient: joinback.Client) -> None:
+    """Where nothing is odd the line is no warning; lines whose labels are missing are counted, and log nothing."""
+    file = write(tmp_path / "f.csv", "join_key,feedback_y,feedback_z\nk1,1,a\nk2,NULL,n/a\n,,\nk4,,b\n")
+    gantry.log_file("loans", file)
+    (line,) = [record for record in caplog.records if "lines" in record.message]
+    assert (line.levelname, line.message) == (
+        "INFO",
+        "joinback: f.csv: 4 lines, 0 refused, 2 without a label; numbers: feedback_y; text: feedback_z (line 2: text)"
+        "; keys: join_key",
+    )
+    assert (lenient.stats()["buffered"], dropped(lenient)) == (2, {})
+
+
+def test_missing_words_are_no_labels(tmp_path: Path, events: list[Event]) -> None:
+    """What exports write for a missing value is no label, no key, no time and no tag."""
+    words = ["", " ", "-", "NULL", "null", "None", "nan", "-NaN", "NA", "N/A", "#N/A", "<NA>", "NaT", r"\N"]
+    lines = "".join(f"{word},{word},{word},{word},1\n" for word in words)
+    gantry.log_file("loans", write(tmp_path / "f.csv", "feedback_y,timestamp,tags_t,input_x,output\n" + lines))
+    assert [(event.kind, event.inputs, event.tags) for event in events] == [
+        ("prediction", {"input_x": None}, {"env": "test"})
+    ] * len(words)
+    assert all(event.at == event.logged_at for event in events)
+
+
+@pytest.mark.parametrize(
+    ("cells", "keys"),
+    [
+        (["k1 ", " k2"], ["k1", "k2"]),
+        (["1001.0", "1002.00", "NULL"], ["1001", "1002"]),
+        (["1001.0", "1002"], ["1001.0", "1002"]),
+        (["0042", "0.10"], ["0042", "0.10"]),
+        (["1.0", "1.5"], ["1.0", "1.5"]),
+        (["1E5", "2e10"], ["1E5", "2e10"]),
+    ],
+)
+def test_the_keys_of_a_file(tmp_path: Path, events: list[Event], cells: list[str], keys: list[str]) -> None:
+    """Keys are trimmed text; only where all of them are whole floats, as a gap makes of ids, are they integers."""
+    lines = "".join(f"{cell},{n}\n" for n, cell in enumerate(cells))
+    gantry.log_file("loans", write(tmp_path / "f.csv", "join_key,input\n" + lines), outputs=["input"])
+    assert [event.join_key for event in events][: len(keys)] == keys
+
+
+def test_a_key_that_lost_its_digits(caplog: pytest.LogCaptureFixture, tmp_path: Path, lenient: joinback.Client) -> None:
+    """A key that a spreadsheet wrote as 4.51235E+15 is refused: it is the key of another prediction, or of none."""
+    gantry.log_file("loans", write(tmp_path / "f.csv", "join_key,feedback\n4.51235E+15,1\nk,1\n"))
+    assert (dropped(lenient), lenient.stats()["buffered"]) == ({"invalid": 1}, 1)
+    assert "f.csv, line 2: a join key that has lost digits" in caplog.text
+
+
+def test_a_key_that_is_an_input_too(tmp_path: Path, events: list[Event]) -> None:
+    """A column may be key and input: text as the one, a number as the other."""
+    gantry.log_file("loans", write(tmp_path / "f.csv", "input_id,output\n17,1\n"), join_key="input_id")
+    assert [(event.join_key, event.inputs) for event in events] == [("17", {"input_id": 17})]
+
+
+@pytest.mark.parametrize("cell", ["1612120112345", "1700000000", "45231", "11/23/2026 10:00", "1612120112345678"])
+def test_times_that_are_none(tmp_path: Path, lenient: joinback.Client, cell: str) -> None:
+    """Seconds and milliseconds since 1970, and days since 1900, are refused, never read as a day of 1612."""
+    gantry.log_file("loans", write(tmp_path / "f.csv", f"timestamp,input,output\n{cell},1,1\n"))
+    assert dropped(lenient) == {"invalid": 1}
 
 
 def test_a_file_twice(stack: Stack, tmp_path: Path) -> None:

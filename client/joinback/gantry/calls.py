@@ -5,8 +5,8 @@ strict (`joinback.testing.capture`): what cannot be logged is a drop, counted in
 in the log.
 """
 
+import logging
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,7 +18,7 @@ from joinback.columns import Column
 from joinback.errors import InvalidEvent
 
 from .exceptions import ClientNotInitialized
-from .files import records_in
+from .files import load
 from .keys import deprecate, join_key_of
 from .options import Level, logger, options_of, setup_logger
 from .records import batch_of, mapping, record_of
@@ -122,8 +122,8 @@ class Gantry:
         """
         with self._call():
             deprecate(feedback_ids=feedback_ids, feedback_keys=feedback_keys, tags=tags)
-            payloads = {"inputs": inputs, "outputs": outputs, "feedback": feedbacks}
-            scalars = {"join_key": join_keys, "timestamp": timestamps, "feedback_id": feedback_ids}
+            payloads = {"inputs": inputs, "outputs": outputs, "feedbacks": feedbacks}
+            scalars = {"join_keys": join_keys, "timestamps": timestamps, "feedback_ids": feedback_ids}
             records = batch_of(payloads, scalars, tags, row_tags, global_tags, feedback_keys, ignore_inputs)
             return self._writer.write_batch(records, application, version, sample_rate, sort_on_timestamp, as_batch)
         return None, []
@@ -162,8 +162,8 @@ class Gantry:
                 record = record_of(inputs, outputs, feedbacks, key, timestamps, own, ignore_inputs)
                 return self._writer.write(record, application, version, sample_rate)
             deprecate(tags=tags)
-            payloads = {"inputs": inputs, "outputs": outputs, "feedback": feedbacks}
-            scalars = {"join_key": join_keys, "timestamp": timestamps}
+            payloads = {"inputs": inputs, "outputs": outputs, "feedbacks": feedbacks}
+            scalars = {"join_keys": join_keys, "timestamps": timestamps}
             records = batch_of(payloads, scalars, tags, row_tags, everywhere, None, ignore_inputs)
             named = bool(as_batch)
             return self._writer.write_batch(records, application, version, sample_rate, sort_on_timestamp, named)
@@ -186,15 +186,18 @@ class Gantry:
     ) -> None:
         """Log each line of a CSV file with a header, whose columns are named here or found by their names.
 
-        Waits for Redis as it reads, and logs a line that is none as a drop; the rules are in `files`.
+        Waits while the buffer is full, and counts a line that is no record as a drop; the rules are in `files`.
+        Ends with a line of the log: how many lines, how many refused, the types of the columns.
         `feedback_id` and `feedback_keys` are deprecated.
         """
         with self._call():
             deprecate(feedback_id=feedback_id, feedback_keys=feedback_keys)
             payloads = {"inputs": inputs, "outputs": outputs, "feedback": feedbacks, "tags": tags}
             singles = {"timestamp": timestamp, "feedback_id": feedback_id, "join_key": join_key}
-            records = records_in(filepath, sep, payloads, singles, feedback_keys)
-            deque(self._writer.write_all(records, application, version, wire.UNSAMPLED), maxlen=0)
+            begun = load(filepath, sep, payloads, singles, feedback_keys)
+            for _ in self._writer.write_all(begun.records, application, version, wire.UNSAMPLED):
+                pass
+            logger.log(logging.WARNING if begun.is_odd else logging.INFO, "joinback: %s", begun)
 
     def ping(self) -> bool:
         """Whether Redis answers, within some seconds."""

@@ -4,9 +4,10 @@ Which columns are inputs, outputs, feedback and tags is said by name, or else by
 `input`, `output`, `feedback`, `tags`. `timestamp` (ISO 8601, UTC if it names no zone), `join_key` and
 `feedback_id` are found by these names if not told otherwise.
 
-A column whose cells are all JSON numbers is numeric, and one of `true` and `false` in any case is boolean; all
-others, also `0042` and numbers that would lose digits, are text. Tags and join keys are always text. An empty cell
-is null among inputs and outputs; in feedback it says nothing, and a line without any feedback is a prediction.
+A column is of one type, by the rules in `column_types`: numbers or booleans if all its cells are, else text. Tags
+and join keys are always text; keys are trimmed, and a column of keys that are all whole floats (`1001.0`) holds the
+integers. A missing cell is null among inputs and outputs. In feedback and tags it says nothing: a line without any
+feedback is a prediction, or nothing.
 
 The file is read twice: a column's type is not known before its last line. A line's event id comes from the
 file's name, its number and its cells, so that a file that is logged again, after an interruption, changes nothing
@@ -18,52 +19,121 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+
+from joinback import cells as one_cell
 from joinback.events import Refused
 
+from .column_types import ColumnType, is_missing, types_of
 from .keys import join_key_of
-from .records import Record, record_of
+from .records import Record, record_of, refused
 
 _PREFIXES = {"inputs": "input", "outputs": "output", "feedback": "feedback", "tags": "tags"}
-_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,17})(?:\.\d{1,17})?(?:[eE][+-]?\d{1,2})?").fullmatch
-"""At most 18 digits before the point, which is what 64 bits hold, and an exponent within a float's."""
+_LOST_DIGITS = re.compile(r"\d\.\d+E\+\d\d", re.ASCII).fullmatch
+"""What a spreadsheet makes of a long number."""
 
 Cells: TypeAlias = list[str]
 Line: TypeAlias = tuple[int, Cells]
-Read: TypeAlias = Callable[[str], Any]
 
 
-def records_in(
+class Load(Struct):
+    """A file that is being read; as text, what became of it, with no cell of it, since those may be private."""
+
+    name: str
+    types: dict[str, ColumnType]
+    """Of each column with values or keys, by its name."""
+    keys: dict[str, ColumnType]
+    records: Iterator[Record]
+    lines: int = 0
+    refused: int = 0
+    silent: int = 0
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether somebody should look at it: lines were refused, or one line made a column text."""
+        return self.refused > 0 or any(type_.is_odd for type_ in self.types.values())
+
+    def __str__(self) -> str:
+        by_kind: dict[str, list[str]] = {}
+        for column, type_ in [*self.types.items(), *self.keys.items()]:
+            told = f"{column} ({type_.oddity})" if type_.oddity else column
+            by_kind.setdefault(type_.kind, []).append(told)
+        silent = f", {self.silent:,} without a label" if self.silent else ""
+        columns = "".join(f"; {kind}: {', '.join(names)}" for kind, names in by_kind.items())
+        return f"{self.name}: {self.lines:,} lines, {self.refused:,} refused{silent}{columns}"
+
+
+def load(
     path: str | os.PathLike[str],
     sep: str,
     payloads: Mapping[str, Collection[str] | None],
     singles: Mapping[str, str | None],
     feedback_keys: Collection[str] | None,
-) -> Iterator[Record | Refused]:
-    """The records of a file, one a line; in the place of a line that is none, the reason.
+) -> Load:
+    """A file whose records are one a line; one of a line that is none has its trouble.
 
-    `payloads` and `singles` name columns; None means those of the usual names. Raises Refused, before the first
-    record, for a file that cannot be read or has none of the columns.
+    `payloads` and `singles` name columns; None means those of the usual names. Raises Refused for a file that
+    cannot be read or has none of the columns.
     """
     file = Path(path)
     try:
         header, lines = _lines(file, sep)
         sides, special = _roles(header, payloads, singles, feedback_keys or ())
-        reads = _types(header, lines)
-        for number, cells in _lines(file, sep)[1]:
-            try:
-                if len(cells) != len(header):
-                    raise Refused("invalid", f"{len(cells)} cells, but the header has {len(header)}")
-                row = dict(zip(header, cells, strict=True))
-                values = {name: reads[name](cell) if cell else None for name, cell in row.items()}
-                yield _record(row, values, sides, special, feedback_keys, _identity(file, number, cells))
-            except (Refused, ValueError) as error:
-                yield Refused("invalid", f"{file.name}, line {number}: {error}")
+        named = {*sides["inputs"], *sides["outputs"], *sides["feedback"], *(feedback_keys or ())}
+        values = {n: name for n, name in enumerate(header) if name in named}
+        keys = {header.index(name): name for role, name in special.items() if role != "timestamp"}
+        types, key_types = types_of(lines, len(header), values, keys)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Refused("invalid", f"{file.name} cannot be read: {error}") from None
+    begun = Load(file.name, types, key_types, iter(()))
+    begun.records = _records(begun, file, sep, _Layout(header, sides, special, feedback_keys, begun))
+    return begun
+
+
+class _Layout:
+    """Which cells of a line are what, and how to read them."""
+
+    def __init__(
+        self,
+        header: Cells,
+        sides: Mapping[str, Cells],
+        special: Mapping[str, str],
+        feedback_keys: Collection[str] | None,
+        begun: Load,
+    ) -> None:
+        at = {name: n for n, name in enumerate(header)}
+
+        def reads(names: Collection[str]) -> list[tuple[str, int, Callable[[str], Any]]]:
+            return [(name, at[name], begun.types[name].read) for name in names]
+
+        self.width = len(header)
+        self.inputs, self.outputs, self.feedback = (reads(sides[side]) for side in ("inputs", "outputs", "feedback"))
+        self.tags = [(name, at[name]) for name in sides["tags"]]
+        self.keys = {role: (at[name], begun.keys[name].read) for role, name in special.items() if role != "timestamp"}
+        self.timestamp = at[special["timestamp"]] if "timestamp" in special else None
+        self.feedback_keys = feedback_keys
+        self.key_inputs = reads(feedback_keys or ())
+
+
+def _records(begun: Load, file: Path, sep: str, layout: _Layout) -> Iterator[Record]:
+    for number, cells in _lines(file, sep)[1]:
+        try:
+            if len(cells) != layout.width:
+                raise Refused("invalid", f"{len(cells)} cells, but the header has {layout.width}")
+            record = _record(layout, cells)
+            record.event_id = _identity(file, number, cells)
+        except (Refused, ValueError) as error:
+            record = refused(Refused("invalid", f"{file.name}, line {number}: {error}"))
+        yield record
+        # The writer has found what else is wrong with it.
+        begun.lines += 1
+        if record.trouble is not None:
+            begun.refused += 1
+        elif record.says_nothing:
+            begun.silent += 1
 
 
 def _lines(file: Path, sep: str) -> tuple[Cells, Iterator[Line]]:
@@ -105,42 +175,22 @@ def _roles(
     return sides, special
 
 
-def _types(header: Cells, lines: Iterator[Line]) -> dict[str, Read]:
-    """How to read the cells of each column; empty ones have no say."""
-    numeric, boolean = set(range(len(header))), set(range(len(header)))
-    for _, cells in lines:
-        numeric -= {n for n in numeric if n < len(cells) and cells[n] and not _NUMBER(cells[n])}
-        boolean -= {n for n in boolean if n < len(cells) and cells[n] and cells[n].lower() not in ("true", "false")}
-    return {name: _number if n in numeric else _boolean if n in boolean else str for n, name in enumerate(header)}
-
-
-def _number(cell: str) -> int | float:
-    return int(cell) if cell.lstrip("-").isdigit() else float(cell)
-
-
-def _boolean(cell: str) -> bool:
-    return cell.lower() == "true"
-
-
-def _record(
-    row: Mapping[str, str],
-    values: Mapping[str, Any],
-    sides: Mapping[str, Cells],
-    special: Mapping[str, str],
-    feedback_keys: Collection[str] | None,
-    event_id: str,
-) -> Record:
-    single = {role: row[name] or None for role, name in special.items()}
-    key = join_key_of(values, single.get("feedback_id"), feedback_keys, single.get("join_key"))
-    when = single.get("timestamp")
-    inputs, outputs = ({name: values[name] for name in sides[side]} or None for side in ("inputs", "outputs"))
-    feedback = {name: values[name] for name in sides["feedback"] if row[name]}
-    tags = {name: row[name] for name in sides["tags"] if row[name]}
-    record = record_of(inputs, outputs, feedback, key, datetime.fromisoformat(when) if when else None, tags, None)
-    record.event_id = event_id
-    return record
+def _record(layout: _Layout, cells: Cells) -> Record:
+    named = {role: read(cells[n]) for role, (n, read) in layout.keys.items()}
+    key_inputs = {name: read(cells[n]) for name, n, read in layout.key_inputs}
+    key = join_key_of(key_inputs, named.get("feedback_id"), layout.feedback_keys, named.get("join_key"))
+    if key is not None and _LOST_DIGITS(key):
+        raise Refused("invalid", "a join key that has lost digits; format the column as text, and export it again")
+    inputs = {name: read(cells[n]) for name, n, read in layout.inputs} or None
+    outputs = {name: read(cells[n]) for name, n, read in layout.outputs} or None
+    feedback = {name: value for name, n, read in layout.feedback if (value := read(cells[n])) is not None}
+    tags = {name: cells[n] for name, n in layout.tags if not is_missing(cells[n])}
+    at = None
+    if layout.timestamp is not None and not is_missing(when := cells[layout.timestamp]):
+        at = one_cell.when(when)
+    return record_of(inputs, outputs, feedback, key, at, tags, None)
 
 
 def _identity(file: Path, number: int, cells: Cells) -> str:
-    """16 hex digits, as every event id: the same for the same line of the same file."""
+    """An event id of 16 hex digits: the same for the same line of the same file."""
     return hashlib.sha256(f"{file.name}\0{number}\0{cells}".encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from joinback import columns, events, values
+from joinback import batch, cells, events, values
 from joinback.events import Refused
 
 from .keys import join_key_of
@@ -20,7 +20,10 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class Record(Struct):
-    """What one row of a call says. `join_key` is None if the caller has none; so is `timestamp`."""
+    """What one row of a call says. `join_key` is None if the caller has none; so is `timestamp`.
+
+    `trouble` is why it cannot be logged, if that is known already.
+    """
 
     inputs: Any
     outputs: Any
@@ -29,6 +32,24 @@ class Record(Struct):
     timestamp: datetime | None
     tags: dict[str, Any]
     event_id: str | None = None
+    trouble: Exception | None = None
+
+    @property
+    def says_nothing(self) -> bool:
+        return self.inputs is None and self.outputs is None and self.feedback is None
+
+    @property
+    def own_key(self) -> str:
+        """The join key as text; "" if there is none, or none that can be one."""
+        try:
+            return cells.key(self.join_key) or ""
+        except Refused:
+            return ""
+
+
+def refused(trouble: Exception, join_key: Any = None) -> Record:
+    """What stands in the place of a record that cannot be logged."""
+    return Record(None, None, None, join_key, None, {}, trouble=trouble)
 
 
 def record_of(
@@ -60,30 +81,39 @@ def batch_of(
     global_tags: Mapping[str, Any] | None,
     feedback_keys: Collection[str] | None,
     ignore_inputs: Collection[str] | None,
-) -> list[Record | Refused]:
-    """The records of columns, in their order; in the place of one that is none, the reason.
+) -> list[Record]:
+    """The records of columns, in their order; a wrong cell is its record's trouble.
 
-    `payloads` holds inputs, outputs and feedback, `scalars` join_key, timestamp and feedback_id. Of the tags,
-    those of the row win, then the global ones. Raises Refused if the columns do not fit together.
+    `payloads` holds inputs, outputs and feedbacks, `scalars` join_keys, timestamps and feedback_ids. Of the tags,
+    those of the row win, then the global ones. Raises Refused if the columns do not fit together, or if one of
+    them has no right cell.
     """
     if all(column is None for column in payloads.values()):
         raise Refused("invalid", "nothing to log; give inputs and outputs, or feedbacks")
-    given = dict(payloads)
-    given |= {"row_tags": row_tags, "tags": None if isinstance(tags, Mapping) else tags}
+    given = {**payloads, **scalars, "row_tags": row_tags, "tags": None if isinstance(tags, Mapping) else tags}
+    table = batch.read(_filled(given), SERIES_FIELD)
+    batch.refuse_wrong(table, if_all=True)
+    if ("inputs" in table) != ("outputs" in table):
+        raise Refused("invalid", "a prediction needs both inputs and outputs")
+    if table.keys() & {"inputs", "feedbacks", "join_keys", "feedback_ids"} == {"feedbacks"}:
+        raise Refused("invalid", "feedback needs the join_keys of its predictions")
     everywhere = dict(tags) if isinstance(tags, Mapping) else {}
-    found: list[Record | Refused] = []
-    for row in columns.records(_filled(given), _filled(scalars), SERIES_FIELD):
+    found: list[Record] = []
+    for values_of_row in zip(*table.values(), strict=True):
+        row = dict(zip(table, values_of_row, strict=True))
         try:
+            if trouble := next((cell for cell in values_of_row if type(cell) is Refused), None):
+                raise trouble
             named = {**everywhere, **(row.get("tags") or {}), **(global_tags or {}), **(row.get("row_tags") or {})}
             inputs = row.get("inputs")
             own = _key_fields(inputs, feedback_keys) if feedback_keys else inputs
-            key = join_key_of(own, row.get("feedback_id"), feedback_keys, row.get("join_key"))
-            sides = (inputs, row.get("outputs"), row.get("feedback"))
-            found.append(record_of(*sides, key, row.get("timestamp"), named, ignore_inputs))
+            key = join_key_of(own, row.get("feedback_ids"), feedback_keys, row.get("join_keys"))
+            sides = (inputs, row.get("outputs"), row.get("feedbacks"))
+            found.append(record_of(*sides, key, row.get("timestamps"), named, ignore_inputs))
         except Refused as refusal:
-            found.append(refusal)
+            found.append(refused(refusal, row.get("join_keys")))
         except Exception as error:
-            found.append(Refused("invalid", f"{type(error).__name__}: {error}"))
+            found.append(refused(Refused("invalid", f"{type(error).__name__}: {error}"), row.get("join_keys")))
     return found
 
 
@@ -96,14 +126,14 @@ def mapping(tags: Any) -> Mapping[str, Any]:
     return {}
 
 
-def in_time_order(records: list[Record | Refused]) -> list[int]:
+def in_time_order(records: list[Record]) -> list[int]:
     """The indices of the records, the earliest first; those without a time of their own last."""
     return sorted(range(len(records)), key=lambda n: _when(records[n]))
 
 
-def _when(record: Record | Refused) -> datetime:
+def _when(record: Record) -> datetime:
     try:
-        return _LAST if isinstance(record, Refused) or record.timestamp is None else events.utc(record.timestamp)
+        return _LAST if record.timestamp is None else events.utc(record.timestamp)
     except Refused:
         return _LAST
 

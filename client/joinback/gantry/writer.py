@@ -2,20 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import uuid4
 
-from joinback import events, sampling, wire
+from joinback import batch, events, sampling, wire
 from joinback.client import Client
 from joinback.errors import InvalidEvent
-from joinback.events import Refused
+from joinback.room import Room
 
 from .rates import Rates, check_rate
 from .records import Record, in_time_order
 
-PACE_RECORDS = 1_000
-"""A call with more waits for the sender now and then, since the buffer is bounded: 90,000 predictions of any
-size, or as many as have room in 64 MiB, so of 1,000 up to 57 kB each. Fewer never wait."""
 FLUSH_S = 5.0
 """The longest that a call waits for Redis; a service's own timeouts are rarely shorter."""
 
@@ -23,7 +20,7 @@ ENVIRONMENT = "dev"
 """Where nobody told one; Gantry's own default, which old queries filter by."""
 
 Batch: TypeAlias = tuple[str | None, list[str]]
-"""The id of a batch, if it is to have one, and the join key of each record."""
+"""The id of a batch, if it is to have one, and the join key of each record; "" for one that named none."""
 
 
 class Writer:
@@ -36,10 +33,12 @@ class Writer:
 
     def write(self, record: Record, application: str, version: object, rate: float) -> str | None:
         """Log one record. Returns its join key, if it is in the sample. Raises Refused, and whatever its values do."""
-        key, kept = self._write(record, application, version, rate)
+        key, kept = self._write(record, application, version, rate, None)
         return key if kept else None
 
-    def _write(self, record: Record, application: str, version: object, call_rate: float) -> tuple[str, bool]:
+    def _write(
+        self, record: Record, application: str, version: object, call_rate: float, room: Room | None
+    ) -> tuple[str, bool]:
         """Log one record as a prediction, feedback, or both.
 
         Returns its join key, and whether it is in the sample. The tag `env` is the record's environment, or
@@ -53,55 +52,45 @@ class Writer:
         events.check_sides(record.inputs, record.outputs, record.feedback, record.join_key)
         logged_at = datetime.now(UTC)
         tags = {"env": self.environment, **record.tags}
-        common: dict[str, Any] = {
-            "v": wire.WIRE_VERSION,
-            "at": logged_at if record.timestamp is None else events.utc(record.timestamp),
-            "logged_at": logged_at,
-            "version": None if version is None else str(version),
-            "environment": None if tags["env"] is None else str(tags["env"]),
-        }
-        identity = record.event_id or events.new_id()
+        at = logged_at if record.timestamp is None else events.utc(record.timestamp)
+        common = (at, logged_at, events.text_of(version), events.text_of(tags["env"]), tags)
         told = funnel.delivery.told_rates
         if record.inputs is not None:
             rate = self._rates.rate_of(told, application, call_rate)
-            sides = {"inputs": record.inputs, "outputs": record.outputs}
-            # Each event gets tags of its own, since redaction may change them.
-            prediction = wire.Prediction(**common, **sides, tags=dict(tags), sample_rate=rate)
-            funnel.put(application, key, f"prediction:{identity}", prediction, rate)
         else:
             check_rate(call_rate)
             rate = min(call_rate, funnel.delivery.feedback_rate(application))
-        if record.feedback is not None:
-            feedback = wire.Feedback(**common, tags=tags, feedback=dict(record.feedback))
-            funnel.put(application, key, f"feedback:{identity}", feedback, rate)
+        identity = record.event_id or events.new_id()
+        sides = (record.inputs, record.outputs, record.feedback)
+        batch.put(funnel, application, key, identity, sides, common, (rate, rate), room)
         return key, rate >= wire.UNSAMPLED or sampling.keeps(application, funnel.stored_key(key), rate)
 
-    def write_all(
-        self, records: Iterable[Record | Refused], application: str, version: object, rate: float
-    ) -> Iterator[str]:
+    def write_all(self, records: Iterable[Record], application: str, version: object, rate: float) -> Iterator[str]:
         """Log many; one that cannot be logged is counted, and the others go on. Yields each one's join key.
 
-        Of one that has no key to tell, a new one. With `strict`, raises InvalidEvent.
+        "" for one that named none and was not logged. Waits while the buffer is full, as Joinback's own
+        `log_records` does. With `strict`, raises InvalidEvent.
         """
-        waits = True
-        for number, record in enumerate(records, 1):
-            key = events.key_of(None if isinstance(record, Refused) else record.join_key)
+        room = Room()
+        for record in records:
             try:
-                if isinstance(record, Refused):
-                    raise record
-                key, _ = self._write(record, application, version, rate)
+                if record.trouble is not None:
+                    raise record.trouble
+                if record.says_nothing:
+                    # A line of a table of labels that has none.
+                    key = record.own_key
+                else:
+                    key, _ = self._write(record, application, version, rate, room)
             except InvalidEvent:
                 raise
             except Exception as error:
+                key, record.trouble = record.own_key, error
                 self._client._funnel.refuse(error)
-            # While Redis is away one wait is enough; the buffer then does what it can, and counts the rest.
-            if number % PACE_RECORDS == 0 and waits:
-                waits = self._client.flush(FLUSH_S)
             yield key
 
     def write_batch(
         self,
-        records: list[Record | Refused],
+        records: list[Record],
         application: str,
         version: object,
         rate: float,
@@ -115,8 +104,7 @@ class Writer:
         batch_id = str(uuid4()) if named and records else None
         if batch_id is not None:
             for record in records:
-                if isinstance(record, Record):
-                    record.tags["batch_id"] = batch_id
+                record.tags["batch_id"] = batch_id
         order = in_time_order(records) if earliest_first else list(range(len(records)))
         keys = dict(zip(order, self.write_all([records[n] for n in order], application, version, rate), strict=True))
         return batch_id, [keys[n] for n in range(len(records))]

@@ -1,0 +1,181 @@
+"""Many records of one call: the columns are checked as wholes, then the records are logged one by one.
+
+A wrong column is one error, and nothing of the call is logged: what is half logged cannot be repeated.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+from . import cells, columns, events, wire
+from .columns import Column
+from .errors import InvalidEvent
+from .events import Common, Refused
+from .funnel import Funnel
+from .room import Room
+
+if TYPE_CHECKING:
+    from .client import Client
+
+Cells = Mapping[str, Sequence[Any]]
+"""By the name of the column. A wrong cell is a Refused."""
+
+
+def log(
+    client: "Client",
+    application: str,
+    given: Mapping[str, Column | None],
+    version: object,
+    tags: Mapping[str, Any] | None,
+    wait_s: float,
+) -> list[str]:
+    """What `Client.log_records` does. `version` and `tags` are for the records of which no column says its own."""
+    try:
+        # A name for the key, which is none of this call's.
+        events.check_names(application, "-", None, None)
+        room = Room(wait_s)
+        if version is not None and given.get("versions") is not None:
+            raise Refused("invalid", "give version or versions, not both")
+        table = read(given)
+        total = _check(table)
+    except Exception as error:
+        client._funnel.refuse(error)
+        return []
+    keys: list[str] = []
+    constants = {"versions": events.text_of(version), "tags": tags}
+    names = ("inputs", "outputs", "feedback", "join_keys", "timestamps", "event_ids", "versions", "tags")
+    rows = [table.get(name, repeat(constants.get(name), total)) for name in names]
+    for inputs, outputs, feedback, key, at, event_id, said, own in zip(*rows, strict=True):
+        if key is None and inputs is not None:
+            key = events.key_of(None)
+        # "" for the row that says nothing, not even of what.
+        keys.append(key or "")
+        if inputs is None and feedback is None:
+            continue
+        if not client._funnel.delivery.open and not client._ready():
+            continue
+        funnel = client._funnel
+        logged_at = datetime.now(UTC)
+        common = (logged_at if at is None else at, logged_at, said, funnel.environment, own)
+        rates = (
+            funnel.delivery.told_rates.get(application, wire.UNSAMPLED),
+            funnel.delivery.feedback_rate(application),
+        )
+        identity = events.new_id() if event_id is None else event_id
+        try:
+            put(funnel, application, key, identity, (inputs, outputs, feedback), common, rates, room)
+        except InvalidEvent as error:
+            raise InvalidEvent(f"record {len(keys)} of {total}: {error}; those before it were logged") from error
+        except Exception as error:
+            funnel.refuse(error)
+    return keys
+
+
+def put(
+    funnel: Funnel,
+    application: str,
+    key: str,
+    identity: str,
+    sides: tuple[Any, Any, Mapping[str, Any] | None],
+    common: Common,
+    rates: tuple[float, float],
+    room: Room | None,
+) -> None:
+    """Log one checked record as a prediction, feedback, or both, whose sides are inputs, outputs and feedback.
+
+    `rates` are the share of predictions and of feedback to keep. With `strict`, raises InvalidEvent.
+    """
+    inputs, outputs, feedback = sides
+    if inputs is not None:
+        at, logged_at, version, environment, tags = common
+        prediction = wire.Prediction(
+            v=wire.WIRE_VERSION,
+            at=at,
+            logged_at=logged_at,
+            version=version,
+            environment=environment,
+            tags=events.NO_TAGS if tags is None else dict(tags),
+            inputs=inputs,
+            outputs=outputs,
+            sample_rate=rates[0],
+        )
+        funnel.put(application, key, f"prediction:{identity}", prediction, rates[0], room)
+    if feedback is not None:
+        funnel.put(application, key, f"feedback:{identity}", events.feedback(common, feedback), rates[1], room)
+
+
+# --- from columns to cells ------------------------------------------------------------------------------
+
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    "join_keys": cells.key,
+    "event_ids": cells.event_id,
+    "timestamps": cells.when,
+    "versions": cells.version,
+}
+_FIELDS = frozenset({"feedback", "feedbacks", "tags", "row_tags"})
+_SIDES = frozenset({"inputs", "outputs"})
+
+
+def read(given: Mapping[str, Column | None], unnamed: str | None = None) -> Cells:
+    """The cells of the columns that are not None, by the rules that their names stand for.
+
+    `unnamed` is the field for the values of a Series without a name. Raises Refused if a column is none, or if
+    their lengths differ.
+    """
+    table: dict[str, Sequence[Any]] = {}
+    for name, column in given.items():
+        if column is None:
+            continue
+        if name in _SIDES:
+            table[name] = columns.features(column, name, unnamed)
+        elif name in _FIELDS:
+            table[name] = columns.fields(column, name, unnamed)
+        else:
+            items = columns.plain(column, name)
+            table[name] = cells.each(_SCALARS[name], items) if name in _SCALARS else items
+    lengths = {name: len(items) for name, items in table.items()}
+    if len(set(lengths.values())) > 1:
+        raise Refused("invalid", f"columns of different lengths: {lengths}")
+    return table
+
+
+def refuse_wrong(table: Cells, *, if_all: bool = False) -> None:
+    """Raise Refused for the first column with a wrong cell; or, `if_all`, for one with no other cell."""
+    for name, items in table.items():
+        wrong = [n for n, cell in enumerate(items) if type(cell) is Refused]
+        if wrong and (len(wrong) == len(items) or not if_all):
+            raise _wrong(name, wrong, len(items), str(items[wrong[0]]))
+
+
+def _check(table: Cells) -> int:
+    """How many records these are. Raises Refused unless each of them can be logged, or says nothing."""
+    if not table.keys() & {"inputs", "outputs", "feedback"}:
+        raise Refused("invalid", "nothing to log; give inputs and outputs, or feedback")
+    refuse_wrong(table)
+    total = len(next(iter(table.values())))
+    for name, wrong, why in _mistakes(table, total):
+        if wrong:
+            raise _wrong(name, wrong, total, why)
+    return total
+
+
+def _mistakes(table: Cells, total: int) -> Iterator[tuple[str, list[int], str]]:
+    nothing: Sequence[None] = [None] * total
+    inputs, outputs = table.get("inputs", nothing), table.get("outputs", nothing)
+    halves = [n for n, (i, o) in enumerate(zip(inputs, outputs, strict=True)) if (i is None) != (o is None)]
+    yield "outputs" if "inputs" in table else "inputs", halves, "a prediction needs both inputs and outputs"
+    if "feedback" in table:
+        keys = table.get("join_keys", nothing)
+        # A table of labels alone has no use for a line without a key, whatever its labels.
+        labels = table["feedback"] if "inputs" in table else repeat(True, total)
+        rows = enumerate(zip(keys, inputs, labels, strict=True))
+        alone = [n for n, (key, i, label) in rows if key is None and i is None and label is not None]
+        yield "join_keys", alone, "missing, and feedback needs the join_key of its prediction; leave these out"
+    ids = table.get("event_ids", ())
+    yield "event_ids", [n for n, cell in enumerate(ids) if cell is None], "missing; give each record its own"
+
+
+def _wrong(name: str, wrong: list[int], total: int, why: str) -> Refused:
+    count = f"{len(wrong):,} of {total:,} cells are wrong, the first at index {wrong[0]}"
+    return Refused("invalid", f"{name}: {count}: {why}. Nothing was logged")

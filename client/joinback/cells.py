@@ -1,0 +1,144 @@
+"""What one cell of a column says: a key, a time, a version, or nothing.
+
+| a cell | what it says |
+| --- | --- |
+| missing: None, NaN, NaT, NA | a null in inputs and outputs; nothing in feedback and tags, so it erases nothing |
+| None in a dict that the caller made | null, which is a value; NaN, NaT and NA are missing there too |
+| a key: text | itself: `01007` and `1007.0` stay |
+| a key: an integer of any type, a whole float or Decimal, a UUID | its text: `numpy.int64(7)` and 7.0 are `7` |
+| a key: missing, or empty text | a new key for a prediction; refused for feedback |
+| a time: a datetime, also of pandas and numpy; a date; ISO 8601 text | itself, in UTC if it names no zone |
+| a time: missing | the time of the call |
+| a version: text or a number | its text; none if missing |
+
+Anything else is refused, with the whole column: nothing of the call is logged.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from . import events, wire
+from .events import Refused
+
+WHOLE_FLOAT_MAX = 2**53
+"""From here on a float no longer tells one integer from the next, so the key may have been another one."""
+
+_PRESENT = frozenset({str, int, bool, dict, list, datetime, date})
+_ISO = re.compile(r"\d{4}(?:-\d\d-\d\d|\d{4}|-?W\d\d(?:-?\d)?)(?:[Tt ].+)?", re.DOTALL).fullmatch
+"""A date, and a time after a separator: `fromisoformat` takes milliseconds since 1970 for a day of 1612."""
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a table says that it has no value here."""
+    return value is None or is_gap(value)
+
+
+def is_gap(value: Any) -> bool:
+    """Whether this is NaN, NaT or NA, of any library: a missing value that is no None."""
+    kind = type(value)
+    if kind in _PRESENT or value is None:
+        return False
+    if isinstance(value, float | Decimal):
+        return value.is_nan() if isinstance(value, Decimal) else value != value
+    if kind.__name__ in ("NaTType", "NAType"):
+        return True
+    # A scalar of numpy, which does not take NaN for a float of Python's.
+    return getattr(getattr(value, "dtype", None), "kind", "") in ("f", "M", "m") and bool(
+        getattr(value, "shape", None) == () and value != value
+    )
+
+
+def key(value: Any) -> str | None:
+    """A join key as text; None for a missing or empty one. Raises Refused."""
+    return _name(value, wire.JOIN_KEY_BYTES_MAX)
+
+
+def event_id(value: Any) -> str | None:
+    """An event id as text; None for a missing or empty one. Raises Refused."""
+    return _name(value, wire.EVENT_ID_BYTES_MAX)
+
+
+def _name(value: Any, bytes_max: int) -> str | None:
+    if type(value) is not str:
+        if is_missing(value):
+            return None
+        value = _text(value)
+    if value == "":
+        return None
+    if not events._is_name(value, bytes_max):
+        raise Refused("invalid", f"it must be printable text of 1 to {bytes_max} bytes")
+    return str(value)
+
+
+def _text(value: Any) -> str:
+    """The text of what is a key, or one in all but type. Raises Refused."""
+    if isinstance(value, str | UUID):
+        return str(value)
+    if isinstance(value, float):
+        return _whole(value, abs(value) < WHOLE_FLOAT_MAX)
+    if isinstance(value, Decimal):
+        return _whole(value, value.is_finite())
+    try:
+        if not isinstance(value, bool):
+            return str(operator.index(value))
+    except TypeError:
+        pass
+    raise Refused("invalid", f"it is of type {type(value).__name__}; use integers, text or UUIDs")
+
+
+def _whole(value: float | Decimal, is_exact: bool) -> str:
+    if not is_exact:
+        raise Refused("invalid", f"a {type(value).__name__} that has lost digits; read the column as Int64 or text")
+    if value != int(value):
+        raise Refused("invalid", f"a {type(value).__name__} with a fraction; read the column as Int64 or text")
+    return str(int(value))
+
+
+def when(value: Any) -> datetime | None:
+    """An event time in UTC; None for a missing one. Raises Refused."""
+    if type(value) is not datetime:
+        if is_missing(value):
+            return None
+        if isinstance(value, str):
+            value = _parsed(value.strip())
+        elif getattr(getattr(value, "dtype", None), "kind", "") == "M":
+            value = value.astype("M8[us]").tolist()
+        elif isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime.combine(value, time(), UTC)
+        elif not isinstance(value, datetime):
+            raise Refused("invalid", f"it is of type {type(value).__name__}; use datetimes or ISO 8601 text")
+    return events.utc(value)
+
+
+def _parsed(text: str) -> datetime:
+    try:
+        if _ISO(text):
+            return datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    raise Refused("invalid", "text that is no ISO 8601; use datetimes, or text such as 2026-11-23T11:00:00Z")
+
+
+def version(value: Any) -> str | None:
+    """A version as text; None for a missing one. Raises Refused."""
+    if is_missing(value):
+        return None
+    if isinstance(value, str | float | Decimal):
+        return str(value)
+    return _text(value)
+
+
+def each(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """What `read` makes of each; in the place of one that it refuses, the Refused."""
+    found: list[Any] = []
+    for item in items:
+        try:
+            found.append(read(item))
+        except Refused as refusal:
+            found.append(refusal)
+    return found
