@@ -14,19 +14,14 @@
 Anything else is refused, with the whole column: nothing of the call is logged.
 """
 
-import operator
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 from . import events, wire
 from .events import Refused
-
-WHOLE_FLOAT_MAX = 2**53
-"""From here on a float no longer tells one integer from the next, so the key may have been another one."""
 
 _PRESENT = frozenset({str, int, bool, dict, list, datetime, date})
 _ISO = re.compile(r"\d{4}(?:-\d\d-\d\d|\d{4}|-?W\d\d(?:-?\d)?)(?:[Tt ].+)?", re.DOTALL).fullmatch
@@ -77,26 +72,15 @@ def _name(value: Any, bytes_max: int) -> str | None:
 
 def _text(value: Any) -> str:
     """The text of what is a key, or one in all but type. Raises Refused."""
-    if isinstance(value, str | UUID):
-        return str(value)
-    if isinstance(value, float):
-        return _whole(value, abs(value) < WHOLE_FLOAT_MAX)
-    if isinstance(value, Decimal):
-        return _whole(value, value.is_finite())
     try:
-        if not isinstance(value, bool):
-            return str(operator.index(value))
-    except TypeError:
-        pass
-    raise Refused("invalid", f"it is of type {type(value).__name__}; use integers, text or UUIDs")
-
-
-def _whole(value: float | Decimal, is_exact: bool) -> str:
-    if not is_exact:
-        raise Refused("invalid", f"a {type(value).__name__} that has lost digits; read the column as Int64 or text")
-    if value != int(value):
-        raise Refused("invalid", f"a {type(value).__name__} with a fraction; read the column as Int64 or text")
-    return str(int(value))
+        return events.key_text(value, whole_floats=True)
+    except Refused:
+        if not isinstance(value, float | Decimal):
+            raise Refused("invalid", f"it is of type {type(value).__name__}; use integers, text or UUIDs") from None
+    # Not int(value): of Decimal("1E+1000000") that takes for ever.
+    is_broken = Decimal(value).is_finite() and Decimal(value) != Decimal(value).to_integral_value()
+    what = "with a fraction" if is_broken else "that has lost digits"
+    raise Refused("invalid", f"a {type(value).__name__} {what}; read the column as Int64 or text")
 
 
 def when(value: Any) -> datetime | None:
