@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 from uuid import UUID
 
 from . import columns, events, wire
+from .complaints import warn
 from .connection import trouble_with
 from .delivery import CLOSE_TIMEOUT_S, Delivery
 from .errors import ConfigurationError, InvalidEvent
@@ -87,7 +88,7 @@ class Client:
         if not isinstance(environment, str | None):
             raise ConfigurationError(f"environment must be text, not {type(environment).__name__}")
         for line in lines:
-            logger.warning("joinback: %s", line)
+            warn(f"joinback: {line}")
         rates = checked_rates(settings.sample_rates if sample_rates is None else sample_rates)
         hooks = None
         if redact or before_send is not None:

@@ -202,7 +202,9 @@ def test_many_different_mistakes_do_not_fill_the_log(caplog: pytest.LogCaptureFi
     assert len(client._funnel._complaints._again_at) == 20
 
 
-def test_a_broken_handler_of_the_host_breaks_no_call() -> None:
+def test_a_broken_handler_of_the_host_breaks_no_call(
+    settings: Settings, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the service's own logging raises, log_record returns."""
 
     class Broken(logging.Handler):
@@ -217,5 +219,14 @@ def test_a_broken_handler_of_the_host_breaks_no_call() -> None:
         client.retract("", "k")
         assert client.log_records("loans", inputs=[1], outputs=[]) == []
         assert client.stats()["dropped"]["invalid"] == 3
+        # Configured by its first event, with something to tell.
+        monkeypatch.setenv("JOINBACK_OF_TOMORROW", "1")
+        monkeypatch.setenv("JOINBACK_SPOOL_DIR", "/proc/no/such/place")
+        monkeypatch.setenv("JOINBACK_REDIS_URL", settings.redis_url)
+        fresh = joinback.Client()
+        assert fresh.log_record("loans", inputs=1, outputs=2, join_key="k") == "k"
+        assert fresh.flush()
+        assert fresh.stats()["sent"] == 1
+        fresh.close()
     finally:
         logger.removeHandler(handler)
