@@ -15,6 +15,7 @@ from uuid import UUID
 
 from . import batch, events, wire
 from .columns import Column
+from .complaints import warn
 from .connection import trouble_with
 from .delivery import CLOSE_TIMEOUT_S, Delivery
 from .errors import ConfigurationError, InvalidEvent
@@ -89,7 +90,7 @@ class Client:
         if not isinstance(environment, str | None):
             raise ConfigurationError(f"environment must be text, not {type(environment).__name__}")
         for line in lines:
-            logger.warning("joinback: %s", line)
+            warn(f"joinback: {line}")
         rates = checked_rates(settings.sample_rates if sample_rates is None else sample_rates)
         hooks = None
         if redact or before_send is not None:

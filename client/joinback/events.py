@@ -100,7 +100,7 @@ def new_id() -> str:
 
 
 FLOAT_KEY_MAX = 2**53
-"""Beyond it a float has lost digits of the integer it was, and two keys may have become one."""
+"""From here on a float no longer tells one integer from the next, so two keys may have become one."""
 
 
 def key_of(join_key: object, whole_floats: bool = False) -> str:
@@ -155,7 +155,7 @@ def _integer(value: Any, whole_floats: bool) -> int | None:
         whole = value.is_finite() and value.adjusted() < wire.JOIN_KEY_BYTES_MAX and value == value.to_integral_value()
         return int(value) if whole else None
     if isinstance(value, float) or getattr(getattr(value, "dtype", None), "kind", "") == "f":
-        whole = whole_floats and float(value).is_integer() and abs(value) <= FLOAT_KEY_MAX
+        whole = whole_floats and float(value).is_integer() and abs(value) < FLOAT_KEY_MAX
         return int(value) if whole else None
     return operator.index(value) if hasattr(type(value), "__index__") else None
 

@@ -1,6 +1,5 @@
 """Where a client's events go, and how much memory and disk they may take on their way."""
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from . import wire
+from .complaints import warn
 from .errors import ConfigurationError
 from .settings import Settings, check_redis_url
-
-logger = logging.getLogger("joinback")
 
 BUFFER_EVENTS_MAX = 100_000
 """Twenty seconds at 5,000 events per second: a Redis restart or a failover."""
@@ -90,7 +88,7 @@ def _made(spool_dir: str | os.PathLike[str] | None) -> str | None:
         trouble = f"cannot be made: {getattr(error, 'strerror', None) or error}"
     if not trouble:
         return path
-    logger.warning("joinback: spool_dir %r %s; logging goes on without a spool", path, trouble)
+    warn(f"joinback: spool_dir {path!r} {trouble}; logging goes on without a spool")
     return None
 
 

@@ -132,8 +132,9 @@ def test_a_refused_key_is_never_answered_by_a_new_one(
     assert client.log_record("loans", inputs=1, outputs=2, join_key=join_key) == text
     client.retract("loans", join_key)
     client.log_records("loans", feedback=[{"a": 1}], join_keys=[join_key])
-    stats = client.stats()
-    assert stats["logged"] == stats["dropped"]["invalid"] == 3
+    # A column of ids becomes floats by one gap, so there 17.0 is the key 17.
+    taken = isinstance(join_key, float) and join_key.is_integer()
+    assert client.stats()["dropped"]["invalid"] == client.stats()["logged"] - taken == 3 - taken
     assert "join_key" in caplog.text
     assert not any(record.exc_info for record in caplog.records)
 
@@ -202,7 +203,9 @@ def test_many_different_mistakes_do_not_fill_the_log(caplog: pytest.LogCaptureFi
     assert len(client._funnel._complaints._again_at) == 20
 
 
-def test_a_broken_handler_of_the_host_breaks_no_call() -> None:
+def test_a_broken_handler_of_the_host_breaks_no_call(
+    settings: Settings, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the service's own logging raises, log_record returns."""
 
     class Broken(logging.Handler):
@@ -217,5 +220,14 @@ def test_a_broken_handler_of_the_host_breaks_no_call() -> None:
         client.retract("", "k")
         assert client.log_records("loans", inputs=[1], outputs=[]) == []
         assert client.stats()["dropped"]["invalid"] == 3
+        # Configured by its first event, with something to tell.
+        monkeypatch.setenv("JOINBACK_OF_TOMORROW", "1")
+        monkeypatch.setenv("JOINBACK_SPOOL_DIR", "/proc/no/such/place")
+        monkeypatch.setenv("JOINBACK_REDIS_URL", settings.redis_url)
+        fresh = joinback.Client()
+        assert fresh.log_record("loans", inputs=1, outputs=2, join_key="k") == "k"
+        assert fresh.flush()
+        assert fresh.stats()["sent"] == 1
+        fresh.close()
     finally:
         logger.removeHandler(handler)

@@ -26,6 +26,7 @@ from joinback import gantry, wire
 from joinback.gantry import exceptions, writer
 from joinback.gantry.options import options_of
 from joinback.gantry.rates import Rates
+from joinback.redaction import Hash
 from joinback.room import Room
 from joinback.sampling import keeps
 from joinback.testing import Event, capture
@@ -358,6 +359,19 @@ def test_deprecated_keys_of_batches(events: list[Event]) -> None:
     with pytest.warns(DeprecationWarning, match="feedback_ids"):
         assert gantry.log_records("loans", feedbacks=[{"a": 1}, {"a": 2}], feedback_ids=ids) == (None, keys)
     assert len({event.join_key for event in events}) == 2
+
+
+def test_a_hashed_key_is_sampled_by_its_hash() -> None:
+    """With `Hash("join_key")` a key comes back if and only if its pseudonym is in the sample."""
+    rule = Hash("join_key", key="secret")
+    joinback.init(NOWHERE, redact=[rule])
+    with capture() as events:
+        gantry.init()
+        for n in range(100):
+            kept = gantry.log_record("loans", inputs={"a": n}, outputs=1, join_key=f"k{n}", sample_rate=0.3)
+            assert kept == (f"k{n}" if keeps("loans", rule.apply(f"k{n}"), 0.3) else None)
+    assert 0 < len(events) < 100
+    joinback.close(0)
 
 
 # --- what cannot be logged ---------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ class Writer:
             return key, True
         funnel = self._client._funnel
         events.check_names(application, key, record.join_key, record.event_id)
+        application = str.__str__(application)
         events.check_sides(record.inputs, record.outputs, record.feedback, record.join_key)
         logged_at = datetime.now(UTC)
         tags = {"env": self.environment, **record.tags}
