@@ -88,8 +88,10 @@ def test_logins_and_databases(stack: Stack, redis_url: str) -> None:
                 connection.call("SET", "there", url, "EX", 9)
                 with redis.Redis.from_url(f"redis://{host}/3") as other:
                     assert other.get("there") == url.encode()
-        assert trouble_with(f"redis://{user}:wrong@{host}/0") == trouble_with(f"redis://{host}/999")
-        assert "check user, password and database" in (trouble_with(f"redis://{host}/999") or "")
+        for wrong, words in ((f"redis://{user}:wrong@{host}/0", "WRONGPASS"), (f"redis://{host}/999", "DB index")):
+            said = trouble_with(wrong) or ""
+            assert "check user, password and database in JOINBACK_REDIS_URL" in said
+            assert f"Redis says: {words}" in said
     finally:
         stack.server.execute_command("ACL", "DELUSER", "jo:é")
 

@@ -1,14 +1,13 @@
 """From the arguments of a call to its events: checks, times, ids, encoding. No I/O."""
 
 import itertools
-import os
 import random
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from . import values, wire
+from . import forks, values, wire
 from .buffer import DropReason
 
 APPLICATIONS_REMEMBERED_MAX = 1_000
@@ -92,17 +91,22 @@ def _begin_ids() -> None:
 
 
 _begin_ids()
-os.register_at_fork(after_in_child=_begin_ids)
+forks.renewed_in_children(_begin_ids)
+_here = forks.here
 
 
 def new_id() -> str:
     """A new event id: twelve hex digits of this process and the event's number in it."""
+    if not _here[0]:
+        forks.begin()
     # Unique within one record is all it must be. As many random digits each time would cost thrice the time.
     return f"{_process}{next(_numbers)}"
 
 
 def key_of(join_key: object) -> str:
     """The join key as text; for None a new one, 32 hex digits. Other types are for `check_names` to refuse."""
+    if not _here[0]:
+        forks.begin()
     # uuid4 gives as many, for eight times the time.
     return str(join_key) if isinstance(join_key, _KEY_TYPES) else "%032x" % _random.getrandbits(128)  # noqa: UP031
 

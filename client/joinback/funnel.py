@@ -1,10 +1,9 @@
 """From an event to the buffer: sample, redact, encode. Or to the count of those that will not be sent."""
 
-import logging
 import time
 from typing import TYPE_CHECKING
 
-from . import events, sampling, wire
+from . import events, forks, log, sampling, wire
 from .buffer import DropReason
 from .delivery import Delivery
 from .errors import InvalidEvent
@@ -13,7 +12,7 @@ from .events import Refused
 if TYPE_CHECKING:
     from .redaction import Hooks
 
-logger = logging.getLogger("joinback")
+_here = forks.here
 
 COMPLAINT_S = 60.0
 """How often a wrong call is explained in the log."""
@@ -36,6 +35,8 @@ class Funnel:
 
         `rate` is the share of join keys to keep. With `strict`, raises InvalidEvent.
         """
+        if not _here[0]:
+            forks.begin()
         buffer = self.delivery.buffer
         try:
             if rate < wire.UNSAMPLED and not sampling.keeps(application, join_key, rate):
@@ -53,6 +54,8 @@ class Funnel:
 
     def refuse(self, error: Exception) -> None:
         """Count the event under its reason and say why, at most once a minute; or raise InvalidEvent, if strict."""
+        if not _here[0]:
+            forks.begin()
         reason: DropReason = error.reason if isinstance(error, Refused) else "internal_error"
         if self.strict:
             raise InvalidEvent(str(error)) from error
@@ -61,4 +64,4 @@ class Funnel:
         if now >= self._complaints.get(reason, 0.0):
             self._complaints[reason] = now + COMPLAINT_S
             fault = error if reason == "internal_error" else None
-            logger.warning("joinback dropped an event (%s): %s", reason, error, exc_info=fault)
+            log.warning("joinback dropped an event (%s): %s", reason, error, fault=fault)

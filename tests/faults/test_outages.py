@@ -47,7 +47,8 @@ def test_an_outage(site: Site, fault: Callable[[Site], AbstractContextManager[No
     assert client.flush()
     with fault(site):
         log(client, 1_000, 6_000)
-    assert client.flush(30), client.stats()
+    client.flush(30)
+    assert client.stats()["buffered"] == 0
     log(client, 6_000, 7_000)
     assert client.flush()
     done.set()
@@ -142,7 +143,7 @@ def test_the_spool_outlives_the_process(site: Site, tmp_path: Path, wait_until: 
     client.close()
     assert_identity(stats)
     # What was in memory when the process was killed is lost, as promised; all that was on disk arrives.
-    assert 8_000 <= stats["recovered"] == stats["sent"] - 1 < 10_000
+    assert 8_000 <= stats["recovered"] == stats["sent"] - 1
     assert not list(spool.glob("*.spool"))
     entries = site.redis().xrange(wire.pending_key(TAG))
     assert [fields[b"key"].decode() for _, fields in entries if fields[b"kind"] == b"feedback"] == [
