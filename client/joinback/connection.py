@@ -142,7 +142,8 @@ class Connection:
                 raise refusal from None
             return None
         lines = info.decode(errors="replace").splitlines() if isinstance(info, bytes) else []
-        if "redis_mode:sentinel" in lines:
+        # Valkey calls it server_mode.
+        if "redis_mode:sentinel" in lines or "server_mode:sentinel" in lines:
             raise RedisRefusal("SENTINEL", at_connect=True)
         return next((line.removeprefix("run_id:") for line in lines if line.startswith("run_id:")), None)
 
