@@ -1,7 +1,8 @@
 """One attempt at Redis after another, and what each means for the events: who has to wait, and what is told of it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from . import log
@@ -40,17 +41,15 @@ class Attempts:
 
     def write(self, application: str, events: Sequence[Buffered]) -> Dropped | Trouble:
         """Try once. Returns what Redis will not have of them; or why they wait."""
-        self._since = time.monotonic()
         try:
-            dropped = self._writer.write(application, events)
+            with self._under_way():
+                dropped = self._writer.write(application, events)
         except (OSError, RedisRefusal) as error:
             return self._refused(application, error)
         except Exception as error:
             self._writer.disconnect()
             self.fault(f"{len(events)} events wait", error)
             return "failed"
-        finally:
-            self._since = None
         self.failed = 0
         self._troubles.ends(_REDIS)
         if "wrong_type" in dropped:
@@ -84,7 +83,8 @@ class Attempts:
         if time.monotonic() >= self.pause_at:
             self.pause_at = time.monotonic() + PAUSE_CHECK_S
             try:
-                paused = self._writer.is_paused()
+                with self._under_way():
+                    paused = self._writer.is_paused()
             except (RedisRefusal, OSError):
                 self._writer.disconnect()
             else:
@@ -101,7 +101,8 @@ class Attempts:
         """Announce again what was written, if it is time; unless it fails, then the next write does it."""
         if time.monotonic() >= self._writer.renew_at():
             try:
-                self._writer.renew()
+                with self._under_way():
+                    self._writer.renew()
             except (RedisRefusal, OSError):
                 self._writer.disconnect()
 
@@ -113,4 +114,13 @@ class Attempts:
 
     def end(self) -> None:
         """The last attempt was made."""
-        self._writer.end()
+        with self._under_way():
+            self._writer.end()
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None

@@ -90,7 +90,10 @@ class Sender:
             self._relieve()
         if not (self._buffer.has_waiting() or self._held or self._aside or self._overflow.events):
             return False
-        if self._attempts.is_paused():
+        paused = self._attempts.is_paused()
+        if self._stopping.is_set():
+            return False
+        if paused:
             batch = self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
             # Feedback is small and irreplaceable; predictions wait.
             self._held.add(event for event in batch if event[2].startswith("prediction:"))
