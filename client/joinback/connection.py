@@ -75,6 +75,10 @@ class Connection:
             self._replies = self._socket.makefile("rb")
             self._log_in()
             return self._run_id()
+        except (ConnectionResetError, BrokenPipeError) as error:
+            self.disconnect()
+            hint = "" if self._tls_options is not None else "; if it speaks TLS, write rediss:// instead of redis://"
+            raise Unreachable(f"no connection to Redis at {self.where}: it hung up at once{hint}") from error
         except BaseException:
             self.disconnect()
             raise
@@ -153,17 +157,18 @@ class Connection:
             plain.settimeout(self._timeout_s)
             plain.connect(self._unix_path)
             return plain
+        context = None if self._tls_options is None else _tls(self._tls_options)
         plain = socket.create_connection((self._host, self._port), self._timeout_s)
         # A batch is written in one piece; nothing comes that could be sent along.
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return plain if self._tls_options is None else self._wrapped(plain, self._tls_options)
+        return plain if context is None else self._wrapped(plain, context)
 
-    def _wrapped(self, plain: socket.socket, options: Mapping[str, str]) -> socket.socket:
+    def _wrapped(self, plain: socket.socket, context: "ssl.SSLContext") -> socket.socket:
         import ssl  # most connections are inside one network, without it
 
         try:
-            return _tls(options).wrap_socket(plain, server_hostname=self._host)
+            return context.wrap_socket(plain, server_hostname=self._host)
         except ssl.SSLCertVerificationError:
             plain.close()
             raise
