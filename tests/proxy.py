@@ -19,6 +19,7 @@ class Proxy:
         self.port = self._listener.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._open: list[socket.socket] = []
+        self._forgotten: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lead_to(self, port: int) -> None:
@@ -27,6 +28,10 @@ class Proxy:
         for connection in self._open:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def forget(self) -> None:
+        """As a NAT does with idle connections: what is connected stays so, and nothing goes through any more."""
+        self._forgotten.update(self._open)
 
     def __enter__(self) -> "Proxy":
         return self
@@ -62,6 +67,8 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
+                if source in self._forgotten:
+                    continue
                 if answers and self.delay_s:
                     time.sleep(self.delay_s)
                 sink.sendall(data)

@@ -88,8 +88,10 @@ def test_logins_and_databases(stack: Stack, redis_url: str) -> None:
                 connection.call("SET", "there", url, "EX", 9)
                 with redis.Redis.from_url(f"redis://{host}/3") as other:
                     assert other.get("there") == url.encode()
-        assert trouble_with(f"redis://{user}:wrong@{host}/0") == trouble_with(f"redis://{host}/999")
-        assert "check user, password and database" in (trouble_with(f"redis://{host}/999") or "")
+        for wrong, words in ((f"redis://{user}:wrong@{host}/0", "WRONGPASS"), (f"redis://{host}/999", "DB index")):
+            said = trouble_with(wrong) or ""
+            assert "check user, password and database in JOINBACK_REDIS_URL" in said
+            assert f"Redis says: {words}" in said
     finally:
         stack.server.execute_command("ACL", "DELUSER", "jo:é")
 
@@ -136,6 +138,48 @@ def test_tls(tmp_path: Path, spawn: Callable[..., Any], wait_until: Callable[...
         assert "or for another host" in (trouble_with(elsewhere) or "")
         assert trouble_with(f"{elsewhere}&ssl_check_hostname=false") is None
         assert trouble_with(f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none") is None
+
+
+def test_a_file_for_tls_that_cannot_be_used(tmp_path: Path) -> None:
+    """A missing or wrong file named in the URL is told as such, by its name, with no word of the connection."""
+    empty = tmp_path / "empty.pem"
+    empty.write_text("no certificate")
+    for path, why in ((tmp_path / "none.pem", "No such file"), (empty, "no certificate")):
+        said = trouble_with(f"rediss://127.0.0.1:1/0?ssl_ca_certs={path}") or ""
+        assert said.startswith("the files for TLS in the Redis URL cannot be used")
+        assert why in said
+        assert str(path) in said
+
+
+def test_tls_on_one_side_only(redis_url: str) -> None:
+    """A server without TLS, and a URL without it, are told apart from a server that is away."""
+    plain = redis_url.removeprefix("redis://").removesuffix("/0")
+    said = trouble_with(f"rediss://{plain}/0?socket_timeout=0.3") or ""
+    assert "TLS" in said
+    assert "write redis:// instead of rediss://" in said
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with closing(peer), suppress(OSError):
+                context.wrap_socket(peer, server_side=True).close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        said = trouble_with(f"redis://127.0.0.1:{listener.getsockname()[1]}/0") or ""
+        thread.join()
+    assert "write rediss:// instead of redis://" in said
+
+
+def test_the_place_is_told_and_no_secret() -> None:
+    """Host and port are named, with the system's reason, and nothing of the login."""
+    said = trouble_with("redis://someone:hunter2@127.0.0.1:1/0") or ""
+    assert "no connection to Redis at 127.0.0.1:1 (Connection refused)" in said
+    assert "hunter2" not in said
+    assert "nowhere.invalid:6379" in (trouble_with("redis://nowhere.invalid/0") or "")
 
 
 # --- strangers -----------------------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ def answers(port: int) -> bool:
 @contextmanager
 def host(settings: Settings, tmp_path: Path, *command: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     """A server process; ends by SIGTERM, as every supervisor does it, and must then leave by itself."""
-    environment = os.environ | {"JOINBACK_REDIS_URL": settings.redis_url, "PYTHONPATH": str(HOSTS)} | variables
+    path = os.pathsep.join([str(HOSTS), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"JOINBACK_REDIS_URL": settings.redis_url, "PYTHONPATH": path} | variables
     log = tmp_path / "host.log"
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=output, stderr=output)

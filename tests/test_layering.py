@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 CLIENT = ROOT / "client" / "joinback"
 WORKER = ROOT / "worker" / "joinback_worker"
 SOURCES = sorted([*CLIENT.rglob("*.py"), *WORKER.rglob("*.py")])
-LINES_MAX = 300
-"""About 250, and docstrings are not counted against a file that is one idea."""
+LINES_MAX = 250
+"""Of code and comments. Docstrings are not counted: a promise told well is no second idea."""
 
 
 def imports(path: Path) -> set[str]:
@@ -89,7 +89,18 @@ def test_keys_are_spelled_in_one_file() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_stay_small(path: Path) -> None:
     """A file that wants more has two ideas."""
-    assert len(path.read_text().splitlines()) <= LINES_MAX
+    text = path.read_text()
+    assert len(text.splitlines()) - sum(docstring_lines(node) for node in ast.walk(ast.parse(text))) <= LINES_MAX
+
+
+def docstring_lines(node: ast.AST) -> int:
+    """The lines of text that stand for themselves in this node's body: its docstring, and those of its attributes."""
+    body = getattr(node, "body", [])
+    return sum(
+        line.end_lineno - line.lineno + 1
+        for line in body
+        if isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
+    )
 
 
 @pytest.mark.parametrize("folder", ["client", "worker", "tests"])

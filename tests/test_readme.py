@@ -95,7 +95,7 @@ def test_the_limits() -> None:
 
 def test_a_table(stack: Stack, default_client: joinback.Client) -> None:
     """README's table of labels joins, may be logged again, and says nothing where a label is missing."""
-    (call,) = [block for block in blocks("python") if "log_records" in block]
+    (call,) = [block for block in blocks("python") if "event_ids=" in block]
     joinback.log_records("loans", inputs=[900, 100], outputs=[0.07, 0.5], join_keys=[17, 18])
     frame = pd.DataFrame({"id": [17, 18], "repaid": [True, None], "day": ["2026-11-23", "2026-11-24"]})
     for _ in range(2):

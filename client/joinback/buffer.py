@@ -33,8 +33,6 @@ DropReason = Literal[
     "misconfigured",
     # Something that is not a hash stands at the record's key in Redis.
     "wrong_type",
-    # Redis refused the batch for good: no permission, a wrong type at one of our keys.
-    "refused",
     # Still undelivered when the client was closed.
     "undelivered",
     # In a file of the spool, but damaged there.
@@ -47,6 +45,10 @@ DropReason = Literal[
 DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
 WANTED: frozenset[str] = frozenset({"sampled_out", "filtered"})
 """Drops that somebody asked for; they are counted, but no warning."""
+WRONG_CALLS: frozenset[str] = frozenset({"invalid", "unencodable", "too_large", "hook_failed"})
+"""Drops of what could not be logged, told at the call: nothing that a flush could have waited for."""
+LOST: frozenset[str] = frozenset(DROP_REASONS) - WANTED - WRONG_CALLS
+"""Drops of what Redis should have, and has not."""
 
 PREDICTION_SHARE = 0.9
 """Predictions may fill this much of the buffer; the rest is for feedback, which is small and irreplaceable."""
@@ -81,9 +83,11 @@ class Buffer:
         """Forget everything: a forked child begins so, since its parent still delivers what it buffered."""
         self._events: deque[Buffered] = deque()
         self.attended = False
-        """Whether somebody empties the buffer; until then every `put` asks for it."""
+        """Whether somebody empties the buffer and is awake; if not, every `put` asks for it."""
         self.wake = threading.Event()
-        """Set when `wake_at` events wait: a wake-up an event would cost more than the event."""
+        """Set for the first event, and when `wake_at` wait: a wake-up per event would cost more than the event."""
+        self.urgent = False
+        """Whether somebody waits for what is in the buffer, so that it should not linger there."""
         self._progress = threading.Condition()
         self._refused = 0
         self._put = 0
@@ -97,6 +101,7 @@ class Buffer:
         self.held = 0
         """Taken events that the sender keeps back for now, in memory or on disk; they count as buffered."""
         self._dropped: dict[str, int] = dict.fromkeys(DROP_REASONS, 0)
+        self._lost_told = 0
 
     # --- the caller's side ------------------------------------------------------------------------------
 
@@ -163,11 +168,16 @@ class Buffer:
             "dropped": dropped,
         }
 
+    def hurry(self) -> None:
+        """Ask the sender not to wait for more."""
+        self.urgent = True
+        self.wake.set()
+
     def wait_settled(self, timeout_s: float) -> bool:
         """Wait until all that was put before this call is settled. False if the time ran out first."""
         target = self._put
         deadline = time.monotonic() + timeout_s
-        self.wake.set()
+        self.hurry()
         with self._progress:
             while not self.is_settled(target):
                 remaining_s = deadline - time.monotonic()
@@ -175,6 +185,12 @@ class Buffer:
                     return False
                 self._progress.wait(remaining_s)
         return True
+
+    def lost_nothing(self) -> bool:
+        """Whether nothing was dropped, that Redis should have, since this was last asked."""
+        lost = sum(self._dropped[reason] for reason in LOST)
+        told, self._lost_told = self._lost_told, lost
+        return lost == told
 
     def is_settled(self, target: int) -> bool:
         """Whether so many events have ended."""
@@ -196,6 +212,22 @@ class Buffer:
     def has_waiting(self) -> bool:
         """Whether there is anything to take."""
         return bool(self._events)
+
+    def sleep(self, timeout_s: float) -> None:
+        """Sleep until an event waits or somebody is in a hurry, at most so long."""
+        # In this order: whoever puts between the two lines sees that nobody is awake.
+        self.attended = False
+        if not self._events and not self.urgent:
+            self.wake.wait(timeout_s)
+        self.attended = True
+        self.wake.clear()
+
+    def linger(self, linger_s: float) -> None:
+        """Let a batch gather, unless it is large already or somebody waits for it."""
+        if self._events and not self.urgent and len(self._events) < self._wake_at:
+            self.wake.wait(linger_s)
+            self.wake.clear()
+        self.urgent = False
 
     def take(self, events_max: int, bytes_max: int) -> list[Buffered]:
         """The oldest events, at most so many and about so many bytes. They count as buffered until settled."""

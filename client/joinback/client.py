@@ -4,18 +4,16 @@ Nothing here waits for Redis except `flush`, `close`, `ping` and `log_records`, 
 raises into the caller except `init` (a wrong setting) and, with `strict=True`, an event that cannot be logged.
 """
 
-import logging
 import os
 import threading
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 from uuid import UUID
 
-from . import batch, events, wire
+from . import batch, events, forks, log, wire
+from .children import inherited, say_what_is_missing, tell_children
 from .columns import Column
-from .complaints import warn
 from .connection import trouble_with
 from .delivery import CLOSE_TIMEOUT_S, Delivery
 from .errors import ConfigurationError, InvalidEvent
@@ -27,8 +25,6 @@ from .settings import Settings, client_settings
 
 if TYPE_CHECKING:
     from .redaction import BeforeSend, Rule
-
-logger = logging.getLogger("joinback")
 
 
 class Client:
@@ -44,8 +40,7 @@ class Client:
         self._funnel = Funnel(Delivery(Route(redis_url="", buffer_ttl_s=Settings().buffer_ttl_s), {}))
         self._funnel.delivery.open = False
         self._make_lock()
-        this = weakref.WeakMethod(self._make_lock)
-        os.register_at_fork(after_in_child=lambda: (method := this()) is not None and method())
+        forks.renewed_in_children(self._make_lock)
 
     def _make_lock(self) -> None:
         self._configuring = threading.Lock()
@@ -90,7 +85,7 @@ class Client:
         if not isinstance(environment, str | None):
             raise ConfigurationError(f"environment must be text, not {type(environment).__name__}")
         for line in lines:
-            warn(f"joinback: {line}")
+            log.warning("joinback: %s", line)
         rates = checked_rates(settings.sample_rates if sample_rates is None else sample_rates)
         hooks = None
         if redact or before_send is not None:
@@ -104,6 +99,17 @@ class Client:
             delivery, environment=events.text_of(environment or settings.environment), hooks=hooks, strict=strict
         )
         self._configured = True
+        tell_children(
+            {
+                "redis_url": redis_url,
+                "environment": environment,
+                "buffer_ttl_s": buffer_ttl_s,
+                "sample_rates": sample_rates,
+                "redact": redact,
+                "before_send": before_send,
+                "spool_dir": spool_dir,
+            }
+        )
         return self
 
     def set_sample_rate(self, application: str, rate: float) -> None:
@@ -114,8 +120,10 @@ class Client:
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until Redis has all that was logged before this call, at most `timeout_s` seconds.
 
-        False if the time ran out; the events stay buffered and the sender goes on. Blocks: in asyncio code
-        await `aflush`. For a process that may be frozen or killed after each request (serverless): call it there.
+        True only if Redis has it. False if the time ran out: the events stay buffered and the sender goes on. False
+        too if any logged since the last flush was dropped on its way (`buffer_full`, `wrong_type`, …; see `stats`);
+        what was wrong itself, such as `invalid`, was told at its call and does not count here. Blocks: in asyncio
+        code await `aflush`. For a process that may be frozen or killed after each request (serverless): call it there.
         """
         return self._funnel.delivery.flush(timeout_s)
 
@@ -126,8 +134,8 @@ class Client:
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Deliver what is buffered, at most `timeout_s` seconds, and stop. Runs by itself at interpreter exit.
 
-        True if nothing was left. What was left is spooled, or counted as `undelivered` and logged; events
-        logged later are counted as `closed`, until `init` is called again.
+        True if Redis has all, as for `flush`. What was left is spooled, or counted as `undelivered` and logged;
+        events logged later are counted as `closed`, until `init` is called again.
         """
         return self._funnel.delivery.close(timeout_s)
 
@@ -136,11 +144,11 @@ class Client:
         try:
             self._configure_once()
         except ConfigurationError as error:
-            logger.warning("joinback: %s", error)
+            log.warning("joinback: %s", error)
             return False
         trouble = trouble_with(self._funnel.delivery.route.redis_url)
         if trouble is not None:
-            logger.warning("joinback: %s", trouble)
+            log.warning("joinback: %s", trouble)
         return trouble is None
 
     def stats(self) -> dict[str, Any]:
@@ -297,6 +305,9 @@ class Client:
         return True
 
     def _configure_once(self) -> None:
+        forks.begin()
         with self._configuring:
             if not self._configured:
+                said = inherited()
                 self.init()
+                say_what_is_missing(said, self._funnel.delivery.route.redis_url)

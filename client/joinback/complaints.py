@@ -1,13 +1,9 @@
 """What the log is told of wrong calls and settings: each thing once a minute at most, and not all things at once."""
 
-import contextlib
-import logging
 import re
 import time
 
 from .buffer import DropReason
-
-logger = logging.getLogger("joinback")
 
 COMPLAINT_S = 60.0
 """How often the same thing is told."""
@@ -43,12 +39,6 @@ class Complaints:
                 return False
         self._again_at[form] = now + COMPLAINT_S
         return True
-
-
-def warn(message: str, fault: Exception | None = None) -> None:
-    """Log a warning. Whatever the host's handlers and filters raise, the service that logs an event goes on."""
-    with contextlib.suppress(Exception):
-        logger.warning("%s", message, exc_info=fault)
 
 
 def words_of(error: BaseException) -> str:

@@ -17,13 +17,21 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from .redis_errors import RedisRefusal, advice
+from .redis_errors import RedisRefusal, Unreachable, advice
 
 if TYPE_CHECKING:
     import ssl
 
 SOCKET_TIMEOUT_S = 2.0
 """Long for a network, short for an exit: see delivery.CLOSE_TIMEOUT_S."""
+
+
+REPLY_BYTES_MAX = 512 << 20
+"""Redis's own limit on one value; a longer one is a reply that was altered on its way."""
+
+
+class BrokenReply(ConnectionError):
+    """The answer is none to what was asked, so nothing that follows on this connection can be trusted."""
 
 
 class Connection:
@@ -47,21 +55,35 @@ class Connection:
         in_path = parts.path.strip("/") if self._unix_path is None else ""
         self._database = options.get("db", in_path or "0")
         self._tls_options = options if parts.scheme == "rediss" else None
+        self.where = self._unix_path or f"{self._host}:{self._port}"
+        """Which server this is, without any secret."""
+        self._is_greeting = False
+        """Whether nothing of a caller's has been sent yet."""
 
     @property
     def connected(self) -> bool:
         return self._socket is not None
 
     def connect(self) -> str | None:
-        """Connect, log in, and ask the server which run of it this is; None if the user may not ask."""
+        """Connect, log in, and ask the server which run of it this is; None if it does not say.
+
+        A refusal is told apart by `at_connect`.
+        """
+        self._is_greeting = True
         try:
             self._socket = self._open_socket()
             self._replies = self._socket.makefile("rb")
             self._log_in()
             return self._run_id()
+        except (ConnectionResetError, BrokenPipeError) as error:
+            self.disconnect()
+            hint = "" if self._tls_options is not None else "; if it speaks TLS, write rediss:// instead of redis://"
+            raise Unreachable(f"no connection to Redis at {self.where}: it hung up at once{hint}") from error
         except BaseException:
             self.disconnect()
             raise
+        finally:
+            self._is_greeting = False
 
     def call(self, *arguments: str | int | bytes) -> Any:
         """One command and its reply: None, int, bytes, or a list of these."""
@@ -74,7 +96,11 @@ class Connection:
         heads = map(_head, map(len, arguments))
         parts = [b"*%d" % len(arguments), *chain.from_iterable(zip(heads, arguments, strict=True)), b"\r\n"]
         self._socket.sendall(b"".join(parts))
-        return self._reply()
+        try:
+            return self._reply()
+        # A number too long, a reply larger than memory, lists without end: bytes were altered, or lost.
+        except (ValueError, MemoryError, OverflowError, RecursionError) as error:
+            raise BrokenReply("the reply cannot be read") from error
 
     def disconnect(self) -> None:
         with contextlib.suppress(OSError):
@@ -101,17 +127,28 @@ class Connection:
                 self.call("AUTH", *([self._user] if self._user else []), self._password or "")
             if self._database != "0":
                 self.call("SELECT", self._database)
-        except RedisRefusal as error:
-            raise RedisRefusal(error.code, at_login=True) from None
+        except RedisRefusal as refusal:
+            refusal.at_login = True
+            raise
 
     def _run_id(self) -> str | None:
+        """What INFO says; nothing but the replay needs it, so a server may refuse to tell."""
         try:
             info = self.call("INFO", "server")
-        except RedisRefusal as error:
-            if error.code == "NOPERM":
-                return None
-            raise
+        except RedisRefusal as refusal:
+            try:
+                self.call("PING")
+            except RedisRefusal:
+                # Whatever it is, the first batch will meet it.
+                pass
+            except OSError:
+                # It has hung up: so it was no answer to INFO.
+                raise refusal from None
+            return None
         lines = info.decode(errors="replace").splitlines() if isinstance(info, bytes) else []
+        # Valkey calls it server_mode.
+        if "redis_mode:sentinel" in lines or "server_mode:sentinel" in lines:
+            raise RedisRefusal("SENTINEL", at_connect=True)
         return next((line.removeprefix("run_id:") for line in lines if line.startswith("run_id:")), None)
 
     def _open_socket(self) -> socket.socket:
@@ -120,22 +157,47 @@ class Connection:
             plain.settimeout(self._timeout_s)
             plain.connect(self._unix_path)
             return plain
+        context = None if self._tls_options is None else _tls(self._tls_options)
         plain = socket.create_connection((self._host, self._port), self._timeout_s)
         # A batch is written in one piece; nothing comes that could be sent along.
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if self._tls_options is None:
-            return plain
-        return _tls(self._tls_options).wrap_socket(plain, server_hostname=self._host)
+        return plain if context is None else self._wrapped(plain, context)
+
+    def _wrapped(self, plain: socket.socket, context: "ssl.SSLContext") -> socket.socket:
+        import ssl  # most connections are inside one network, without it
+
+        try:
+            return context.wrap_socket(plain, server_hostname=self._host)
+        except ssl.SSLCertVerificationError:
+            plain.close()
+            raise
+        except TimeoutError as error:
+            plain.close()
+            raise Unreachable(
+                f"{self.where} took the connection, but spoke no TLS within {self._timeout_s:g} s; "
+                "if Redis is there without TLS, write redis:// instead of rediss://"
+            ) from error
+        except ssl.SSLError as error:
+            plain.close()
+            raise Unreachable(
+                f"{self.where} speaks no TLS that fits ({error.reason}); "
+                "if Redis is there without TLS, write redis:// instead of rediss://"
+            ) from error
+
+    def _ended(self, line: bytes) -> OSError:
+        if line.startswith(_TLS_ALERT):
+            return Unreachable(f"{self.where} answers in TLS; write rediss:// instead of redis://")
+        return ConnectionError("the connection ended")
 
     def _reply(self) -> Any:
         assert self._replies is not None
         line = self._replies.readline()
         kind, rest = line[:1], line[1:-2]
         if not line.endswith(b"\r\n"):
-            raise ConnectionError("the connection ended")
+            raise self._ended(line)
         if kind == b"-":
-            raise RedisRefusal(rest.decode(errors="replace"))
+            raise RedisRefusal(rest.decode(errors="replace"), at_connect=self._is_greeting)
         if kind == b"+":
             return rest
         if kind not in (b":", b"$", b"*") or not rest.removeprefix(b"-").isdigit():
@@ -145,6 +207,8 @@ class Connection:
             return number
         if number < 0:
             return None
+        if number > REPLY_BYTES_MAX:
+            raise BrokenReply("the reply is too long")
         if kind == b"*":
             return [self._reply() for _ in range(number)]
         data = self._replies.read(number + 2)
@@ -153,24 +217,36 @@ class Connection:
         return data[:-2]
 
 
+_TLS_ALERT = b"\x15\x03"
+
+
 @lru_cache(maxsize=4096)
 def _head(length: int) -> bytes:
     """The end of one argument in Redis's protocol, and the announcement of the next."""
     return b"\r\n$%d\r\n" % length
 
 
+_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
+
+
 def _tls(options: Mapping[str, str]) -> "ssl.SSLContext":
     """Certificate and host are checked, unless the URL itself says otherwise."""
-    import ssl  # most connections are inside one network, without it
+    import ssl
 
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"), capath=options.get("ssl_ca_path"))
+    try:
+        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"), capath=options.get("ssl_ca_path"))
+        if "ssl_certfile" in options:
+            context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"), options.get("ssl_password"))
+    # Not there, not readable, or no certificate.
+    except OSError as error:
+        named = ", ".join(f"{name} {options[name]}" for name in _FILES if name in options)
+        why = error.strerror if not isinstance(error, ssl.SSLError) else "no certificate, or none that fits, is in it"
+        raise Unreachable(f"the files for TLS in the Redis URL cannot be used: {why} ({named})") from None
     if options.get("ssl_cert_reqs", "required") == "none":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif options.get("ssl_check_hostname", "true").lower() in ("false", "0", "no"):
         context.check_hostname = False
-    if "ssl_certfile" in options:
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"), options.get("ssl_password"))
     return context
 
 
@@ -184,5 +260,5 @@ def trouble_with(redis_url: str) -> str | None:
         finally:
             connection.disconnect()
     except (RedisRefusal, OSError) as error:
-        return advice(error)
+        return advice(error, Connection(redis_url).where)
     return None

@@ -5,20 +5,17 @@ what its parent buffered. The interpreter's exit closes what is open.
 """
 
 import atexit
-import logging
-import os
+import re
 import sys
 import threading
 import time
 import weakref
 from typing import Any
 
-from . import wire
+from . import forks, log, wire
 from .buffer import Buffer
 from .route import Route
 from .sender import Sender
-
-logger = logging.getLogger("joinback")
 
 LINGER_S = 0.05
 """The knee between CPU (a wake-up costs more than an event) and what a SIGKILL may lose."""
@@ -30,8 +27,10 @@ FINALIZER_PRIORITY = 0
 """Of multiprocessing's finalizers: the last of those that run before its children are joined."""
 JOIN_S_MIN = 0.2
 """For the thread to spool or count what is left, when the deadline went by with waiting."""
-COMPLAINT_S = 60.0
-"""How often to log that no thread starts; each event tries."""
+STUCK_S = 0.5
+"""At half of a close's time, an attempt that takes this long gets a fresh connection: the old one may be half open."""
+UWSGI_RUNS_THREADS = (2, 0, 27)
+"""Before it, no thread ran between requests unless it was told to."""
 FLUSH_POLL_S = 0.005
 """How often `aflush` looks: a tenth of the linger it waits for."""
 
@@ -51,9 +50,7 @@ class Delivery:
         self.buffer = Buffer(route.buffer_events_max, route.buffer_bytes_max, WAKE_AT_EVENTS)
         self.open = True
         self._start_threadless()
-        # The hook outlives the delivery, so it must not keep it alive.
-        this = weakref.WeakMethod(self._begin_in_child)
-        os.register_at_fork(after_in_child=lambda: (method := this()) is not None and method())
+        forks.renewed_in_children(self._begin_in_child)
 
     def _begin_in_child(self) -> None:
         self.buffer.start_empty()
@@ -83,34 +80,48 @@ class Delivery:
         self.buffer.wake.set()
 
     def stats(self) -> dict[str, Any]:
+        forks.begin()
         return self.buffer.stats()
 
-    def flush(self, timeout_s: float) -> bool:
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until all that was logged before has ended, well or not. False if the time ran out."""
+        forks.begin()
         return self.buffer.wait_settled(timeout_s)
+
+    def flush(self, timeout_s: float) -> bool:
+        """As `settle`; True only if nothing was lost since the last flush."""
+        # Both: what was lost is told to this flush, and to no later one.
+        return bool(self.settle(timeout_s) & self.buffer.lost_nothing())
 
     async def aflush(self, timeout_s: float) -> bool:
         import asyncio  # the service that awaits has it already; others need not pay for it
 
+        forks.begin()
         # No thread that waits for us: a cancelled flush would leave it behind.
         target = self.buffer.put_events
-        self.buffer.wake.set()
+        self.buffer.hurry()
         deadline = time.monotonic() + timeout_s
         while not self.buffer.is_settled(target):
             if time.monotonic() >= deadline:
                 return False
             await asyncio.sleep(FLUSH_POLL_S)
-        return True
+        return self.buffer.lost_nothing()
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Deliver what is buffered, at most `timeout_s` seconds, and stop; spool what is left, or count it."""
+        forks.begin()
         self.open = False
         atexit.unregister(self.close)
         with self._lock:
             thread, self._thread = self._thread, None
             if thread is None:
-                return self._abandon() == 0
+                return (self._abandon() == 0) & self.buffer.lost_nothing()
         deadline = time.monotonic() + timeout_s
-        delivered = self.buffer.wait_settled(timeout_s)
+        delivered = self.buffer.wait_settled(timeout_s / 2)
+        if not delivered:
+            if self._sender is not None:
+                self._sender.abort(STUCK_S)
+            delivered = self.buffer.wait_settled(deadline - time.monotonic())
         self._stopping.set()
         self.buffer.wake.set()
         if self._sender is not None and not delivered:
@@ -122,7 +133,7 @@ class Delivery:
         with self._lock:
             self._has_sender = thread.is_alive()
             self._abandon()
-        return delivered
+        return delivered & self.buffer.lost_nothing()
 
     def _abandon(self) -> int:
         """Count what was logged while `close` ran, or never found a thread; nothing while a sender lives."""
@@ -139,6 +150,8 @@ class Delivery:
                 self._abandon()
             elif self._thread is None and (thread := self._new_thread()) is not None:
                 self._thread = thread
+                if (advice := uwsgi_advice(sys.modules.get("uwsgi"))) is not None:
+                    log.warning("joinback: %s", advice)
                 self._has_sender = self.buffer.attended = True
                 # A child of multiprocessing ends by os._exit, which runs its finalizers but no exit hook.
                 if (util := sys.modules.get("multiprocessing.util")) is not None:
@@ -151,14 +164,26 @@ class Delivery:
             thread.start()
         except RuntimeError as error:
             if time.monotonic() >= self._complain_at:
-                self._complain_at = time.monotonic() + COMPLAINT_S
-                logger.warning("joinback: %s; events wait in the buffer, and the next one tries again", error)
+                self._complain_at = time.monotonic() + log.REPEAT_S
+                log.warning("joinback: %s; events wait in the buffer, and the next one tries again", error)
             return None
         return thread
 
     def _send(self) -> None:
         self._sender = Sender(self.route, self.buffer, self.told_rates, self.feedback_rates, self._stopping)
         self._sender.run(LINGER_S)
+
+
+def uwsgi_advice(uwsgi: Any) -> str | None:
+    """What to tell of a uWSGI in which no thread of ours runs between requests; None if one does."""
+    options: dict[str, Any] = getattr(uwsgi, "opt", None) or {}
+    version = getattr(uwsgi, "version", None)
+    if version is None or "enable-threads" in options or "threads" in options:
+        return None
+    numbers = re.match(rb"(\d+)\.(\d+)\.(\d+)", version if isinstance(version, bytes) else str(version).encode())
+    if numbers is None or tuple(map(int, numbers.groups())) >= UWSGI_RUNS_THREADS:
+        return None
+    return "this uWSGI runs no threads, so events wait until it ends; start it with --enable-threads"
 
 
 def _close(reference: "weakref.ref[Delivery]") -> None:

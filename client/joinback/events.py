@@ -2,7 +2,6 @@
 
 import itertools
 import operator
-import os
 import random
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -10,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from . import values, wire
+from . import forks, values, wire
 from .complaints import Refused as Refused
 from .times import utc as utc
 
@@ -90,11 +89,14 @@ def _begin_ids() -> None:
 
 
 _begin_ids()
-os.register_at_fork(after_in_child=_begin_ids)
+forks.renewed_in_children(_begin_ids)
+_here = forks.here
 
 
 def new_id() -> str:
     """A new event id: twelve hex digits of this process and the event's number in it."""
+    if not _here[0]:
+        forks.begin()
     # Unique within one record is all it must be. As many random digits each time would cost thrice the time.
     return f"{_process}{next(_numbers)}"
 
@@ -110,6 +112,8 @@ def key_of(join_key: object, whole_floats: bool = False) -> str:
     and is never one that looks like a key of ours.
     """
     if join_key is None:
+        if not _here[0]:
+            forks.begin()
         # uuid4 gives as many, for eight times the time.
         return "%032x" % _random.getrandbits(128)  # noqa: UP031
     try:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from . import events, sampling, wire
+from . import events, forks, log, sampling, wire
 from .buffer import DropReason
-from .complaints import Complaints, warn, words_of
+from .complaints import Complaints, words_of
 from .delivery import Delivery
 from .errors import InvalidEvent
 from .events import Refused
@@ -12,6 +12,8 @@ from .events import Refused
 if TYPE_CHECKING:
     from .redaction import Hooks
     from .room import Room
+
+_here = forks.here
 
 
 class Funnel:
@@ -44,6 +46,8 @@ class Funnel:
         `rate` is the share of join keys to keep; `room`, if given, waits while the buffer is full. With `strict`,
         raises InvalidEvent.
         """
+        if not _here[0]:
+            forks.begin()
         buffer = self.delivery.buffer
         try:
             if self.hooks is not None:
@@ -66,10 +70,13 @@ class Funnel:
 
     def refuse(self, error: Exception) -> None:
         """Count the event under its reason and say why, each message once a minute; if strict, raise InvalidEvent."""
+        if not _here[0]:
+            forks.begin()
         reason: DropReason = error.reason if isinstance(error, Refused) else "internal_error"
         words = words_of(error)
         if self.strict:
             raise InvalidEvent(words) from error
         self.delivery.buffer.drop(reason)
         if self._complaints.is_due(f"{reason}: {words}"):
-            warn(f"joinback dropped an event ({reason}): {words}", error if reason == "internal_error" else None)
+            fault = error if reason == "internal_error" else None
+            log.warning("joinback dropped an event (%s): %s", reason, words, fault=fault)

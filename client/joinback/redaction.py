@@ -25,12 +25,11 @@ and the parts the event has. In what it returns, a part that is missing is uncha
 changed `kind`, `application`, `join_key` or `event_id`, or a name that is none of these, drops the event.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import events, wire
-from .complaints import Refused, warn
+from . import events, log, wire
+from .complaints import Refused
 from .errors import ConfigurationError
 from .events import PARTS
 from .redaction_rules import JOIN_KEY, Drop, Hash, Replace, Rule, Truncate, at, checked, found, is_touched
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from .testing import Event
 
 __all__ = ["BeforeSend", "Drop", "Hash", "Hooks", "Replace", "Rule", "Truncate", "preview"]
-
-logger = logging.getLogger("joinback")
 
 BeforeSend = Callable[[dict[str, Any]], dict[str, Any] | None]
 
@@ -103,7 +100,7 @@ class Hooks:
         except Refused:
             raise
         except Exception as error:
-            logger.debug("joinback: a redaction or before_send failed", exc_info=True)
+            log.debug("joinback: a redaction or before_send failed", fault=error)
             # Not the error's text: it may quote what was to be hidden.
             raise Refused("hook_failed", f"redact or before_send raised {type(error).__name__}") from None
         for part, value in parts.items():
@@ -121,7 +118,8 @@ class Hooks:
             return
         self._unmatched[id(rule)] = number + 1
         if number + 1 == WATCHED_EVENTS:
-            warn(f"joinback: redact: {rule.path!r} found nothing to hide in {WATCHED_EVENTS} events; {_fix(rule)}")
+            what = f"found nothing to hide in {WATCHED_EVENTS} events"
+            log.warning(f"joinback: redact: {rule.path!r} {what}; {_fix(rule)}")
 
 
 def preview(
@@ -141,7 +139,7 @@ def preview(
     with capture(client) as captured:
         client.log_record(**{"application": "preview", **record})
     for path in hooks.unmatched():
-        warn(f"joinback: redact: {path!r} finds nothing to hide in this record")
+        log.warning(f"joinback: redact: {path!r} finds nothing to hide in this record")
     return captured
 
 

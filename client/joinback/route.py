@@ -6,8 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from . import wire
-from .complaints import warn
+from . import log, wire
 from .errors import ConfigurationError
 from .settings import Settings, check_redis_url
 
@@ -88,7 +87,7 @@ def _made(spool_dir: str | os.PathLike[str] | None) -> str | None:
         trouble = f"cannot be made: {getattr(error, 'strerror', None) or error}"
     if not trouble:
         return path
-    warn(f"joinback: spool_dir {path!r} {trouble}; logging goes on without a spool")
+    log.warning("joinback: spool_dir %r %s; logging goes on without a spool", path, trouble)
     return None
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from .complaints import warn
+from . import log
 
 _ALL = 1 << 64
 
@@ -41,7 +41,7 @@ def tell_if_below(application: str, rate: float | None, published: float | None)
     if rate is None or published is None or rate >= published or application in _told_of:
         return
     _told_of.add(application)
-    warn(
+    log.warning(
         f"joinback: {rate:g} of the predictions of {application!r} are logged here, but feedback is kept for"
         f" {published:g}, the published rate: the feedback of the others becomes orphans. Once the old predictions"
         f" have their labels, run: joinback sample-rate {application} {rate:g}"

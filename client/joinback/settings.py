@@ -3,7 +3,6 @@
 Each side checks what it reads itself: another's variable, a newer release's or Kubernetes' own must not end it.
 """
 
-import logging
 import math
 import os
 import re
@@ -14,10 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Meta, Struct
 
+from . import log
 from .errors import ConfigurationError
 from .setting_values import value_of
-
-logger = logging.getLogger("joinback")
 
 _PREFIX = "JOINBACK_"
 _REDIS_FORM = "redis://[user:password@]host:6379/0, rediss://… for TLS, or unix:///path.sock"
@@ -121,7 +119,7 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
         if near := _nearest(variable, own, _TYPO):
             raise ConfigurationError(f"{variable} is not a variable of Joinback; did you mean {near}?")
     for variable in unknown:
-        logger.warning("joinback: %s", _ignored(variable))
+        log.warning("joinback: %s", _ignored(variable))
     settings = Settings(**{field: value_of(_variable(field), text, _hints()[field]) for field, text in texts.items()})
     check_redis_url(settings.redis_url, "JOINBACK_REDIS_URL")
     if settings.queue_url is not None:

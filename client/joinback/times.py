@@ -4,7 +4,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .complaints import Refused, warn
+from . import log
+from .complaints import Refused
 
 CLOCK_OFFSET_S = 300.0
 """As the fold's own tolerance of clocks: less does not show on a row."""
@@ -54,7 +55,7 @@ def _tell_of_local(naive: datetime) -> None:
     local = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=offset_s)
     if abs((naive.replace(tzinfo=None) - local).total_seconds()) < _NEAR_S:
         _has_told_of_local = True
-        warn(
+        log.warning(
             "joinback: a timestamp without a time zone looks like this machine's local time, but is taken as UTC,"
             f" so it is {offset_s / 3600:+g} hours off; write datetime.now(UTC), or leave `timestamp` out"
         )
@@ -75,7 +76,7 @@ class ClockWatch:
         if abs(ahead_s) > CLOCK_OFFSET_S and not self._has_told:
             self._has_told = True
             side = "ahead of" if ahead_s > 0 else "behind"
-            warn(
+            log.warning(
                 f"joinback: this machine's clock is {abs(ahead_s):.0f} s {side} Redis's; set it right (NTP), since the"
                 " times of events decide which feedback is the last, and which comes too late"
             )

@@ -222,6 +222,10 @@ def stats_key(tag: str) -> str:
 WRITE_SCRIPT = (Path(__file__).parent / "write.lua").read_text(encoding="utf-8")
 """Writes a batch of events of one tag, atomically. Its header is its contract, for producers in any language."""
 WRITE_SHA = hashlib.sha1(WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+WRITE_REPLY_MIN = 4
+"""How many numbers its reply begins with: accepted, duplicates, overflowed, is_new."""
+ANNOUNCE_SCRIPT = (Path(__file__).parent / "announce.lua").read_text(encoding="utf-8")
+"""Tells the worker of an application, atomically."""
 
 
 def write_keys(tag: str, join_keys: Iterable[str]) -> list[bytes]:

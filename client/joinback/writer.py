@@ -3,44 +3,46 @@
 Nothing here waits longer than the socket's timeout, and nothing is tried twice; the sender decides about that.
 """
 
-import contextlib
-import logging
-import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
 
-from . import sampling, wire
+from . import log, sampling, wire
+from .announcer import Announcer
 from .buffer import Buffered, DropReason
-from .connection import Connection
+from .connection import BrokenReply, Connection
 from .redis_errors import RedisRefusal
 from .replay import Replay
 from .route import Route
+from .scripts import WRITE, Scripts
 from .times import ClockWatch
-
-logger = logging.getLogger("joinback")
-
-REGISTRATION_S = 60.0
-"""How often an application is announced again, in case `joinback:applications` was lost or changed."""
 
 
 class Writer:
-    """Every method may raise RedisRefusal or OSError; `disconnect` before the next try."""
+    """Every method may raise RedisRefusal or OSError; `disconnect` before the next try after an OSError."""
 
     def __init__(self, route: Route, told_rates: dict[str, float], feedback_rates: dict[str, float]) -> None:
         self._connection = Connection(route.redis_url)
+        self._scripts = Scripts(self._connection)
+        self._announcer = Announcer(self._scripts, told_rates, feedback_rates)
         self._buffer_ttl_s = route.buffer_ttl_s
-        self._told_rates = told_rates
         self._feedback_rates = feedback_rates
-        self._announced: dict[str, tuple[wire.Application, float]] = {}
         self._replay = Replay()
+        self._due: dict[str, list[Sequence[Buffered]]] = {}
+        """By application, what is to be sent again before anything else of it."""
         self._run: str | None = None
         self._has_written = False
         self._clock = ClockWatch()
 
+    @property
+    def where(self) -> str:
+        """The server's address, as a log line may show it."""
+        return self._connection.where
+
     def write(self, application: str, events: Sequence[Buffered]) -> dict[DropReason, int]:
         """Bring events of one application to Redis; returns the number of those it does not have, by reason."""
         self._connect()
+        self._send_again(application)
         dropped = self._write(application, events)
         self._replay.add(application, events)
         self._has_written = True
@@ -54,7 +56,23 @@ class Writer:
     def disconnect(self) -> None:
         """After a failover the name leads elsewhere, and a restarted server may know nothing of us."""
         self._connection.disconnect()
-        self._announced.clear()
+        self._scripts.forget()
+        self._announcer.forget()
+
+    def renew_at(self) -> float:
+        """When to call `renew`."""
+        return self._announcer.renew_at() if self._connection.connected else float("inf")
+
+    def renew(self) -> None:
+        """Announce what was written since it was last announced: `joinback:applications` may be lost meanwhile."""
+        self._announcer.renew()
+
+    def end(self) -> None:
+        """Leave Redis so that a worker finds all that was written, if it can be reached."""
+        if self._connection.connected:
+            with suppress(RedisRefusal, OSError):
+                self._announcer.renew()
+        self._connection.disconnect()
 
     def abort(self) -> None:
         self._connection.abort()
@@ -63,18 +81,33 @@ class Writer:
         if self._connection.connected:
             return
         run = self._connection.connect()
-        with contextlib.suppress(RedisRefusal):
+        with suppress(RedisRefusal):
             self._clock.compare(self._connection.call("TIME"))
         if self._has_written and (run is None or run != self._run):
             batches = self._replay.batches()
+            self._due.clear()
             for application, events in batches:
-                self._write(application, events)
-            logger.info("joinback: another Redis, or a restarted one; sent the last %d batches again", len(batches))
-        # Only now: a replay that fails is due again.
+                self._due.setdefault(application, []).append(events)
+            log.info("joinback: another Redis, or a restarted one; sends the last %d batches again", len(batches))
         self._run = run
+        for application in list(self._due):
+            try:
+                self._send_again(application)
+            except RedisRefusal as refusal:
+                # One application's trouble waits for that application.
+                if refusal.is_server_wide:
+                    raise
+
+    def _send_again(self, application: str) -> None:
+        for events in self._due.get(application, ())[:]:
+            self._write(application, events)
+            del self._due[application][0]
+        self._due.pop(application, None)
 
     def _write(self, application: str, events: Sequence[Buffered]) -> dict[DropReason, int]:
-        announced = self._announce(application, any(field.startswith("prediction:") for _, _, field, _ in events))
+        announced = self._announcer.announce(
+            application, any(field.startswith("prediction:") for _, _, field, _ in events)
+        )
         kept = self._sampled(application, events)
         dropped: dict[DropReason, int] = {"sampled_out": len(events) - len(kept)} if len(kept) < len(events) else {}
         by_tag: dict[str, Sequence[Buffered]] = {wire.tag(application): kept}
@@ -83,23 +116,21 @@ class Writer:
             for event in kept:
                 groups[wire.tag_of(application, event[1], announced.shards)].append(event)
             by_tag = dict(groups)
-        # The script's first three numbers are of those it took; then comes the index of each it could not.
-        failed = sum(len(self._run_script(tag, tagged)) - 3 for tag, tagged in by_tag.items() if tagged)
+        failed = sum(self._run_script(application, tag, tagged) for tag, tagged in by_tag.items() if tagged)
         return dropped | {"wrong_type": failed} if failed else dropped
 
-    def _run_script(self, tag: str, events: Sequence[Buffered]) -> Any:
+    def _run_script(self, application: str, tag: str, events: Sequence[Buffered]) -> int:
+        """Returns how many of the events could not be stored."""
         _, join_keys, fields, payloads = zip(*events, strict=True)
         keys = wire.write_keys(tag, join_keys)
         arguments = wire.write_arguments(tag, self._buffer_ttl_s, zip(fields, payloads, strict=True))
-        command = [b"EVALSHA", wire.WRITE_SHA.encode(), b"%d" % len(keys), *keys, *arguments]
-        try:
-            return self._connection.send(command)
-        except RedisRefusal as error:
-            if error.code != "NOSCRIPT":
-                raise
-            # A new server, a restarted one, or somebody ran SCRIPT FLUSH.
-            self._connection.call("SCRIPT", "LOAD", wire.WRITE_SCRIPT)
-            return self._connection.send(command)
+        reply = self._scripts.run(WRITE, keys, arguments)
+        if not _accounts_for(reply, len(events)):
+            raise BrokenReply("the answer to a batch does not account for its events")
+        if reply[3]:
+            # Redis was emptied, it seems, and `joinback:applications` with it.
+            self._announcer.announce_again(application)
+        return len(reply) - wire.WRITE_REPLY_MIN
 
     def _sampled(self, application: str, events: Sequence[Buffered]) -> Sequence[Buffered]:
         """Without the feedback whose predictions nobody kept. Predictions were sampled when they were logged."""
@@ -108,32 +139,12 @@ class Writer:
             return events
         return [e for e in events if e[2].startswith("prediction:") or sampling.keeps(application, e[1], rate)]
 
-    def _announce(self, application: str, predicts: bool) -> wire.Application:
-        """Tell the worker of the application, and the senders of its feedback at which rate it is sampled.
 
-        The highest rate that was ever announced stands: feedback on a prediction that was kept is never dropped.
-        """
-        known, renew_at = self._announced.get(application, (None, 0.0))
-        # Who was told a rate tells it even if none of its predictions were kept so far.
-        rate = self._told_rates.get(application, wire.UNSAMPLED if predicts else None)
-        if known is not None and time.monotonic() < renew_at and (rate is None or rate <= (known.sample_rate or 0.0)):
-            return known
-        stored = self._connection.call("HGET", wire.APPLICATIONS_KEY, application)
-        announced = wire.Application() if stored is None else wire.decode_application(stored)
-        if announced is None:
-            logger.warning(
-                "joinback: the field %r of joinback:applications is not valid; HDEL it, meanwhile one shard is used",
-                application,
-            )
-            announced = wire.Application()
-        else:
-            wanted = wire.Application(announced.shards, max(rate or 0.0, announced.sample_rate or 0.0) or None)
-            if stored is None or wanted != announced:
-                command = "HSETNX" if stored is None else "HSET"
-                self._connection.call(command, wire.APPLICATIONS_KEY, application, wire.encode(wanted))
-            announced = wanted
-        sampling.tell_if_below(application, rate, announced.sample_rate)
-        self._connection.call("EXPIRE", wire.APPLICATIONS_KEY, wire.STATS_TTL_S)
-        self._announced[application] = (announced, time.monotonic() + REGISTRATION_S)
-        self._feedback_rates[application] = announced.sample_rate or wire.UNSAMPLED
-        return announced
+def _accounts_for(reply: object, count: int) -> bool:
+    """Whether this is the write script's answer to so many events: a connection out of step gives others."""
+    if not isinstance(reply, list) or len(reply) < wire.WRITE_REPLY_MIN:
+        return False
+    if not all(type(number) is int and number >= 0 for number in reply):
+        return False
+    accepted, duplicates, overflowed, _, *failed = reply
+    return accepted + duplicates + overflowed + len(failed) == count and all(1 <= n <= count for n in failed)

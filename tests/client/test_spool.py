@@ -2,16 +2,27 @@
 
 import os
 import random
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import zlib
 from pathlib import Path
 
+import msgspec
 import pytest
+import redis
+from conftest import nobody
 from hypothesis import given
 from hypothesis import strategies as st
 
 import joinback
 from joinback.buffer import Buffered
+from joinback.settings import Settings
 from joinback.spool import SEGMENT_BYTES, Spool
 
+FEEDBACK = b'{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z","feedback":{"x":1}}'
 GIB = 1 << 30
 
 
@@ -154,3 +165,165 @@ def test_an_exit_without_redis_keeps_the_events(tmp_path: Path) -> None:
     assert (stats["logged"], stats["buffered"], sum(stats["dropped"].values())) == (100, 100, 0)
     heir = Spool(str(tmp_path), GIB)
     assert heir.adopt() == 100
+
+
+# --- other processes, other versions, other disks -------------------------------------------------------------
+
+
+def frame(content: bytes, count: int, magic: bytes = b"JBS1", checksum: int | None = None) -> bytes:
+    return struct.pack("<4sIII", magic, count, len(content), checksum or zlib.crc32(content)) + content
+
+
+def test_every_append_is_on_disk_when_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is synced for each batch, and its directory for each file: a power cut takes nothing back."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def counting(fd: int) -> None:
+        synced.append("directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", counting)
+    spool = Spool(str(tmp_path), GIB)
+    spool.append(batch(0, 10))
+    assert synced == ["directory", "file"]
+    spool.append(batch(10, 10))
+    assert synced == ["directory", "file", "file"]
+    spool.forget()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        msgspec.msgpack.encode([("loans", "k", "feedback:1", b"x", "and a fifth")] * 7),
+        msgspec.msgpack.encode([("loans", "k", "feedback:1", b"x")] * 3),
+        msgspec.msgpack.encode({"seven": 7}),
+        b"\x91" * 5_000,
+        b"no msgpack",
+    ],
+)
+def test_a_right_checksum_over_something_else(tmp_path: Path, content: bytes) -> None:
+    """A frame whose content is no batch of ours, or not the number it says, is damaged: counted, and passed over."""
+    path = tmp_path / "1-1-1.spool"
+    good = msgspec.msgpack.encode(batch(0, 2))
+    path.write_bytes(frame(content, 7) + frame(good, 2))
+    spool = Spool(str(tmp_path), GIB)
+    assert spool.adopt() == 9
+    assert drained(spool) == (batch(0, 2), 7)
+    assert spool.events == 0
+
+
+@pytest.mark.parametrize("begins", [frame(b"x" * 100, 500, b"JBS2"), b"#!/bin/sh\necho not ours\n", b"\0" * 100])
+def test_a_file_of_another_version_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture, begins: bytes) -> None:
+    """What does not begin as our frames do is no spool of this version: put aside, told once, never deleted."""
+    path = tmp_path / "1-1-1.spool"
+    path.write_bytes(begins)
+    spool = Spool(str(tmp_path), GIB)
+    assert [spool.adopt(), spool.adopt()] == [0, 0]
+    assert drained(spool) == ([], 0)
+    assert path.with_suffix(".unread").read_bytes() == begins
+    assert caplog.text.count("no spool of this version") == 1
+
+
+def test_a_damaged_spool_is_told_and_the_rest_delivered(
+    settings: Settings, server: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that finds damaged and foreign files delivers everything else, without a traceback."""
+    (tmp_path / "1-1-1.spool").write_bytes(frame(msgspec.msgpack.encode([("a", "b", "c", b"d", "e")]), 1))
+    (tmp_path / "2-1-1.spool").write_bytes(frame(b"x" * 100, 500, b"JBS2"))
+    client = joinback.Client().init(settings.redis_url, spool_dir=tmp_path)
+    for n in range(10):
+        client.log_record("loans", inputs=n, outputs=0)
+    while client.stats()["sent"] < 10:
+        client.flush(1)
+    assert client.stats()["dropped"]["spool_damaged"] == 1
+    assert not [record for record in caplog.records if record.exc_info]
+    client.close()
+
+
+def test_files_that_go_away_while_others_are_counted(tmp_path: Path) -> None:
+    """Another process delivers its segments meanwhile: the bound is still computed, and nothing is refused."""
+    stop = threading.Event()
+
+    def others() -> None:
+        while not stop.is_set():
+            (tmp_path / "9-9-9.spool").write_bytes(b"x")
+            (tmp_path / "9-9-9.spool").unlink()
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    spool = Spool(str(tmp_path), GIB)
+    try:
+        for n in range(300):
+            # A file of its own each time, so that the directory is looked through.
+            spool._writing = None
+            assert spool.append(batch(n, 1)), spool.trouble
+    finally:
+        stop.set()
+        thread.join()
+    assert len(drained(spool)[0]) == 300
+
+
+def test_a_delivered_segment_that_cannot_be_deleted(
+    settings: Settings, server: redis.Redis, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a directory that became read-only what is delivered is emptied, counted as sent, and told."""
+    spool = Spool(str(tmp_path), GIB)
+    spool.append([("loans", f"k{n}", f"feedback:{n}", FEEDBACK) for n in range(10)])
+    spool.forget()
+    (path,) = tmp_path.iterdir()
+    tmp_path.chmod(0o777)
+    path.chmod(0o666)
+    for folder in tmp_path.parents:
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(0o755)
+    client = joinback.Client().init(settings.redis_url, spool_dir=tmp_path)
+    tmp_path.chmod(0o555)
+    with nobody():
+        client.log_record("loans", inputs=1, outputs=0)
+        while client.stats()["sent"] < 11:
+            client.flush(1)
+        assert client.stats()["buffered"] == 0
+        client.close()
+    tmp_path.chmod(0o700)
+    assert "cannot be deleted" in caplog.text
+    assert path.stat().st_size == 0
+
+
+def test_links_in_the_directory_are_not_followed(tmp_path: Path) -> None:
+    """A link, a pipe or a directory under a segment's name is not opened, locked, read or deleted."""
+    target = tmp_path / "target"
+    target.write_bytes(frame(msgspec.msgpack.encode(batch(0, 2)), 2))
+    folder = tmp_path / "spool"
+    folder.mkdir(0o700)
+    (folder / "1-1-1.spool").symlink_to(target)
+    os.mkfifo(folder / "2-1-1.spool")
+    (folder / "3-1-1.spool").mkdir()
+    spool = Spool(str(folder), GIB)
+    assert spool.adopt() == 0
+    assert len(list(folder.iterdir())) == 3
+    assert target.stat().st_size
+
+
+def test_a_directory_that_stands_open_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where others may write they can put files: one line names the directory and the fix."""
+    Spool(str(tmp_path), GIB).forget()
+    assert caplog.text == ""
+    tmp_path.chmod(0o777)
+    Spool(str(tmp_path), GIB).forget()
+    assert f"chmod 700 {tmp_path}" in caplog.text
+
+
+def test_a_system_without_file_locks(tmp_path: Path) -> None:
+    """Without fcntl (Windows) the client is imported and logs; a spool says that it cannot be there."""
+    script = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "import joinback\n"
+        f"client = joinback.Client().init('redis://127.0.0.1:1/0', spool_dir={str(tmp_path)!r})\n"
+        "client.log_record('loans', inputs=1, outputs=0)\n"
+        "client.close(0.1)\n"
+        "print(client.stats()['dropped']['undelivered'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "1\n"
+    assert "a spool needs the file locks of a POSIX system" in done.stderr

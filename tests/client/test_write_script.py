@@ -5,7 +5,7 @@ import redis
 
 from joinback import wire
 from joinback.connection import Connection
-from joinback.redis_errors import RedisRefusal, is_passing
+from joinback.redis_errors import RedisRefusal
 
 TAG = wire.tag("loans")
 FEEDBACK = b'{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z","feedback":{"repaid":true}}'
@@ -17,12 +17,13 @@ def write(
     """Write (join key, field) pairs as one batch."""
     keys = wire.write_keys(TAG, (join_key for join_key, _ in events))
     arguments = wire.write_arguments(TAG, ttl_s, ((field, payload) for _, field in events))
-    accepted, duplicates, overflowed, *failed = server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *arguments)
+    accepted, duplicates, overflowed, _, *failed = server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *arguments)
     return accepted, duplicates, overflowed, failed
 
 
 def stats(server: redis.Redis) -> dict[str, int]:
-    return {name.decode(): int(value) for name, value in server.hgetall(wire.stats_key(TAG)).items()}
+    counters = server.hgetall(wire.stats_key(TAG))
+    return {name.decode(): int(value) for name, value in counters.items() if name != b"buffer_ttl_s"}
 
 
 def pending(server: redis.Redis) -> list[dict[bytes, bytes]]:
@@ -87,7 +88,7 @@ def test_a_wrong_pending_key_refuses_the_batch_whole(server: redis.Redis) -> Non
 
 
 def test_a_full_server_refuses_the_batch_whole(server: redis.Redis, redis_url: str) -> None:
-    """At maxmemory with noeviction a batch leaves no trace, and the client knows that this passes."""
+    """At maxmemory with noeviction a batch leaves no trace, and the client knows that it is nobody's fault."""
     write(server, ("loan_17", "feedback:a"))
     before = {key: server.dump(key) for key in server.keys("*")}
     keys = wire.write_keys(TAG, ["loan_17", "loan_18"])
@@ -101,7 +102,7 @@ def test_a_full_server_refuses_the_batch_whole(server: redis.Redis, redis_url: s
     finally:
         server.config_set("maxmemory", 0)
         connection.disconnect()
-    assert is_passing(raised.value)
+    assert raised.value.is_server_wide
     assert {key: server.dump(key) for key in server.keys("*")} == before
 
 
@@ -135,3 +136,81 @@ def test_entries_older_than_the_buffer_ttl_are_trimmed_and_counted(server: redis
     trimmed = stats(server)["dead:pending_expired"]
     assert trimmed >= 100  # whole nodes of 100 entries
     assert len(pending(server)) == 201 - trimmed
+
+
+def test_a_short_ttl_trims_nobody_elses_entries(server: redis.Redis) -> None:
+    """Entries are let go by the longest buffer TTL that any client ever told, not by that of who writes now."""
+    write(server, ("loan_17", "feedback:a"), ttl_s=700_000)
+    seconds, _ = server.time()
+    server.delete(wire.pending_key(TAG))
+    for n in range(300):
+        server.xadd(
+            wire.pending_key(TAG), {"key": f"k{n}", "kind": "feedback"}, id=f"{(seconds - 600_000) * 1000}-{n + 1}"
+        )
+    write(server, ("loan_18", "feedback:b"), ttl_s=1)
+    assert len(pending(server)) == 301
+    assert server.hget(wire.stats_key(TAG), "buffer_ttl_s") == b"700000"
+    assert "dead:pending_expired" not in stats(server)
+
+
+@pytest.mark.parametrize("told", ["soon", "nan", "inf", "1e300", "-1", ""])
+def test_a_buffer_ttl_that_no_client_told_is_forgotten(server: redis.Redis, told: str) -> None:
+    """What stands in the place of the longest buffer TTL, and is none, is replaced by the writer's own."""
+    server.hset(wire.stats_key(TAG), "buffer_ttl_s", told)
+    assert write(server, ("loan_17", "feedback:a"), ttl_s=600)[0] == 1
+    assert server.hget(wire.stats_key(TAG), "buffer_ttl_s") == b"600"
+
+
+def test_a_text_among_the_counters_fails_no_event(server: redis.Redis) -> None:
+    """A counter that somebody altered is left alone, and events are stored, queued and counted elsewhere."""
+    for name in ("batches", "received:feedback", "duplicates", "note"):
+        server.hset(wire.stats_key(TAG), name, "see ticket 12")
+    assert write(server, ("loan_17", "feedback:a"), ("loan_17", "feedback:a")) == (1, 1, 0, [])
+    assert write(server, ("loan_18", "prediction:a")) == (1, 0, 0, [])
+    assert len(pending(server)) == 2
+    assert server.hget(wire.stats_key(TAG), "batches") == b"see ticket 12"
+    assert server.hget(wire.stats_key(TAG), "received:prediction") == b"1"
+
+
+@pytest.mark.parametrize("key", [wire.pending_key(TAG), wire.stats_key(TAG)])
+def test_a_wrong_type_refuses_the_batch_before_it_writes(server: redis.Redis, key: str) -> None:
+    """Something else at the pending stream or at the counters: nothing of the batch is there."""
+    server.set(key, "somebody's", ex=60)
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        write(server, ("loan_17", "feedback:a"))
+    assert server.keys("joinback:*") == [key.encode()]
+
+
+def test_no_stream_of_dead_letters_costs_only_who_needs_it(server: redis.Redis) -> None:
+    """An event beyond its record's limit, and something else where dead letters go: reported, the others stored."""
+    write(server, *(("loan_17", f"feedback:{n}") for n in range(wire.RECORD_EVENTS_MAX)))
+    server.set(wire.dead_key(TAG), "somebody's", ex=60)
+    assert write(server, ("loan_17", "feedback:more"), ("loan_18", "feedback:a")) == (1, 0, 0, [1])
+    assert stats(server)["received:feedback"] == wire.RECORD_EVENTS_MAX + 1
+
+
+def test_a_new_stream_is_told(server: redis.Redis) -> None:
+    """The fourth number of the reply says that there was no pending stream: the application may be unknown too."""
+    keys = wire.write_keys(TAG, ["loan_17"])
+    replies = []
+    for n in range(2):
+        arguments = wire.write_arguments(TAG, 600, [(f"feedback:{n}", FEEDBACK)])
+        replies.append(server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *arguments))
+    assert replies == [[1, 0, 0, 1], [1, 0, 0, 0]]
+
+
+def announce(server: redis.Redis, seen: str, wanted: str) -> str:
+    arguments = [wire.APPLICATIONS_KEY, "loans", seen, wanted, 600]
+    answer: bytes = server.eval(wire.ANNOUNCE_SCRIPT, 1, *arguments)
+    return answer.decode()
+
+
+def test_an_announcement_is_one_step(server: redis.Redis) -> None:
+    """It stands only if nobody else announced meanwhile, whose word is answered; and the key always has a TTL."""
+    assert announce(server, "", "ours") == "ours"
+    assert server.ttl(wire.APPLICATIONS_KEY) > 500
+    assert announce(server, "", "later") == "ours"
+    server.hset(wire.APPLICATIONS_KEY, "loans", "theirs")
+    assert announce(server, "ours", "later") == "theirs"
+    assert announce(server, "theirs", "later") == "later"
+    assert server.hget(wire.APPLICATIONS_KEY, "loans") == b"later"

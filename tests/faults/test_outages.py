@@ -1,20 +1,29 @@
 """The client while its Redis is in trouble: callers go on, memory stays bounded, and every event is accounted for."""
 
+import logging
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import PATIENCE_S
-from outages import FAULTS, TAG, Site, hung, restarted_empty
+from front import Front
+from outages import FAULTS, TAG, Site, hung, refused, restarted_empty
 
 import joinback
 from joinback import replay, wire
+from joinback.replay import Replay
+from joinback.sender import IDLE_S_MAX
+
+README = Path(__file__).parents[2] / "README.md"
 
 BUFFER_EVENTS_MAX = 2_000
 
@@ -50,7 +59,8 @@ def test_an_outage(site: Site, fault: Callable[[Site], AbstractContextManager[No
     assert client.flush()
     with fault(site):
         log(client, 1_000, 6_000)
-    assert client.flush(PATIENCE_S), client.stats()
+    client.flush(PATIENCE_S)
+    assert client.stats()["buffered"] == 0
     log(client, 6_000, 7_000)
     assert client.flush()
     done.set()
@@ -79,6 +89,54 @@ def test_what_was_acknowledged_is_sent_again(site: Site, caplog: pytest.LogCaptu
     assert client.flush(PATIENCE_S)
     assert len(site.keys()) == 501
     assert client.stats()["sent"] == 501
+    client.close()
+
+
+def test_what_was_acknowledged_is_sent_again_without_info(site: Site) -> None:
+    """Where INFO is forbidden nobody says that it is another Redis: the last seconds are sent at each reconnection."""
+    with Front(site.server.port) as front:
+        front.answer = lambda command: (
+            b"-NOPERM no permissions to run the 'info' command\r\n" * (command[0] == b"INFO") or None
+        )
+        client = joinback.Client().init(front.url)
+        log(client, 0, 500)
+        assert client.flush()
+        with restarted_empty(site):
+            front.cut()
+        front.port_behind = site.server.port
+        log(client, 500, 501)
+        assert client.flush(30)
+        assert len(site.keys()) == 501
+        client.close()
+
+
+def test_how_much_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ring holds five seconds by the clock, and the last batch however old it is."""
+    now = 100.0
+    monkeypatch.setattr("joinback.replay.time", SimpleNamespace(monotonic=lambda: now))
+    ring = Replay()
+    for now, batch in ((100.0, "first"), (104.9, "second"), (105.1, "third"), (300.0, "fourth")):
+        ring.add("loans", [("loans", batch, "feedback:1", b"{}")])
+        kept = {104.9: ["first", "second"], 105.1: ["second", "third"], 300.0: ["fourth"]}.get(now, ["first"])
+        assert [events[0][1] for _, events in ring.batches()] == kept
+
+
+def test_what_is_sent_again_stops_at_no_application(site: Site) -> None:
+    """Where one application's keys are in the way, the others' last seconds are sent again all the same."""
+    client = joinback.Client().init(site.proxy.url)
+    log(client, 0, 100)
+    client.log_record("fine", inputs=1, outputs=0, join_key="fine")
+    assert client.flush()
+    with restarted_empty(site):
+        pass
+    site.redis().set(wire.pending_key(TAG), "somebody's", ex=60)
+    client.log_record("fine", inputs=1, outputs=0, join_key="more")
+    assert client.flush(30)
+    assert site.redis().xlen(wire.pending_key(wire.tag("fine"))) == 2
+    site.redis().delete(wire.pending_key(TAG))
+    log(client, 100, 101)
+    assert client.flush(30)
+    assert len(site.keys()) == 101
     client.close()
 
 
@@ -118,6 +176,87 @@ def test_an_exit_from_a_hung_server_is_bounded(site: Site) -> None:
     assert "Traceback" not in errors
 
 
+def test_an_exit_over_a_connection_that_is_half_open(site: Site) -> None:
+    """A connection that died unseen before the exit costs nothing: half of the exit's time is a fresh one's."""
+    client = joinback.Client().init(site.proxy.url)
+    log(client, 0, 10)
+    assert client.flush()
+    site.proxy.forget()
+    log(client, 10, 20)
+    assert client.close()
+    assert len(site.keys()) == 20
+
+
+def test_a_script_and_sigterm(site: Site) -> None:
+    """SIGTERM's default ends a script without its exit hooks; with README's line it delivers what it logged."""
+    (line,) = [line for line in README.read_text().splitlines() if "SIGTERM" in line and "sys.exit" in line]
+    handler = re.search(r"`(signal\.signal\([^`]*)`", line)
+    assert handler is not None
+    script = (
+        "import joinback, os, signal, sys\n"
+        f"joinback.init({site.proxy.url!r})\n"
+        f"{handler.group(1)}\n"
+        "for n in range(400): joinback.log_record('loans', inputs=n, outputs=0, join_key=f'k{n}')\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "while True: signal.pause()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (143, "")
+    assert len(site.keys()) == 400
+
+
+def test_an_idle_client_sleeps(site: Site) -> None:
+    """A client that has nothing to do wakes up for nothing, and asks Redis nothing; the next event wakes it."""
+    client = joinback.Client().init(site.proxy.url)
+    log(client, 0, 10)
+    assert client.flush()
+    sender = client._funnel.delivery._sender
+    assert sender is not None
+    # Announced once more, some seconds after the last event; then nothing is due for a minute.
+    log(client, 10, 20)
+    assert client.flush()
+    while sender._attempts.renew_at() < float("inf"):
+        time.sleep(0.05)
+    assert sender._idle_s() == IDLE_S_MAX
+    thread = client._funnel.delivery._thread
+    assert thread is not None
+    switches = [_switches(thread) for _ in range(20) if time.sleep(0.05) is None]
+    assert len(set(switches[5:])) == 1
+    log(client, 20, 30)
+    while client.stats()["buffered"]:  # nobody flushes
+        time.sleep(0.01)
+    client.close()
+
+
+def _switches(thread: threading.Thread) -> str:
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    return status.partition("\nvoluntary_ctxt_switches:")[2].partition("\n")[0].strip()
+
+
+class Raising(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise RuntimeError("the disk is full")
+
+
+def test_a_log_handler_that_raises(site: Site) -> None:
+    """A handler of the host's that raises reaches neither the caller nor the sender, in trouble and after it."""
+    handler = Raising()
+    logging.getLogger("joinback").addHandler(handler)
+    try:
+        client = joinback.Client().init(site.proxy.url)
+        with refused(site):
+            log(client, 0, 10)
+            client.log_record("loans", inputs=1)
+            assert not client.flush(0.2)
+            assert not client.ping()
+        assert client.flush(30)
+        assert client.stats()["sent"] == 10
+        assert client.stats()["dropped"]["invalid"] == 1
+        assert client.close()
+    finally:
+        logging.getLogger("joinback").removeHandler(handler)
+
+
 def test_the_spool_outlives_the_process(site: Site, tmp_path: Path, wait_until: WaitUntil) -> None:
     """Events beyond memory, and those of a process killed during an outage, are sent by the next one, in order."""
     spool = tmp_path / "spool"
@@ -145,7 +284,7 @@ def test_the_spool_outlives_the_process(site: Site, tmp_path: Path, wait_until: 
     client.close()
     assert_identity(stats)
     # What was in memory when the process was killed is lost, as promised; all that was on disk arrives.
-    assert 8_000 <= stats["recovered"] == stats["sent"] - 1 <= 10_000
+    assert 8_000 <= stats["recovered"] == stats["sent"] - 1
     assert not list(spool.glob("*.spool"))
     entries = site.redis().xrange(wire.pending_key(TAG))
     assert [fields[b"key"].decode() for _, fields in entries if fields[b"kind"] == b"feedback"] == [

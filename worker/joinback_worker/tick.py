@@ -22,6 +22,7 @@ from .heartbeat import Beat, beat, leave, redis_time
 from .source import LEASE_S
 
 log = structlog.get_logger("joinback")
+_random = random.SystemRandom()
 
 TAG_BUDGET_S = 20.0
 """How long one tag may keep the others waiting; what is left of it comes in the next round, at once."""
@@ -107,7 +108,7 @@ class Ticker:
         self._failures = self._failures + 1 if drained.redis_lost else 0
         if drained.redis_lost:
             # Full jitter: a fleet of workers must not come back at once.
-            pause_s = random.uniform(0.1, min(RETRY_S_MAX, 0.2 * 2 ** min(self._failures, 10)))  # noqa: S311
+            pause_s = _random.uniform(0.1, min(RETRY_S_MAX, 0.2 * 2 ** min(self._failures, 10)))
             self._due_at = min(self._due_at, now + pause_s)
         elif drained.error or (drained.oldest_pending_s > took_s and not drained.newer):
             # Another worker holds entries, and may have died with them: they are free after the lease.
