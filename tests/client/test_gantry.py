@@ -822,7 +822,7 @@ def test_one_odd_cell(
     assert line.levelname == "WARNING"
     assert line.message == (
         "joinback: loans.csv: 4 lines, 1 refused"
-        f"; text: input (line 3: {why}), input_note (line 2: text); booleans: input_new"
+        f"; text: input (line 4: {why}), input_note (line 3: text); booleans: input_new"
         "; numbers: output, feedback; keys: join_key"
     )
     assert dropped(lenient) == {"invalid": 1}

@@ -24,6 +24,7 @@ import joinback
 from joinback.buffer import Buffer
 from joinback.events import Refused
 from joinback.room import SHARE, Room
+from joinback.sampling import keeps
 from joinback.settings import Settings
 from joinback.testing import Event, capture
 from joinback_worker.fold import fold
@@ -173,8 +174,9 @@ def test_the_spool_makes_room(tmp_path: Path) -> None:
 
 def test_an_event_larger_than_the_share_goes_alone() -> None:
     """An event that would never fit into a call's share of the buffer is taken when nothing else waits."""
-    buffer = Buffer(events_max=10, bytes_max=100, wake_at=100)
-    Room(wait_s=0).wait(buffer, 90, False)
+    buffer = SlowBuffer(events_max=10, bytes_max=100, wake_at=100)
+    Room(wait_s=60).wait(buffer, 90, False)
+    assert buffer.clock_s == 0
 
 
 @pytest.mark.parametrize("wait_s", [-1, NAN, "5", None])
@@ -242,6 +244,18 @@ def test_versions_and_tags_are_columns_too(offline: joinback.Client) -> None:
     ]
     (event,) = logged(offline, inputs=[1], outputs=[1], version=1, tags={"shop": "s1"})
     assert (event.version, event.tags) == ("1", {"shop": "s1"})
+
+
+def test_samples_are_those_of_single_calls(offline: joinback.Client) -> None:
+    """Predictions follow the rate that this process was told, feedback the published one, as in log_record."""
+    keys = [f"k{n}" for n in range(200)]
+    offline.set_sample_rate("ads", 0.3)
+    assert offline.log_records("ads", inputs=keys, outputs=keys, join_keys=keys) == keys
+    assert offline.stats()["buffered"] == sum(keeps("ads", key, 0.3) for key in keys)
+    offline._funnel.delivery.feedback_rates["loans"] = 0.2
+    before = offline.stats()["buffered"]
+    offline.log_records("loans", feedback=[{"y": 1}] * 200, join_keys=keys)
+    assert offline.stats()["buffered"] - before == sum(keeps("loans", key, 0.2) for key in keys)
 
 
 # --- times --------------------------------------------------------------------------------------------------
