@@ -430,7 +430,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (PREDICTIONS | {"versions": [1, [2], "3"]}, "versions: 1 of 3 .* index 1: it is of type list"),
     (PREDICTIONS | {"versions": [1, 2, 3], "version": "1"}, "give version or versions, not both"),
     (PREDICTIONS | {"tags": ["a", {"b": 1}, None]}, "tags: 1 of 3 .* index 0"),
-    (PREDICTIONS | {"feedback": [{"y": 1}, 5, "x"]}, "feedback: 2 of 3 .* index 1: a int has no name; give dicts"),
+    (PREDICTIONS | {"feedback": [{"y": 1}, 5, "x"]}, "feedback: 2 of 3 .* index 1: a value of type int has no name"),
     (PREDICTIONS | {"feedback": np.array([1, 2, 3])}, "feedback: 3 of 3 .* index 0: .* a Series with a name"),
     ({"inputs": [1, 2, 3]}, "outputs: 3 of 3 .* index 0: a prediction needs both"),
     ({"outputs": [1, 2, 3]}, "inputs: 3 of 3 .* a prediction needs both"),
