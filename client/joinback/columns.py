@@ -104,7 +104,7 @@ def fields(column: Any, name: str, unnamed: str | None = None) -> list[Any]:
 
 
 _NULL = float("nan")
-_NAMELESS = "a {} has no name; give dicts, a DataFrame, or a Series with a name"
+_NAMELESS = "a value of type {} has no name; give dicts, a DataFrame, or a Series with a name"
 
 
 def _present(row: Mapping[Any, Any]) -> dict[Any, Any] | None:

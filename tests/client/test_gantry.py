@@ -829,14 +829,14 @@ def test_one_odd_cell(
     """A load ends with one line of the log; it warns if one cell makes a column text, naming its line, not the cell."""
     file = write(
         tmp_path / "loans.csv",
-        f"join_key;input;input_new;input_note;output;feedback\nk1;1;true;a;0.5;\nk2;{cell};;;1;\nk3;x\n;;;;;1\n",
+        f"join_key;input;input_new;input_note;output;feedback\nk0;x\nk1;1;true;a;0.5;\nk2;{cell};;;1;\n;;;;;1\n",
     )
     gantry.log_file("loans", file, sep=";")
     (line,) = [record for record in caplog.records if "lines" in record.message]
     assert line.levelname == "WARNING"
     assert line.message == (
         "joinback: loans.csv: 4 lines, 1 refused"
-        f"; text: input (line 3: {why}), input_note (line 2: text); booleans: input_new"
+        f"; text: input (line 4: {why}), input_note (line 3: text); booleans: input_new"
         "; numbers: output, feedback; keys: join_key"
     )
     assert dropped(lenient) == {"invalid": 1}

@@ -24,6 +24,7 @@ import joinback
 from joinback.buffer import Buffer
 from joinback.events import Refused
 from joinback.room import SHARE, Room
+from joinback.sampling import keeps
 from joinback.settings import Settings
 from joinback.testing import Event, capture
 from joinback_worker.fold import fold
@@ -101,7 +102,7 @@ def test_others_have_room_meanwhile(wait_until: Callable[..., None]) -> None:
     call = threading.Thread(
         target=client.log_records,
         args=("loans",),
-        kwargs={"inputs": range(2_000), "outputs": range(2_000), "wait_s": 3_600.0},
+        kwargs={"inputs": range(2_000), "outputs": range(2_000), "wait_s": 60.0},
     )
     call.start()
     wait_until(lambda: client.stats()["buffered"] == 1_000 * SHARE, 20)
@@ -115,48 +116,67 @@ def test_others_have_room_meanwhile(wait_until: Callable[..., None]) -> None:
     assert stats["logged"] == sum(stats["dropped"].values()) == 2_002
 
 
-def test_patience_is_renewed() -> None:
+class SlowBuffer(Buffer):
+    """From which one event leaves each 20 seconds of a clock of its own; or none, once it is stuck."""
+
+    clock_s = 0.0
+    is_stuck = False
+
+    def wait_left(self, left_events: int, timeout_s: float) -> None:
+        self.clock_s += min(timeout_s, 20)
+        if not self.is_stuck:
+            self.leave(self.take(1, 10))
+
+
+def test_patience_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever leaves the buffer shows that somebody is at work: the wait begins anew, however long the call is."""
-    buffer = Buffer(events_max=4, bytes_max=1_000, wake_at=100)
-    room, event = Room(wait_s=3_600), ("loans", "k", "feedback:1", b"{}")
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.is_set():
-            buffer.wake.wait(1)
-            buffer.leave(buffer.take(1, 10))
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    for _ in range(100):
+    buffer = SlowBuffer(events_max=4, bytes_max=1_000, wake_at=100)
+    monkeypatch.setattr("joinback.room.time.monotonic", lambda: buffer.clock_s)
+    room, event = Room(wait_s=30), ("loans", "k", "feedback:1", b"{}")
+    for _ in range(20):
         room.wait(buffer, 2, True)
         buffer.put(event, True)
-    stop.set()
-    worker.join()
-    assert buffer.stats()["dropped"]["buffer_full"] == 0
-    stuck = Buffer(events_max=4, bytes_max=1_000, wake_at=100)
-    hurried = Room(wait_s=0)
-    for _ in range(3):
-        hurried.wait(stuck, 2, True)
-        stuck.put(event, True)
-    with pytest.raises(Refused, match="full"):
-        hurried.wait(stuck, 2, True)
+    assert (buffer.clock_s, buffer.stats()["dropped"]["buffer_full"]) == (17 * 20, 0)
+    buffer.is_stuck = True
+    for _ in range(2):
+        with pytest.raises(Refused, match="full"):
+            room.wait(buffer, 2, True)
+    # Once for the call, and not for each of its records.
+    assert buffer.clock_s == 17 * 20 + 30
     # Feedback may fill what predictions may not.
-    hurried.wait(stuck, 2, False)
+    room.wait(buffer, 2, False)
+    buffer.is_stuck = False
+    buffer.leave(buffer.take(1, 10))
+    room.wait(buffer, 2, True)
+
+
+def test_who_waits_is_woken() -> None:
+    """What leaves the buffer wakes the one who waits for it, also if it went to the spool and is not settled."""
+    buffer = Buffer(events_max=4, bytes_max=1_000, wake_at=100)
+    for _ in range(3):
+        buffer.put(("loans", "k", "feedback:1", b"{}"), False)
+
+    waiting = threading.Thread(target=Room(wait_s=3_600).wait, args=(buffer, 2, True), daemon=True)
+    waiting.start()
+    assert buffer.wake.wait(20)
+    buffer.leave(buffer.take(1, 10))
+    waiting.join(20)
+    assert not waiting.is_alive()
 
 
 def test_the_spool_makes_room(tmp_path: Path) -> None:
     """With a spool a call without Redis fills the disk, not its patience: the spooling begins below its share."""
     client = joinback.Client().init(NOWHERE, buffer_events_max=1_000, spool_dir=tmp_path)
-    client.log_records("loans", inputs=range(5_000), outputs=range(5_000), wait_s=3_600)
+    client.log_records("loans", inputs=range(5_000), outputs=range(5_000), wait_s=20)
     assert (client.stats()["buffered"], dropped(client)) == (5_000, {})
     client.close(0)
 
 
 def test_an_event_larger_than_the_share_goes_alone() -> None:
     """An event that would never fit into a call's share of the buffer is taken when nothing else waits."""
-    buffer = Buffer(events_max=10, bytes_max=100, wake_at=100)
-    Room(wait_s=3_600).wait(buffer, 90, False)
+    buffer = SlowBuffer(events_max=10, bytes_max=100, wake_at=100)
+    Room(wait_s=60).wait(buffer, 90, False)
+    assert buffer.clock_s == 0
 
 
 @pytest.mark.parametrize("wait_s", [-1, NAN, "5", None])
@@ -224,6 +244,18 @@ def test_versions_and_tags_are_columns_too(offline: joinback.Client) -> None:
     ]
     (event,) = logged(offline, inputs=[1], outputs=[1], version=1, tags={"shop": "s1"})
     assert (event.version, event.tags) == ("1", {"shop": "s1"})
+
+
+def test_samples_are_those_of_single_calls(offline: joinback.Client) -> None:
+    """Predictions follow the rate that this process was told, feedback the published one, as in log_record."""
+    keys = [f"k{n}" for n in range(200)]
+    offline.set_sample_rate("ads", 0.3)
+    assert offline.log_records("ads", inputs=keys, outputs=keys, join_keys=keys) == keys
+    assert offline.stats()["buffered"] == sum(keeps("ads", key, 0.3) for key in keys)
+    offline._funnel.delivery.feedback_rates["loans"] = 0.2
+    before = offline.stats()["buffered"]
+    offline.log_records("loans", feedback=[{"y": 1}] * 200, join_keys=keys)
+    assert offline.stats()["buffered"] - before == sum(keeps("loans", key, 0.2) for key in keys)
 
 
 # --- times --------------------------------------------------------------------------------------------------
@@ -398,7 +430,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (PREDICTIONS | {"versions": [1, [2], "3"]}, "versions: 1 of 3 .* index 1: it is of type list"),
     (PREDICTIONS | {"versions": [1, 2, 3], "version": "1"}, "give version or versions, not both"),
     (PREDICTIONS | {"tags": ["a", {"b": 1}, None]}, "tags: 1 of 3 .* index 0"),
-    (PREDICTIONS | {"feedback": [{"y": 1}, 5, "x"]}, "feedback: 2 of 3 .* index 1: a int has no name; give dicts"),
+    (PREDICTIONS | {"feedback": [{"y": 1}, 5, "x"]}, "feedback: 2 of 3 .* index 1: a value of type int has no name"),
     (PREDICTIONS | {"feedback": np.array([1, 2, 3])}, "feedback: 3 of 3 .* index 0: .* a Series with a name"),
     ({"inputs": [1, 2, 3]}, "outputs: 3 of 3 .* index 0: a prediction needs both"),
     ({"outputs": [1, 2, 3]}, "inputs: 3 of 3 .* a prediction needs both"),
