@@ -20,6 +20,8 @@ class Proxy:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._open: list[socket.socket] = []
         self._forgotten: set[socket.socket] = set()
+        self._ended = False
+        self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lead_to(self, port: int) -> None:
@@ -38,6 +40,8 @@ class Proxy:
 
     def __exit__(self, *_: Any) -> None:
         self._listener.close()
+        with self._lock:
+            self._ended = True
         for connection in self._open:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -60,7 +64,13 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
-            self._open += client, server
+            with self._lock:
+                # One that came at the last moment is in nobody's list to close.
+                if self._ended:
+                    client.close()
+                    server.close()
+                    return
+                self._open += client, server
             threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
             threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
 

@@ -10,11 +10,7 @@ from conftest import PATIENCE_S
 ROOT = Path(__file__).parents[1]
 BENCH = ROOT / "bench" / "client.py"
 
-pytestmark = [
-    pytest.mark.skipif(not BENCH.exists(), reason="an installed package has no bench"),
-    # One run of the bench for all.
-    pytest.mark.xdist_group("bench"),
-]
+pytestmark = pytest.mark.skipif(not BENCH.exists(), reason="an installed package has no bench")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from conftest import PATIENCE_S, free_port
 from joinback import wire
 from joinback.settings import Settings
 
-HOSTS = Path(__file__).parent / "hosts"
+HOSTS = os.pathsep.join(filter(None, [str(Path(__file__).parent / "hosts"), os.environ.get("PYTHONPATH")]))
+"""For PYTHONPATH: what it is already names the package to test, where that is not the installed one."""
 TAG = wire.tag("loans")
 WaitUntil = Callable[..., None]
 PATIENT = ["--timeout", f"{PATIENCE_S:.0f}"]
@@ -52,8 +53,7 @@ def answers(port: int) -> bool:
 @contextmanager
 def host(settings: Settings, tmp_path: Path, *command: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     """A server process; ends by SIGTERM, as every supervisor does it, and must then leave by itself."""
-    path = os.pathsep.join([str(HOSTS), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"JOINBACK_REDIS_URL": settings.redis_url, "PYTHONPATH": path} | variables
+    environment = os.environ | {"JOINBACK_REDIS_URL": settings.redis_url, "PYTHONPATH": HOSTS} | variables
     log = tmp_path / "host.log"
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=output, stderr=output)
@@ -167,7 +167,7 @@ def test_celery(settings: Settings, server: redis.Redis, tmp_path: Path, wait_un
     command = ["celery", "-A", "tasks", "worker", "-P", "prefork", "-c", "2", *quiet]
     with host(settings, tmp_path, *command, BROKER_DIR=str(broker)):
         send = "import tasks; [tasks.predict.delay(n) for n in range(20)]"
-        environment = os.environ | {"PYTHONPATH": str(HOSTS), "BROKER_DIR": str(broker)}
+        environment = os.environ | {"PYTHONPATH": HOSTS, "BROKER_DIR": str(broker)}
         subprocess.run([sys.executable, "-c", send], env=environment, check=True, timeout=PATIENCE_S)
         wait_until(lambda: len(keys(server)) == 20)
     assert received(server, "prediction") == 20

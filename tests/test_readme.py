@@ -100,6 +100,7 @@ def test_a_table(stack: Stack, default_client: joinback.Client) -> None:
     frame = pd.DataFrame({"id": [17, 18], "repaid": [True, None], "day": ["2026-11-23", "2026-11-24"]})
     for _ in range(2):
         exec(call, {"joinback": joinback, "frame": frame})
+    assert joinback.flush()
     stack.drain()
     assert [(row["join_key"], row["status"]) for row in stack.rows()] == [("17", "joined"), ("18", "predicted")]
     assert stack.books().duplicates == 1

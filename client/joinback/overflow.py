@@ -8,7 +8,8 @@ from . import log
 from .aside import backoff_s
 from .buffer import Buffer, Buffered
 from .route import Route
-from .spool import Frame, Spool
+from .spool import Spool
+from .spool_segment import Frame
 
 SPOOL_AT, SPOOL_TO = 0.5, 0.25
 """How full the memory is when events begin to go to disk, and when they cease: room for a burst on either side."""

@@ -83,6 +83,7 @@ def test_what_is_held_back_is_counted_at_the_end(
     client.log_record("loans", feedback={"a": 1}, join_key="k")
     wait_until(lambda: client.stats()["sent"])
     assert not client.close(timeout_s=0.3)
+    wait_until(lambda: client.stats()["dropped"]["undelivered"])
     stats = client.stats()
     assert (stats["sent"], stats["buffered"], stats["dropped"]["undelivered"]) == (1, 0, 1)
 

@@ -1,0 +1,267 @@
+"""Plant one mistake after another in a copy of the tree, and say which the tests did not see.
+
+python tests/planted.py             # all of them: by hand, or nightly; CI does not run it
+python tests/planted.py ring fsync  # those whose name has one of these words
+
+A mistake is a text of a file, what stands there instead, and an expression for `pytest -k`. It counts as seen if
+the tests of the expression pass without it and fail with it. The tree itself is never touched. Exit code 1 if a
+mistake was not seen, or if its text, or a test for it, is no longer there.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+TESTS_TIMEOUT_S = 900.0
+"""Some mistakes make a test wait for what never comes."""
+WORKER, CLIENT = "worker/joinback_worker", "client/joinback"
+
+
+class Mistake(NamedTuple):
+    name: str
+    file: str
+    right: str
+    wrong: str
+    where: str
+    """The tests to run: files or folders below tests/."""
+    seen_by: str
+    """An expression for `pytest -k`."""
+
+
+MISTAKES = [
+    # Ten that no test saw once.
+    Mistake(
+        "a retraction of a named field spares what was said at its very moment",
+        f"{WORKER}/row.py",
+        "if name not in retracted_at or at > retracted_at[name]",
+        "if name not in retracted_at or at >= retracted_at[name]",
+        "worker/test_row.py test_any_order.py",
+        "retract or any_partition",
+    ),
+    Mistake(
+        "feedback is sampled by another spelling of the key",
+        f"{CLIENT}/writer.py",
+        "sampling.keeps(application, e[1], rate)",
+        "sampling.keeps(application, e[1].lower(), rate)",
+        "client",
+        "sampl or spelling",
+    ),
+    Mistake(
+        "the pending stream lives no longer than the records",
+        f"{CLIENT}/write.lua",
+        "keep_for(pending, stats_ttl_s)",
+        "keep_for(pending, buffer_ttl_s)",
+        "client worker",
+        "ttl or pending or write_script",
+    ),
+    Mistake(
+        "the ring to send again holds half a second",
+        f"{CLIENT}/replay.py",
+        "REPLAY_S = 5.0",
+        "REPLAY_S = 0.5",
+        "client faults",
+        "replay or ring or again",
+    ),
+    Mistake(
+        "nothing is sent again where INFO is forbidden",
+        f"{CLIENT}/writer.py",
+        "(run is None or run != self._run)",
+        "(run is not None and run != self._run)",
+        "client faults",
+        "replay or info or again",
+    ),
+    Mistake(
+        "a late mark makes a record that lives for ever",
+        f"{WORKER}/settle.lua",
+        "if redis.call('TTL', record) == -1 then redis.call('EXPIRE', record, late_mark_ttl_s) end",
+        "",
+        "worker",
+        "late or mark or ttl",
+    ),
+    Mistake(
+        "the replay of a letter keeps the late mark",
+        f"{WORKER}/dead.py",
+        '"HDEL", record, letter.event, f"{wire.LATE}:{event_id}")',
+        '"HDEL", record, letter.event)',
+        "worker/test_dead.py worker/test_cycle.py",
+        "replay or late",
+    ),
+    Mistake(
+        "PostgreSQL's keys are locked in no order",
+        f"{WORKER}/sinks/postgres.py",
+        'wanted = sorted(key for key in join_keys if "\\0" not in key)',
+        'wanted = list({key for key in join_keys if "\\0" not in key})',
+        "sinks/test_postgres.py",
+        "lock or order or writers",
+    ),
+    Mistake(
+        "the spool does not wait for the disk",
+        f"{CLIENT}/spool.py",
+        "                os.fsync(segment.fd)\n",
+        "",
+        "client/test_spool.py",
+        "spool",
+    ),
+    Mistake(
+        "SQLite does not wait for the disk",
+        f"{WORKER}/sinks/sqlite.py",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA synchronous = OFF",
+        "sinks/test_sqlite.py",
+        "test_sqlite",
+    ),
+    # Further ones, in the worker and the sinks.
+    Mistake(
+        "Redis is told before the sink has it",
+        f"{WORKER}/cycle.py",
+        "    merged, refused = await _merge(sink, emitted)\n",
+        "    await source.settle(Settlement(in_rows=list(entries)))\n"
+        "    merged, refused = await _merge(sink, emitted)\n",
+        "faults worker/test_cycle.py",
+        "crash_point or sink",
+    ),
+    Mistake(
+        "an entry that another worker has ended is counted again",
+        f"{WORKER}/settle.lua",
+        "  if redis.call('XDEL', pending, id) == 1 then\n    settled",
+        "  if redis.call('XDEL', pending, id) >= 0 then\n    settled",
+        "faults worker/test_cycle.py",
+        "crash_point or interleaving or twice",
+    ),
+    Mistake(
+        "an abandoned claim is left alone",
+        f"{WORKER}/source.py",
+        "            if claimed := _entries(entries):\n                yield claimed\n",
+        "",
+        "faults worker/test_cycle.py",
+        "killed or claim or lease",
+    ),
+    Mistake(
+        "a stopped worker keeps its claims until the lease ends",
+        f"{WORKER}/cycle.py",
+        "            await source.release(entries)\n            raise\n",
+        "            raise\n",
+        "worker",
+        "cancel or stop or release",
+    ),
+    Mistake(
+        "one row that the sink refuses takes its batch with it",
+        f"{WORKER}/cycle.py",
+        "    first, refused = await _merge(sink, records[:middle])\n",
+        '    return Merged(), {record.join_key: "refused" for record in records}\n'
+        "    first, refused = await _merge(sink, records[:middle])\n",
+        "worker/test_cycle.py sinks/test_postgres.py",
+        "refuse or poison or bisect",
+    ),
+    Mistake(
+        "feedback at the very end of the window is late",
+        f"{WORKER}/row.py",
+        "if lateness <= timedelta(0):",
+        "if lateness < timedelta(0):",
+        "worker/test_row.py test_any_order.py",
+        "window or late",
+    ),
+    Mistake(
+        "two events under one id: the last one read counts",
+        f"{WORKER}/fold.py",
+        "        if a[event_id] != b[event_id]:",
+        "        if False:",
+        "worker/test_fold.py",
+        "merge",
+    ),
+    Mistake(
+        "the identity of a lake's batch depends on the order of its rows",
+        f"{WORKER}/sinks/event_log.py",
+        "msgspec.msgpack.encode(sorted(identities))",
+        "msgspec.msgpack.encode(list(identities))",
+        "sinks",
+        "again or repetition or committed_once",
+    ),
+    Mistake(
+        "a directory's file has its name before it is on disk",
+        f"{WORKER}/sinks/directory.py",
+        "                os.fsync(file.fileno())\n",
+        "",
+        "sinks/test_directories.py",
+        "disk or directories",
+    ),
+    Mistake(
+        "two embedded servers that start at once take one port",
+        f"{WORKER}/embedded.py",
+        "ValkeyServer(port=port, **config)",
+        "ValkeyServer(**config)",
+        "test_tools.py",
+        "start_at_once",
+    ),
+]
+
+
+def copy_of_the_tree(folder: Path) -> Path:
+    """Copy what git knows, as it is now, changes that are not committed included."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
+    return folder
+
+
+def run_tests(tree: Path, where: str, expression: str) -> tuple[int, str]:
+    """Run these tests on this tree; return pytest's exit code and its last line."""
+    # No bytecode: it is told from older one by its second and its size, and a mistake may change neither.
+    sources = f"{tree / 'client'}{os.pathsep}{tree / 'worker'}"
+    environment = os.environ | {"PYTHONPATH": sources, "PYTHONDONTWRITEBYTECODE": "1"}
+    places = [f"tests/{place}" for place in where.split()]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", expression, *places]
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=TESTS_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        return 1, f"not within {TESTS_TIMEOUT_S:.0f} s"
+    return done.returncode, (done.stdout.strip().splitlines() or [done.stderr.strip()])[-1]
+
+
+def plant(mistake: Mistake, tree: Path, without: tuple[int, str]) -> str:
+    """Return "seen", or why the mistake does not count as such."""
+    code, said = without
+    if code == 5:
+        return f"NO TEST matches {mistake.seen_by!r}"
+    if code != 0:
+        return f"RED WITHOUT IT: {said}"
+    path = tree / mistake.file
+    text = path.read_text()
+    if text.count(mistake.right) != 1:
+        return f"STALE: {mistake.file} has its text {text.count(mistake.right)} times"
+    path.write_text(text.replace(mistake.right, mistake.wrong))
+    try:
+        code, said = run_tests(tree, mistake.where, mistake.seen_by)
+    finally:
+        path.write_text(text)
+    return "seen" if code == 1 else f"NOT SEEN: {said}"
+
+
+def main(words: list[str]) -> int:
+    chosen = [mistake for mistake in MISTAKES if not words or any(word in mistake.name for word in words)]
+    with tempfile.TemporaryDirectory(prefix="joinback-planted-") as folder:
+        tree = copy_of_the_tree(Path(folder))
+        without = cache(lambda where, expression: run_tests(tree, where, expression))
+        verdicts = []
+        for mistake in chosen:
+            verdicts.append(plant(mistake, tree, without(mistake.where, mistake.seen_by)))
+            print(f"{verdicts[-1]:12} {mistake.name}", flush=True)
+    seen = verdicts.count("seen")
+    print(f"{seen} of {len(verdicts)} mistakes seen")
+    return int(seen < len(verdicts))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
