@@ -102,7 +102,7 @@ class World:
         try:
             async with sink_of(self.settings) as sink:
                 source = Source(FaultyRedis(buffer, faults), self.tag, lease_s=0, chunk_entries=3)  # type: ignore[arg-type]
-                await drain(source, FaultySink(sink, faults), APPLICATION)  # type: ignore[arg-type]
+                await drain(source, FaultySink(sink, faults), APPLICATION, settled_ttl_s=300)  # type: ignore[arg-type]
         except (Died, RedisError):
             pass
         finally:

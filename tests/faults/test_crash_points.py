@@ -92,7 +92,7 @@ class Scene:
         async with sink_of(self.settings) as sink:
             source = Source(FaultyRedis(self.buffer, faults), TAG, lease_s=lease_s, chunk_entries=7)  # type: ignore[arg-type]
             with contextlib.suppress(Died, RedisError):
-                await drain(source, FaultySink(sink, faults), "loans")  # type: ignore[arg-type]
+                await drain(source, FaultySink(sink, faults), "loans", settled_ttl_s=60)  # type: ignore[arg-type]
 
     async def take_over(self) -> None:
         """Another worker, for whom every lease has run out."""

@@ -151,7 +151,7 @@ def test_inspect_shows_dead_letters_and_wrong_types(stack: Stack, cli: Cli) -> N
     cli("drain")
     assert "dead  feedback:repaid  undecodable" in cli("inspect", "loans", "loan_17").stdout
     stack.server.set(stack.record("loan_18"), "somebody's", ex=60)
-    assert "holds a string, not a record" in cli("inspect", "loans", "loan_18").stdout
+    assert "a string, not a record, stands at its key" in cli("inspect", "loans", "loan_18").stdout
 
 
 def test_inspect_does_not_drive_the_terminal(stack: Stack, cli: Cli) -> None:

@@ -289,6 +289,7 @@ class Troubled:
 
     def __init__(self, sink: Any, refuses: Sequence[str] = (), unavailable: bool = False) -> None:
         self.sink = sink
+        self.looks_up = sink.looks_up
         self.refuses = refuses
         self.unavailable = unavailable
 

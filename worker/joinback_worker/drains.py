@@ -89,6 +89,7 @@ async def drain_tag(
                 sink,
                 application,
                 emit_joined_only=settings.emit == "joined",
+                settled_ttl_s=settings.settled_ttl_s,
                 budget_s=budget_s,
                 conditions=conditions,
             )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import Protocol, Self, cast
+from typing import ClassVar, Protocol, Self, cast
 
 from msgspec import Struct
 
@@ -67,8 +67,13 @@ class Sink(Protocol):
 
     It raises SinkUnavailable when trying again later may help (down, locked, full, read-only, no table), and
     SinkRefused when these very records cannot be stored. By type and code, never by message text.
+    `get` raises SinkRefused too, for a row that somebody edited so that it cannot be read.
     Methods may wait, but never block the event loop.
     """
+
+    looks_up: ClassVar[bool]
+    """Whether `get` finds a key's row cheaply, however much the sink holds. Only then may Redis let a record go soon
+    after the sink has it; otherwise nobody could tell a late label's prediction from one that never was."""
 
     async def __aenter__(self) -> Self:
         """Connect, and create or check the schema. Raises SinkUnavailable."""

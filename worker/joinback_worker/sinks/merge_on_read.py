@@ -9,7 +9,6 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import ClassVar
 
 from joinback_worker.fold import Record, admit
 from joinback_worker.row import Row, judge, late_news, overflowed, project
@@ -21,9 +20,6 @@ from .on_thread import SinkOnThread
 
 class MergeOnRead(SinkOnThread):
     """See `Sink` for the promise. A store fills in `_append` and `_stored`."""
-
-    looks_up: ClassVar[bool] = True
-    """Whether a look-up by key is cheap enough for each batch. If not, a batch is told by what it holds itself."""
 
     @abstractmethod
     def _append(self, rows: Sequence[EventRow]) -> None:
@@ -49,7 +45,10 @@ class MergeOnRead(SinkOnThread):
         return merged
 
     def _held(self, records: Sequence[Record]) -> dict[tuple[str, str], Record]:
-        """What the store has of those records whose prediction did not come with them."""
+        """What the store has of those records whose prediction did not come with them.
+
+        Nothing where that is not cheap: a batch is then told by what it holds itself.
+        """
         if not self.looks_up:
             return {}
         cold: defaultdict[str, list[str]] = defaultdict(list)

@@ -41,6 +41,8 @@ def schema(url: str, settings: Settings) -> str:
 class StdoutSink(SinkOnThread):
     """Durable as far as the reader of the pipe is."""
 
+    looks_up = False
+
     def _translated(self, work: Callable[[], T]) -> T:
         try:
             return work()
