@@ -39,9 +39,9 @@ def test_a_batch_is_stored_queued_and_counted(server: redis.Redis) -> None:
     )
     assert server.hgetall(wire.record_key(TAG, "loan_17")) == {b"prediction:a": FEEDBACK, b"feedback:b": FEEDBACK}
     assert pending(server) == [
-        {b"key": b"loan_17", b"kind": b"prediction"},
-        {b"key": b"loan_17", b"kind": b"feedback"},
-        {b"key": b"loan_18", b"kind": b"feedback"},
+        {b"key": b"loan_17", b"kind": b"prediction", b"id": b"a"},
+        {b"key": b"loan_17", b"kind": b"feedback", b"id": b"b"},
+        {b"key": b"loan_18", b"kind": b"feedback", b"id": b"c"},
     ]
     assert stats(server) == {"batches": 1, "received:prediction": 1, "received:feedback": 2}
     assert server.ttl(wire.record_key(TAG, "loan_17")) == 600

@@ -19,3 +19,18 @@ class SinkRefused(WorkerError):
     """The sink cannot store these records, now or later; the cycle finds the bad one and dead-letters it."""
 
     retryable = False
+
+
+class AlteredRow(SinkRefused):
+    """Somebody edited a row of the sink so that its record cannot be read back from it."""
+
+    def __init__(self, column: str, why: str) -> None:
+        super().__init__(
+            f"column {column} of the sink's row {why}: mend that row or delete it,"
+            " then joinback dead replay APPLICATION --reason sink_refused"
+        )
+
+
+def no_row(error: Exception) -> SinkRefused:
+    """What no row can be made of, for a reason nobody foresaw; by its type, as its words may quote a payload."""
+    return SinkRefused(f"no row can be made of the record and what the sink holds of it ({type(error).__name__})")

@@ -83,7 +83,7 @@ class Source:
         self.group = Group(redis, tag, consumer or consumer_name(), lease_s, chunk_entries)
 
     async def load(self, join_keys: Sequence[str], *, bytes_max: int = SLICE_BYTES) -> list[Fields | Unusable]:
-        """The records of the first of these keys, in their order: as many as fit into so many bytes, but one."""
+        """The records of the first of these keys, in order: what fits into so many bytes, and one at least."""
         keys = [wire.record_key(self._tag, key) for key in join_keys]
         replies = await _load(self._redis, keys, [bytes_max, RECORD_FIELDS_MAX, RECORD_BYTES_MAX])
         return [_record(key, reply) for key, reply in zip(keys, replies, strict=False)]
