@@ -32,7 +32,9 @@ def test_drain_prints_one_line(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     done = cli("drain")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("drained claimed=2 rows=1 joined=1 orphans=0 dead=0 released=0 duration_s=")
+    assert done.stdout.startswith(
+        "drained claimed=2 rows=1 joined=1 orphans=0 unlabelled=0 dead=0 released=0 duration_s="
+    )
     assert stack.row("loan_17")["status"] == "joined"
 
 

@@ -20,7 +20,7 @@ from .cycle import Drained, drain
 from .errors import SinkUnavailable
 from .health import Health, publish_pause
 from .row import Policy
-from .sinks import Sink, open_sink
+from .sinks import Sink, check_emit, open_sink
 from .source import Source, applications
 
 log = structlog.get_logger("joinback")
@@ -52,7 +52,9 @@ def connect(settings: Settings) -> Redis:
 
 def sink_of(settings: Settings, application: str = "") -> Sink:
     """The sink, not yet entered, with the policy of one application. Raises ConfigurationError for a wrong URL."""
-    return open_sink(settings.sink_url, policy_of(settings, application, datetime.now(UTC)))
+    sink = open_sink(settings.sink_url, policy_of(settings, application, datetime.now(UTC)))
+    check_emit(sink, settings.emit)
+    return sink
 
 
 def policy_of(settings: Settings, application: str, now: datetime) -> Policy:
