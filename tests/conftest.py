@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ ON_EVERY_SERVER = {
     "test_write_script",
     "test_client",
     "test_cycle",
+    "test_group",
     "test_crash_points",
     "test_chaos",
     "test_killed_worker",
@@ -142,6 +143,11 @@ class Stack:
             found = database.execute(f"SELECT * FROM records WHERE {where} ORDER BY application, join_key").fetchall()
         database.close()
         return [dict(row) for row in found]
+
+    def execute(self, statement: str) -> None:
+        """As somebody's own `sqlite3` shell does it to the sink."""
+        with closing(sqlite3.connect(self.settings.sink_url.removeprefix("sqlite:///"))) as database, database:
+            database.execute(statement)
 
     def row(self, join_key: str) -> dict[str, Any]:
         (row,) = self.rows(f"join_key = '{join_key}'")

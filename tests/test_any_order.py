@@ -33,6 +33,7 @@ from joinback_worker.source import Source
 
 APPLICATION = "loans"
 WINDOW_S = 500
+SETTLED_TTL_S = 300
 KEYS = ["k0", "k1", "k2"]
 SCHEDULES, LIVES = int(os.environ.get("SCHEDULES", "100")), int(os.environ.get("LIVES", "60"))
 """How many to try; the nightly run sets more."""
@@ -102,7 +103,7 @@ class World:
         try:
             async with sink_of(self.settings) as sink:
                 source = Source(FaultyRedis(buffer, faults), self.tag, lease_s=0, chunk_entries=3)  # type: ignore[arg-type]
-                await drain(source, FaultySink(sink, faults), APPLICATION, settled_ttl_s=300)  # type: ignore[arg-type]
+                await drain(source, FaultySink(sink, faults), APPLICATION, settled_ttl_s=SETTLED_TTL_S)  # type: ignore[arg-type]
         except (Died, RedisError):
             pass
         finally:
@@ -113,6 +114,12 @@ class World:
         waiting = {fields[b"key"].decode() for _, fields in self.server.xrange(wire.pending_key(self.tag))}
         if key not in waiting:
             self.server.delete(wire.record_key(self.tag, key))
+
+    def expire_settled(self, key: str) -> None:
+        """A settled record's TTL runs out, whoever has claimed an entry of it or has yet to."""
+        record = wire.record_key(self.tag, key)
+        if 0 < self.server.ttl(record) <= SETTLED_TTL_S:
+            self.server.delete(record)
 
     def check(self) -> None:
         """Two clean drains later, every row is the model's and the books balance."""
@@ -159,6 +166,8 @@ def test_any_partition_order_and_repetition(
             world.drain()
         if data.draw(st.booleans()):
             world.forget(data.draw(st.sampled_from(KEYS)))
+        if data.draw(st.booleans()):
+            world.expire_settled(data.draw(st.sampled_from(KEYS)))
     world.check()
 
 
@@ -207,6 +216,17 @@ class Life(RuleBasedStateMachine):
     @rule(key=st.sampled_from(KEYS))
     def forget(self, key: str) -> None:
         self.world.forget(key)
+
+    @rule(key=st.sampled_from(KEYS))
+    def expire_settled(self, key: str) -> None:
+        self.world.expire_settled(key)
+
+    @rule(call=st.integers(1, 20), key=st.sampled_from(KEYS))
+    def expire_settled_during_a_drain(self, call: int, key: str) -> None:
+        async def meanwhile() -> None:
+            self.world.expire_settled(key)
+
+        self.world.drain(Faults(meanwhile=(call, meanwhile)))
 
     @rule()
     def lose_the_group(self) -> None:

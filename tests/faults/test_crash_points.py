@@ -7,6 +7,7 @@ finishes. The same with a second worker that takes the claims over and drains al
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from joinback_worker.source import Source
 
 TAG = wire.tag("loans")
 DAY = 86_400
+SETTLED_TTL_S = 60
 
 Workload = dict[str, dict[str, bytes]]
 
@@ -90,16 +92,26 @@ class Scene:
     async def work(self, faults: Faults, lease_s: float = 60.0) -> None:
         """One worker's cycle; it may die or fail on the way."""
         async with sink_of(self.settings) as sink:
-            source = Source(FaultyRedis(self.buffer, faults), TAG, lease_s=lease_s, chunk_entries=7)  # type: ignore[arg-type]
+            source = Source(
+                FaultyRedis(self.buffer, faults), TAG, consumer=secrets.token_hex(3), lease_s=lease_s, chunk_entries=7
+            )  # type: ignore[arg-type]
             with contextlib.suppress(Died, RedisError):
-                await drain(source, FaultySink(sink, faults), "loans", settled_ttl_s=60)  # type: ignore[arg-type]
+                await drain(source, FaultySink(sink, faults), "loans", settled_ttl_s=SETTLED_TTL_S)  # type: ignore[arg-type]
 
     async def take_over(self) -> None:
-        """Another worker, for whom every lease has run out."""
+        """Another worker, for whom every lease has run out; then Redis lets go of what is settled."""
         await self.work(Faults(), lease_s=0)
+        await self.expire_settled()
+
+    async def expire_settled(self) -> None:
+        """As if SETTLED_TTL_S had passed, whatever anybody still holds of those records."""
+        async for key in self.buffer.scan_iter(match=wire.record_key(TAG, "*")):
+            if 0 < await self.buffer.ttl(key) <= SETTLED_TTL_S:
+                await self.buffer.delete(key)
 
     async def check(self) -> None:
         """A last drain finds little or nothing to do; then the rows are the model's and the books balance."""
+        await self.expire_settled()
         await self.take_over()
         async with sink_of(self.settings) as sink:
             rows = await sink.get("loans", [*GOOD, "torn", "gone", "taken"])
