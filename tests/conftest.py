@@ -77,6 +77,7 @@ ON_EVERY_SERVER = {
     "test_client",
     "test_cycle",
     "test_group",
+    "test_sizing",
     "test_crash_points",
     "test_chaos",
     "test_killed_worker",
