@@ -124,6 +124,13 @@ def test_a_short_ttl_does_not_shorten_a_long_one(server: redis.Redis) -> None:
     assert server.ttl(wire.record_key(TAG, "loan_17")) > 500
 
 
+def test_the_pending_stream_outlives_the_records(server: redis.Redis) -> None:
+    """A worker that was away for longer than the buffer TTL finds what it missed, and counts it."""
+    write(server, ("loan_17", "feedback:a"), ttl_s=600)
+    assert server.ttl(wire.record_key(TAG, "loan_17")) <= 600
+    assert server.ttl(wire.pending_key(TAG)) > wire.STATS_TTL_S - 60 > 600
+
+
 def test_entries_older_than_the_buffer_ttl_are_trimmed_and_counted(server: redis.Redis) -> None:
     """With no worker the pending stream stays bounded, and what it lets go is on the books."""
     seconds, _ = server.time()

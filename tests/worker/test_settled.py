@@ -142,6 +142,14 @@ def test_no_sink_that_cannot_find_it_again(stack: Stack, tmp_path: Path, changed
     assert ttl_of(stack, "a") > SETTLED_TTL_S
 
 
+def test_a_mark_on_a_record_that_is_gone_is_not_for_ever(stack: Stack) -> None:
+    """A late mark that comes after its record has gone makes a key of its own, which has a TTL of a day."""
+    late(stack)
+    drain_and_then(stack.settings, lambda: stack.server.delete(stack.record("a")))
+    assert stack.server.hkeys(stack.record("a")) == [b"late:f"]
+    assert 0 < ttl_of(stack, "a") <= wire.LATE_MARK_TTL_S
+
+
 # --- entries whose record is gone -----------------------------------------------------------------------
 
 
