@@ -94,15 +94,15 @@ class World:
             self.events[key][f"{kind}:c{event_id}"] = body | {"logged_at": body["at"]}
         assert client.flush(20)
 
-    def drain(self, faults: Faults | None = None) -> None:
+    def drain(self, faults: Faults | None = None, lease_s: float = 0) -> None:
         """A cycle by a worker for whom every older lease has run out; it may die or fail on the way."""
-        asyncio.run(self._drain(faults or Faults()))
+        asyncio.run(self._drain(faults or Faults(), lease_s))
 
-    async def _drain(self, faults: Faults) -> None:
+    async def _drain(self, faults: Faults, lease_s: float = 0) -> None:
         buffer = connect(self.settings)
         try:
             async with sink_of(self.settings) as sink:
-                source = Source(FaultyRedis(buffer, faults), self.tag, lease_s=0, chunk_entries=3)  # type: ignore[arg-type]
+                source = Source(FaultyRedis(buffer, faults), self.tag, lease_s=lease_s, chunk_entries=3)  # type: ignore[arg-type]
                 await drain(source, FaultySink(sink, faults), APPLICATION, settled_ttl_s=SETTLED_TTL_S)  # type: ignore[arg-type]
         except (Died, RedisError):
             pass
@@ -193,6 +193,16 @@ class Life(RuleBasedStateMachine):
     @rule()
     def drain(self) -> None:
         self.world.drain()
+
+    @rule(count=st.integers(1, 4))
+    def claim_and_die(self, count: int) -> None:
+        pending = wire.pending_key(self.world.tag)
+        if self.world.server.exists(pending) and self.world.server.xinfo_groups(pending):
+            self.world.server.xreadgroup(wire.GROUP, "died", {pending: ">"}, count=count)
+
+    @rule()
+    def drain_what_nobody_claimed(self) -> None:
+        self.world.drain(lease_s=3_600)
 
     @rule(call=st.integers(1, 20), fault=st.sampled_from(FAULTS))
     def drain_with_a_fault(self, call: int, fault: Fault) -> None:

@@ -178,6 +178,22 @@ def test_every_crash_point_of_one_worker(run: Any, fault: Fault) -> None:
     print(f"{calls} crash points, {fault}")
 
 
+def test_every_split_between_a_dead_worker_and_another(run: Any) -> None:
+    """A worker claims so many entries and dies; another drains the rest, whose records are then settled and expire.
+
+    When the dead one's lease is over, what it held is in rows, and nothing is told as lost.
+    """
+    entries = len([field for fields in GOOD.values() for field in fields]) + 4
+    for number in range(1, entries):
+
+        async def play(scene: Scene, number: int = number) -> None:
+            pending = wire.pending_key(TAG)
+            await scene.buffer.xreadgroup(wire.GROUP, "died", {pending: ">"}, count=number)
+            await scene.work(Faults())
+
+        run(play)
+
+
 def test_every_interleaving_with_a_second_worker(run: Any) -> None:
     """Between any two calls of a worker another takes its claims over and drains all: a zombie harms nothing."""
     calls = clean_calls(run)

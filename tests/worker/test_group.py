@@ -187,3 +187,26 @@ def test_a_long_claim_keeps_its_lease(stack: Stack) -> None:
 
     assert on_buffer(stack, cycle) < 20_000
     assert stack.drain().rows == 20
+
+
+def test_a_drain_renews_its_claim_between_slices(stack: Stack) -> None:
+    """Each slice begins with a look at the lease; here it is over at once."""
+    log(stack, 20)
+    idle: list[int] = []
+
+    class Watched:
+        def __init__(self, buffer: Redis) -> None:
+            self.buffer = buffer
+
+        async def execute_command(self, *arguments: Any, **options: Any) -> Any:
+            if arguments[0] == "XCLAIM":
+                idle.append(arguments[arguments.index("IDLE") + 1])
+            return await self.buffer.execute_command(*arguments, **options)
+
+    async def cycle(buffer: Redis) -> Drained:
+        watched: Any = Watched(buffer)
+        async with sink_of(stack.settings) as sink:
+            return await drain(Source(watched, TAG, lease_s=0, chunk_entries=10), sink, "loans")
+
+    assert on_buffer(stack, cycle).rows == 20
+    assert idle == [0, 0]

@@ -125,7 +125,7 @@ def test_more_edited_rows_than_a_batch_closes(stack: Stack, monkeypatch: pytest.
 
 def test_emit_joined_meets_an_edited_row(stack: Stack) -> None:
     """A label for a row that is there and cannot be read is a letter, not unemitted."""
-    log_then_alter(stack, ("feedback_events", "'x'"))
+    log_then_alter(stack, ("predicted_at", "'x'"))
     stack.client.flush()
     stack.server.hdel(stack.record("edited"), "prediction:e", "feedback:e")
     assert stack.drain(emit="joined").dead == 1
