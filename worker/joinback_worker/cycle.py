@@ -7,7 +7,7 @@ leaves entries that the next one claims again. The fold makes the repetition har
 import contextlib
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from itertools import chain, islice
 from pathlib import Path
@@ -99,8 +99,8 @@ class _Claim:
             if entry.join_key is not None:
                 self._by_key.setdefault(entry.join_key, []).append(entry)
 
-    def _left(self) -> list[Entry]:
-        return [*self._unreadable, *chain.from_iterable(self._by_key.values())]
+    def _left(self) -> Iterator[Entry]:
+        return chain(self._unreadable, chain.from_iterable(self._by_key.values()))
 
     async def drain(self, until: float, drained: Drained) -> bool:
         """Settle slice by slice. False if the time ran out."""
@@ -130,7 +130,7 @@ class _Claim:
 
     async def give_back(self) -> int:
         """Release what is left, so that the next cycle takes it at once; how many entries that are."""
-        left = self._left()
+        left = list(self._left())
         # If Redis is away, the lease ends by itself.
         with contextlib.suppress(*_REDIS_TROUBLE):
             await self._work.source.group.release(left)

@@ -37,8 +37,15 @@ class Entry(NamedTuple):
     id: bytes
     join_key: str | None
     """None: the entry names no readable key."""
-    field: str | None = None
-    """The event's field in the record, `<kind>:<event_id>`. None: a client of before wrote no id."""
+    kind: bytes | None = None
+    event_id: bytes | None = None
+
+    @property
+    def field(self) -> str | None:
+        """The event's field in the record, `<kind>:<event_id>`. None: a client of before wrote no id."""
+        if not self.kind or not self.event_id:
+            return None
+        return f"{self.kind.decode(errors='replace')}:{self.event_id.decode(errors='replace')}"
 
 
 def consumer_name() -> str:
@@ -170,12 +177,5 @@ def _entries(replies: Iterable[tuple[bytes | None, dict[bytes, bytes]]]) -> list
             join_key = fields[b"key"].decode()
         except (KeyError, UnicodeDecodeError):
             join_key = None
-        claimed.append(Entry(entry_id, join_key, _field(fields)))
+        claimed.append(Entry(entry_id, join_key, fields.get(b"kind"), fields.get(b"id")))
     return claimed
-
-
-def _field(fields: dict[bytes, bytes]) -> str | None:
-    kind, event_id = fields.get(b"kind"), fields.get(b"id")
-    if not kind or not event_id:
-        return None
-    return f"{kind.decode(errors='replace')}:{event_id.decode(errors='replace')}"

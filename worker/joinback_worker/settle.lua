@@ -7,7 +7,7 @@
 --       counters: name, amount      settled entries: outcome, id
 --       dead entries: id, join key, reason, detail
 --       rejected events: join key, field, reason, detail, bytes, and the field that marks it, if it stays
---       settled records: number of fields, and the fields; each is in a sink that can look it up
+--       settled records: the fields, one a line; each is in a sink that can look it up
 --
 -- The first write (XACK) is one that a full Redis allows, and a script that has begun may go on: so a drain
 -- works at maxmemory, when it matters most. Deleting decides who counts: an entry that another worker has
@@ -88,13 +88,12 @@ end
 -- Only if the record is, field by field, what was loaded: it may have got an event since, or have expired and begun
 -- anew. A TTL is never made longer here; the next event renews it.
 for i = 1, tonumber(next_argument()) do
-  local record, fields = KEYS[3 + rejected + i], tonumber(next_argument())
-  local same = redis.pcall('HLEN', record) == fields
-  for _ = 1, fields do
-    local field = next_argument()
-    same = same and redis.call('HEXISTS', record, field) == 1
+  local record, fields, same = KEYS[3 + rejected + i], 0, true
+  for field in string.gmatch(next_argument(), '[^\n]+') do
+    fields = fields + 1
+    same = same and redis.pcall('HEXISTS', record, field) == 1
   end
-  if same then
+  if same and redis.call('HLEN', record) == fields then
     local ttl_s = redis.call('TTL', record)
     if ttl_s == -1 or ttl_s > settled_ttl_s then redis.call('EXPIRE', record, settled_ttl_s) end
   end
