@@ -159,11 +159,11 @@ def unfold(row: Row) -> Record:
     Raises AlteredRow, naming the column, for a row that does not hold its events any more: to go on without them
     would lose what the row was made of.
     """
-    fields: dict[str, bytes] = {}
+    fields: dict[str, Raw] = {}
     for column, cell in (("feedback_events", row.feedback_events), ("conflicts", row.conflicts)):
         if cell is not None:
-            fields.update(_events_in(column, cell))
-    found = fold(row.application, row.join_key, fields.items())
+            fields |= _json_in(column, cell, dict[str, Raw])
+    found = fold(row.application, row.join_key, [(field, bytes(raw)) for field, raw in fields.items()])
     for field in [*found.bad, *found.newer]:
         column = "conflicts" if field.startswith("prediction:") else "feedback_events"
         raise AlteredRow(column, f"holds what this worker cannot read as an event, {field!r}")
@@ -173,14 +173,6 @@ def unfold(row: Row) -> Record:
     elif not (row.predicted_at is None and row.inputs is None and row.outputs is None):
         raise AlteredRow("prediction_event_id", "is empty")
     return record
-
-
-def _events_in(column: str, cell: bytes) -> dict[str, bytes]:
-    try:
-        events = msgspec.json.decode(cell, type=dict[str, Raw])
-    except (ValueError, RecursionError):
-        raise AlteredRow(column, "is no JSON object of events") from None
-    return {field: bytes(raw) for field, raw in events.items()}
 
 
 def _prediction_in(row: Row) -> wire.Prediction:

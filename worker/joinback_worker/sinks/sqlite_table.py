@@ -96,35 +96,28 @@ def from_sql(values: Sequence[Any]) -> Row:
     cells: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
     for column in TIMES:
         if cells[column] is not None:
-            cells[column] = _time(column, cells[column])
+            try:
+                time = datetime.fromisoformat(cells[column])
+            except (TypeError, ValueError):
+                raise AlteredRow(column, "is no time in ISO 8601") from None
+            # As SQLite's own datetime('now') writes it.
+            cells[column] = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
     for column in JSON:
         if cells[column] is not None:
             cells[column] = str(cells[column]).encode()
-    for column, kinds in _KINDS.items():
-        if cells[column] is not None and not isinstance(cells[column], kinds):
-            raise AlteredRow(column, f"is {type(cells[column]).__name__}, not {kinds[0].__name__}")
+    for columns, kinds in _KINDS:
+        for column in columns:
+            if type(cells[column]) not in kinds:
+                raise AlteredRow(column, f"is {type(cells[column]).__name__}, not {kinds[0].__name__}")
     for column in ("clock_skew", "feedback_is_default"):
         cells[column] = bool(cells[column])
     return Row(**cells)
 
 
-_KINDS: dict[str, tuple[type, ...]] = {
-    "status": (str,),
-    "environment": (str,),
-    "version": (str,),
-    "prediction_event_id": (str,),
-    "sample_rate": (float, int),
-    "feedback_delay_s": (float, int),
-}
-
-
-def _time(column: str, cell: Any) -> datetime:
-    try:
-        time = datetime.fromisoformat(cell)
-    except (TypeError, ValueError):
-        raise AlteredRow(column, "is no time in ISO 8601") from None
-    # As SQLite's own datetime('now') writes it.
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+_KINDS: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
+    (("status", "environment", "version", "prediction_event_id"), (str, type(None))),
+    (("sample_rate", "feedback_delay_s"), (float, int, type(None))),
+)
 
 
 def migration(number: int) -> list[str]:
