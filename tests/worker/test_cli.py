@@ -43,7 +43,7 @@ def test_drain_json(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     result = json.loads(cli("drain", "--json").stdout)
     assert result.pop("duration_s") >= 0
-    assert result == {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "dead": 0, "released": 0}
+    assert result == {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "unlabelled": 0, "dead": 0, "released": 0}
     assert json.loads(cli("drain", "--json").stdout)["claimed"] == 0
 
 
