@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import joinback
 from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.accounting import Accounting
-from joinback_worker.cycle import Drained
+from joinback_worker.drained import Drained
 from joinback_worker.drains import connect, drain_all, tags
 from joinback_worker.embedded import embedded_valkey, reserved_port
 from joinback_worker.source import Source
@@ -89,6 +89,8 @@ ON_EVERY_SERVER = {
     "test_write_script",
     "test_client",
     "test_cycle",
+    "test_group",
+    "test_sizing",
     "test_crash_points",
     "test_chaos",
     "test_killed_worker",
@@ -163,6 +165,11 @@ class Stack:
             found = database.execute(f"SELECT * FROM records WHERE {where} ORDER BY application, join_key").fetchall()
         database.close()
         return [dict(row) for row in found]
+
+    def execute(self, statement: str) -> None:
+        """As somebody's own `sqlite3` shell does it to the sink."""
+        with closing(sqlite3.connect(self.settings.sink_url.removeprefix("sqlite:///"))) as database, database:
+            database.execute(statement)
 
     def row(self, join_key: str) -> dict[str, Any]:
         (row,) = self.rows(f"join_key = '{join_key}'")

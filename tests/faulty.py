@@ -60,6 +60,7 @@ class FaultyRedis:
 class FaultySink:
     def __init__(self, sink: Any, faults: Faults) -> None:
         self._sink = sink
+        self.looks_up = sink.looks_up
         self._faults = faults
 
     async def merge(self, records: Any) -> Any:

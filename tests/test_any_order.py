@@ -34,6 +34,7 @@ from joinback_worker.source import Source
 
 APPLICATION = "loans"
 WINDOW_S = 500
+SETTLED_TTL_S = 300
 KEYS = ["k0", "k1", "k2"]
 SCHEDULES, LIVES = int(os.environ.get("SCHEDULES", "100")), int(os.environ.get("LIVES", "60"))
 """How many to try; the nightly run sets more."""
@@ -94,16 +95,16 @@ class World:
             self.events[key][f"{kind}:c{event_id}"] = body | {"logged_at": body["at"]}
         assert client.flush(PATIENCE_S)
 
-    def drain(self, faults: Faults | None = None) -> None:
+    def drain(self, faults: Faults | None = None, lease_s: float = 0) -> None:
         """A cycle by a worker for whom every older lease has run out; it may die or fail on the way."""
-        asyncio.run(self._drain(faults or Faults()))
+        asyncio.run(self._drain(faults or Faults(), lease_s))
 
-    async def _drain(self, faults: Faults) -> None:
+    async def _drain(self, faults: Faults, lease_s: float = 0) -> None:
         buffer = connect(self.settings)
         try:
             async with sink_of(self.settings) as sink:
-                source = Source(FaultyRedis(buffer, faults), self.tag, lease_s=0, chunk_entries=3)  # type: ignore[arg-type]
-                await drain(source, FaultySink(sink, faults), APPLICATION)  # type: ignore[arg-type]
+                source = Source(FaultyRedis(buffer, faults), self.tag, lease_s=lease_s, chunk_entries=3)  # type: ignore[arg-type]
+                await drain(source, FaultySink(sink, faults), APPLICATION, settled_ttl_s=SETTLED_TTL_S)  # type: ignore[arg-type]
         except (Died, RedisError):
             pass
         finally:
@@ -114,6 +115,12 @@ class World:
         waiting = {fields[b"key"].decode() for _, fields in self.server.xrange(wire.pending_key(self.tag))}
         if key not in waiting:
             self.server.delete(wire.record_key(self.tag, key))
+
+    def expire_settled(self, key: str) -> None:
+        """A settled record's TTL runs out, whoever has claimed an entry of it or has yet to."""
+        record = wire.record_key(self.tag, key)
+        if 0 < self.server.ttl(record) <= SETTLED_TTL_S:
+            self.server.delete(record)
 
     def check(self) -> None:
         """Two clean drains later, every row is the model's and the books balance."""
@@ -160,6 +167,8 @@ def test_any_partition_order_and_repetition(
             world.drain()
         if data.draw(st.booleans()):
             world.forget(data.draw(st.sampled_from(KEYS)))
+        if data.draw(st.booleans()):
+            world.expire_settled(data.draw(st.sampled_from(KEYS)))
     world.check()
 
 
@@ -186,6 +195,16 @@ class Life(RuleBasedStateMachine):
     def drain(self) -> None:
         self.world.drain()
 
+    @rule(count=st.integers(1, 4))
+    def claim_and_die(self, count: int) -> None:
+        pending = wire.pending_key(self.world.tag)
+        if self.world.server.exists(pending) and self.world.server.xinfo_groups(pending):
+            self.world.server.xreadgroup(wire.GROUP, "died", {pending: ">"}, count=count)
+
+    @rule()
+    def drain_what_nobody_claimed(self) -> None:
+        self.world.drain(lease_s=3_600)
+
     @rule(call=st.integers(1, 20), fault=st.sampled_from(FAULTS))
     def drain_with_a_fault(self, call: int, fault: Fault) -> None:
         self.world.drain(Faults(call, fault))
@@ -208,6 +227,17 @@ class Life(RuleBasedStateMachine):
     @rule(key=st.sampled_from(KEYS))
     def forget(self, key: str) -> None:
         self.world.forget(key)
+
+    @rule(key=st.sampled_from(KEYS))
+    def expire_settled(self, key: str) -> None:
+        self.world.expire_settled(key)
+
+    @rule(call=st.integers(1, 20), key=st.sampled_from(KEYS))
+    def expire_settled_during_a_drain(self, call: int, key: str) -> None:
+        async def meanwhile() -> None:
+            self.world.expire_settled(key)
+
+        self.world.drain(Faults(meanwhile=(call, meanwhile)))
 
     @rule()
     def lose_the_group(self) -> None:

@@ -6,8 +6,8 @@ an application with several shards has one tag a shard, `name/shard`.
 
     joinback:{tag}:record:<join_key>   HASH    `<kind>:<event_id>` -> the event as JSON; and the worker's
                                                `late:<event_id>` -> how late that feedback came
-    joinback:{tag}:pending             STREAM  group `worker`; `key=<join_key> kind=<kind>`; its id is the
-                                               receive time by Redis's clock
+    joinback:{tag}:pending             STREAM  group `worker`; `key=<join_key> kind=<kind> id=<event_id>`;
+                                               its own id is the receive time by Redis's clock
     joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
     joinback:{tag}:stats               HASH    counters (see COUNTERS below)
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}

@@ -71,7 +71,9 @@ for i = 4, #KEYS do
       overflowed = overflowed + 1
     end
   elseif redis.call('HSETNX', record, field, event) == 1 then
-    redis.call('XADD', pending, '*', 'key', string.sub(record, prefix_length + 1), 'kind', kind)
+    -- The id: when the record is gone, the sink can still be asked for the event.
+    redis.call('XADD', pending, '*', 'key', string.sub(record, prefix_length + 1), 'kind', kind,
+      'id', string.sub(field, #kind + 2))
     keep_for(record, buffer_ttl_s)
     accepted = accepted + 1
   else

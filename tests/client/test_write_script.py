@@ -40,9 +40,9 @@ def test_a_batch_is_stored_queued_and_counted(server: redis.Redis) -> None:
     )
     assert server.hgetall(wire.record_key(TAG, "loan_17")) == {b"prediction:a": FEEDBACK, b"feedback:b": FEEDBACK}
     assert pending(server) == [
-        {b"key": b"loan_17", b"kind": b"prediction"},
-        {b"key": b"loan_17", b"kind": b"feedback"},
-        {b"key": b"loan_18", b"kind": b"feedback"},
+        {b"key": b"loan_17", b"kind": b"prediction", b"id": b"a"},
+        {b"key": b"loan_17", b"kind": b"feedback", b"id": b"b"},
+        {b"key": b"loan_18", b"kind": b"feedback", b"id": b"c"},
     ]
     assert stats(server) == {"batches": 1, "received:prediction": 1, "received:feedback": 2}
     assert server.ttl(wire.record_key(TAG, "loan_17")) == 600
@@ -123,6 +123,13 @@ def test_a_short_ttl_does_not_shorten_a_long_one(server: redis.Redis) -> None:
     write(server, ("loan_17", "feedback:a"), ttl_s=600)
     write(server, ("loan_17", "feedback:b"), ttl_s=5)
     assert server.ttl(wire.record_key(TAG, "loan_17")) > 500
+
+
+def test_the_pending_stream_outlives_the_records(server: redis.Redis) -> None:
+    """A worker that was away for longer than the buffer TTL finds what it missed, and counts it."""
+    write(server, ("loan_17", "feedback:a"), ttl_s=600)
+    assert server.ttl(wire.record_key(TAG, "loan_17")) <= 600
+    assert server.ttl(wire.pending_key(TAG)) > wire.STATS_TTL_S - 60 > 600
 
 
 def test_entries_older_than_the_buffer_ttl_are_trimmed_and_counted(server: redis.Redis) -> None:

@@ -7,6 +7,7 @@ finishes. The same with a second worker that takes the claims over and drains al
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from joinback_worker.source import Source
 
 TAG = wire.tag("loans")
 DAY = 86_400
+SETTLED_TTL_S = 60
 
 Workload = dict[str, dict[str, bytes]]
 
@@ -90,16 +92,26 @@ class Scene:
     async def work(self, faults: Faults, lease_s: float = 60.0) -> None:
         """One worker's cycle; it may die or fail on the way."""
         async with sink_of(self.settings) as sink:
-            source = Source(FaultyRedis(self.buffer, faults), TAG, lease_s=lease_s, chunk_entries=7)  # type: ignore[arg-type]
+            source = Source(
+                FaultyRedis(self.buffer, faults), TAG, consumer=secrets.token_hex(3), lease_s=lease_s, chunk_entries=7
+            )  # type: ignore[arg-type]
             with contextlib.suppress(Died, RedisError):
-                await drain(source, FaultySink(sink, faults), "loans")  # type: ignore[arg-type]
+                await drain(source, FaultySink(sink, faults), "loans", settled_ttl_s=SETTLED_TTL_S)  # type: ignore[arg-type]
 
     async def take_over(self) -> None:
-        """Another worker, for whom every lease has run out."""
+        """Another worker, for whom every lease has run out; then Redis lets go of what is settled."""
         await self.work(Faults(), lease_s=0)
+        await self.expire_settled()
+
+    async def expire_settled(self) -> None:
+        """As if SETTLED_TTL_S had passed, whatever anybody still holds of those records."""
+        async for key in self.buffer.scan_iter(match=wire.record_key(TAG, "*")):
+            if 0 < await self.buffer.ttl(key) <= SETTLED_TTL_S:
+                await self.buffer.delete(key)
 
     async def check(self) -> None:
         """A last drain finds little or nothing to do; then the rows are the model's and the books balance."""
+        await self.expire_settled()
         await self.take_over()
         async with sink_of(self.settings) as sink:
             rows = await sink.get("loans", [*GOOD, "torn", "gone", "taken"])
@@ -164,6 +176,22 @@ def test_every_crash_point_of_one_worker(run: Any, fault: Fault) -> None:
     for number in range(1, calls + 1):
         run(lambda scene, number=number: scene.work(Faults(number, fault)))
     print(f"{calls} crash points, {fault}")
+
+
+def test_every_split_between_a_dead_worker_and_another(run: Any) -> None:
+    """A worker claims so many entries and dies; another drains the rest, whose records are then settled and expire.
+
+    When the dead one's lease is over, what it held is in rows, and nothing is told as lost.
+    """
+    entries = len([field for fields in GOOD.values() for field in fields]) + 4
+    for number in range(1, entries):
+
+        async def play(scene: Scene, number: int = number) -> None:
+            pending = wire.pending_key(TAG)
+            await scene.buffer.xreadgroup(wire.GROUP, "died", {pending: ">"}, count=number)
+            await scene.work(Faults())
+
+        run(play)
 
 
 def test_every_interleaving_with_a_second_worker(run: Any) -> None:

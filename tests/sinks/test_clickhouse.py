@@ -194,6 +194,31 @@ def test_the_policy_of_each_application(url: str) -> None:
     assert rows == [('{"a":2}',)]
 
 
+def test_a_policy_from_the_future_does_not_stand(url: str) -> None:
+    """What a worker with a clock of 2046 once wrote is overruled by the next that says something else."""
+    events = {"prediction:p": prediction(), "feedback:f": feedback(1, a=1), "feedback:g": feedback(2, a=2)}
+    put(url, [record(events)], policy=Policy(join_window_s=1e9, reducers={"a": "sum"}))
+    far = "toDateTime64('2046-01-01 00:00:00', 6, 'UTC')"
+    names = "application, join_window_s, reducers, matured_before_us, default_feedback"
+    command(url, f"INSERT INTO policies SELECT {names}, {far} FROM policies")
+    put(url, [record(events)], policy=Policy(join_window_s=1e9, reducers={"a": "first"}))
+    ((feedback_now,),) = command(url, "SELECT feedback FROM records")[0]
+    assert feedback_now == '{"a":1}'
+    put(url, [record(events)], policy=Policy(join_window_s=1e9, reducers={"a": "max"}))
+    ((feedback_then,),) = command(url, "SELECT feedback FROM records")[0]
+    assert feedback_then == '{"a":2}'
+
+
+def test_an_event_that_somebody_edited_costs_itself(url: str) -> None:
+    """Where events are appended, an altered one is not counted; its record and the others go on."""
+    put(url, [record({"prediction:p": prediction()}, "edited"), *loans()[:5]])
+    command(
+        url, "ALTER TABLE events UPDATE event = 'see ticket 12' WHERE join_key = 'edited' SETTINGS mutations_sync = 2"
+    )
+    (merged,) = put(url, [record({"feedback:f": feedback(1, a=1)}, "edited"), *loans()[5:10]])
+    assert merged.rows == 6
+
+
 def test_the_printed_schema_is_enough(url: str) -> None:
     """What `joinback sink schema` prints makes the sink; the worker then creates nothing."""
     statements = clickhouse.schema("clickhouse://localhost/default", Settings()).split(";\n\n")

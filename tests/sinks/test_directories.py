@@ -6,8 +6,9 @@ import os
 import time
 from pathlib import Path
 
+import libfaketime
 import pytest
-from conftest import nobody
+from conftest import Cli, nobody
 from engines import ENGINES
 from events import feedback, prediction, record
 from loans import loans
@@ -124,6 +125,28 @@ def test_what_a_killed_writer_left_is_no_row_and_goes(url: str, scheme: str, dir
     put(url, loans()[5:6])
     assert fresh.exists()
     assert not old.exists()
+
+
+def test_a_worker_with_a_wrong_clock_leaves_others_alone(cli: Cli, url: str, scheme: str, directory: Path) -> None:
+    """A worker whose clock is two days ahead does not take a file that another is writing for a dead one's."""
+    put(url, loans()[:5])
+    fresh, old = directory / f".x.{scheme}.1-a.part", directory / f".y.{scheme}.2-b.part"
+    for path in (fresh, old):
+        path.write_bytes(b"half a fi")
+    os.utime(old, (time.time() - 2 * 86_400,) * 2)
+    library = next(Path(libfaketime.__file__).parent.rglob("libfaketime.so.1"))
+    ahead = {"LD_PRELOAD": str(library), "FAKETIME": "+2d", "NO_FAKE_STAT": "1"}
+    assert cli("inspect", "loans", "loan_0", JOINBACK_SINK_URL=url, **ahead).returncode == 0
+    assert (fresh.exists(), old.exists()) == (True, False)
+
+
+@pytest.mark.parametrize("command", ["drain", "worker"])
+def test_emit_joined_is_refused(cli: Cli, url: str, command: str) -> None:
+    """A directory has no index to find a label's row by: told at start, with what to do instead."""
+    done = cli(command, JOINBACK_SINK_URL=url, JOINBACK_EMIT="joined")
+    assert done.returncode == 2
+    assert "leave JOINBACK_EMIT unset, and read the view with status = 'joined'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_file_of_somebody_elses_is_told(url: str, scheme: str, directory: Path) -> None:

@@ -498,6 +498,49 @@ def test_poison_rows_become_dead_letters(stack: Any, url: str) -> None:
     assert len(sql(url, "SELECT 1 FROM records")) == 18
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "named"),
+    [
+        ("feedback_events", "'\"see ticket 12\"'", "feedback_events"),
+        ("feedback_events", "'{\"feedback:f\":5}'", "feedback_events"),
+        ("conflicts", "'[]'", "conflicts"),
+        ("predicted_at", "NULL", "predicted_at"),
+        ("predicted_at", "'infinity'", "of a time"),
+        ("logged_at", "NULL", "logged_at"),
+        ("prediction", "NULL", "inputs"),
+        ("prediction", "'5'", "prediction"),
+        ("prediction_event_id", "NULL", "prediction_event_id"),
+    ],
+)
+def test_an_edited_cell_costs_its_own_row_only(stack: Any, url: str, column: str, value: str, named: str) -> None:
+    """The other twenty rows are written; the label's letter names the column, and the edited row is as it was."""
+    stack.client.log_record("loans", inputs=1, outputs=2, feedback={"a": 1}, join_key="edited", event_id="e")
+    assert stack.drain(sink_url=url).joined == 1
+    sql(url, f"UPDATE records SET {column} = {value}")
+    stack.server.hdel(stack.record("edited"), "prediction:e", "feedback:e")
+    stack.client.log_record("loans", feedback={"a": 2}, join_key="edited")
+    for n in range(20):
+        stack.client.log_record("loans", inputs=n, outputs=n, join_key=f"k{n}")
+    drained = stack.drain(sink_url=url)
+    assert (drained.rows, drained.dead, drained.error) == (20, 1, None)
+    (letter,) = stack.dead()
+    assert letter["reason"] == "sink_refused"
+    assert f"column {named}" in letter["detail"]
+    assert sql(url, "SELECT count(*) FROM records WHERE row_version = 1") == [(21,)]
+
+
+def test_edited_rows_that_mature_stop_no_others(stack: Any, url: str) -> None:
+    """A row that cannot be read cannot be closed; the others are, and it is told."""
+    for n in range(30):
+        stack.client.log_record("loans", inputs=1, outputs=2, join_key=f"k{n}", timestamp=at(-9_999_999))
+    stack.drain(sink_url=url)
+    sql(url, "UPDATE records SET prediction = NULL WHERE join_key IN ('k3', 'k17')")
+    drained = stack.drain(sink_url=url, maturity_s={"loans": 3_600})
+    assert drained.error is not None
+    assert drained.error.startswith("2 unlabelled rows cannot be closed, 28 were")
+    assert sql(url, "SELECT count(*) FROM records WHERE status = 'unlabelled'") == [(28,)]
+
+
 # --- JSON ----------------------------------------------------------------------------------------------------
 
 AWKWARD = r'{"bb":1.0,"a":1e3,"a":[1E+2,-0.0,0.10,1e23,1e400,12345678901234567890123],"é":"\u00e9\/"}'

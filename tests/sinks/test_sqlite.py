@@ -166,6 +166,21 @@ def test_a_newer_schema_is_not_touched(path: Path) -> None:
         merge(path)
 
 
+def test_a_commit_is_on_the_disk(path: Path) -> None:
+    """A commit survives a power cut: synchronous=FULL, the write-ahead log included."""
+
+    async def pragma() -> Any:
+        async with open_sink(f"sqlite:///{path}", Policy(join_window_s=1)) as sink:
+            opened: Any = sink
+            ask = opened._open_connection().execute
+            return await opened._run(lambda: [ask(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS])
+
+    assert asyncio.run(pragma()) == ["wal", 2]
+
+
+PRAGMAS = ("journal_mode", "synchronous")
+
+
 def test_a_reader_is_not_in_the_way(path: Path) -> None:
     """A transaction that reads keeps its view, and the writer goes on."""
     merge(path)

@@ -32,7 +32,9 @@ def test_drain_prints_one_line(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     done = cli("drain")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("drained claimed=2 rows=1 joined=1 orphans=0 dead=0 released=0 duration_s=")
+    assert done.stdout.startswith(
+        "drained claimed=2 rows=1 joined=1 orphans=0 unlabelled=0 dead=0 released=0 duration_s="
+    )
     assert stack.row("loan_17")["status"] == "joined"
 
 
@@ -41,7 +43,7 @@ def test_drain_json(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     result = json.loads(cli("drain", "--json").stdout)
     assert result.pop("duration_s") >= 0
-    assert result == {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "dead": 0, "released": 0}
+    assert result == {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "unlabelled": 0, "dead": 0, "released": 0}
     assert json.loads(cli("drain", "--json").stdout)["claimed"] == 0
 
 
@@ -151,7 +153,7 @@ def test_inspect_shows_dead_letters_and_wrong_types(stack: Stack, cli: Cli) -> N
     cli("drain")
     assert "dead  feedback:repaid  undecodable" in cli("inspect", "loans", "loan_17").stdout
     stack.server.set(stack.record("loan_18"), "somebody's", ex=60)
-    assert "holds a string, not a record" in cli("inspect", "loans", "loan_18").stdout
+    assert "a string, not a record, stands at its key" in cli("inspect", "loans", "loan_18").stdout
 
 
 def test_inspect_does_not_drive_the_terminal(stack: Stack, cli: Cli) -> None:

@@ -13,7 +13,8 @@ from events import feedback
 import joinback
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.cycle import Drained, drain
+from joinback_worker.cycle import drain
+from joinback_worker.drained import Drained
 from joinback_worker.drains import connect, sink_of
 from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.fold import Record
@@ -292,6 +293,7 @@ class Troubled:
 
     def __init__(self, sink: Any, refuses: Sequence[str] = (), unavailable: bool = False) -> None:
         self.sink = sink
+        self.looks_up = sink.looks_up
         self.refuses = refuses
         self.unavailable = unavailable
 

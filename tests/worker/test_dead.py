@@ -51,11 +51,7 @@ def test_replay_of_a_bad_event_ends_as_it_began(stack: Stack, cli: Cli) -> None:
 
 def test_replay_of_late_feedback_after_the_window_was_widened(stack: Stack, cli: Cli) -> None:
     """A letter `after_window` joins once the window is wide enough and it is replayed; twice is once."""
-    stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
-    late = feedback(0, repaid=True).replace(b"2026-11-23", b"2027-11-23")
-    keys = wire.write_keys(TAG, ["loan_17"])
-    stack.client.flush()
-    stack.server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *wire.write_arguments(TAG, 600, [("feedback:late", late)]))
+    write_late(stack)
     assert stack.drain().dead == 1
     assert stack.server.hget(stack.record("loan_17"), "late:late").endswith(b"s after the join window")
     (letter,) = listed(cli, "--reason", "after_window")
@@ -64,6 +60,25 @@ def test_replay_of_late_feedback_after_the_window_was_widened(stack: Stack, cli:
     assert stack.row("loan_17")["feedback"] == '{"repaid":true}'
     assert listed(cli) == []
     assert cli("dead", "replay", "loans", letter["id"]).stdout == "replayed 0\n"
+
+
+def test_a_replay_takes_the_late_mark_away(stack: Stack, cli: Cli) -> None:
+    """Replayed late feedback that is still too late is told once more: its mark has gone with the letter."""
+    write_late(stack)
+    assert stack.drain().dead == 1
+    assert stack.server.hexists(stack.record("loan_17"), "late:late")
+    assert cli("dead", "replay", "loans", "--all").stdout == "replayed 1\n"
+    assert not stack.server.hexists(stack.record("loan_17"), "late:late")
+    assert (listed(cli), stack.drain().dead, len(listed(cli))) == ([], 1, 1)
+
+
+def write_late(stack: Stack) -> None:
+    """A prediction, and feedback a year after it."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
+    late = feedback(0, repaid=True).replace(b"2026-11-23", b"2027-11-23")
+    keys = wire.write_keys(TAG, ["loan_17"])
+    stack.client.flush()
+    stack.server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *wire.write_arguments(TAG, 600, [("feedback:late", late)]))
 
 
 def test_what_has_no_bytes_is_kept(stack: Stack, cli: Cli) -> None:

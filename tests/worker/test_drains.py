@@ -86,7 +86,7 @@ def test_a_fault_of_ours_is_one_applications(
     drained = asyncio.run(drain_all(stack.settings))
     assert [row["application"] for row in stack.rows()] == ["good_1", "good_2"]
     assert drained.error is not None
-    assert "ZeroDivisionError at test_drains.py:" in drained.error
+    assert "ZeroDivisionError at drains.py:" in drained.error
     assert "the payload" not in drained.error + capsys.readouterr().out
 
 

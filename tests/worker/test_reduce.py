@@ -53,6 +53,11 @@ def test_reducers(reducer: Reducer, values: list[Any], result: Any) -> None:
 def test_a_number_beyond_a_double_is_no_number() -> None:
     """What JSON allows and no double holds has no part in arithmetic."""
     assert reduce("sum", [Raw(b"1e999"), Raw(b"2")]) == 2
+    digits = Raw(b"9" * 400)
+    for reducer in ("sum", "mean", "min", "max"):
+        assert reduce(reducer, [digits, Raw(b"2")]) == 2
+        assert reduce(reducer, [digits]) is None
+    assert reduce("mean", [Raw(b"9" * 308)] * 3) == pytest.approx(1e308)
 
 
 @given(st.lists(st.integers(-(2**60), 2**60), min_size=1))

@@ -118,6 +118,9 @@ def test_feedback_may_precede_its_prediction() -> None:
         (retraction(25, ["a"]), {"a": 3, "b": 2}),
         (retraction(35, ["a"]), {"b": 2}),
         (retraction(25, ["b"]), {"a": 3}),
+        # At the very moment of what it takes back.
+        (retraction(20, ["b"]), {"a": 3}),
+        (retraction(30, ["a"]), {"b": 2}),
         (retraction(25, []), {"a": 3, "b": 2}),
         (retraction(35), None),
     ],

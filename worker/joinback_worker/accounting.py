@@ -21,6 +21,8 @@ class Accounting(Struct, kw_only=True):
     """Acknowledged while its record had one side only, with JOINBACK_EMIT=joined."""
     oldest_pending_s: float = 0.0
     dead_by_reason: dict[str, int] = {}
+    troubles: list[str] = []
+    """What stands in the books' place and cannot be counted, each with its fix."""
 
     @classmethod
     def of(cls, counters: Mapping[str, int], *, pending: int, oldest_pending_s: float) -> "Accounting":
@@ -51,6 +53,7 @@ class Accounting(Struct, kw_only=True):
             duplicates=self.duplicates + other.duplicates,
             unemitted=self.unemitted + other.unemitted,
             oldest_pending_s=max(self.oldest_pending_s, other.oldest_pending_s),
+            troubles=self.troubles + other.troubles,
             dead_by_reason={r: self.dead_by_reason.get(r, 0) + other.dead_by_reason.get(r, 0) for r in reasons},
         )
 

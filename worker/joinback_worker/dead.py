@@ -4,7 +4,8 @@ Replay goes the way of any event, through the write script under the event's own
 and may end as a dead letter again. The books count it as received once more.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -12,8 +13,13 @@ from redis.asyncio import Redis
 
 from joinback import wire
 
-PAGE = 500
-"""Letters of one call: each may be a megabyte."""
+from .scripts import Script
+
+PAGE_BYTES = 4 << 20
+"""Of one call; each letter may be a megabyte."""
+PAGE_LETTERS = 500
+
+_letters = Script("letters.lua")
 
 
 class Letter(NamedTuple):
@@ -29,17 +35,28 @@ class Letter(NamedTuple):
 
 
 async def letters(redis: Redis, tag: str, *, reason: str | None = None) -> AsyncIterator[Letter]:
-    """All letters of a tag, or those of one reason, oldest first."""
-    start = "-"
-    while True:
-        page = await redis.execute_command("XRANGE", wire.dead_key(tag), start, "+", "COUNT", PAGE)
-        for entry_id, fields in page:
-            letter = _letter(entry_id.decode(), fields)
+    """All letters of a tag, or those of one reason, oldest first: as they stood when this began.
+
+    What is replayed meanwhile and dies again is a new letter, and not met again.
+    """
+    newest = await redis.execute_command("XREVRANGE", wire.dead_key(tag), "+", "-", "COUNT", 1)
+    if not newest:
+        return
+    start, last = "-", newest[0][0]
+    while page := await _letters(redis, [wire.dead_key(tag)], [start, last, PAGE_BYTES, PAGE_LETTERS]):
+        for entry_id, flat in page:
+            letter = _letter(entry_id.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
             if reason in (None, letter.reason):
                 yield letter
-        if len(page) < PAGE:
-            return
         start = f"({page[-1][0].decode()}"
+
+
+async def letter_of(redis: Redis, tag: str, letter_id: str) -> Letter | None:
+    """One letter by its id; None if there is none."""
+    if not re.fullmatch(r"\d{1,20}-\d{1,20}", letter_id):
+        return None
+    found = await redis.execute_command("XRANGE", wire.dead_key(tag), letter_id, letter_id)
+    return _letter(letter_id, found[0][1]) if found else None
 
 
 async def replay(redis: Redis, tag: str, letter: Letter, buffer_ttl_s: int) -> bool:
@@ -53,14 +70,13 @@ async def replay(redis: Redis, tag: str, letter: Letter, buffer_ttl_s: int) -> b
     keys = wire.write_keys(tag, [letter.join_key])
     arguments = wire.write_arguments(tag, buffer_ttl_s, [(letter.event, letter.payload)])
     await redis.execute_command("EVAL", wire.WRITE_SCRIPT, len(keys), *keys, *arguments)
-    await drop(redis, tag, [letter])
+    await drop(redis, tag, letter)
     return True
 
 
-async def drop(redis: Redis, tag: str, dropped: Sequence[Letter]) -> None:
-    """Delete letters. What they tell of stays counted."""
-    if dropped:
-        await redis.execute_command("XDEL", wire.dead_key(tag), *(letter.id for letter in dropped))
+async def drop(redis: Redis, tag: str, letter: Letter) -> None:
+    """Delete a letter. What it tells of stays counted."""
+    await redis.execute_command("XDEL", wire.dead_key(tag), letter.id)
 
 
 def _letter(entry_id: str, fields: dict[bytes, bytes]) -> Letter:

@@ -8,9 +8,7 @@ or restarted in between needs no code of its own.
 """
 
 import asyncio
-import os
-import secrets
-import socket
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,12 +22,14 @@ from joinback.settings import Settings
 from joinback.urls import shown_url
 from joinback_worker.redis_errors import advice
 
-from .cycle import Drained, drain
+from .cycle import drain
+from .drained import Drained
 from .errors import SinkUnavailable, described
 from .health import Health, publish_pause
 from .heartbeat import redis_time
+from .pace import Pace
 from .row import Policy
-from .sinks import Sink, open_sink, writers_max
+from .sinks import Sink, check_emit, open_sink, writers_max
 from .source import Source, applications
 
 log = structlog.get_logger("joinback")
@@ -91,14 +91,13 @@ class Drainer:
     """One worker's drains, tick after tick: its name in the consumer groups, and what it remembers of Redis."""
 
     def __init__(self, settings: Settings, only: Sequence[str] = ()) -> None:
-        sink_of(settings)  # a wrong URL must fail here, not at the first tick
+        check_emit(sink_of(settings), settings.emit)  # what is wrong must fail here, not at the first tick
         self.settings = settings
         self.only = only
         self.sink = shown_url(settings.sink_url)
         self.redis = connect(settings)
         self._health = Health()
-        # For whoever reads XINFO CONSUMERS at night. The token tells two containers apart that share a host name.
-        self._consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
         self._knows_applications = True
 
     async def round(self, tag_budget_s: float) -> Drained:
@@ -160,12 +159,14 @@ class Drainer:
         try:
             async with sink_of(self.settings, policy_of(self.settings, application, now)) as sink:
                 return await drain(
-                    Source(self.redis, tag, consumer=self._consumer),
+                    Source(self.redis, tag),
                     sink,
                     application,
                     emit_joined_only=self.settings.emit == "joined",
+                    settled_ttl_s=self.settings.settled_ttl_s,
                     budget_s=budget_s,
                     conditions=conditions,
+                    pace=self._paces[tag],
                 )
         except SinkUnavailable as error:
             drained = Drained(error=str(error))

@@ -35,6 +35,16 @@ class Record(Struct, kw_only=True, gc=False):
         return bool(self.predictions or self.feedback or self.retractions)
 
     @property
+    def fields(self) -> set[str]:
+        """`<kind>:<event_id>` of each event."""
+        kinds: tuple[tuple[str, Iterable[str]], ...] = (
+            ("prediction", self.predictions),
+            ("feedback", self.feedback),
+            ("retraction", self.retractions),
+        )
+        return {f"{kind}:{event_id}" for kind, ids in kinds for event_id in ids}
+
+    @property
     def two_sided(self) -> bool:
         return bool(self.predictions and self.feedback)
 

@@ -7,7 +7,6 @@ compared. A sign older than `TTL_S` is of a worker that is gone, and the next li
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -16,14 +15,14 @@ from redis.asyncio import Redis
 from joinback import wire
 from joinback.settings import Settings
 
-from .script import Script
+from .scripts import Script
 
 INTERVAL_S = 15.0
 """Two commands per worker; a probe that asks each half minute sees a new sign each time."""
 TTL_S = 60.0
 """Four signs: a hung Redis or one lost packet must not declare a worker dead."""
 
-_beat = Script(Path(__file__).with_name("beat.lua"))
+_beat = Script("beat.lua")
 
 
 class Beat(Struct, kw_only=True):

@@ -27,9 +27,11 @@ def _numbers(values: Sequence[Raw]) -> list[int | float]:
     numbers: list[int | float] = []
     for value in values:
         try:
-            numbers.append(msgspec.json.decode(value, type=bool | int | float) + 0)
-        except ValueError:
+            number = msgspec.json.decode(value, type=bool | int | float) + 0
+            float(number)
+        except (ValueError, OverflowError):
             continue  # no number, or one beyond a double
+        numbers.append(number)
     return numbers
 
 
@@ -47,7 +49,12 @@ def _sum(values: Sequence[Raw]) -> int | float | None:
 
 def _mean(values: Sequence[Raw]) -> float | None:
     total = _sum(values)
-    return None if total is None else total / len(_numbers(values))
+    if total is None:
+        return None
+    try:
+        return total / len(_numbers(values))
+    except OverflowError:
+        return None  # the sum of whole numbers may be beyond a double, and their mean rounded up to it
 
 
 def _majority(values: Sequence[Raw]) -> Raw:

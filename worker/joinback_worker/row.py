@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 from joinback import wire
 from joinback.settings import Reducer
 
+from .errors import AlteredRow
 from .fold import Record, Rejected, effective_at, fold, in_order
 from .reduce import reduce
 
@@ -153,29 +154,50 @@ def overflowed(incoming: Record, fields: Iterable[str]) -> list[Rejected]:
 
 
 def unfold(row: Row) -> Record:
-    """The record a row was projected from: what a sink merges new events into."""
+    """The record a row was projected from: what a sink merges new events into.
+
+    Raises AlteredRow, naming the column, for a row that does not hold its events any more: to go on without them
+    would lose what the row was made of.
+    """
     fields: dict[str, Raw] = {}
-    for column in (row.feedback_events, row.conflicts):
-        if column is not None:
-            fields.update(msgspec.json.decode(column, type=dict[str, Raw]))
-    record = fold(row.application, row.join_key, ((field, bytes(raw)) for field, raw in fields.items())).record
+    for column, cell in (("feedback_events", row.feedback_events), ("conflicts", row.conflicts)):
+        if cell is not None:
+            fields |= _json_in(column, cell, dict[str, Raw])
+    found = fold(row.application, row.join_key, [(field, bytes(raw)) for field, raw in fields.items()])
+    for field in [*found.bad, *found.newer]:
+        column = "conflicts" if field.startswith("prediction:") else "feedback_events"
+        raise AlteredRow(column, f"holds what this worker cannot read as an event, {field!r}")
+    record = found.record
     if row.prediction_event_id is not None:
-        assert row.predicted_at is not None
-        assert row.logged_at is not None
-        assert row.inputs is not None
-        assert row.outputs is not None
-        record.predictions[row.prediction_event_id] = wire.Prediction(
-            v=wire.WIRE_VERSION,
-            at=row.predicted_at,
-            logged_at=row.logged_at,
-            version=row.version,
-            environment=row.environment,
-            tags={} if row.tags is None else msgspec.json.decode(row.tags, type=dict[str, Raw]),
-            inputs=Raw(row.inputs),
-            outputs=Raw(row.outputs),
-            sample_rate=wire.sample_rate_of(wire.UNSAMPLED if row.sample_rate is None else row.sample_rate),
-        )
+        record.predictions[row.prediction_event_id] = _prediction_in(row)
+    elif not (row.predicted_at is None and row.inputs is None and row.outputs is None):
+        raise AlteredRow("prediction_event_id", "is empty")
     return record
+
+
+def _prediction_in(row: Row) -> wire.Prediction:
+    if row.predicted_at is None or row.logged_at is None:
+        raise AlteredRow("predicted_at" if row.predicted_at is None else "logged_at", "is empty")
+    return wire.Prediction(
+        v=wire.WIRE_VERSION,
+        at=row.predicted_at,
+        logged_at=row.logged_at,
+        version=row.version,
+        environment=row.environment,
+        tags={} if row.tags is None else _json_in("tags", row.tags, dict[str, Raw]),
+        inputs=_json_in("inputs", row.inputs, Raw),
+        outputs=_json_in("outputs", row.outputs, Raw),
+        sample_rate=wire.sample_rate_of(wire.UNSAMPLED if row.sample_rate is None else row.sample_rate),
+    )
+
+
+def _json_in(column: str, cell: bytes | None, kind: Any) -> Any:
+    if cell is None:
+        raise AlteredRow(column, "is empty")
+    try:
+        return msgspec.json.decode(cell, type=kind)
+    except (ValueError, RecursionError):
+        raise AlteredRow(column, f"is no JSON{'' if kind is Raw else ' object'}") from None
 
 
 def _status(winner: wire.Prediction | None, counted: Sequence[wire.Feedback], unlabelled: bool) -> str:

@@ -1,11 +1,13 @@
 -- Ends claimed entries: acknowledges, deletes and counts them, with their dead letters, in one step.
 --
--- KEYS  1 pending   2 stats   3 dead   4.. the record key of each rejected event
+-- KEYS  1 pending   2 stats   3 dead   4.. the record key of each rejected event, then of each settled record
 -- ARGV  1 stats TTL (s)   2 dead letters' TTL (s)   3 dead letters at most   4 a late mark's TTL (s)
---       then four lists, each preceded by its length:
+--       5 a settled record's TTL (s)
+--       then five lists, each preceded by its length:
 --       counters: name, amount      settled entries: outcome, id
 --       dead entries: id, join key, reason, detail
 --       rejected events: join key, field, reason, detail, bytes, and the field that marks it, if it stays
+--       settled records: the fields, one a line; each is in a sink that can look it up
 --
 -- The first write (XACK) is one that a full Redis allows, and a script that has begun may go on: so a drain
 -- works at maxmemory, when it matters most. Deleting decides who counts: an entry that another worker has
@@ -15,17 +17,27 @@
 
 local pending, stats, dead = KEYS[1], KEYS[2], KEYS[3]
 local stats_ttl_s, dead_ttl_s, dead_letters_max, late_mark_ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local position = 4
+local settled_ttl_s = tonumber(ARGV[5])
+local position = 5
+
+-- Everything that can refuse the call comes before anything is written.
+local dead_type = redis.call('TYPE', dead).ok
+if dead_type ~= 'stream' and dead_type ~= 'none' then
+  return redis.error_reply('WRONGTYPE ' .. dead .. ' is a ' .. dead_type .. ', not a stream')
+end
 
 local function next_argument()
   position = position + 1
   return ARGV[position]
 end
 
+-- Text that somebody wrote among the counters stays; the books tell of it.
+local function count(name, amount) redis.pcall('HINCRBY', stats, name, amount) end
+
 local function bury(join_key, event, reason, detail, bytes)
   redis.call('XADD', dead, 'MAXLEN', '~', dead_letters_max, '*', 'key', join_key, 'event', event,
     'reason', reason, 'detail', detail, 'bytes', bytes)
-  redis.call('HINCRBY', stats, 'dead:' .. reason, 1)
+  count('dead:' .. reason, 1)
 end
 
 local counters = {}
@@ -55,7 +67,8 @@ for _ = 1, tonumber(next_argument()) do
 end
 
 -- Each event has one entry, and that entry is settled as if its event were in the row: take it back.
-for i = 1, tonumber(next_argument()) do
+local rejected = tonumber(next_argument())
+for i = 1, rejected do
   local join_key, field, reason, detail, bytes = next_argument(), next_argument(), next_argument(), next_argument(), next_argument()
   local record, mark = KEYS[3 + i], next_argument()
   local done
@@ -72,8 +85,22 @@ for i = 1, tonumber(next_argument()) do
   end
 end
 
+-- Only if the record is, field by field, what was loaded: it may have got an event since, or have expired and begun
+-- anew. A TTL is never made longer here; the next event renews it.
+for i = 1, tonumber(next_argument()) do
+  local record, fields, same = KEYS[3 + rejected + i], 0, true
+  for field in string.gmatch(next_argument(), '[^\n]+') do
+    fields = fields + 1
+    same = same and redis.pcall('HEXISTS', record, field) == 1
+  end
+  if same and redis.call('HLEN', record) == fields then
+    local ttl_s = redis.call('TTL', record)
+    if ttl_s == -1 or ttl_s > settled_ttl_s then redis.call('EXPIRE', record, settled_ttl_s) end
+  end
+end
+
 for name, amount in pairs(counters) do
-  if amount ~= 0 then redis.call('HINCRBY', stats, name, amount) end
+  if amount ~= 0 then count(name, amount) end
 end
 redis.call('EXPIRE', stats, stats_ttl_s)
 if buried > 0 then redis.call('EXPIRE', dead, dead_ttl_s) end

@@ -1,14 +1,7 @@
-"""The worker's side of Redis: claim pending entries, load records, settle or release the claim, keep the books.
+"""The worker's side of Redis: load the records of claimed entries, settle what became of them, keep the books."""
 
-The queue is Redis Streams' own consumer group. A claim is a lease: entries whose worker has not settled them
-within it are claimed by another, so nothing here depends on a worker staying alive or being the only one.
-"""
-
-import os
-import secrets
-import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
-from pathlib import Path
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -18,26 +11,35 @@ from joinback import wire
 
 from .accounting import Accounting
 from .fold import Rejected
-from .script import Script
+from .group import CLAIM_ENTRIES, LEASE_S, Entry, Group, consumer_name
+from .pace import SLICE_BYTES
+from .scripts import Script
 
-CHUNK_ENTRIES = 1_000
-"""One chunk is one sink transaction and what a crash repeats; at 1 KB an event it is 1 MB of memory."""
-LEASE_S = 60.0
-"""Many times what a chunk takes; a worker that died keeps its entries waiting no longer than this."""
+RECORD_FIELDS_MAX = 4 * wire.RECORD_EVENTS_MAX
+"""The write script lets in twice the cap, and each may have a late mark; more were written by hand."""
+RECORD_BYTES_MAX = 64 << 20
+"""A worker needs some five times of it to make the row, and so still lives in a container of 512 MiB."""
 
-
-class Entry(NamedTuple):
-    """One pending event's notice that its record changed."""
-
-    id: bytes
-    join_key: str | None
-    """None: the entry names no readable key."""
+_load = Script("load.lua")
+_settle = Script("settle.lua")
+_account = Script("account.lua")
 
 
 class DeadEntry(NamedTuple):
     entry: Entry
     reason: str
     detail: str
+
+
+class Unusable(NamedTuple):
+    """What stands at a record's key and cannot become a row."""
+
+    reason: str
+    detail: str
+
+
+Fields = list[tuple[str, bytes]]
+"""A record as Redis holds it; empty if it is gone."""
 
 
 class Settlement(Struct, kw_only=True):
@@ -48,12 +50,10 @@ class Settlement(Struct, kw_only=True):
     dead: list[DeadEntry] = []
     rejected: list[Rejected] = []
     counters: dict[str, int] = {}
-
-
-_load = Script(Path(__file__).with_name("load.lua"))
-_settle = Script(Path(__file__).with_name("settle.lua"))
-_retire = Script(Path(__file__).with_name("retire.lua"))
-_account = Script(Path(__file__).with_name("account.lua"))
+    settled: Mapping[str, Sequence[str]] = {}
+    """Join key -> its fields, of records that the sink has whole and can look up."""
+    settled_ttl_s: int = 0
+    """How long Redis keeps those."""
 
 
 async def applications(redis: Redis) -> dict[str, wire.Application]:
@@ -66,7 +66,7 @@ async def applications(redis: Redis) -> dict[str, wire.Application]:
 
 
 class Source:
-    """One tag's pending stream and records, as seen by one cycle of one worker."""
+    """One tag in Redis, as seen by one cycle of one worker."""
 
     def __init__(
         self,
@@ -75,48 +75,18 @@ class Source:
         *,
         consumer: str | None = None,
         lease_s: float = LEASE_S,
-        chunk_entries: int = CHUNK_ENTRIES,
+        chunk_entries: int = CLAIM_ENTRIES,
     ) -> None:
         self._redis = redis
         self._tag = tag
         self._pending = wire.pending_key(tag)
-        self._lease_ms = int(lease_s * 1000)
-        self._chunk_entries = chunk_entries
-        # The name is for whoever reads XINFO CONSUMERS at night.
-        self._consumer = consumer or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.group = Group(redis, tag, consumer or consumer_name(), lease_s, chunk_entries)
 
-    async def claims(self) -> AsyncIterator[list[Entry]]:
-        """Chunks of claimed entries: first those whose lease has run out, then the new ones, oldest first.
-
-        One pass over the abandoned ones, so that what this cycle releases is left to the next.
-        """
-        if not await self._has_group():
-            return
-        cursor: bytes = b"0-0"
-        while True:
-            cursor, entries, *_ = await self._redis.execute_command(
-                "XAUTOCLAIM", self._pending, wire.GROUP, self._consumer, self._lease_ms, cursor,
-                "COUNT", self._chunk_entries,
-            )  # fmt: skip
-            if claimed := _entries(entries):
-                yield claimed
-            if cursor == b"0-0":
-                break
-        while True:
-            reply = await self._redis.execute_command(
-                "XREADGROUP", "GROUP", wire.GROUP, self._consumer, "COUNT", self._chunk_entries,
-                "STREAMS", self._pending, ">",
-            )  # fmt: skip
-            fresh = _entries(reply[0][1]) if reply else []
-            if fresh:
-                yield fresh
-            if len(fresh) < self._chunk_entries:
-                return
-
-    async def load(self, join_keys: Sequence[str]) -> list[list[tuple[str, bytes]] | str]:
-        """Each record's fields and values, in the order of the keys; empty if gone, or its type if no hash."""
-        replies = await _load(self._redis, [wire.record_key(self._tag, key) for key in join_keys])
-        return [reply.decode() if isinstance(reply, bytes) else _pairs(reply) for reply in replies]
+    async def load(self, join_keys: Sequence[str], *, bytes_max: int = SLICE_BYTES) -> list[Fields | Unusable]:
+        """The records of the first of these keys, in order: what fits into so many bytes, and one at least."""
+        keys = [wire.record_key(self._tag, key) for key in join_keys]
+        replies = await _load(self._redis, keys, [bytes_max, RECORD_FIELDS_MAX, RECORD_BYTES_MAX])
+        return [_record(key, reply) for key, reply in zip(keys, replies, strict=False)]
 
     async def settle(self, settlement: Settlement) -> int:
         """Acknowledge, delete and count the entries, and write their dead letters: all in one step.
@@ -127,60 +97,54 @@ class Source:
         outcomes += [("unemitted", entry.id) for entry in settlement.unemitted]
         dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in settlement.dead]
         rejected = [(e.join_key, _raw(e.field), e.reason, e.detail, e.payload, e.mark) for e in settlement.rejected]
+        # In one argument: no event's field has a line feed, and each argument costs as much as a field.
+        settled = [("\n".join(fields),) for fields in settlement.settled.values()]
         keys = [self._pending, wire.stats_key(self._tag), wire.dead_key(self._tag)]
         keys += [wire.record_key(self._tag, event.join_key) for event in settlement.rejected]
+        keys += [wire.record_key(self._tag, join_key) for join_key in settlement.settled]
         arguments: list[Any] = [wire.STATS_TTL_S, wire.DEAD_TTL_S, wire.DEAD_LETTERS_MAX, wire.LATE_MARK_TTL_S]
-        for rows in (settlement.counters.items(), outcomes, dead, rejected):
+        arguments.append(settlement.settled_ttl_s)
+        for rows in (settlement.counters.items(), outcomes, dead, rejected, settled):
             arguments.append(len(rows))
             for row in rows:
                 arguments.extend(row)
         return int(await _settle(self._redis, keys, arguments))
 
-    async def release(self, entries: Iterable[Entry]) -> None:
-        """Give up the lease now: the next claim, by anyone, takes these entries."""
-        ids = [entry.id for entry in entries]
-        if ids:
-            await self._redis.execute_command(
-                "XCLAIM", self._pending, wire.GROUP, self._consumer, 0, *ids,
-                "IDLE", self._lease_ms, "JUSTID", parse_justid=True,
-            )  # fmt: skip
-
-    async def retire(self) -> None:
-        """Leave the group, unless entries are still claimed under this name; they keep their lease."""
-        await _retire(self._redis, [self._pending], [wire.GROUP, self._consumer])
-
     async def accounting(self) -> Accounting:
-        pending, age_ms, flat = await _account(self._redis, [self._pending, wire.stats_key(self._tag)])
-        counts = {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
-        return Accounting.of(counts, pending=pending, oldest_pending_s=max(0, age_ms) / 1000)
-
-    async def _has_group(self) -> bool:
-        """Whether there is anything to claim. A stream that lost its group gets it back, from its start."""
-        if not await self._redis.execute_command("EXISTS", self._pending):
-            return False
-        groups = await self._redis.execute_command("XINFO GROUPS", self._pending)
-        # Asked first, because a full Redis refuses XGROUP CREATE even for a group that exists.
-        if wire.GROUP.encode() not in [group["name"] for group in groups]:
-            await self._redis.execute_command("XGROUP CREATE", self._pending, wire.GROUP, "0")
-        return True
-
-
-def _entries(replies: Iterable[tuple[bytes | None, dict[bytes, bytes]]]) -> list[Entry]:
-    claimed = []
-    for entry_id, fields in replies:
-        if entry_id is None:
-            continue  # Redis 6.2's XAUTOCLAIM lists what was trimmed meanwhile
-        try:
-            join_key = fields[b"key"].decode()
-        except (KeyError, UnicodeDecodeError):
-            join_key = None
-        claimed.append(Entry(entry_id, join_key))
-    return claimed
+        """The books. What somebody wrote between them is told in them, and hides nothing else."""
+        stats = wire.stats_key(self._tag)
+        pending, age_ms, flat = await _account(self._redis, [self._pending, stats])
+        troubles = []
+        if isinstance(pending, bytes):
+            troubles.append(f"{self._pending} is a {pending.decode()}, not a stream; rename or delete it")
+            pending = 0
+        if isinstance(flat, bytes):
+            troubles.append(f"{stats} is a {flat.decode()}, not a hash; rename or delete it")
+            flat = []
+        counts = {}
+        for name, value in zip(flat[::2], flat[1::2], strict=True):
+            try:
+                counts[name.decode(errors="backslashreplace")] = int(value)
+            except ValueError:
+                shown = name.decode(errors="backslashreplace")[:100]
+                troubles.append(f"{shown!r} in {stats} is no number; HDEL it")
+        books = Accounting.of(counts, pending=pending, oldest_pending_s=max(0, age_ms) / 1000)
+        books.troubles = troubles
+        return books
 
 
-def _pairs(flat: Sequence[bytes]) -> list[tuple[str, bytes]]:
+def _record(key: str, reply: Any) -> Fields | Unusable:
+    if isinstance(reply, bytes):
+        return Unusable("wrong_type", f"a {reply.decode()}, not a record, stands at its key: rename or delete it")
+    if reply and isinstance(reply[0], int):
+        fields, size = reply
+        what = f"{fields:,} fields" + (f" and {size:,} bytes" if size else "")
+        most = f"{RECORD_FIELDS_MAX:,} fields, {RECORD_BYTES_MAX:,} bytes"
+        read = f"HSCAN {shlex.quote(key)} 0 COUNT 10"
+        detail = f"the record has {what}; at most {most} become a row. Read it in parts: {read}"
+        return Unusable("record_too_large", detail)
     # surrogateescape: a field that is no UTF-8 must come back unchanged when it is moved.
-    return [(flat[i].decode(errors="surrogateescape"), flat[i + 1]) for i in range(0, len(flat), 2)]
+    return [(reply[i].decode(errors="surrogateescape"), reply[i + 1]) for i in range(0, len(reply), 2)]
 
 
 def _raw(field: str) -> bytes:

@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from redis.exceptions import RedisError
 
-from .cycle import Drained
+from .drained import Drained
 from .drains import Drainer
 from .errors import described
+from .group import LEASE_S
 from .heartbeat import INTERVAL_S as BEAT_S
 from .heartbeat import Beat, beat, leave, redis_time
-from .source import LEASE_S
 
 log = structlog.get_logger("joinback")
 _random = random.SystemRandom()

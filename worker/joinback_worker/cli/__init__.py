@@ -50,7 +50,7 @@ def drain_command(only: tuple[str, ...], as_json: bool) -> None:
     # Rows go to standard output, if that is the sink; nothing else may then.
     on_stderr = settings.sink_url.startswith("stdout:")
     drained = asyncio.run(drain_all(settings, only))
-    names = ("claimed", "rows", "joined", "orphans", "dead", "released", "duration_s")
+    names = ("claimed", "rows", "joined", "orphans", "unlabelled", "dead", "released", "duration_s")
     result = {name: value for name, value in structs.asdict(drained).items() if name in names}
     if as_json:
         click.echo(json.dumps(result), err=on_stderr)

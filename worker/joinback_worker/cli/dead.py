@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import click
@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import settings_from
-from joinback_worker.dead import Letter, drop, letters, replay
+from joinback_worker.dead import Letter, drop, letter_of, letters, replay
 from joinback_worker.drains import connect
 from joinback_worker.redis_errors import advice
 from joinback_worker.source import applications
@@ -61,12 +61,10 @@ def show(application: str, letter_id: str) -> None:
     """Show one dead letter of APPLICATION whole, its bytes included."""
 
     async def run(redis: Redis, tag: str) -> bool:
-        async for letter in letters(redis, tag):
-            if letter.id == letter_id:
-                for name, value in _as_json(letter).items():
-                    click.echo(printable(f"{name}  {value}", markup=False))
-                return True
-        return False
+        letter = await letter_of(redis, tag, letter_id)
+        for name, value in _as_json(letter).items() if letter else ():
+            click.echo(printable(f"{name}  {value}", markup=False))
+        return letter is not None
 
     if not any(_on_each_tag(application, run)):
         raise JoinbackError(f"no dead letter {letter_id}; see joinback dead list {application}")
@@ -84,7 +82,7 @@ def replay_letters(application: str, letter_ids: tuple[str, ...], reason: str | 
 
     async def run(redis: Redis, tag: str) -> tuple[int, int]:
         sent = kept = 0
-        for letter in await _chosen(redis, tag, letter_ids, reason):
+        async for letter in _chosen(redis, tag, letter_ids, reason):
             done = await replay(redis, tag, letter, buffer_ttl_s)
             sent, kept = sent + done, kept + (not done)
         return sent, kept
@@ -104,9 +102,11 @@ def drop_letters(application: str, letter_ids: tuple[str, ...], reason: str | No
     _check_choice(letter_ids, reason, everything)
 
     async def run(redis: Redis, tag: str) -> int:
-        chosen = await _chosen(redis, tag, letter_ids, reason)
-        await drop(redis, tag, chosen)
-        return len(chosen)
+        dropped = 0
+        async for letter in _chosen(redis, tag, letter_ids, reason):
+            await drop(redis, tag, letter)
+            dropped += 1
+        return dropped
 
     click.echo(f"dropped {sum(_on_each_tag(application, run))}")
 
@@ -116,9 +116,14 @@ def _check_choice(letter_ids: tuple[str, ...], reason: str | None, everything: b
         raise JoinbackError("name the letters: ids, or --reason, or --all")
 
 
-async def _chosen(redis: Redis, tag: str, letter_ids: tuple[str, ...], reason: str | None) -> list[Letter]:
-    found = letters(redis, tag, reason=reason)
-    return [letter async for letter in found if not letter_ids or letter.id in letter_ids]
+async def _chosen(redis: Redis, tag: str, letter_ids: tuple[str, ...], reason: str | None) -> AsyncIterator[Letter]:
+    """One at a time: all of them may be more than memory holds."""
+    if not letter_ids:
+        async for letter in letters(redis, tag, reason=reason):
+            yield letter
+    for letter_id in letter_ids:
+        if found := await letter_of(redis, tag, letter_id):
+            yield found
 
 
 def _on_each_tag(application: str, work: Callable[[Redis, str], Awaitable[T]]) -> list[T]:

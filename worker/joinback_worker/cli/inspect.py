@@ -16,10 +16,10 @@ from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
 from joinback_worker.drains import connect, sink_of
-from joinback_worker.errors import SinkUnavailable
+from joinback_worker.errors import WorkerError
 from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
-from joinback_worker.source import Source, applications
+from joinback_worker.source import Source, Unusable, applications
 
 from .show import printable, redis_cli
 
@@ -33,7 +33,8 @@ class Found(Struct, kw_only=True):
     tag: str
     events: dict[str, str] | None = None
     """The record's hash; None if Redis does not hold it."""
-    wrong_type: str | None = None
+    unusable: str | None = None
+    """Why what stands there is no record."""
     expires_in_s: int | None = None
     pending: list[str] = []
     dead: list[dict[str, str]] = []
@@ -59,7 +60,7 @@ def inspect(application: str, join_key: str, as_json: bool) -> None:
         click.echo(json.dumps(_as_json(found)))
     else:
         _show(Console(), settings, found, application, join_key)
-    if not (found.events or found.wrong_type or found.row or found.pending or found.dead):
+    if not (found.events or found.unusable or found.row or found.pending or found.dead):
         sys.exit(1)
 
 
@@ -71,8 +72,8 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
         tag = wire.tag_of(application, join_key, announced.shards)
         found = Found(tag=tag)
         held = (await Source(redis, tag).load([join_key]))[0]
-        if isinstance(held, str):
-            found.wrong_type = held
+        if isinstance(held, Unusable):
+            found.unusable = held.detail
         elif held:
             found.events = {field: payload.decode(errors="backslashreplace") for field, payload in held}
             found.expires_in_s = await redis.execute_command("TTL", wire.record_key(tag, join_key))
@@ -87,7 +88,7 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
     try:
         async with sink:
             found.row = (await sink.get(application, [join_key])).get(join_key)
-    except SinkUnavailable as error:
+    except WorkerError as error:
         found.sink_trouble = str(error)
     return found
 
@@ -120,8 +121,8 @@ def _show(console: Console, settings: Settings, found: Found, application: str, 
 
     record = wire.record_key(found.tag, join_key)
     line(f"Redis  {record}")
-    if found.wrong_type:
-        line(f"  holds a {found.wrong_type}, not a record: rename or delete it")
+    if found.unusable:
+        line(f"  {found.unusable}")
     elif found.events is None:
         line("  holds no events (never logged, or expired)")
     else:

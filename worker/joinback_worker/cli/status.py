@@ -28,7 +28,7 @@ Books = dict[str, Accounting]
 def status(as_json: bool) -> None:
     """Where every event went: received = in rows + pending + dead + duplicates, for each application.
 
-    Exit code 1 if a difference is not 0, or Redis is in a state that may lose events.
+    Exit code 1 if a difference is not 0, the books hold what is no count, or Redis is in a state that may lose events.
     """
     try:
         books, conditions = asyncio.run(_look(settings_from()))
@@ -38,7 +38,7 @@ def status(as_json: bool) -> None:
         click.echo(json.dumps({"applications": {a: _as_json(b) for a, b in books.items()}, "conditions": conditions}))
     else:
         _show(Console(), books, conditions)
-    if conditions or any(accounting.difference for accounting in books.values()):
+    if conditions or any(accounting.difference or accounting.troubles for accounting in books.values()):
         sys.exit(1)
 
 
@@ -57,7 +57,8 @@ async def _look(settings: Settings) -> tuple[Books, dict[str, str]]:
 
 
 def _as_json(books: Accounting) -> dict[str, object]:
-    return {**books.summary(), "dead_by_reason": books.dead_by_reason, "oldest_pending_s": books.oldest_pending_s}
+    summary = {**books.summary(), "dead_by_reason": books.dead_by_reason, "oldest_pending_s": books.oldest_pending_s}
+    return summary | ({"troubles": books.troubles} if books.troubles else {})
 
 
 def _show(console: Console, books: Books, conditions: dict[str, str]) -> None:
@@ -72,5 +73,7 @@ def _show(console: Console, books: Books, conditions: dict[str, str]) -> None:
         age = f"{accounting.oldest_pending_s:.0f} s" if accounting.pending else ""
         table.add_row(printable(application), *counts, age, printable(reasons))
     console.print(table)
+    for trouble in [trouble for accounting in books.values() for trouble in accounting.troubles]:
+        console.print(printable(trouble), highlight=False, soft_wrap=True)
     for name, meaning in conditions.items():
         console.print(f"{name}: {printable(meaning)}", highlight=False, soft_wrap=True)

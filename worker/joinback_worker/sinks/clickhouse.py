@@ -44,6 +44,12 @@ _REFUSED = frozenset(
 """What these very rows cause, by ClickHouse's ErrorCodes. Not what an altered table causes: no row would do then."""
 _SELECT = f"SELECT {', '.join(Stored._fields)} FROM events WHERE application = {{application:String}}"  # noqa: S608
 
+# The newest policy counts: by the server's clock, and after the one that stands, should that be from the future.
+_POLICY_TIME = """
+SELECT greatest(now64(6, 'UTC'), max(written_at) + INTERVAL 1 MICROSECOND) FROM policies
+WHERE application = {application:String}
+"""
+
 # It logs each failed request with a traceback; we say what failed in one line of our own.
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
@@ -182,7 +188,8 @@ class ClickHouseSink(MergeOnRead):
         ).result_rows
         if list(standing) != [said]:
             names = ["application", "join_window_s", "reducers", "matured_before_us", "default_feedback", "written_at"]
-            client.insert("policies", [(application, *said, datetime.now(UTC))], column_names=names)
+            ((written_at,),) = client.query(_POLICY_TIME, parameters={"application": application}).result_rows
+            client.insert("policies", [(application, *said, written_at)], column_names=names)
         self._told.add(application)
 
     def _opened(self) -> Client:

@@ -4,10 +4,10 @@ A file appears whole: it is written beside, synced, and renamed. See docs/sinks.
 """
 
 import os
-import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -63,8 +63,12 @@ class DirectorySink(MergeOnRead):
 
     def _open(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        for path in self.directory.glob(".*.part"):
-            if time.time() - path.stat().st_mtime > LEFTOVER_S:
+        left = {path: path.stat().st_mtime for path in self.directory.glob(".*.part")}
+        if left:
+            # By the clock that gave them their times: another worker may be writing one at this moment.
+            with TemporaryFile(dir=self.directory) as file:
+                now = os.fstat(file.fileno()).st_mtime
+            for path in [path for path, time in left.items() if now - time > LEFTOVER_S]:
                 path.unlink(missing_ok=True)
 
     def _close(self) -> None:

@@ -9,8 +9,8 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import ClassVar
 
+from joinback_worker.errors import WorkerError, no_row
 from joinback_worker.fold import Record, admit
 from joinback_worker.row import Row, judge, late_news, overflowed, project
 
@@ -21,9 +21,6 @@ from .on_thread import SinkOnThread
 
 class MergeOnRead(SinkOnThread):
     """See `Sink` for the promise. A store fills in `_append` and `_stored`."""
-
-    looks_up: ClassVar[bool] = True
-    """Whether a look-up by key is cheap enough for each batch. If not, a batch is told by what it holds itself."""
 
     @abstractmethod
     def _append(self, rows: Sequence[EventRow]) -> None:
@@ -39,8 +36,11 @@ class MergeOnRead(SinkOnThread):
         now = datetime.now(UTC)
         rows: list[EventRow] = []
         for incoming in records:
-            record, overflow = admit(held.get((incoming.application, incoming.join_key)), incoming)
-            judged = judge(record, self._policy)
+            try:
+                record, overflow = admit(held.get((incoming.application, incoming.join_key)), incoming)
+                judged = judge(record, self._policy)
+            except Exception as error:
+                raise no_row(error) from error
             rejected = late_news(incoming, judged.late) + overflowed(incoming, overflow)
             merged.count(judged.status, bool(judged.others), rejected)
             rows += [row for row in rows_of(incoming, now) if f"{row.kind}:{row.event_id}" not in overflow]
@@ -49,7 +49,10 @@ class MergeOnRead(SinkOnThread):
         return merged
 
     def _held(self, records: Sequence[Record]) -> dict[tuple[str, str], Record]:
-        """What the store has of those records whose prediction did not come with them."""
+        """What the store has of those records whose prediction did not come with them.
+
+        Nothing where that is not cheap: a batch is then told by what it holds itself.
+        """
         if not self.looks_up:
             return {}
         cold: defaultdict[str, list[str]] = defaultdict(list)
@@ -59,12 +62,26 @@ class MergeOnRead(SinkOnThread):
         return {
             (application, key): record
             for application, keys in cold.items()
-            for key, record in records_from(application, self._stored(application, keys)).items()
+            for key, record in self._records(application, keys).items()
         }
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        records = records_from(application, self._stored(application, join_keys))
-        return {key: project(record, self._policy)[0] for key, record in records.items()}
+        try:
+            return {
+                key: project(record, self._policy)[0] for key, record in self._records(application, join_keys).items()
+            }
+        except WorkerError:
+            raise
+        except Exception as error:
+            raise no_row(error) from error
+
+    def _records(self, application: str, join_keys: Sequence[str]) -> dict[str, Record]:
+        """What the store has of these keys. What somebody edited so that it is no event is left out, and stays."""
+        stored = list(self._stored(application, join_keys))
+        try:
+            return records_from(application, stored)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise no_row(error) from error
 
     def _close_unlabelled(self, application: str) -> int:
         """Nothing to write: a row is closed when it is read after its time."""

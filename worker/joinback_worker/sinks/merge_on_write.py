@@ -8,12 +8,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
+from functools import partial
 from operator import attrgetter
 from typing import TypeVar
 
-from joinback_worker.errors import SinkRefused, SinkUnavailable
+from joinback_worker.errors import SinkRefused, SinkUnavailable, WorkerError, no_row
 from joinback_worker.fold import Record, admit
-from joinback_worker.row import Row, late_news, overflowed, project, unfold
+from joinback_worker.row import Policy, Row, late_news, overflowed, project, unfold
 
 from . import Merged
 from .on_thread import SinkOnThread
@@ -36,6 +37,11 @@ class Overtaken(Exception):
 
 class MergeOnWrite(SinkOnThread):
     """See `Sink` for the promise. An engine fills in the methods below; they run on the sink's thread."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(policy)
+        self._unclosable: dict[str, str] = {}
+        """Join keys of rows that cannot be closed, and why."""
 
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[object]:
@@ -61,11 +67,13 @@ class MergeOnWrite(SinkOnThread):
         return row == held
 
     async def close_unlabelled(self, application: str) -> int:
-        try:
-            return await super().close_unlabelled(application)
-        except SinkRefused as error:
-            # By a constraint that somebody added. No event brought this about, so there is none to bury.
-            raise SinkUnavailable(f"unlabelled rows cannot be closed: {error}") from error
+        self._unclosable.clear()
+        closed = await super().close_unlabelled(application)
+        if self._unclosable:
+            # Somebody edited them, or added a constraint. No event brought this about, so there is none to bury.
+            why = min(self._unclosable.values())
+            raise SinkUnavailable(f"{len(self._unclosable)} unlabelled rows cannot be closed, {closed} were: {why}")
+        return closed
 
     def _merge(self, records: Sequence[Record]) -> Merged:
         by_application: defaultdict[str, list[Record]] = defaultdict(list)
@@ -92,8 +100,13 @@ class MergeOnWrite(SinkOnThread):
     def _changed(self, records: Sequence[Record], held: Mapping[str, Row], merged: Merged) -> Iterator[Row]:
         for incoming in records:
             row = held.get(incoming.join_key)
-            record, overflow = admit(unfold(row) if row else None, incoming)
-            new_row, late = project(record, self._policy)
+            try:
+                record, overflow = admit(unfold(row) if row else None, incoming)
+                new_row, late = project(record, self._policy)
+            except WorkerError:
+                raise
+            except Exception as error:
+                raise no_row(error) from error
             merged.count(
                 new_row.status,
                 new_row.conflicts is not None,
@@ -106,16 +119,40 @@ class MergeOnWrite(SinkOnThread):
         before = self._policy.matured_before
         if before is None:
             return 0
+        while True:
+            passed_over = len(self._unclosable)
+            limit = CLOSE_ROWS + passed_over
+            matured = self._in_transaction(partial(self._matured, application, before, limit))
+            join_keys = [key for key in matured if key not in self._unclosable]
+            closed = self._close_each(application, join_keys) if join_keys else 0
+            # None of a whole batch could be closed: there may be others behind it.
+            if closed or len(self._unclosable) == passed_over:
+                return closed
 
-        def close_some() -> int:
-            held = self._rows(application, self._matured(application, before, CLOSE_ROWS))
+    def _close_each(self, application: str, join_keys: Sequence[str]) -> int:
+        """Close these rows, but for the ones that cannot be: those are found by bisection."""
+        close = partial(self._close_some, application, join_keys)
+        try:
+            return self._translated(partial(self._in_transaction, close))
+        except SinkRefused as error:
+            if len(join_keys) == 1:
+                self._unclosable[join_keys[0]] = str(error)
+                return 0
+        middle = len(join_keys) // 2
+        return self._close_each(application, join_keys[:middle]) + self._close_each(application, join_keys[middle:])
+
+    def _close_some(self, application: str, join_keys: Sequence[str]) -> int:
+        held = self._rows(application, join_keys)
+        try:
             # By the law, not by the query: it decides what is mature.
             closed = [project(unfold(row), self._policy)[0] for row in held.values()]
-            unlabelled = [row for row in closed if row.status == "unlabelled"]
-            self._update(iter(unlabelled))
-            return len(unlabelled)
-
-        return self._in_transaction(close_some)
+        except WorkerError:
+            raise
+        except Exception as error:
+            raise no_row(error) from error
+        unlabelled = [row for row in closed if row.status == "unlabelled"]
+        self._update(iter(unlabelled))
+        return len(unlabelled)
 
     def _in_transaction(self, work: Callable[[], T]) -> T:
         # Anew, and not from the lost keys on: who waits for a row while holding later ones can deadlock.

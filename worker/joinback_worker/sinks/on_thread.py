@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from joinback_worker.fold import Record
 from joinback_worker.row import Policy, Row
@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 class SinkOnThread(ABC):
     """See `Sink` for the promise. The methods below are what a sink fills in; they run on the sink's thread."""
+
+    looks_up: ClassVar[bool] = True
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import SinkRefused, SinkUnavailable
+from joinback_worker.errors import AlteredRow, SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy, Row
 
 from . import Sink
@@ -158,7 +158,11 @@ class PostgresSink(MergeOnWrite):
 
     def _select(self, query: str, application: str, join_keys: list[str]) -> dict[str, Row]:
         found = self._session.execute(query, (msgspec.json.encode(join_keys).decode(), application))
-        return {row.join_key: row for row in map(table.from_sql, found)}
+        try:
+            return {row.join_key: row for row in map(table.from_sql, found)}
+        except psycopg.DataError as error:
+            # An `infinity`, or a year beyond 9999: PostgreSQL has such times, Python has not.
+            raise AlteredRow("of a time", "holds one that is out of range") from error
 
     def _insert(self, rows: Iterator[Row]) -> None:
         if self._cautious:

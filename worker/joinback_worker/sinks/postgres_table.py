@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct, structs
 
-from joinback_worker.errors import SinkRefused
+from joinback_worker.errors import AlteredRow, SinkRefused
 from joinback_worker.row import Row
 
 from .merge_on_write import COLUMNS
@@ -103,14 +103,22 @@ def to_sql(row: Row) -> list[Any]:
 
 
 def from_sql(values: Sequence[Any]) -> Row:
+    """The row of these cells. Raises AlteredRow for one that somebody edited so that it is none."""
     cells: dict[str, Any] = dict(zip(_READ, values, strict=False))
-    exact = None if values[-1] is None else _decode_exact(values[-1])
+    exact = None if values[-1] is None else _exact(values[-1])
     cells["inputs"] = bytes(exact.inputs) if exact else None
     cells["outputs"] = bytes(exact.outputs) if exact else None
     cells["tags"] = (bytes(exact.tags) or None) if exact else None
     if cells["feedback"] is not None:
         cells["feedback"] = msgspec.json.format(cells["feedback"], indent=-1)
     return Row(**cells)
+
+
+def _exact(cell: bytes) -> _Exact:
+    try:
+        return _decode_exact(cell)
+    except (ValueError, RecursionError):
+        raise AlteredRow("prediction", "has not the inputs and outputs that were logged") from None
 
 
 def same_value(a: bytes, b: bytes) -> bool:

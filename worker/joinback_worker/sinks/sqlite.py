@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import SinkRefused, SinkUnavailable
+from joinback_worker.errors import AlteredRow, SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy, Row
 
 from . import Sink
@@ -78,6 +78,9 @@ class SQLiteSink(MergeOnWrite):
         except (UnicodeError, OverflowError, sqlite3.ProgrammingError) as error:
             raise SinkRefused(f"SQLite cannot hold the rows: {type(error).__name__}") from error
         except sqlite3.Error as error:
+            if isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorname"):
+                # Not SQLite's: Python's module could not decode a cell.
+                raise AlteredRow("of text", "is no UTF-8") from error
             name = getattr(error, "sqlite_errorname", type(error).__name__)
             raise SinkUnavailable(f"sink file {self._path}: {_advice(name)} ({name})") from error
 

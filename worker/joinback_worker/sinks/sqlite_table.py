@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import structs
 
+from joinback_worker.errors import AlteredRow
 from joinback_worker.row import Row
 
 from .merge_on_write import COLUMNS, JSON, TIMES
@@ -89,16 +90,34 @@ def to_sql(row: Row) -> list[Any]:
 
 
 def from_sql(values: Sequence[Any]) -> Row:
+    """The row of these cells. Raises AlteredRow for one that somebody edited so that it is none: SQLite lets
+    anything stand in any column.
+    """
     cells: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
     for column in TIMES:
         if cells[column] is not None:
-            cells[column] = datetime.fromisoformat(cells[column])
+            try:
+                time = datetime.fromisoformat(cells[column])
+            except (TypeError, ValueError):
+                raise AlteredRow(column, "is no time in ISO 8601") from None
+            # As SQLite's own datetime('now') writes it.
+            cells[column] = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
     for column in JSON:
         if cells[column] is not None:
             cells[column] = str(cells[column]).encode()
+    for columns, kinds in _KINDS:
+        for column in columns:
+            if type(cells[column]) not in kinds:
+                raise AlteredRow(column, f"is {type(cells[column]).__name__}, not {kinds[0].__name__}")
     for column in ("clock_skew", "feedback_is_default"):
         cells[column] = bool(cells[column])
     return Row(**cells)
+
+
+_KINDS: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
+    (("status", "environment", "version", "prediction_event_id"), (str, type(None))),
+    (("sample_rate", "feedback_delay_s"), (float, int, type(None))),
+)
 
 
 def migration(number: int) -> list[str]:

@@ -15,7 +15,7 @@ from msgspec import Raw, structs
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import SinkUnavailable
+from joinback_worker.errors import SinkUnavailable, no_row
 from joinback_worker.fold import Record, admit
 from joinback_worker.row import Policy, Row, late_news, overflowed, project
 
@@ -41,6 +41,8 @@ def schema(url: str, settings: Settings) -> str:
 class StdoutSink(SinkOnThread):
     """Durable as far as the reader of the pipe is."""
 
+    looks_up = False
+
     def _translated(self, work: Callable[[], T]) -> T:
         try:
             return work()
@@ -57,8 +59,11 @@ class StdoutSink(SinkOnThread):
         merged = Merged()
         lines = []
         for incoming in records:
-            record, overflow = admit(None, incoming)
-            row, late = project(record, self._policy)
+            try:
+                record, overflow = admit(None, incoming)
+                row, late = project(record, self._policy)
+            except Exception as error:
+                raise no_row(error) from error
             merged.count(
                 row.status, row.conflicts is not None, late_news(incoming, late) + overflowed(incoming, overflow)
             )

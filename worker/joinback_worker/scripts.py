@@ -1,4 +1,4 @@
-"""A Lua script of the worker, run by its hash."""
+"""The worker's Lua scripts: each a file beside this one, whose header says what it takes and answers."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from redis.exceptions import NoScriptError
 
 
 class Script:
-    """A Lua file, read once. Raises what Redis raises."""
+    """A Lua file beside this one, run by its hash."""
 
-    def __init__(self, path: Path) -> None:
-        self._text = path.read_text(encoding="utf-8")
+    def __init__(self, name: str) -> None:
+        self._text = (Path(__file__).parent / name).read_text(encoding="utf-8")
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, redis: Redis, keys: Sequence[str], arguments: Sequence[Any] = ()) -> Any:

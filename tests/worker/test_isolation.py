@@ -1,0 +1,265 @@
+"""What somebody altered by hand costs what it touches and nothing else: one row, one counter, one key."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from conftest import Cli, Stack
+from events import feedback, prediction, record
+from msgspec import structs
+
+from joinback import wire
+from joinback.settings import Settings
+from joinback_worker.cycle import drain
+from joinback_worker.drained import Drained
+from joinback_worker.drains import connect, sink_of
+from joinback_worker.errors import SinkRefused
+from joinback_worker.row import Policy, project, unfold
+from joinback_worker.source import Source
+
+TAG = wire.tag("loans")
+OTHERS = 100
+
+# Column -> what somebody wrote there; SQLite lets anything stand anywhere.
+ALTERED = {
+    "feedback_events": ["'see ticket 12'", "'5'", "'{\"feedback:f\":5}'", "x'ff'", "'[]'", "12"],
+    "conflicts": ["'{'", "'{\"prediction:p\":{}}'"],
+    "predicted_at": ["NULL", "'yesterday'", "5", "''"],
+    "logged_at": ["NULL", "'9999'"],
+    "inputs": ["NULL", "'see ticket 12'", "''"],
+    "outputs": ["NULL", "'{'"],
+    "tags": ["'[1]'", "'x'"],
+    "prediction_event_id": ["NULL", "x'07'"],
+    "version": ["x'00ff'", "CAST(x'ff' AS TEXT)"],
+    "sample_rate": ["'half'"],
+    "feedback_at": ["'x'"],
+}
+
+
+@pytest.fixture(params=[(column, value) for column, values in ALTERED.items() for value in values], ids=str)
+def altered(request: pytest.FixtureRequest) -> tuple[str, str]:
+    column, value = request.param
+    return column, value
+
+
+def log_then_alter(stack: Stack, altered: tuple[str, str]) -> None:
+    """One joined row, altered; then a label for it, and a hundred others."""
+    stack.client.log_record(
+        "loans", inputs=1, outputs=2, feedback={"a": 1}, tags={"t": 1}, version="1", join_key="edited", event_id="e"
+    )
+    assert stack.drain().joined == 1
+    stack.execute("UPDATE records SET {} = {}".format(*altered))
+    stack.client.log_record("loans", feedback={"a": 2}, join_key="edited", event_id="new")
+    for n in range(OTHERS):
+        stack.client.log_record("loans", inputs=n, outputs=n, join_key=f"loan_{n}")
+
+
+def test_an_edited_cell_costs_its_own_row_only(stack: Stack, altered: tuple[str, str]) -> None:
+    """The other hundred rows are written; the label is a letter that names the column, and comes in by replay."""
+    log_then_alter(stack, altered)
+    # As if Redis had let the record go: the row is all there is.
+    stack.client.flush()
+    stack.server.hdel(stack.record("edited"), "prediction:e", "feedback:e")
+    drained = stack.drain()
+    assert (drained.error, drained.rows, drained.dead) == (None, OTHERS, 1)
+    (letter,) = stack.dead()
+    assert (letter["key"], letter["event"], letter["reason"]) == ("edited", "feedback:new", "sink_refused")
+    if "CAST" not in altered[1]:
+        assert f"column {altered[0]} of the sink's row" in letter["detail"]
+    assert "joinback dead replay" in letter["detail"]
+    # Nothing of the row was touched.
+    assert stack.rows("row_version > 1") == []
+
+
+@pytest.mark.parametrize("command", ["drain", "worker"])
+def test_no_traceback(stack: Stack, spawn: Any, wait_until: Callable[..., None], command: str) -> None:
+    """The process that a user starts goes on, ends as it should, and shows no traceback."""
+    log_then_alter(stack, ("feedback_events", "'see ticket 12'"))
+    assert stack.client.flush()
+    process = spawn("-m", "joinback_worker", command, JOINBACK_INTERVAL_S="1")
+    wait_until(lambda: stack.books().pending == 0)
+    if command == "worker":
+        process.terminate()
+    assert process.wait(30) == 0
+    process.log.seek(0)
+    assert "Traceback" not in process.log.read()
+    assert len(stack.rows()) == OTHERS + 1
+
+
+def test_mended_and_replayed(stack: Stack, cli: Cli) -> None:
+    """As the letter says: delete the row, replay, and the events are there again."""
+    log_then_alter(stack, ("inputs", "NULL"))
+    assert stack.drain().dead == 3
+    stack.execute("DELETE FROM records WHERE join_key = 'edited'")
+    assert cli("dead", "replay", "loans", "--reason", "sink_refused").stdout == "replayed 3\n"
+    assert stack.drain().joined == 1
+    assert stack.row("edited")["feedback"] == '{"a":2}'
+
+
+def test_edited_rows_that_mature_stop_no_others(stack: Stack) -> None:
+    """Rows that cannot be read cannot be closed; those behind them are, and the trouble is told."""
+    old = datetime.now(UTC) - timedelta(hours=2)
+    for n in range(30):
+        stack.client.log_record("loans", inputs=1, outputs=2, join_key=f"loan_{n:02}", timestamp=old)
+    stack.drain()
+    stack.execute("UPDATE records SET inputs = 'x' WHERE join_key IN ('loan_03', 'loan_17')")
+    drained = stack.drain(maturity_s={"loans": 3_600})
+    assert drained.error is not None
+    assert drained.error.startswith("2 unlabelled rows cannot be closed, 28 were: column inputs")
+    assert len(stack.rows("status = 'unlabelled'")) == 28
+
+
+def test_more_edited_rows_than_a_batch_closes(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows cannot be closed, they do not stand in the way of the others."""
+    monkeypatch.setattr("joinback_worker.sinks.merge_on_write.CLOSE_ROWS", 3)
+    old = datetime.now(UTC) - timedelta(hours=2)
+    for n in range(12):
+        stack.client.log_record("loans", inputs=1, outputs=2, join_key=f"loan_{n:02}", timestamp=old)
+    stack.drain()
+    stack.execute("UPDATE records SET inputs = 'x' WHERE join_key < 'loan_08'")
+    stack.drain(maturity_s={"loans": 3_600})
+    assert len(stack.rows("status = 'unlabelled'")) == 4
+
+
+def test_emit_joined_meets_an_edited_row(stack: Stack) -> None:
+    """A label for a row that is there and cannot be read is a letter, not unemitted."""
+    log_then_alter(stack, ("predicted_at", "'x'"))
+    stack.client.flush()
+    stack.server.hdel(stack.record("edited"), "prediction:e", "feedback:e")
+    assert stack.drain(emit="joined").dead == 1
+    assert [letter["reason"] for letter in stack.dead()] == ["sink_refused"]
+
+
+def test_a_time_as_sqlite_writes_it(stack: Stack) -> None:
+    """A row whose time somebody set by SQLite's own datetime('now') is still a row; it is in UTC."""
+    log_then_alter(stack, ("predicted_at", "datetime('now')"))
+    assert (stack.drain().dead, stack.row("edited")["status"]) == (0, "joined")
+
+
+def test_inspect_of_an_edited_row(stack: Stack, cli: Cli) -> None:
+    """`inspect` shows what Redis holds, and says of the row what is wrong with it."""
+    log_then_alter(stack, ("inputs", "NULL"))
+    stack.execute("UPDATE records SET feedback_at = 'x'")
+    shown = cli("inspect", "loans", "edited")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "prediction:e" in shown.stdout
+    assert "column feedback_at of the sink's row is no time" in shown.stdout
+
+
+def test_a_prediction_is_no_casualty_of_its_label(stack: Stack) -> None:
+    """A label of 400 digits under `mean` gives null, and the row is written."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    stack.client.log_record("loans", feedback={"n": 1}, join_key="a", event_id="big")
+    stack.client.flush()
+    body = stack.server.hget(stack.record("a"), "feedback:big")
+    stack.server.hset(stack.record("a"), "feedback:big", body.replace(b'"n":1', b'"n":' + b"9" * 400))
+    drained = stack.drain(reducers={"loans": {"n": "mean"}})
+    assert (drained.joined, drained.dead) == (1, 0)
+    assert stack.row("a")["feedback"] == '{"n":null}'
+
+
+# --- the books ------------------------------------------------------------------------------------------------
+
+
+def test_text_among_the_counters(stack: Stack, cli: Cli) -> None:
+    """A note that somebody left in the books is told by name; drain and status go on, for all applications."""
+    for application in ("ads", "loans"):
+        stack.client.log_record(application, inputs=1, outputs=2, join_key="a")
+    stack.client.flush()
+    stack.server.hset(wire.stats_key(TAG), "note", "see ticket 12")
+    stack.server.hset(wire.stats_key(TAG), "rows", "many")
+    drained = cli("drain")
+    assert (drained.returncode, drained.stderr) == (0, "")
+    assert "rows=2" in drained.stdout
+    status = cli("status")
+    assert (status.returncode, "Traceback" in status.stderr) == (1, False)
+    assert "'note' in joinback:{loans}:stats is no number; HDEL it" in status.stdout
+    assert "'rows'" in status.stdout
+    assert stack.books().in_rows == 2
+
+
+@pytest.mark.parametrize("key", ["pending", "stats", "dead"])
+def test_a_key_of_the_books_of_a_wrong_type(stack: Stack, cli: Cli, key: str) -> None:
+    """One application's key is something else: it is told, and the others are drained and shown."""
+    for application in ("ads", "loans"):
+        stack.client.log_record(application, inputs=1, outputs=2, join_key="a")
+    stack.client.flush()
+    stack.server.hset(stack.record("a"), "feedback:torn", "rubbish")
+    name = f"joinback:{{loans}}:{key}"
+    kept = name + ":kept"
+    if stack.server.exists(name):
+        stack.server.rename(name, kept)
+    stack.server.set(name, "mine", ex=600)
+    drained, status = cli("drain"), cli("status")
+    assert "Traceback" not in drained.stderr + status.stderr
+    assert [row["application"] for row in stack.rows("application = 'ads'")] == ["ads"]
+    assert "ads" in status.stdout
+    if key != "dead":
+        assert f"{name} is a string, not a" in status.stdout
+        assert status.returncode == 1
+    else:
+        # The letter could not be written, so its entry waits.
+        assert drained.returncode == 2
+    stack.server.delete(name)
+    if stack.server.exists(kept):
+        stack.server.rename(kept, name)
+    stack.drain()
+    assert len(stack.rows()) == 2
+    if key == "stats":
+        stack.server.delete(name)  # what could not be counted is not
+
+
+# --- trouble that nobody foresaw --------------------------------------------------------------------------------
+
+
+class Broken:
+    """A sink with a bug."""
+
+    looks_up = True
+
+    def __init__(self, sink: Any) -> None:
+        self.sink = sink
+
+    async def merge(self, records: Sequence[Any]) -> Any:
+        return {}["secret payload"]
+
+    async def close_unlabelled(self, application: str) -> int:
+        return 0
+
+
+def test_an_unknown_exception_ends_the_drain_and_keeps_the_entries(stack: Stack) -> None:
+    """Its type and place are told, not its words; what was claimed is given back, for the next tick."""
+    stack.client.log_record("loans", inputs=1, outputs=2)
+    stack.client.flush()
+
+    async def cycle(settings: Settings) -> Drained:
+        buffer = connect(settings)
+        try:
+            async with sink_of(settings) as sink:
+                broken: Any = Broken(sink)
+                return await drain(Source(buffer, TAG), broken, "loans")
+        finally:
+            await buffer.aclose()
+
+    drained = asyncio.run(cycle(stack.settings))
+    assert drained.released == 1
+    assert drained.error is not None
+    assert drained.error.startswith("KeyError at refusals.py:")
+    assert "secret" not in drained.error
+    assert stack.drain().rows == 1
+
+
+# --- the row itself -----------------------------------------------------------------------------------------------
+
+
+def test_a_row_of_a_newer_worker_is_not_made_smaller() -> None:
+    """An event in a row that this worker cannot read would be gone from a row that it wrote: it is refused."""
+    row, _ = project(record({"prediction:p": prediction(), "feedback:f": feedback(1, a=1)}), Policy(join_window_s=60))
+    assert row.feedback_events is not None
+    newer = structs.replace(row, feedback_events=row.feedback_events.replace(b'"v":1', b'"v":2'))
+    with pytest.raises(SinkRefused, match="feedback_events"):
+        unfold(newer)
+    assert msgspec.json.decode(wire.encode(unfold(row).fields)) is not None

@@ -1,0 +1,212 @@
+"""Records of any size: loaded in slices of bytes, halved after a time-out, and never asked for whole if huge."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from conftest import Cli, Stack
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+import joinback
+from joinback import wire
+from joinback.settings import Settings
+from joinback_worker.cycle import drain
+from joinback_worker.drained import Drained
+from joinback_worker.drains import connect, sink_of
+from joinback_worker.pace import HALVINGS_MAX, SLICE_BYTES, SLICE_RECORDS, SUCCESSES, Pace
+from joinback_worker.source import RECORD_FIELDS_MAX, Source
+
+TAG = wire.tag("loans")
+WORKER_MB_MAX = 150
+
+
+def peak_mb(pid: int) -> float | None:
+    """The most memory that a process had so far; None once it has ended."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(found.group(1)) / 1000 if found else None
+
+
+def log_large(settings: Settings, events: int, kilobytes: int) -> None:
+    client = joinback.Client().init(settings.redis_url, strict=True, buffer_bytes_max=1 << 30)
+    for n in range(events):
+        client.log_record("loans", inputs={"prompt": "x" * kilobytes * 1_000}, outputs=0, join_key=f"loan_{n}")
+        if n % 20 == 0:
+            assert client.flush(60)
+    assert client.flush(60)
+    client.close()
+
+
+@pytest.mark.parametrize("command", ["drain", "worker"])
+@pytest.mark.parametrize(("events", "kilobytes"), [(1_000, 300), (300, 1_000)])
+def test_large_events_drain_in_little_memory(
+    stack: Stack, spawn: Any, wait_until: Callable[..., None], command: str, events: int, kilobytes: int
+) -> None:
+    """300 MB pending are drained by a process that never has more than 150 MB, whichever way it was started."""
+    log_large(stack.settings, events, kilobytes)
+    process = spawn("-m", "joinback_worker", command, JOINBACK_INTERVAL_S="1")
+    peaks: list[float] = []
+
+    def is_done() -> bool:
+        peaks.append(peak_mb(process.pid) or 0)
+        return bool(stack.books().pending == 0) or process.poll() is not None
+
+    wait_until(is_done, 120)
+    process.terminate()
+    process.wait(30)
+    assert stack.books().in_rows == events
+    assert 20 < max(peaks) < WORKER_MB_MAX, f"{max(peaks)} MB"
+    stack.server.flushall()
+
+
+# --- records that nobody can be asked for whole ---------------------------------------------------------------
+
+
+def bury_one(stack: Stack, key: str, fill: Callable[[str], object]) -> dict[str, str]:
+    """A record is overwritten by hand with something huge; its neighbours become rows, and it a letter."""
+    for n in range(3):
+        stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"small_{n}")
+    stack.client.log_record("loans", inputs=1, outputs=0, join_key=key)
+    assert stack.client.flush()
+    fill(stack.record(key))
+    drained = stack.drain()
+    stack.server.delete(stack.record(key))
+    assert (drained.error, drained.rows, drained.dead) == (None, 3, 1)
+    (letter,) = stack.dead()
+    assert (letter["key"], letter["reason"]) == (key, "record_too_large")
+    assert "HSCAN 'joinback:{loans}:record:huge' 0 COUNT 10" in letter["detail"]
+    return letter
+
+
+def test_a_huge_value_holds_up_nobody(stack: Stack) -> None:
+    """100 MB that somebody wrote into a record are told with their size, and never read."""
+    fill = "redis.call('HSET', KEYS[1], 'feedback:x', string.rep('x', 1e8))"
+    letter = bury_one(stack, "huge", lambda key: stack.server.eval(fill, 1, key))
+    assert "2 fields and 100,000," in letter["detail"]
+
+
+def test_a_record_of_endless_fields_holds_up_nobody(stack: Stack) -> None:
+    """500,000 fields that somebody wrote are counted, not listed."""
+    fill = "for n = 1, 500000 do redis.call('HSET', KEYS[1], 'note:' .. n, 'x') end"
+    letter = bury_one(stack, "huge", lambda key: stack.server.eval(fill, 1, key))
+    assert "the record has 500,001 fields; at most" in letter["detail"]
+
+
+def test_the_largest_records_clients_write_are_read(stack: Stack) -> None:
+    """A full record, predictions beyond its cap and a late mark on each: within what a record may have."""
+    assert RECORD_FIELDS_MAX >= 2 * wire.RECORD_EVENTS_MAX + wire.RECORD_EVENTS_MAX
+
+
+# --- the pace ---------------------------------------------------------------------------------------------------
+
+
+def test_the_pace() -> None:
+    """Half as much after each time-out, down to one record; twice as much after some successes, up to where it was."""
+    pace = Pace()
+    assert (pace.records, pace.bytes) == (SLICE_RECORDS, SLICE_BYTES)
+    assert pace.shrink()
+    assert (pace.records, pace.bytes) == (SLICE_RECORDS // 2, SLICE_BYTES // 2)
+    assert sum(pace.shrink() for _ in range(20)) == HALVINGS_MAX - 1
+    assert pace.records == 1
+    for _ in range(HALVINGS_MAX * SUCCESSES):
+        pace.grow()
+    assert (pace.records, pace.bytes) == (SLICE_RECORDS, SLICE_BYTES)
+
+
+class SlowLink:
+    """Redis behind a link on which a reply of more than so many records does not come in time."""
+
+    def __init__(self, buffer: Any, records_max: int, is_away: bool = False) -> None:
+        self._buffer = buffer
+        self._records_max = records_max
+        self._is_away = is_away
+        self.asked: list[int] = []
+
+    async def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        if self._is_away and self.asked and max(self.asked) > self._records_max:
+            raise RedisTimeoutError("still")
+        reply = await self._buffer.execute_command(*arguments, **options)
+        if arguments[0] in ("EVALSHA", "EVAL") and str(arguments[3]).startswith("joinback:{loans}:record:"):
+            self.asked.append(arguments[2])
+            if arguments[2] > self._records_max:
+                raise RedisTimeoutError("planned")
+        return reply
+
+
+def drain_over(settings: Settings, pace: Pace, **link: Any) -> tuple[Drained, list[int]]:
+    async def cycle() -> tuple[Drained, list[int]]:
+        buffer = connect(settings)
+        try:
+            slow: Any = SlowLink(buffer, **link)
+            async with sink_of(settings) as sink:
+                return await drain(Source(slow, TAG), sink, "loans", pace=pace), slow.asked
+        finally:
+            await buffer.aclose()
+
+    return asyncio.run(cycle())
+
+
+def test_a_slow_link_gets_smaller_slices(stack: Stack) -> None:
+    """After a time-out the same cycle goes on with half as much, and the next begins with what this one learned."""
+    for n in range(300):
+        stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
+    stack.client.flush()
+    pace = Pace()
+    drained, asked = drain_over(stack.settings, pace, records_max=70)
+    assert (drained.rows, drained.error, drained.released) == (300, None, 0)
+    assert asked[:4] == [300, 300, 250, 125]
+    assert all(number <= 62 for number in asked[4:])
+    stack.client.log_record("loans", inputs=1, outputs=0)
+    stack.client.flush()
+    assert pace.records == 62
+
+
+def test_a_redis_that_is_away_is_no_slow_link(stack: Stack) -> None:
+    """A Redis that answers nothing more ends the cycle after one try, with all entries still pending."""
+    for n in range(300):
+        stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
+    stack.client.flush()
+    with pytest.raises(RedisTimeoutError):
+        drain_over(stack.settings, Pace(), records_max=70, is_away=True)
+    assert stack.books().pending == 300
+
+
+# --- dead letters by bytes ----------------------------------------------------------------------------------
+
+
+def test_letters_are_read_by_bytes(
+    stack: Stack, spawn: Any, cli: Cli, server: redis.Redis, wait_until: Callable[..., None]
+) -> None:
+    """200 letters of 1 MB are listed in little memory, and one is shown without reading the others."""
+    stack.client.log_record("loans", inputs=1, outputs=2)
+    stack.drain()
+    letter = {"key": "k", "reason": "x", "detail": "", "bytes": "y" * 1_000_000}
+    for n in range(200):
+        server.xadd(wire.dead_key(TAG), letter | {"event": f"feedback:{n}"})
+    server.expire(wire.dead_key(TAG), 600)
+    process = spawn("-m", "joinback_worker", "dead", "list", "loans")
+    peaks: list[float] = []
+    wait_until(lambda: peaks.append(peak_mb(process.pid) or 0) or process.poll() is not None, 60)
+    process.log.seek(0)
+    lines = process.log.read().splitlines()
+    assert len(lines) == 200
+    assert 20 < max(peaks) < 100
+    before = server.info("commandstats").get("cmdstat_xrange", {"calls": 0})["calls"]
+    assert cli("dead", "show", "loans", lines[7].split()[0]).stdout.count("feedback:7") == 1
+    assert server.info("commandstats")["cmdstat_xrange"]["calls"] == before + 1
+    server.delete(wire.dead_key(TAG))
+
+
+def test_a_replay_that_dies_again_ends(stack: Stack, cli: Cli) -> None:
+    """Letters that the replay itself brings back are not replayed by it once more."""
+    for n in range(wire.RECORD_EVENTS_MAX + 3):
+        stack.client.log_record("loans", feedback={"n": n}, join_key="full")
+    stack.drain()
+    assert cli("dead", "replay", "loans", "--all").stdout == "replayed 3\n"
+    assert len(stack.dead()) == 3

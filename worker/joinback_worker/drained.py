@@ -1,0 +1,42 @@
+"""What a drain did, in numbers."""
+
+from msgspec import Struct, structs
+
+
+class Drained(Struct, kw_only=True):
+    """What one cycle did; its log line. A row counts once per chunk that touched it."""
+
+    claimed: int = 0
+    rows: int = 0
+    joined: int = 0
+    orphans: int = 0
+    conflicts: int = 0
+    unlabelled: int = 0
+    """Predictions that matured without feedback and were closed."""
+    dead: int = 0
+    released: int = 0
+    newer: int = 0
+    """Entries left pending because a newer client wrote their events."""
+    unfinished: bool = False
+    """The time budget ran out before the pending entries did."""
+    error: str | None = None
+    """Why the cycle stopped early, if it did; the next tick tries again."""
+    redis_lost: bool = False
+    """Redis was the reason: its return is looked for before the next tick."""
+    duration_s: float = 0.0
+    oldest_pending_s: float = 0.0
+
+    def include(self, other: "Drained") -> None:
+        """Add what another cycle, or a part of this one, did."""
+        for name in ("claimed", "rows", "joined", "orphans", "conflicts", "unlabelled", "dead", "released", "newer"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.unfinished = self.unfinished or other.unfinished
+        self.error = self.error or other.error
+        self.redis_lost = self.redis_lost or other.redis_lost
+        self.duration_s += other.duration_s
+        self.oldest_pending_s = max(self.oldest_pending_s, other.oldest_pending_s)
+
+    def __add__(self, other: "Drained") -> "Drained":
+        total = structs.replace(self)
+        total.include(other)
+        return total
