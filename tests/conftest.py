@@ -210,7 +210,7 @@ def wait_until() -> Callable[[Callable[[], object], float], None]:
     return wait_for
 
 
-PATIENCE_S = 180.0
+PATIENCE_S = 600.0
 """Until a test gives up: only a failure takes as long, so a machine whose cores are all busy may."""
 
 
