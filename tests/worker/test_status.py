@@ -9,7 +9,7 @@ import pytest
 from conftest import Cli, Stack
 
 import joinback
-from joinback import sender, wire
+from joinback import attempts, wire
 from joinback_worker.drains import drain_all
 from joinback_worker.health import Health
 
@@ -52,7 +52,7 @@ def test_a_nearly_full_redis_gets_feedback_first(
     stack: Stack, wait_until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Above 85 % of maxmemory the worker says so; clients then send feedback and hold predictions until it is over."""
-    monkeypatch.setattr(sender, "PAUSE_CHECK_S", 0.01)
+    monkeypatch.setattr(attempts, "PAUSE_CHECK_S", 0.01)
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="before")
     stack.drain()
     used = stack.server.info("memory")["used_memory"]
@@ -74,7 +74,7 @@ def test_a_nearly_full_redis_gets_feedback_first(
 
 def test_what_is_held_back_is_counted_at_the_end(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that closes while it holds predictions back counts them as undelivered."""
-    monkeypatch.setattr(sender, "PAUSE_CHECK_S", 0.01)
+    monkeypatch.setattr(attempts, "PAUSE_CHECK_S", 0.01)
     stack.server.set(wire.PAUSED_KEY, "1", ex=60)
     client = joinback.Client().init(stack.settings.redis_url)
     client.log_record("loans", inputs=1, outputs=2)
