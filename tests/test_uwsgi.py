@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 import redis
 
+from joinback import uwsgi as in_uwsgi
 from joinback import wire
-from joinback.delivery import uwsgi_advice
 from joinback.settings import Settings
 
 HOSTS = Path(__file__).parent / "hosts"
@@ -109,6 +109,6 @@ def test_uwsgi(
 )
 def test_an_old_uwsgi_without_threads_is_told(version: bytes, options: dict[str, object], warned: bool) -> None:
     """Where no thread of ours would run between requests, one line names the option."""
-    advice = uwsgi_advice(SimpleNamespace(version=version, opt=options))
+    advice = in_uwsgi.advice(SimpleNamespace(version=version, opt=options))
     assert (advice is not None and "--enable-threads" in advice) == warned
-    assert uwsgi_advice(None) is None
+    assert in_uwsgi.advice(None) is None

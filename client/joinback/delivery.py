@@ -5,14 +5,13 @@ what its parent buffered. The interpreter's exit closes what is open.
 """
 
 import atexit
-import re
 import sys
 import threading
 import time
 import weakref
 from typing import Any
 
-from . import forks, log, wire
+from . import forks, log, uwsgi, wire
 from .buffer import Buffer
 from .route import Route
 from .sender import Sender
@@ -29,8 +28,6 @@ JOIN_S_MIN = 0.2
 """For the thread to spool or count what is left, when the deadline went by with waiting."""
 STUCK_S = 0.5
 """At half of a close's time, an attempt that takes this long gets a fresh connection: the old one may be half open."""
-UWSGI_RUNS_THREADS = (2, 0, 27)
-"""Before it, no thread ran between requests unless it was told to."""
 FLUSH_POLL_S = 0.005
 """How often `aflush` looks: a tenth of the linger it waits for."""
 
@@ -53,7 +50,12 @@ class Delivery:
         forks.renewed_in_children(self._begin_in_child)
 
     def _begin_in_child(self) -> None:
+        # Nobody delivers what was logged where no thread could start.
+        inherits = not self._has_sender and uwsgi.is_heir(uwsgi.here())
+        left = self.buffer.take(self.buffer.events_max, self.buffer.bytes_max) if inherits else []
         self.buffer.start_empty()
+        for event in left:
+            self.buffer.put(event, False)
         self._start_threadless()
 
     def _start_threadless(self) -> None:
@@ -148,9 +150,13 @@ class Delivery:
         with self._lock:
             if not self.open:
                 self._abandon()
-            elif self._thread is None and (thread := self._new_thread()) is not None:
+            elif (
+                self._thread is None
+                and not uwsgi.is_before_fork(uwsgi.here())
+                and (thread := self._new_thread()) is not None
+            ):
                 self._thread = thread
-                if (advice := uwsgi_advice(sys.modules.get("uwsgi"))) is not None:
+                if (advice := uwsgi.advice(uwsgi.here())) is not None:
                     log.warning("joinback: %s", advice)
                 self._has_sender = self.buffer.attended = True
                 # A child of multiprocessing ends by os._exit, which runs its finalizers but no exit hook.
@@ -172,18 +178,6 @@ class Delivery:
     def _send(self) -> None:
         self._sender = Sender(self.route, self.buffer, self.told_rates, self.feedback_rates, self._stopping)
         self._sender.run(LINGER_S)
-
-
-def uwsgi_advice(uwsgi: Any) -> str | None:
-    """What to tell of a uWSGI in which no thread of ours runs between requests; None if one does."""
-    options: dict[str, Any] = getattr(uwsgi, "opt", None) or {}
-    version = getattr(uwsgi, "version", None)
-    if version is None or "enable-threads" in options or "threads" in options:
-        return None
-    numbers = re.match(rb"(\d+)\.(\d+)\.(\d+)", version if isinstance(version, bytes) else str(version).encode())
-    if numbers is None or tuple(map(int, numbers.groups())) >= UWSGI_RUNS_THREADS:
-        return None
-    return "this uWSGI runs no threads, so events wait until it ends; start it with --enable-threads"
 
 
 def _close(reference: "weakref.ref[Delivery]") -> None:

