@@ -12,7 +12,7 @@ from typing import ClassVar, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from joinback.errors import ConfigurationError
-from joinback_worker.errors import SinkUnavailable
+from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.row import Policy
 
 from .event_log import EventRow, Identity, Stored, content_id, identity
@@ -23,6 +23,9 @@ LEFTOVER_S = 86_400
 
 COMPACTED_BYTES = 64 << 20
 """A file this large is left alone: readers go through it in parts, and a compaction holds a few in memory."""
+
+COPY_ROWS = 1_000
+"""Of a batch that is copied elsewhere: at 1 KB an event it is 1 MB of memory, and as much as a drain's chunk."""
 
 T = TypeVar("T")
 
@@ -61,7 +64,15 @@ class DirectorySink(MergeOnRead):
                 f"sink directory {self.directory}: {error.strerror or 'unreadable'}; mend it, and the worker goes on"
             ) from error
 
+    @abstractmethod
+    def _all(self, path: Path) -> Iterator[tuple[str, Iterable[Stored]]]:
+        """All rows of one file, in bounded batches of one application each."""
+
     def _open(self) -> None:
+        if self.read_only:
+            if not self.directory.is_dir():
+                raise SinkMissing(f"the sink {self.directory} does not exist yet")
+            return
         self.directory.mkdir(parents=True, exist_ok=True)
         for path in self.directory.glob(".*.part"):
             if time.time() - path.stat().st_mtime > LEFTOVER_S:
@@ -96,6 +107,13 @@ class DirectorySink(MergeOnRead):
         wanted = frozenset(join_keys)
         for path in sorted(self.directory.glob(f"*.{self.suffix}")):
             yield from self._read(path, application, wanted)
+
+    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
+        for path in sorted(self.directory.glob(f"*.{self.suffix}")):
+            yield from self._all(path)
+
+    def _try_rights(self) -> None:
+        self._appear(".joinback-check", b"").unlink()
 
     def compact(self) -> str:
         """Combine small files, then delete them. Returns what was done. Raises SinkUnavailable.

@@ -33,6 +33,11 @@ def open_url(url: str, policy: Policy) -> Sink:
     return StdoutSink(policy)
 
 
+def place(url: str) -> tuple[str, ...]:
+    """A pipe takes the rows too: what went there is no longer pending for another sink."""
+    return ("stdout",)
+
+
 def schema(url: str, settings: Settings) -> str:
     """The columns of a line; there is nothing to create."""
     return "-- one JSON object a line: " + ", ".join(Row.__struct_fields__)
