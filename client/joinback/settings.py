@@ -28,7 +28,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None,
         Meta(description="Where arq keeps its queue. Unset: on the buffer's Redis."),
     ] = None
-    sink_url: Annotated[str, Meta(description="Where rows go.")] = "sqlite:///joinback.db"
+    sink_url: Annotated[
+        str,
+        Meta(description="Where rows go. `embedded:` is SQLite in this user's `~/.local/share/joinback/joinback.db`."),
+    ] = "embedded:"
     interval_s: Annotated[int, Meta(ge=1, le=86_400, description="Seconds between drains, aligned to the epoch.")] = 300
     buffer_ttl_s: Annotated[
         int,

@@ -18,6 +18,7 @@ from joinback_worker.redis_errors import advice
 
 from .cycle import Drained, drain
 from .errors import SinkUnavailable
+from .guard import guarded
 from .health import Health, publish_pause
 from .row import Policy
 from .sinks import Sink, open_sink
@@ -101,13 +102,14 @@ async def drain_tag(
 
 
 async def drain_all(settings: Settings, only: Sequence[str] = ()) -> Drained:
-    """One cycle of every tag, now. Raises ConfigurationError for a sink URL nobody serves."""
+    """One cycle of every tag that this sink may take, now. Raises ConfigurationError for a sink URL nobody serves."""
     sink_of(settings)
     redis = connect(settings)
     total = Drained()
     health = Health()
     try:
-        for application, tag in await tags(redis, only):
+        work, total.error = await guarded(redis, settings, await tags(redis, only), only)
+        for application, tag in work:
             total += await drain_tag(redis, settings, application, tag, health)
     except (RedisError, OSError) as error:
         total.error = advice(error)
