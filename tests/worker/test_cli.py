@@ -28,11 +28,12 @@ def log_a_loan(stack: Stack, key: str = "loan_17") -> None:
 
 
 def test_drain_prints_one_line(stack: Stack, cli: Cli) -> None:
-    """`joinback drain` drains once and says what it did, in one line."""
+    """`joinback drain` drains once and says what it did and where the rows went, in one line."""
     log_a_loan(stack)
     done = cli("drain")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("drained claimed=2 rows=1 joined=1 orphans=0 dead=0 released=0 duration_s=")
+    assert done.stdout.startswith("drained claimed=2 rows=1 joined=1 orphans=0 unlabelled=0 dead=0 released=0 duration")
+    assert done.stdout.endswith(f" sink={stack.settings.sink_url}\n")
     assert stack.row("loan_17")["status"] == "joined"
 
 
@@ -41,12 +42,13 @@ def test_drain_json(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     result = json.loads(cli("drain", "--json").stdout)
     assert result.pop("duration_s") >= 0
-    assert result == {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "dead": 0, "released": 0}
+    counts = {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "unlabelled": 0, "dead": 0, "released": 0}
+    assert result == counts | {"sink": stack.settings.sink_url, "error": None}
     assert json.loads(cli("drain", "--json").stdout)["claimed"] == 0
 
 
 def test_drain_with_a_locked_sink(stack: Stack, cli: Cli) -> None:
-    """Exit code 2 and the line; the claim is released and the next drain does it."""
+    """Exit code 2 and no word of success; the claim is released and the next drain does it."""
     log_a_loan(stack, "first")
     assert cli("drain").returncode == 0
     log_a_loan(stack)
@@ -54,6 +56,7 @@ def test_drain_with_a_locked_sink(stack: Stack, cli: Cli) -> None:
         other.execute("BEGIN IMMEDIATE")
         done = cli("drain", JOINBACK_SINK_URL=f"{stack.settings.sink_url}?busy_timeout_s=0.1")
     assert done.returncode == 2
+    assert done.stdout.startswith("failed claimed=2 rows=0")
     assert "released=2" in done.stdout
     assert len(done.stderr.splitlines()) == 1
     assert "locked by another process; end its transaction" in done.stderr
@@ -77,7 +80,7 @@ def test_drain_with_a_wrong_type_at_pending(stack: Stack, cli: Cli) -> None:
 COMMANDS = [("drain",), ("inspect", "loans", "loan_17"), ("demo",), ("worker",)]
 WRONG_SETTINGS = [
     ({"JOINBACK_REDIS_URL": "127.0.0.1:6379"}, "JOINBACK_REDIS_URL is not a Redis URL"),
-    ({"JOINBACK_SINK_URL": "oracle://db"}, "known are: sqlite"),
+    ({"JOINBACK_SINK_URL": "oracle://db"}, "known are: embedded, sqlite"),
     ({"JOINBACK_EMITT": "all"}, "did you mean JOINBACK_EMIT?"),
     ({"JOINBACK_INTERVAL_S": "soon"}, "JOINBACK_INTERVAL_S='soon': Expected int"),
 ]
@@ -120,7 +123,8 @@ def test_inspect_shows_both_sides(stack: Stack, cli: Cli) -> None:
     assert "prediction:served" in before
     assert '"inputs":{"amount":900}' in before
     assert "pending  2 of" in before
-    assert "holds no row" in before
+    assert f"sink  {stack.settings.sink_url}" in before
+    assert "does not exist yet" in before
     assert "HGETALL 'joinback:{loans}:record:loan_17'" in before
     cli("drain")
     after = cli("inspect", "loans", "loan_17").stdout
@@ -140,8 +144,11 @@ def test_inspect_json(stack: Stack, cli: Cli) -> None:
 
 
 def test_inspect_of_nothing(stack: Stack, cli: Cli) -> None:
-    """An unknown key is exit code 1: scripts can ask."""
+    """An unknown key is exit code 1: scripts can ask. An unknown application is a typo."""
+    log_a_loan(stack)
     assert cli("inspect", "loans", "loan_99").returncode == 1
+    done = cli("inspect", "laons", "loan_17")
+    assert (done.returncode, done.stderr) == (2, "joinback: no application laons; did you mean loans?\n")
 
 
 def test_inspect_shows_dead_letters_and_wrong_types(stack: Stack, cli: Cli) -> None:

@@ -34,6 +34,7 @@ from joinback.settings import Settings, settings_from
 from joinback_worker.redis_errors import advice
 
 from .drains import connect, drain_tag, redis_options, sink_of, tags
+from .guard import guarded
 from .health import Health
 
 log = structlog.get_logger("joinback")
@@ -99,10 +100,13 @@ class Planner:
 
     async def _enqueue_drains(self, context: dict[str, Any]) -> None:
         try:
-            work = await tags(context["buffer"], self._only)
+            known = await tags(context["buffer"], self._only)
+            work, refused = await guarded(context["buffer"], self._settings, known, self._only)
         except (RedisError, OSError) as error:
             log.warning("tick_missed", why=advice(error))
             return
+        if refused:
+            log.warning("sink_refused", why=refused)
         for application, tag in work:
             # Refused while a drain of this tag is queued or running: then that one does it.
             job_id = f"{self._queue}:{tag}"

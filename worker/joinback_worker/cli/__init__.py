@@ -24,7 +24,7 @@ from .check import check
 from .dead import dead
 from .demo import demo
 from .inspect import inspect
-from .names import UnknownApplication, check_known, known_applications
+from .names import check_known, known_applications, warn_of_unknown
 from .requeue import requeue
 from .show import warn_of_path
 from .sink import sink
@@ -55,13 +55,7 @@ def worker(only: tuple[str, ...]) -> None:
     """Drain every JOINBACK_INTERVAL_S seconds until SIGTERM; survives outages of Redis."""
     settings = settings_from()
     warn_of_path(settings.sink_url)
-    try:
-        check_known(only, asyncio.run(known_applications(settings)))
-    except UnknownApplication as error:
-        # It may be there before the service that logs.
-        click.echo(f"joinback: {error} Waiting for its first event.", err=True)
-    except (RedisError, OSError):
-        pass  # It waits for its Redis, and says so.
+    warn_of_unknown(settings, only)
     run_supervised(settings, only)
 
 

@@ -1,7 +1,11 @@
 """Application names as people type them."""
 
+import asyncio
 import difflib
 from collections.abc import Collection
+
+import click
+from redis.exceptions import RedisError
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
@@ -20,6 +24,16 @@ async def known_applications(settings: Settings) -> Collection[str]:
         return await applications(redis)
     finally:
         await redis.aclose()
+
+
+def warn_of_unknown(settings: Settings, names: Collection[str]) -> None:
+    """Tell on stderr, for a worker: it may be there before the service that logs. Without Redis nothing is told."""
+    try:
+        check_known(names, asyncio.run(known_applications(settings)) if names else ())
+    except UnknownApplication as error:
+        click.echo(f"joinback: {error} Until then this worker waits for its first event.", err=True)
+    except (RedisError, OSError):
+        pass
 
 
 def check_known(names: Collection[str], known: Collection[str]) -> None:

@@ -26,7 +26,7 @@ from joinback_worker.errors import SinkMissing, SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy
 
 from . import Merged, Sink
-from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE
+from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, check_columns, migrate
 from .directory import COPY_ROWS
 from .event_log import COLUMNS, EventRow, Stored, microseconds
 from .merge_on_read import MergeOnRead
@@ -152,10 +152,10 @@ class ClickHouseSink(MergeOnRead):
         client = self._client_of_engine()
         try:
             if not self.read_only:
-                _migrate(client, self._name)
+                migrate(client, self._name)
             elif not client.command("EXISTS TABLE events"):
                 raise SinkMissing(f"{self._name} has no table `events` yet")
-            _check_columns(client, self._name)
+            check_columns(client, self._name)
         except BaseException:
             client.close()
             raise
@@ -264,33 +264,6 @@ def _in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:
             part, size = [], 0
     if part:
         yield part
-
-
-def _migrate(client: Client, name: str) -> None:
-    # Asked first: where all is there, a user without the right to CREATE will do.
-    made = client.command("EXISTS TABLE joinback_migrations")
-    applied = int(client.query("SELECT max(number) FROM joinback_migrations").result_rows[0][0]) if made else 0
-    if applied > len(MIGRATIONS):
-        raise SinkUnavailable(f"{name}: schema {applied} is newer than this worker's; upgrade the worker")
-    if not made:
-        client.command(MIGRATIONS_TABLE)
-    for number, statements in enumerate(MIGRATIONS[applied:], applied + 1):
-        for statement in statements:
-            client.command(statement)
-        client.insert("joinback_migrations", [(number, datetime.now(UTC))], column_names=["number", "applied_at"])
-
-
-def _check_columns(client: Client, name: str) -> None:
-    """Raise SinkUnavailable, naming the column, if somebody altered `events`."""
-    found: dict[str, str] = dict(
-        client.query(
-            "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = 'events'"
-        ).result_rows  # type: ignore[arg-type]
-    )
-    for column, type_ in COLUMN_TYPES.items():
-        if found.get(column) != type_:
-            standing = f"is {found[column]}" if column in found else "is missing"
-            raise SinkUnavailable(f"{name}: column {column} of table events {standing}, not {type_}; put it back")
 
 
 def _advice(code: int | None) -> str:
