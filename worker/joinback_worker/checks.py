@@ -32,7 +32,11 @@ class Finding(NamedTuple):
 
 
 async def look(settings: Settings) -> list[Finding]:
-    """Return what was found, in order. A sink that this Redis's guard refuses is not opened."""
+    """Return what was found, in order. A sink that this Redis's guard refuses is not opened.
+
+    Raises ConfigurationError for a sink URL nobody serves.
+    """
+    sink_of(settings)
     findings = [Finding("settings", True, f"drains every {settings.interval_s} s; emit {settings.emit}")]
     redis = connect(settings)
     try:

@@ -64,19 +64,20 @@ def redis_password_hint(redis_url: str) -> str | None:
 def sql_line(sink_url: str, query: str) -> str | None:
     """Return a line for the shell that asks this sink; None for a pipe, or where no tool of its own is at hand."""
     url = absolute(sink_url)
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite":
+    scheme = url.partition(":")[0]
+    if scheme == "sqlite":
         return shlex.join(["sqlite3", "-readonly", str(path_of(url)), query])
-    if parts.scheme in ("postgresql", "postgres"):
+    if scheme in ("postgresql", "postgres"):
         return shlex.join(["psql", _without_password(url), "-c", query])
-    if parts.scheme in ("clickhouse", "clickhouses"):
+    if scheme in ("clickhouse", "clickhouses"):
+        parts = urlsplit(url)
         words = ["clickhouse-client", "--host", str(parts.hostname)]
-        words += ["--secure"] if parts.scheme == "clickhouses" else []
+        words += ["--secure"] if scheme == "clickhouses" else []
         words += ["--user", unquote(parts.username)] if parts.username else []
         words += ["--password"] if parts.password else []  # it asks
         words += ["--database", unquote(parts.path.strip("/")) or "default", "--query", query]
         return shlex.join(words)
-    if parts.scheme in ("parquet", "jsonl", "delta"):
+    if scheme in ("parquet", "jsonl", "delta"):
         return f"(joinback sink schema {shlex.quote(url)}; echo {shlex.quote(query)}) | duckdb"
     return None
 

@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 import msgspec
 from clickhouse_connect import get_client
@@ -30,6 +30,7 @@ from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABL
 from .directory import COPY_ROWS
 from .event_log import COLUMNS, EventRow, Stored, microseconds
 from .merge_on_read import MergeOnRead
+from .place import parts_of
 
 CONNECT_TIMEOUT_S = 10
 """A server under load may take some seconds; more is an outage, and the next tick's."""
@@ -65,13 +66,10 @@ T = TypeVar("T")
 
 def open_url(url: str, policy: Policy) -> Sink:
     """`clickhouse://user:password@host:8123/database`, `clickhouses://…` for TLS, or `chdb:///directory`."""
-    parts = urlsplit(url)
+    parts = parts_of(url)
     if parts.scheme == "chdb":
         return _embedded(parts, policy)
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
+    port = parts.port
     if not parts.hostname or port == 0 or parts.query:
         raise ConfigurationError(
             "JOINBACK_SINK_URL is no ClickHouse URL; write clickhouse://user:password@host:8123/database,"
@@ -99,7 +97,7 @@ def open_url(url: str, policy: Policy) -> Sink:
 
 
 def place(url: str) -> tuple[str, ...]:
-    parts = urlsplit(url)
+    parts = parts_of(url)
     port = parts.port or (8443 if parts.scheme == "clickhouses" else 8123)
     return "clickhouse", str(parts.hostname), str(port), unquote(parts.path.strip("/")) or "default"
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -25,6 +25,7 @@ from .arrow_events import SCHEMA, by_application, stored_of, table_of
 from .directory import COPY_ROWS
 from .event_log import EventRow, Stored, content_id, identity
 from .merge_on_read import MergeOnRead
+from .place import parts_of
 
 COMMIT_RETRIES = 15
 """Two appends never conflict, but each commit takes the next number; so many others may come in between."""
@@ -45,7 +46,7 @@ def open_url(url: str, policy: Policy) -> Sink:
 
 
 def _location(url: str) -> tuple[str, dict[str, str]]:
-    parts = urlsplit(url)
+    parts = parts_of(url)
     path = unquote(parts.path)
     if parts.scheme == "delta+s3":
         if not parts.netloc or not path.strip("/"):

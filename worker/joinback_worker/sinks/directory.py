@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from joinback.errors import ConfigurationError
 from joinback_worker.errors import SinkMissing, SinkUnavailable
@@ -17,6 +17,7 @@ from joinback_worker.row import Policy
 
 from .event_log import EventRow, Identity, Stored, content_id, identity
 from .merge_on_read import MergeOnRead
+from .place import parts_of
 
 LEFTOVER_S = 86_400
 """A file half written so long ago is of a process that died; a slow disk is not that slow."""
@@ -148,7 +149,7 @@ class DirectorySink(MergeOnRead):
 
 def directory_of(url: str) -> Path:
     """The path of `<scheme>:///relative` or `<scheme>:////absolute`. Raises ConfigurationError."""
-    parts = urlsplit(url)
+    parts = parts_of(url)
     path = unquote(parts.path.removeprefix("/"))
     if parts.netloc or not path or parts.query:
         example = f"{parts.scheme}:///joinback, or {parts.scheme}:////var/lib/joinback"

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from joinback.errors import ConfigurationError
 
@@ -46,8 +46,22 @@ def absolute(url: str) -> str:
 def path_of(url: str) -> Path | None:
     """Return the file or directory of an absolute URL; None for a server, a bucket or a pipe."""
     url = absolute(url)
-    parts = urlsplit(url)
-    return Path(unquote(parts.path.removeprefix("/"))) if parts.scheme in FILE_SCHEMES else None
+    if url.partition(":")[0] not in FILE_SCHEMES:
+        return None
+    return Path(unquote(parts_of(url).path.removeprefix("/")))
+
+
+def parts_of(url: str) -> SplitResult:
+    """Return `urlsplit`'s parts. Raises ConfigurationError where it would raise ValueError, which quotes the URL."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        scheme = url.partition(":")[0]
+        raise ConfigurationError(
+            f"JOINBACK_SINK_URL is no URL of a sink at {scheme}:; docs/sinks.md has its form"
+        ) from None
+    return parts
 
 
 def warning(url: str) -> str | None:

@@ -43,21 +43,13 @@ def open_url(url: str, policy: Policy) -> Sink:
     One option is ours: `timeout_s`, the seconds that one statement may take. Of libpq's,
     `options=-csearch_path%3Djoinback` puts the table into a schema of its own.
     """
-    conninfo, timeout_s = _libpq(url)
-    try:
-        parameters = conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError:
-        # libpq's own words may quote a part of the password.
-        raise ConfigurationError(
-            "JOINBACK_SINK_URL is no URL of PostgreSQL; write postgresql://user:password@host:5432/database, with"
-            " %-codes for what is special in the password, and only options that libpq knows"
-        ) from None
+    parameters, timeout_s = _parameters(url)
     return PostgresSink(parameters, policy, timeout_s)
 
 
 def place(url: str) -> tuple[str, ...]:
     """Host, port and database, and the schema if the URL names one; what it lacks is libpq's, from PG*."""
-    known = conninfo_to_dict(_libpq(url)[0])
+    known, _ = _parameters(url)
     host = known.get("host") or known.get("hostaddr") or os.environ.get("PGHOST", "localhost")
     database = known.get("dbname") or os.environ.get("PGDATABASE") or known.get("user", "")
     port = known.get("port") or os.environ.get("PGPORT", "5432")
@@ -75,8 +67,8 @@ def schema(url: str, settings: Settings) -> str:
     return head + "".join(map(migration, sorted(MIGRATIONS))) + GRANTS
 
 
-def _libpq(url: str) -> tuple[str, float]:
-    """Return the URL with libpq's options alone, and our own one."""
+def _parameters(url: str) -> tuple[dict[str, Any], float]:
+    """Return libpq's parameters, and our own option. Raises ConfigurationError."""
     base, _, query = url.partition("?")
     timeout_s = TIMEOUT_S
     theirs = []
@@ -86,7 +78,14 @@ def _libpq(url: str) -> tuple[str, float]:
             timeout_s = _seconds(value)
         else:
             theirs.append(option)
-    return f"{base}?{'&'.join(theirs)}", timeout_s
+    try:
+        return dict(conninfo_to_dict(f"{base}?{'&'.join(theirs)}")), timeout_s
+    except psycopg.ProgrammingError:
+        # libpq's own words may quote a part of the password.
+        raise ConfigurationError(
+            "JOINBACK_SINK_URL is no URL of PostgreSQL; write postgresql://user:password@host:5432/database, with"
+            " %-codes for what is special in the password, and only options that libpq knows"
+        ) from None
 
 
 def _seconds(value: str) -> float:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
@@ -19,7 +19,7 @@ from joinback_worker.row import Policy, Row
 
 from . import Sink
 from .merge_on_write import COLUMNS, MergeOnWrite
-from .place import default_file
+from .place import default_file, parts_of
 from .sqlite_table import MATURED, MIGRATIONS, PAGE, SELECT, UPSERT, from_sql, migration, to_sql, to_text
 
 BUSY_TIMEOUT_S = 10.0
@@ -35,7 +35,7 @@ def open_url(url: str, policy: Policy) -> Sink:
 
     `?busy_timeout_s=30` waits that long for another writer's lock.
     """
-    parts = urlsplit(url)
+    parts = parts_of(url)
     path = unquote(parts.path.removeprefix("/"))
     if parts.scheme != "sqlite" or parts.netloc or not path:
         raise ConfigurationError(
