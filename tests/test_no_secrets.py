@@ -122,7 +122,10 @@ def test_what_is_wrong(
     """All that fails, at connecting or before: one line says what to mend, and does not repeat a password's tail."""
     port = stack.settings.redis_url.rpartition(":")[2].partition("/")[0]
     base = {"JOINBACK_REDIS_URL": stack.settings.redis_url, "JOINBACK_SINK_URL": stack.settings.sink_url}
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    assert stack.client.flush()
     for name, wrong in wrong_urls(postgres_with_password).items():
+        stack.server.delete(wire.SINK_KEY)
         variables = base | {key: value.replace("{redis_port}", port) for key, value in wrong.items()}
         answers = [cli("drain", **variables)]
         assert answers[0].returncode == 2, (name, answers)
@@ -139,6 +142,7 @@ def test_what_is_wrong(
             assert "Traceback" not in done.stderr, (name, done)
             assert len(done.stderr.splitlines()) <= 1, (name, done)
     stack.server.delete(wire.SINK_KEY)
+    stack.drain()
 
 
 def test_worker_demo_and_the_list_of_processes(

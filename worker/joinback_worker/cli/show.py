@@ -11,6 +11,9 @@ from rich.markup import escape
 
 from joinback_worker.sinks.place import absolute, path_of, warning
 
+_PSQL_OPTIONS = frozenset({"host", "hostaddr", "port", "dbname", "user", "options", "sslmode", "sslrootcert"})
+"""What leads to the place; of the others some are secrets."""
+
 
 def printable(text: str, *, markup: bool = True) -> str:
     """Safe for a terminal: control characters and direction marks are escaped, rich's markup is taken literally."""
@@ -87,6 +90,5 @@ def _without_password(url: str) -> str:
     base, question, query = url.partition("?")
     scheme, _, rest = base.partition("://")
     login, at, place = rest.rpartition("@")
-    secret = ("password", "sslpassword", "timeout_s")
-    kept = "&".join(option for option in query.split("&") if option.partition("=")[0] not in secret)
+    kept = "&".join(option for option in query.split("&") if option.partition("=")[0] in _PSQL_OPTIONS)
     return f"{scheme}://{login.partition(':')[0]}{at}{place}{question if kept else ''}{kept}"

@@ -60,6 +60,8 @@ _STORED_WHEN_ANSWERED = {"async_insert": 0, "wait_for_async_insert": 1}
 
 # It logs each failed request with a traceback; we say what failed in one line of our own.
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+# And below it each connection that was refused.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 T = TypeVar("T")
 

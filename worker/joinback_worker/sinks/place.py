@@ -81,9 +81,10 @@ def check_login(url: str, variable: str = "JOINBACK_SINK_URL") -> None:
     Drivers end such a login at other places than a person does, and would take its tail for a host to name in
     their messages.
     """
-    base = url.partition("://")[2].partition("?")[0]
+    base, _, query = url.partition("://")[2].partition("?")
     login, at, _ = base.rpartition("@")
-    if at and _SPECIAL.search(login):
+    is_cut = any("@" in option.partition("=")[0] for option in query.split("&"))
+    if is_cut or (at and _SPECIAL.search(login)):
         raise ConfigurationError(
             f"{variable}: write what is special in user and password as %-codes: %40 for @, %2F for /, %3F for ?,"
             " %23 for #"
