@@ -52,7 +52,7 @@ def test_a_pooler_that_takes_no_options() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(SinkUnavailable, match="a pooler takes no `options`.* alter role … set search_path"):
+        with pytest.raises(SinkUnavailable, match=r"a pooler takes no `options`.* alter role … set search_path"):
             merge(
                 f"postgresql://u@127.0.0.1:{pooler.getsockname()[1]}/d?options=-csearch_path%3Djoinback&gssencmode=disable"
             )

@@ -16,7 +16,7 @@ from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.drains import connect, drain_all
-from joinback_worker.guard import guarded, published_of
+from joinback_worker.guard import adopt, guarded, published_of
 from joinback_worker.sinks import module_of, open_sink, place_of, shown
 from joinback_worker.sinks.place import absolute, warning
 
@@ -112,7 +112,7 @@ def test_of_two_first_workers_one_wins(stack: Stack) -> None:
             buffer = connect(stack.settings)
             await buffer.ping()
             barrier.wait(30)
-            _, refusal = await guarded(buffer, structs.replace(stack.settings, sink_url=url), [])
+            _, refusal = await guarded(buffer, structs.replace(stack.settings, sink_url=url), [("loans", "loans")])
             await buffer.aclose()
             return refusal
 
@@ -129,7 +129,7 @@ def test_of_two_first_workers_one_wins(stack: Stack) -> None:
 def test_what_is_published_holds_no_secret(stack: Stack) -> None:
     """The entry is JSON that a person can read: fingerprint, shown URL, host, time; with a TTL, renewed."""
     url = "postgresql://me:hunter2@db:5432/joinback?options=-csearch_path%3Dloans&sslpassword=hunter3"
-    asyncio.run(_guard(structs.replace(stack.settings, sink_url=url)))
+    asyncio.run(_adopt(stack.settings, url))
     entry = json.loads(stack.server.hget(wire.SINK_KEY, "*"))
     assert set(entry) == {"fingerprint", "url", "host", "since", "found"}
     assert entry["host"] == socket.gethostname()
@@ -138,6 +138,14 @@ def test_what_is_published_holds_no_secret(stack: Stack) -> None:
     stack.server.expire(wire.SINK_KEY, 60)
     asyncio.run(_guard(structs.replace(stack.settings, sink_url=url)))
     assert stack.server.ttl(wire.SINK_KEY) == wire.STATS_TTL_S
+
+
+async def _adopt(settings: Settings, url: str) -> None:
+    buffer = connect(settings)
+    try:
+        await adopt(buffer, url)
+    finally:
+        await buffer.aclose()
 
 
 async def _guard(settings: Settings) -> str | None:
@@ -202,7 +210,6 @@ def test_a_file_of_another_host_that_is_not_here(stack: Stack) -> None:
     """
     log(stack, "a")
     assert stack.drain().error is None
-    assert stack.drain().error is None  # the file is made by now, which is published
     entry = json.loads(stack.server.hget(wire.SINK_KEY, "*"))
     assert entry["found"]
     stack.server.hset(wire.SINK_KEY, "*", json.dumps(entry | {"host": "elsewhere"}))
@@ -274,7 +281,17 @@ def test_a_home_that_cannot_be_written(stack: Stack, cli: Cli, tmp_path: Path) -
     assert "cannot be made" in done.stderr
     assert "set JOINBACK_SINK_URL" in done.stderr
     assert stack.books().pending == 1
-    stack.server.delete(wire.SINK_KEY)
+
+
+def test_a_first_url_that_leads_nowhere_binds_nobody(stack: Stack, cli: Cli, tmp_path: Path) -> None:
+    """A typo in the first JOINBACK_SINK_URL is told and mended, and needs no adoption; no work, no publication."""
+    assert cli("drain", JOINBACK_SINK_URL=other(stack)).returncode == 0
+    log(stack)
+    done = cli("drain", JOINBACK_SINK_URL=f"sqlite:///{tmp_path}/none/a.db")
+    assert done.returncode == 2
+    assert "cannot be opened; check that its directory exists" in done.stderr
+    assert not stack.server.exists(wire.SINK_KEY)
+    assert cli("drain").returncode == 0
 
 
 def test_relative_paths_are_told(stack: Stack, cli: Cli, tmp_path: Path) -> None:
@@ -320,6 +337,18 @@ def test_the_worker_waits_until_it_is_adopted(
     assert stack.server.xpending(wire.pending_key("loans"), wire.GROUP)["pending"] == 0
     assert cli("sink", "adopt", other(stack)).returncode == 0
     wait_until(lambda: stack.books().pending == 0)
+
+
+def test_a_file_adopted_from_elsewhere(stack: Stack, cli: Cli) -> None:
+    """A new file may be adopted from another machine, before the worker has made it."""
+    assert cli("sink", "adopt").returncode == 0
+    entry = json.loads(stack.server.hget(wire.SINK_KEY, "*"))
+    assert not entry["found"]
+    stack.server.hset(wire.SINK_KEY, "*", json.dumps(entry | {"host": "elsewhere"}))
+    log(stack)
+    assert stack.drain().error is None
+    assert stack.drain().error is None
+    assert json.loads(stack.server.hget(wire.SINK_KEY, "*"))["found"]
 
 
 def test_nobody_may_look_at_it() -> None:

@@ -21,8 +21,10 @@ from redis.exceptions import ResponseError
 from joinback import wire
 from joinback.settings import Settings
 
+from .errors import SinkUnavailable
 from .redis_errors import advice
-from .sinks import place_of, shown
+from .row import Policy
+from .sinks import open_sink, place_of, shown
 from .sinks.place import path_of
 
 log = structlog.get_logger("joinback")
@@ -65,14 +67,20 @@ async def guarded(
 ) -> tuple[list[tuple[str, str]], str | None]:
     """Return those of the (application, tag)s that this sink may take, and why not the others, in one line.
 
-    Publishes the sink where none is published, and renews it. `only`: what this worker is restricted to. At
-    `maxmemory`, or where the key cannot be written, what stands there is judged; if nothing does, all is allowed.
-    Raises what Redis raises when it does not answer.
+    Where none is published and there is work, the sink is opened, and published if that succeeds: a URL that leads
+    nowhere binds nobody. At `maxmemory`, or where the key cannot be written, what stands there is judged; if nothing
+    does, all is allowed. `only`: what this worker is restricted to. Raises what Redis raises when it does not answer.
     """
     ours = published_of(settings.sink_url)
     fields = sorted(set(only)) or [wire.ALL_APPLICATIONS]
     try:
         standing = await _standing(redis, ours, fields)
+        if work and not all(field in standing or wire.ALL_APPLICATIONS in standing for field in fields):
+            async with open_sink(settings.sink_url, Policy(join_window_s=settings.join_window_s)):
+                ours = published_of(settings.sink_url)
+            standing = await _standing(redis, ours, fields, is_first=True)
+    except SinkUnavailable as error:
+        return [], str(error)
     except ResponseError as error:
         log.warning("sink_unguarded", sink=ours.url, why=advice(error))
         return list(work), None
@@ -104,11 +112,17 @@ async def forget(redis: Redis, application: str) -> None:
     await redis.execute_command("HDEL", wire.SINK_KEY, application)
 
 
-async def _standing(redis: Redis, ours: Published, fields: Sequence[str]) -> dict[str, Published]:
-    """Publish, renew, and return what is published then."""
+async def _standing(
+    redis: Redis, ours: Published, fields: Sequence[str], *, is_first: bool = False
+) -> dict[str, Published]:
+    """Renew, publish if it is the first or what stands there is stale, and return what is published then."""
     try:
-        raw = await _publish(redis, ours, dict.fromkeys(fields, b""))
-        stale = {field: raw[field.encode()] for field in fields if _is_stale(raw.get(field.encode()), ours)}
+        raw = await _publish(redis, ours, dict.fromkeys(fields, b"") if is_first else {})
+        stale = {
+            field: value
+            for field in fields
+            if (value := raw.get(field.encode())) is not None and _is_stale(value, ours, is_first=is_first)
+        }
         return _decoded(await _publish(redis, ours, stale) if stale else raw)
     except ResponseError:
         # At maxmemory a first publication is refused, and on a replica any: reading is not.
@@ -124,12 +138,12 @@ async def _publish(
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _is_stale(value: bytes | None, ours: Published) -> bool:
+def _is_stale(value: bytes, ours: Published, *, is_first: bool) -> bool:
     """Whether ours should stand there instead: what does cannot be read, or was said before the place was made."""
-    if value is None:
-        return False
     standing = _decode(value)
-    return standing is None or (standing.fingerprint == ours.fingerprint and ours.found and not standing.found)
+    if standing is None:
+        return is_first
+    return standing.fingerprint == ours.fingerprint and ours.found and not standing.found
 
 
 def _refusal(ours: Published, standing: Mapping[str, Published], application: str, url: str) -> str | None:
