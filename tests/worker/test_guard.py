@@ -191,6 +191,20 @@ def test_a_key_of_another_type_stops_no_drain(stack: Stack, cli: Cli) -> None:
     assert stack.drain().error is None
 
 
+def test_a_login_that_may_only_read_the_key(stack: Stack, cli: Cli) -> None:
+    """Where the guard's script may not run, what is published is read, and kept to."""
+    log(stack, "a")
+    assert stack.drain().error is None
+    log(stack, "b")
+    stack.server.execute_command("ACL", "SETUSER", "poor", "on", ">x", "~*", "+@all", "-eval")
+    try:
+        poor = {"JOINBACK_REDIS_URL": stack.settings.redis_url.replace("redis://", "redis://poor:x@")}
+        assert "nothing was claimed" in cli("drain", **poor, JOINBACK_SINK_URL=other(stack)).stderr
+        assert "claimed=1" in cli("drain", **poor).stdout
+    finally:
+        stack.server.execute_command("ACL", "DELUSER", "poor")
+
+
 def test_an_entry_of_a_later_version_is_kept_to(stack: Stack) -> None:
     """A field more in the entry is no reason to overwrite it."""
     log(stack)
