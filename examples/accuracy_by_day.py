@@ -88,7 +88,7 @@ def main() -> None:
             os.environ["JOINBACK_SINK_URL"] = f"sqlite:///{folder}/joinback.db"
         sink = urlsplit(os.environ["JOINBACK_SINK_URL"])
         if sink.scheme != "sqlite":
-            sys.exit("the query is written for SQLite; set JOINBACK_SINK_URL=sqlite:///joinback.db, or unset it")
+            sys.exit("the query is written for SQLite; set JOINBACK_SINK_URL=sqlite:////tmp/joinback.db, or unset it")
         stack.callback(joinback.close)
 
         print("data: Breast Cancer Wisconsin (Diagnostic), Wolberg, Street and Mangasarian, UCI, CC BY 4.0")

@@ -92,7 +92,7 @@ def test_accuracy_by_day_in_sql_is_that_of_scikit_learn(example: ModuleType, tmp
 def test_accuracy_by_day_can_run_twice_on_a_redis_and_a_sink_in_use(example: ModuleType, tmp_path: Path) -> None:
     """A replay repeated on the same Redis and the same sink changes no number."""
     with embedded_valkey() as url:
-        variables = {"JOINBACK_REDIS_URL": url, "JOINBACK_SINK_URL": "sqlite:///kept.db"}
+        variables = {"JOINBACK_REDIS_URL": url, "JOINBACK_SINK_URL": f"sqlite:///{tmp_path}/kept.db"}
         first = run(tmp_path, **variables)
         second = run(tmp_path, **variables)
 

@@ -144,6 +144,7 @@ def test_the_key_table() -> None:
         wire.stats_key("loans"),
         wire.APPLICATIONS_KEY,
         wire.PAUSED_KEY,
+        wire.SINK_KEY,
     ):
         assert f"| `{key}` |" in README
 

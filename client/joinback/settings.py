@@ -38,7 +38,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="Where the sign stands that `arq --check` looks for. Unset: on the buffer's Redis."),
         WORKER,
     ] = None
-    sink_url: Annotated[str, Meta(description="Where rows go."), WORKER] = "sqlite:///joinback.db"
+    sink_url: Annotated[
+        str,
+        Meta(description="Where rows go. `embedded:` is SQLite in this user's `~/.local/share/joinback/joinback.db`."),
+        WORKER,
+    ] = "embedded:"
     interval_s: Annotated[
         int, Meta(ge=1, le=86_400, description="Seconds between drains, aligned to the epoch."), WORKER
     ] = 300

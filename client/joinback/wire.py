@@ -12,6 +12,8 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:{tag}:stats               HASH    counters (see COUNTERS below)
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
     joinback:workers                   HASH    worker (host:pid) -> its newest sign of life, as JSON
+    joinback:sink                      HASH    application, or `*` for all others -> which sink its rows go to: JSON
+                                               {"fingerprint":…,"url":…,"host":…,"since":…,"found":…}, no secret
     joinback:paused                    STRING  there while Redis is nearly full: clients hold predictions back
 
 Every key has a TTL: records and pending the buffer TTL, the others the constants below.
@@ -44,6 +46,9 @@ LATE = "late"
 APPLICATIONS_KEY = "joinback:applications"
 WORKERS_KEY = "joinback:workers"
 PAUSED_KEY = "joinback:paused"
+SINK_KEY = "joinback:sink"
+ALL_APPLICATIONS = "*"
+"""The field of `joinback:sink` for every application without one of its own."""
 GROUP = "worker"
 
 # --- limits, each with its reason -----------------------------------------------------------------------

@@ -55,6 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(400, "Code: 1000. DB::Exception: Field value too long. (POCO_EXCEPTION)")
             return
         query = given.get("query", "").encode() + body
+        self.server.given.append((given, query[:200]))
         self.server.queries.append(query[:200])
         try:
             self._answer(200, self._run(query, given), {})
@@ -109,6 +110,8 @@ class _Server(ThreadingHTTPServer):
         self.engine = engine
         self.lock = threading.Lock()
         self.queries: list[bytes] = []
+        self.given: list[tuple[dict[str, str], bytes]] = []
+        """Each query with its parameters and settings."""
 
 
 @contextmanager

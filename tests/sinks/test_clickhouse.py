@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -65,6 +67,37 @@ def test_over_http(tmp_path: Path) -> None:
         with pytest.raises(SinkUnavailable, match="refused the login; check JOINBACK_SINK_URL") as raised:
             put(f"clickhouse://{USER}:wrong@127.0.0.1:{server.server_port}/default", loans())
         assert "wrong" not in str(raised.value)
+
+
+def test_an_insert_is_stored_when_it_is_answered(tmp_path: Path) -> None:
+    """Whatever the user's profile says of queued inserts, each of ours asks for none, and waits."""
+    with clickhouse_http(tmp_path / "chdb") as server:
+        put(f"clickhouse://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{server.server_port}/default", loans()[:3])
+        inserts = [given for given, query in server.given if b"INSERT INTO" in query and b"migrations" not in query]
+        assert len(inserts) == 2  # the policy, and the events
+        assert {(given.get("async_insert"), given.get("wait_for_async_insert")) for given in inserts} == {("0", "1")}
+
+
+HOLD = """
+import sys
+from clickhouse_connect import get_client
+client = get_client(interface="chdb", path=sys.argv[1])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_folder_that_another_process_holds(url: str) -> None:
+    """ChDB's folder takes one process at a time: another one is told so, and acknowledges nothing."""
+    path = url.removeprefix("chdb:///")
+    command = [sys.executable, "-c", HOLD, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(SinkUnavailable, match="another process may hold it, and it takes one at a time"):
+            put(url, loans()[:1])
+        holder.communicate(b"")
+    assert put(url, loans()[:1])[0].rows == 1
 
 
 def test_nobody_listens() -> None:

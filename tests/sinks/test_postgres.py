@@ -1,6 +1,8 @@
 """What is particular to the PostgreSQL sink: a server in trouble, a schema, rights, and what jsonb does to JSON."""
 
 import asyncio
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -31,6 +33,30 @@ SCHEMA = schema("postgresql://", Settings())
 def url() -> Iterator[str]:
     with fresh_database() as url:
         yield url
+
+
+def test_a_pooler_that_takes_no_options() -> None:
+    """PgBouncer refuses `options` at the start: the line says what to do instead."""
+    refusal = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+    with socket.create_server(("127.0.0.1", 0)) as pooler:
+
+        def answer() -> None:
+            # As libpq comes: it asks for TLS, is told no, and sends its startup message.
+            connection, _ = pooler.accept()
+            with connection:
+                while (length := int.from_bytes(connection.recv(4))) == 8:
+                    connection.recv(4)
+                    connection.sendall(b"N")
+                connection.recv(length)
+                connection.sendall(b"E" + (len(refusal) + 4).to_bytes(4) + refusal)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(SinkUnavailable, match=r"a pooler takes no `options`.* alter role … set search_path"):
+            merge(
+                f"postgresql://u@127.0.0.1:{pooler.getsockname()[1]}/d?options=-csearch_path%3Djoinback&gssencmode=disable"
+            )
+        thread.join(30)
 
 
 @pytest.fixture(scope="module")

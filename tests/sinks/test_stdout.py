@@ -30,8 +30,8 @@ def test_a_row_a_line(stack: Stack, cli: Cli) -> None:
     assert lines_of(cli("drain", JOINBACK_SINK_URL="stdout:")) == []
 
 
-def test_a_reader_that_went_away(stack: Stack, tmp_path: Path) -> None:
-    """A closed pipe acknowledges nothing; the next drain writes the row again."""
+def test_a_reader_that_went_away(stack: Stack, cli: Cli, tmp_path: Path) -> None:
+    """A closed pipe acknowledges nothing; the next drain, into the sink then adopted, writes the row again."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
     stack.client.flush()
     reading, writing = os.pipe()
@@ -46,4 +46,6 @@ def test_a_reader_that_went_away(stack: Stack, tmp_path: Path) -> None:
     assert "nobody reads standard output" in done.stderr
     assert "Traceback" not in done.stderr
     assert stack.books().pending == 1
+    assert "rows go to stdout:" in str(stack.drain().error)
+    assert cli("sink", "adopt").returncode == 0
     assert stack.drain().rows == 1

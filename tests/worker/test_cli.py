@@ -18,7 +18,7 @@ from conftest import PATIENCE_S, Cli, Stack
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.cli.show import printable, redis_cli
+from joinback_worker.cli.show import printable, redis_cli, redis_password_hint, sql_line
 
 
 def log_a_loan(stack: Stack, key: str = "loan_17") -> None:
@@ -28,13 +28,12 @@ def log_a_loan(stack: Stack, key: str = "loan_17") -> None:
 
 
 def test_drain_prints_one_line(stack: Stack, cli: Cli) -> None:
-    """`joinback drain` drains once and says what it did, in one line."""
+    """`joinback drain` drains once and says what it did and where the rows went, in one line."""
     log_a_loan(stack)
     done = cli("drain")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(
-        "drained claimed=2 rows=1 joined=1 orphans=0 unlabelled=0 dead=0 released=0 duration_s="
-    )
+    assert done.stdout.startswith("drained claimed=2 rows=1 joined=1 orphans=0 unlabelled=0 dead=0 released=0 duration")
+    assert done.stdout.endswith(f" sink={stack.settings.sink_url}\n")
     assert stack.row("loan_17")["status"] == "joined"
 
 
@@ -43,12 +42,13 @@ def test_drain_json(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     result = json.loads(cli("drain", "--json").stdout)
     assert result.pop("duration_s") >= 0
-    assert result == {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "unlabelled": 0, "dead": 0, "released": 0}
+    counts = {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "unlabelled": 0, "dead": 0, "released": 0}
+    assert result == counts | {"sink": stack.settings.sink_url, "error": None}
     assert json.loads(cli("drain", "--json").stdout)["claimed"] == 0
 
 
 def test_drain_with_a_locked_sink(stack: Stack, cli: Cli) -> None:
-    """Exit code 2 and the line; the claim is released and the next drain does it."""
+    """Exit code 2 and no word of success; the claim is released and the next drain does it."""
     log_a_loan(stack, "first")
     assert cli("drain").returncode == 0
     log_a_loan(stack)
@@ -56,6 +56,7 @@ def test_drain_with_a_locked_sink(stack: Stack, cli: Cli) -> None:
         other.execute("BEGIN IMMEDIATE")
         done = cli("drain", JOINBACK_SINK_URL=f"{stack.settings.sink_url}?busy_timeout_s=0.1")
     assert done.returncode == 2
+    assert done.stdout.startswith("failed claimed=2 rows=0")
     assert "released=2" in done.stdout
     assert len(done.stderr.splitlines()) == 1
     assert "locked by another process; end its transaction" in done.stderr
@@ -79,7 +80,7 @@ def test_drain_with_a_wrong_type_at_pending(stack: Stack, cli: Cli) -> None:
 COMMANDS = [("drain",), ("inspect", "loans", "loan_17"), ("demo",), ("worker",)]
 WRONG_SETTINGS = [
     ({"JOINBACK_REDIS_URL": "127.0.0.1:6379"}, "JOINBACK_REDIS_URL is not a Redis URL"),
-    ({"JOINBACK_SINK_URL": "oracle://db"}, "known are: sqlite"),
+    ({"JOINBACK_SINK_URL": "oracle://db"}, "known are: embedded, sqlite"),
     ({"JOINBACK_EMITT": "all"}, "did you mean JOINBACK_EMIT?"),
     ({"JOINBACK_INTERVAL_S": "soon"}, "JOINBACK_INTERVAL_S='soon': Expected int"),
 ]
@@ -122,7 +123,8 @@ def test_inspect_shows_both_sides(stack: Stack, cli: Cli) -> None:
     assert "prediction:served" in before
     assert '"inputs":{"amount":900}' in before
     assert "pending  2 of" in before
-    assert "holds no row" in before
+    assert f"sink  {stack.settings.sink_url}" in before
+    assert "does not exist yet" in before
     assert "HGETALL 'joinback:{loans}:record:loan_17'" in before
     cli("drain")
     after = cli("inspect", "loans", "loan_17").stdout
@@ -142,8 +144,11 @@ def test_inspect_json(stack: Stack, cli: Cli) -> None:
 
 
 def test_inspect_of_nothing(stack: Stack, cli: Cli) -> None:
-    """An unknown key is exit code 1: scripts can ask."""
+    """An unknown key is exit code 1: scripts can ask. An unknown application is a typo."""
+    log_a_loan(stack)
     assert cli("inspect", "loans", "loan_99").returncode == 1
+    done = cli("inspect", "laons", "loan_17")
+    assert (done.returncode, done.stderr) == (2, "joinback: no application laons; did you mean loans?\n")
 
 
 def test_inspect_shows_dead_letters_and_wrong_types(stack: Stack, cli: Cli) -> None:
@@ -176,11 +181,48 @@ def test_printable() -> None:
         ("redis://10.0.0.1:7000/2", "redis-cli --raw -h 10.0.0.1 -p 7000 -n 2"),
         ("rediss://me:secret@cache:6379", "redis-cli --raw -h cache --tls --user me"),
         ("unix:///run/redis.sock", "redis-cli --raw -s /run/redis.sock"),
+        ("unix://me:secret@/run/redis.sock?db=3", "redis-cli --raw -s /run/redis.sock --user me -n 3"),
+        ("redis://cache:6380/?db=3", "redis-cli --raw -h cache -p 6380 -n 3"),
+        ("redis://cache/2?db=3", "redis-cli --raw -h cache -n 2"),
+        ("redis://cache?username=me&password=secret", "redis-cli --raw -h cache --user me"),
+        ("rediss://c?ssl_ca_certs=/etc/my%20ca.pem", "redis-cli --raw -h c --tls --cacert '/etc/my ca.pem'"),
+        ("redis://me%3Bid:x@cache", "redis-cli --raw -h cache --user 'me;id'"),
     ],
 )
 def test_redis_cli_line(url: str, command: str) -> None:
     """The line leads to the same server, and does not repeat a password."""
     assert redis_cli(url) == command
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("sqlite:////srv/a b.db", "sqlite3 -readonly '/srv/a b.db' 'select 1'"),
+        ("postgresql://me:secret@db:5433/x?timeout_s=3", "psql postgresql://me@db:5433/x -c 'select 1'"),
+        (
+            "postgres://me:s%40t@db/x?sslmode=require&password=secret&sslpassword=t",
+            "psql 'postgres://me@db/x?sslmode=require' -c 'select 1'",
+        ),
+        ("clickhouse://ch/d", "clickhouse-client --host ch --database d --query 'select 1'"),
+        (
+            "clickhouses://me:secret@ch:8443",
+            "clickhouse-client --host ch --secure --user me --password --database default --query 'select 1'",
+        ),
+        ("jsonl:////srv/lake", "(joinback sink schema jsonl:////srv/lake; echo 'select 1') | duckdb"),
+        ("stdout:", None),
+    ],
+)
+def test_sql_line(url: str, line: str | None) -> None:
+    """Each sink's own tool, led to the same place, and no password."""
+    assert sql_line(url, "select 1") == line
+    assert "secret" not in (line or "")
+
+
+def test_a_password_is_asked_for_by_redis_cli(stack: Stack, cli: Cli) -> None:
+    """Where the URL has a password, the lines say how redis-cli is told it; and they never hold it."""
+    assert redis_password_hint("redis://:secret@h") == redis_password_hint("redis://h?password=secret")
+    assert "REDISCLI_AUTH" in (redis_password_hint("redis://:secret@h") or "")
+    assert redis_password_hint("redis://h") is None
 
 
 DEMO = {
@@ -204,15 +246,30 @@ def test_demo_needs_nothing(tmp_path: Path) -> None:
     assert result | DEMO == result
     assert "joinback:{loans}:record:loan_17" in done.stderr
     assert not list(tmp_path.iterdir())
+    # Each status has a sentence, no JSON is cut, and no line names what is gone by now.
+    for word in ("joined   ", "predicted", "orphan   ", "duplicate", "conflict ", "laon_20 is misspelt"):
+        assert f"\n{word}" in done.stderr or word in done.stderr
+    assert '{"days_late":14,"repaid":true}' in done.stderr
+    assert "redis-cli" not in done.stderr
+    assert "sqlite3" not in done.stderr
+    assert "joinback demo --keep" in done.stderr
 
 
 def test_demo_on_a_given_redis_leaves_other_applications_alone(stack: Stack, cli: Cli) -> None:
     """On a Redis in use the demo has an application of its own, and touches no other's events."""
     log_a_loan(stack)
     # What is set for other applications is no matter to the demo.
-    result = json.loads(cli("demo", "--json", JOINBACK_EMIT="joined", JOINBACK_MATURITY_S='{"loans": 60}').stdout)
+    done = cli("demo", "--json", JOINBACK_EMIT="joined", JOINBACK_MATURITY_S='{"loans": 60}')
+    result = json.loads(done.stdout)
     assert result | DEMO == result
     assert stack.server.xlen(wire.pending_key("loans")) == 2
+    # Of its application nothing is left in Redis, and it says which rows are left in the sink.
+    application = result["application"]
+    assert application != "loans"
+    assert not stack.server.keys(f"joinback:*{application}*")
+    assert stack.server.hkeys(wire.APPLICATIONS_KEY) == [b"loans"]
+    assert not stack.server.exists(wire.SINK_KEY)
+    assert f"The rows stay in {stack.settings.sink_url}: delete those of application '{application}'" in done.stderr
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
@@ -230,6 +287,51 @@ def test_demo_keep_leaves_nothing_behind(
     assert process.wait(PATIENCE_S) == 128 + sign
     with redis.Redis(port=int(port.group(1))) as connection, pytest.raises(redis.ConnectionError):
         connection.ping()
+
+
+def test_demo_beside_another_sink(stack: Stack, cli: Cli) -> None:
+    """On a Redis whose rows go elsewhere the demo keeps to its own sink, and the other stays published."""
+    log_a_loan(stack)
+    assert cli("drain").returncode == 0
+    result = json.loads(cli("demo", "--json", JOINBACK_SINK_URL="").stdout)
+    assert result | DEMO == result
+    assert stack.server.hkeys(wire.SINK_KEY) == [b"*"]
+    assert len(stack.rows()) == 1
+
+
+def test_help_is_whole(cli: Cli) -> None:
+    """No command's summary is cut off in --help, at 80 columns."""
+    for arguments in ((), ("dead",), ("sink",)):
+        summaries = cli(*arguments, "--help", COLUMNS="80").stdout.partition("Commands:")[2].strip().splitlines()
+        assert len(summaries) >= 4
+        for line in summaries:
+            assert line.endswith("."), line
+            assert not line.endswith(".."), line
+
+
+@pytest.mark.parametrize("arguments", [("drain", "--application"), ("dead", "list"), ("requeue",), ("sink", "refold")])
+def test_a_wrong_application_is_told(stack: Stack, cli: Cli, arguments: tuple[str, ...]) -> None:
+    """A misspelt application is exit code 2, with the name that was meant; not an empty answer."""
+    assert "none has logged yet" in cli(*arguments, "fraud").stderr
+    stack.client.log_record("fraud", inputs=1, outputs=2)
+    assert stack.client.flush()
+    done = cli(*arguments, "fruad")
+    assert (done.returncode, done.stderr) == (2, "joinback: no application fruad; did you mean fraud?\n")
+    assert done.stdout == ""
+    assert "known are fraud" in cli(*arguments, "something-else").stderr
+
+
+def test_a_worker_for_an_application_that_has_not_logged_yet(
+    stack: Stack, spawn: Callable[..., Any], wait_until: Callable[..., None]
+) -> None:
+    """A worker may be there before its application: it says so, waits, and drains the first event."""
+    log_a_loan(stack)
+    process = spawn("-m", "joinback_worker", "worker", "--application", "laons", JOINBACK_INTERVAL_S="1")
+    wait_until(lambda: "did you mean loans?" in Path(process.log.name).read_text())
+    stack.client.log_record("laons", inputs=1, outputs=2, join_key="first")
+    assert stack.client.flush()
+    wait_until(lambda: stack.server.hget(wire.stats_key("laons"), "in_rows") == b"1")
+    assert stack.server.xlen(wire.pending_key("loans")) == 2
 
 
 def test_the_script_is_installed() -> None:

@@ -1,12 +1,17 @@
 """Dead letters by the command: listed, shown, replayed through the normal path, dropped."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
-from conftest import Cli, Stack
+from conftest import Cli, Stack, process_environment
 from events import feedback
 
 from joinback import wire
+from joinback.settings import Settings
 
 TAG = wire.tag("loans")
 
@@ -42,7 +47,9 @@ def test_list_and_show(stack: Stack, cli: Cli) -> None:
 def test_replay_of_a_bad_event_ends_as_it_began(stack: Stack, cli: Cli) -> None:
     """What was undecodable is still: replayed and drained it is a letter again, and the books balance."""
     bury(stack)
-    assert cli("dead", "replay", "loans", "--all").stdout == "replayed 1\n"
+    done = cli("dead", "replay", "loans", "--all")
+    assert done.stdout == "replayed 1\n"
+    assert done.stderr == ("joinback: undecodable: these bytes will fail again, unless a newer worker reads them\n")
     assert listed(cli) == []
     assert stack.drain().dead == 1
     assert len(listed(cli)) == 1
@@ -55,7 +62,9 @@ def test_replay_of_late_feedback_after_the_window_was_widened(stack: Stack, cli:
     assert stack.drain().dead == 1
     assert stack.server.hget(stack.record("loan_17"), "late:late").endswith(b"s after the join window")
     (letter,) = listed(cli, "--reason", "after_window")
-    assert cli("dead", "replay", "loans", letter["id"]).stdout == "replayed 1\n"
+    done = cli("dead", "replay", "loans", letter["id"], JOINBACK_JOIN_WINDOW_S="86400")
+    assert done.stdout == "replayed 1\n"
+    assert "JOINBACK_JOIN_WINDOW_S, here 86400 (1 days)" in done.stderr
     stack.drain(join_window_s=3 * 365 * 86_400)
     assert stack.row("loan_17")["feedback"] == '{"repaid":true}'
     assert listed(cli) == []
@@ -99,6 +108,27 @@ def test_drop(stack: Stack, cli: Cli) -> None:
     assert cli("dead", "drop", "loans", "--reason", "undecodable").stdout == "dropped 1\n"
     assert listed(cli) == []
     assert stack.books().dead == 2
+
+
+def test_drop_of_all_asks_at_a_terminal(stack: Stack, settings: Settings) -> None:
+    """A person at a terminal is asked before all letters are deleted; `--yes`, and a script, are not."""
+    bury(stack)
+    environment = process_environment(settings)
+    command = [sys.executable, "-m", "joinback_worker", "dead", "drop", "loans", "--all"]
+    for answer, code, left in ((b"n\n", 130, 1), (b"y\n", 0, 0)):
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(command, env=environment, stdin=theirs, stdout=subprocess.PIPE) as process:
+            os.write(ours, answer)
+            assert process.wait(60) == code
+        os.close(ours)
+        os.close(theirs)
+        assert stack.server.xlen(wire.dead_key(TAG)) == left
+    bury(stack, "again")
+    ours, theirs = pty.openpty()
+    assert subprocess.run([*command, "--yes"], env=environment, stdin=theirs, timeout=60).returncode == 0
+    os.close(ours)
+    os.close(theirs)
+    assert stack.server.xlen(wire.dead_key(TAG)) == 0
 
 
 @pytest.mark.parametrize("arguments", [(), ("1-1", "--all"), ("--all", "--reason", "x")])

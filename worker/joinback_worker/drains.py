@@ -19,17 +19,17 @@ from redis.exceptions import RedisError
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback.urls import shown_url
 from joinback_worker.redis_errors import advice
 
 from .cycle import drain
 from .drained import Drained
 from .errors import SinkUnavailable, described
+from .guard import guarded
 from .health import Health, publish_pause
 from .heartbeat import redis_time
 from .pace import Pace
 from .row import Policy
-from .sinks import Sink, check_emit, open_sink, writers_max
+from .sinks import Sink, check_emit, open_sink, shown, writers_max
 from .source import Source, applications
 
 log = structlog.get_logger("joinback")
@@ -94,7 +94,7 @@ class Drainer:
         check_emit(sink_of(settings), settings.emit)  # what is wrong must fail here, not at the first tick
         self.settings = settings
         self.only = only
-        self.sink = shown_url(settings.sink_url)
+        self.sink = shown(settings.sink_url)
         self.redis = connect(settings)
         self._health = Health()
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)
@@ -110,12 +110,12 @@ class Drainer:
             conditions = await self._health.look(self.redis)
             paused = "memory_high" in conditions
             await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
-            work = await self._work()
+            work, refused = await guarded(self.redis, self.settings, await self._work(), self.only)
         except (RedisError, OSError) as error:
             return Drained(error=advice(error), redis_lost=True)
         except Exception as error:
             return Drained(error=described(error))
-        total = Drained()
+        total = Drained(error=refused)
         gate = asyncio.Semaphore(writers_max(self.settings.sink_url))
 
         async def drain_one(application: str, tag: str) -> None:

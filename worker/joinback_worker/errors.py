@@ -16,6 +16,10 @@ class SinkUnavailable(WorkerError):
     """The sink cannot take rows now; nothing is acknowledged and the next tick tries again."""
 
 
+class SinkMissing(SinkUnavailable):
+    """There is no such sink yet; whoever only reads makes none."""
+
+
 class SinkRefused(WorkerError):
     """The sink cannot store these records, now or later; the cycle finds the bad one and dead-letters it."""
 

@@ -7,20 +7,27 @@ import sys
 
 try:
     import click
+    from redis.exceptions import RedisError
+    from rich.console import Console
 except ModuleNotFoundError:
     sys.exit("joinback: the command needs the worker extra; in its clone: pip install '.[worker]'")
 
-from msgspec import structs
-
 from joinback.errors import JoinbackError
-from joinback.settings import settings_from
+from joinback.settings import Settings, settings_from
+from joinback_worker.drained import Drained
 from joinback_worker.drains import drain_all
 from joinback_worker.logs import configure_logging
+from joinback_worker.redis_errors import advice
+from joinback_worker.sinks import shown
 
+from .check import check
 from .dead import dead
 from .demo import demo
 from .inspect import inspect
+from .names import check_known, known_applications
+from .requeue import requeue
 from .sample_rate import sample_rate
+from .show import warn_of_path
 from .sink import sink
 from .status import status
 from .worker import worker
@@ -34,33 +41,51 @@ _ONLY = click.option(
 )
 
 
+_COUNTS = ("claimed", "rows", "joined", "orphans", "unlabelled", "dead", "released", "duration_s")
+"""Of a drain, as its line tells them."""
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="joinback")
 def cli() -> None:
     """Join delayed feedback to predictions. Configured by JOINBACK_* variables; README has the table."""
 
 
-@cli.command("drain")
+@cli.command("drain", short_help="Drain once, now: for cron and CronJobs.")
 @_ONLY
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def drain_command(only: tuple[str, ...], as_json: bool) -> None:
-    """Drain once, now: for cron and Kubernetes CronJobs."""
+    """Drain once, now: for cron and Kubernetes CronJobs. Prints one line.
+
+    Exit code 2, and what to mend, if it failed.
+    """
     configure_logging(logging.ERROR)
     settings = settings_from()
+    warn_of_path(settings.sink_url)
     # Rows go to standard output, if that is the sink; nothing else may then.
     on_stderr = settings.sink_url.startswith("stdout:")
-    drained = asyncio.run(drain_all(settings, only))
-    names = ("claimed", "rows", "joined", "orphans", "unlabelled", "dead", "released", "duration_s")
-    result = {name: value for name, value in structs.asdict(drained).items() if name in names}
+    with Console(stderr=True).status(f"draining into {shown(settings.sink_url)} …"):
+        drained = asyncio.run(_drain(settings, only))
+    result = {name: getattr(drained, name) for name in _COUNTS} | {"sink": shown(settings.sink_url)}
     if as_json:
-        click.echo(json.dumps(result), err=on_stderr)
+        click.echo(json.dumps(result | {"error": drained.error}), err=on_stderr)
     else:
-        click.echo("drained " + " ".join(f"{name}={value}" for name, value in result.items()), err=on_stderr)
+        done = "failed" if drained.error else "drained"
+        click.echo(f"{done} " + " ".join(f"{name}={value}" for name, value in result.items()), err=on_stderr)
     if drained.error is not None:
         raise JoinbackError(drained.error)
 
 
-for command in (dead, demo, inspect, sample_rate, sink, status, worker):
+async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
+    if only:
+        try:
+            check_known(only, await known_applications(settings))
+        except (RedisError, OSError) as error:
+            return Drained(error=advice(error))
+    return await drain_all(settings, only)
+
+
+for command in (check, dead, demo, inspect, requeue, sample_rate, sink, status, worker):
     cli.add_command(command)
 
 

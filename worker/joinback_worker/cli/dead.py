@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -11,17 +13,20 @@ from redis.exceptions import RedisError
 
 from joinback import wire
 from joinback.errors import JoinbackError
-from joinback.settings import settings_from
+from joinback.settings import Settings, settings_from
 from joinback_worker.dead import Letter, drop, letter_of, letters, replay
 from joinback_worker.drains import connect
 from joinback_worker.redis_errors import advice
 from joinback_worker.source import applications
 
+from .names import check_known
 from .show import printable
 
 T = TypeVar("T")
 
 _REASON = click.option("--reason", help="Only those with this reason.")
+_KEPT = ""
+"""In place of a reason: nothing was left to send."""
 _ALL = click.option("--all", "everything", is_flag=True, help="All of the application's letters.")
 
 
@@ -70,7 +75,7 @@ def show(application: str, letter_id: str) -> None:
         raise JoinbackError(f"no dead letter {letter_id}; see joinback dead list {application}")
 
 
-@dead.command("replay")
+@dead.command("replay", short_help="Send the events of dead letters again.")
 @click.argument("application")
 @click.argument("letter_ids", nargs=-1)
 @_REASON
@@ -78,28 +83,37 @@ def show(application: str, letter_id: str) -> None:
 def replay_letters(application: str, letter_ids: tuple[str, ...], reason: str | None, everything: bool) -> None:
     """Send the events of dead letters of APPLICATION again, as if they came now; the next drain joins them."""
     _check_choice(letter_ids, reason, everything)
-    buffer_ttl_s = settings_from().buffer_ttl_s
+    settings = settings_from()
 
-    async def run(redis: Redis, tag: str) -> tuple[int, int]:
-        sent = kept = 0
+    async def run(redis: Redis, tag: str) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        # One by one: each may hold a megabyte.
         async for letter in _chosen(redis, tag, letter_ids, reason):
-            done = await replay(redis, tag, letter, buffer_ttl_s)
-            sent, kept = sent + done, kept + (not done)
-        return sent, kept
+            done = await replay(redis, tag, letter, settings.buffer_ttl_s)
+            counts[letter.reason if done else _KEPT] += 1
+        return counts
 
-    counts = _on_each_tag(application, run)
-    sent, kept = sum(sent for sent, _ in counts), sum(kept for _, kept in counts)
-    click.echo(f"replayed {sent}" + (f", kept {kept} of which no bytes are left" if kept else ""))
+    counts = sum(_on_each_tag(application, run), Counter[str]())
+    kept = counts.pop(_KEPT, 0)
+    click.echo(f"replayed {counts.total()}" + (f", kept {kept} of which no bytes are left" if kept else ""))
+    for name in sorted(counts):
+        if warning := _will_fail_again(name, settings):
+            click.echo(f"joinback: {warning}", err=True)
 
 
-@dead.command("drop")
+@dead.command("drop", short_help="Delete dead letters; they stay counted.")
 @click.argument("application")
 @click.argument("letter_ids", nargs=-1)
 @_REASON
 @_ALL
-def drop_letters(application: str, letter_ids: tuple[str, ...], reason: str | None, everything: bool) -> None:
-    """Delete dead letters of APPLICATION. They stay counted."""
+@click.option("--yes", is_flag=True, help="Do not ask before all are deleted.")
+def drop_letters(
+    application: str, letter_ids: tuple[str, ...], reason: str | None, everything: bool, yes: bool
+) -> None:
+    """Delete dead letters of APPLICATION. They stay counted. At a terminal it asks before it deletes all."""
     _check_choice(letter_ids, reason, everything)
+    if everything and not yes and sys.stdin.isatty():
+        click.confirm(f"Delete all dead letters of {application}? Their bytes are nowhere else", abort=True)
 
     async def run(redis: Redis, tag: str) -> int:
         dropped = 0
@@ -126,14 +140,27 @@ async def _chosen(redis: Redis, tag: str, letter_ids: tuple[str, ...], reason: s
             yield found
 
 
+def _will_fail_again(reason: str, settings: Settings) -> str | None:
+    if reason == "undecodable":
+        return "undecodable: these bytes will fail again, unless a newer worker reads them"
+    if reason == "after_window":
+        window = f"JOINBACK_JOIN_WINDOW_S, here {settings.join_window_s} ({settings.join_window_s / 86_400:g} days)"
+        return f"after_window: this feedback is late again, unless the worker's join window is longer now: {window}"
+    return None
+
+
 def _on_each_tag(application: str, work: Callable[[Redis, str], Awaitable[T]]) -> list[T]:
     """Run it on each tag of an application. Raises JoinbackError, with the fix, for trouble with Redis."""
 
     async def run() -> list[T]:
         redis = connect(settings_from())
         try:
-            announced = (await applications(redis)).get(application, wire.Application())
-            return [await work(redis, tag) for tag in wire.tags(application, announced.shards)]
+            known = await applications(redis)
+            tags = list(wire.tags(application, known.get(application, wire.Application()).shards))
+            # Letters may outlive what announced their application.
+            if not any([await redis.execute_command("EXISTS", wire.dead_key(tag)) for tag in tags]):
+                check_known([application], known)
+            return [await work(redis, tag) for tag in tags]
         finally:
             await redis.aclose()
 

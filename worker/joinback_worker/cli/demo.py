@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,61 +22,54 @@ import click
 from msgspec import structs
 from redis.exceptions import RedisError
 from rich.console import Console
-from rich.table import Table
 
 import joinback
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
+from joinback.urls import shown_url
 from joinback_worker.accounting import Accounting
 from joinback_worker.drains import connect, sink_of
 from joinback_worker.embedded import embedded_valkey
+from joinback_worker.guard import adopt, forget
 from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
 from joinback_worker.source import Source
 
-from .show import printable, redis_cli
+from .demo_show import as_json, show, show_by_hand
 
 INTERVAL_S = 1
 """The cron's interval in the demo; in production it is five minutes."""
 PATIENCE_S = 60.0
 """Far beyond the few seconds it takes, even on a loaded machine."""
 
-_QUERY = "select join_key, status, feedback from records"
 LOANS = ["loan_17", "loan_18", "loan_19", "loan_20", "loan_21", "loan_22"]
+JOIN_KEYS = [*LOANS, "laon_20"]
 
 
 class DemoFailed(JoinbackError):
     """The demo did not come to its end."""
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.command(short_help="Show the whole way, with real parts, in some seconds.")
+@click.option("--json", "json_wanted", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--keep", is_flag=True, help="Leave Redis and worker running, to look around, until Ctrl-C.")
-def demo(as_json: bool, keep: bool) -> None:
+def demo(json_wanted: bool, keep: bool) -> None:
     """Run a loan service, a buffer, a worker and a sink, and show the joined rows.
 
     Uses JOINBACK_REDIS_URL and JOINBACK_SINK_URL if they are set; else a Valkey and an SQLite file that
-    live as long as the demo.
+    live as long as the demo. On a Redis of one's own it has an application of its own, and deletes it at the end;
+    rows in a sink of one's own stay, and it says how to delete them.
     """
-    console = Console(stderr=as_json)
-    settings = settings_from()
+    console = Console(stderr=json_wanted)
     # By default SIGTERM would leave the server and the worker behind, and a background job ignores SIGINT.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, lambda number, _: sys.exit(128 + number))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="joinback-demo-")))
-        application = "loans"
-        if "JOINBACK_REDIS_URL" not in os.environ:
-            settings = structs.replace(settings, redis_url=stack.enter_context(embedded_valkey()), queue_url=None)
-            console.print(f"embedded Valkey at {settings.redis_url}")
-        else:
-            # A Redis in use may know an application of that name already.
-            application = f"loans-demo-{secrets.token_hex(3)}"
-        if "JOINBACK_SINK_URL" not in os.environ:
-            settings = structs.replace(settings, sink_url=f"sqlite:///{folder / 'joinback.db'}")
-        settings = structs.replace(settings, interval_s=INTERVAL_S)
+        settings, application = _places(settings_from(), stack, folder, console)
         _check(settings, application)
+        stack.callback(_clean_up, settings, application)
         worker = stack.enter_context(_worker(settings, application, folder / "worker.log"))
 
         def drained() -> bool:
@@ -86,10 +79,10 @@ def demo(as_json: bool, keep: bool) -> None:
 
         _serve_loans(settings, application, drained, console)
         rows, books = asyncio.run(_result(settings, application))
-        if as_json:
-            click.echo(json.dumps(_as_json(settings, application, rows, books)))
-        _show(console, application, rows, books)
-        asyncio.run(_show_by_hand(console, settings, application))
+        if json_wanted:
+            click.echo(json.dumps(as_json(settings, application, rows, books)))
+        show(console, application, rows, books)
+        asyncio.run(show_by_hand(console, settings, application, is_kept=keep))
         if keep:
             console.print("running until Ctrl-C …")
             while True:
@@ -98,13 +91,54 @@ def demo(as_json: bool, keep: bool) -> None:
         raise DemoFailed(f"{len(rows)} rows, {books.summary()}")
 
 
+def _places(settings: Settings, stack: ExitStack, folder: Path, console: Console) -> tuple[Settings, str]:
+    """Return the demo's settings and the name of its application."""
+    application = "loans"
+    if "JOINBACK_REDIS_URL" not in os.environ:
+        settings = structs.replace(settings, redis_url=stack.enter_context(embedded_valkey()), queue_url=None)
+        console.print(f"embedded Valkey at {shown_url(settings.redis_url)}")
+    else:
+        # A Redis in use may know an application of that name already.
+        application = f"loans-demo-{secrets.token_hex(3)}"
+    if "JOINBACK_SINK_URL" not in os.environ:
+        settings = structs.replace(settings, sink_url=f"sqlite:///{folder / 'joinback.db'}")
+    return structs.replace(settings, interval_s=INTERVAL_S), application
+
+
 def _check(settings: Settings, application: str) -> None:
-    """Fail now, in one line, for what would only show as a demo without an end."""
+    """Fail now, in one line, for what would only show as a demo without an end; then say where its rows go."""
     sink_of(settings)
     try:
-        asyncio.run(_books(settings, application))
+        asyncio.run(_adopt(settings, application))
     except (RedisError, OSError) as error:
         raise JoinbackError(advice(error)) from None
+
+
+async def _adopt(settings: Settings, application: str) -> None:
+    """The demo's application has a sink of its own, whatever the sink of this Redis is."""
+    redis = connect(settings)
+    try:
+        await adopt(redis, settings.sink_url, [application])
+    finally:
+        await redis.aclose()
+
+
+def _clean_up(settings: Settings, application: str) -> None:
+    """Delete all of the demo's application in Redis. An embedded one is gone a moment later."""
+
+    async def run() -> None:
+        redis = connect(settings)
+        try:
+            await forget(redis, application)
+            await redis.execute_command("HDEL", wire.APPLICATIONS_KEY, application)
+            tag = wire.tag(application)
+            records = [wire.record_key(tag, key) for key in JOIN_KEYS]
+            await redis.execute_command("DEL", *records, *(key.decode() for key in wire.write_keys(tag, [])))
+        finally:
+            await redis.aclose()
+
+    with suppress(RedisError, OSError):
+        asyncio.run(run())
 
 
 def _serve_loans(settings: Settings, application: str, drained: Callable[[], bool], console: Console) -> None:
@@ -119,7 +153,7 @@ def _serve_loans(settings: Settings, application: str, drained: Callable[[], boo
         client.log_record(
             application,
             inputs={"amount": 900 + 350 * number, "term_months": 12},
-            outputs={"default_probability": round(0.03 + 0.04 * number, 2)},
+            outputs={"default": round(0.03 + 0.04 * number, 2)},
             join_key=loan,
             version="1.0",
             timestamp=served_at + timedelta(minutes=number),
@@ -127,12 +161,12 @@ def _serve_loans(settings: Settings, application: str, drained: Callable[[], boo
         )
     # A retried request repeats its event id: a duplicate, and nothing more.
     client.log_record(
-        application, inputs={"amount": 900, "term_months": 12}, outputs={"default_probability": 0.03},
+        application, inputs={"amount": 900, "term_months": 12}, outputs={"default": 0.03},
         join_key="loan_17", version="1.0", timestamp=served_at, event_id="loan_17-served",
     )  # fmt: skip
     # A second, different prediction under one key: the first stands, this one is listed.
     client.log_record(
-        application, inputs={"amount": 1250, "term_months": 24}, outputs={"default_probability": 0.11},
+        application, inputs={"amount": 1250, "term_months": 24}, outputs={"default": 0.11},
         join_key="loan_18", version="1.1", timestamp=served_at + timedelta(hours=1),
     )  # fmt: skip
     console.print(f"served {len(LOANS)} predictions; the worker drains every {INTERVAL_S} s")
@@ -186,59 +220,5 @@ async def _books(settings: Settings, application: str) -> Accounting:
 
 async def _result(settings: Settings, application: str) -> tuple[list[Row], Accounting]:
     async with sink_of(settings) as sink:
-        rows = await sink.get(application, [*LOANS, "laon_20"])
+        rows = await sink.get(application, JOIN_KEYS)
     return [rows[key] for key in sorted(rows)], await _books(settings, application)
-
-
-def _as_json(settings: Settings, application: str, rows: list[Row], books: Accounting) -> dict[str, object]:
-    return {
-        "rows": len(rows),
-        "joined": sum(row.status == "joined" for row in rows),
-        "orphans": sum(row.status == "orphan" for row in rows),
-        "conflicts": sum(row.conflicts is not None for row in rows),
-        "accounting": books.summary(),
-        "application": application,
-        "interval_s": settings.interval_s,
-    }
-
-
-def _show(console: Console, application: str, rows: list[Row], books: Accounting) -> None:
-    table = Table(title=f"records of application {application!r}, read from the sink")
-    for column in ("join_key", "status", "version", "outputs", "feedback", "delay"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        delay = "" if row.feedback_delay_s is None else f"{row.feedback_delay_s / 86_400:.1f} d"
-        cells = [row.join_key, row.status, row.version or "", _text(row.outputs), _text(row.feedback), delay]
-        table.add_row(*(printable(cell) for cell in cells))
-    console.print(table)
-    summary = books.summary()
-    difference = summary.pop("difference")
-    received = summary.pop("received")
-    parts = " + ".join(f"{count} {name.replace('_', ' ')}" for name, count in summary.items())
-    console.print(f"accounting: {received} received = {parts}   (difference {difference})")
-
-
-async def _show_by_hand(console: Console, settings: Settings, application: str) -> None:
-    """The commands that show the same, and what the first one answers."""
-
-    def line(text: str) -> None:
-        console.print(printable(text), highlight=False, soft_wrap=True)
-
-    record = wire.record_key(wire.tag(application), "loan_17")
-    redis = connect(settings)
-    try:
-        answer = await redis.execute_command("HGETALL", record)
-    finally:
-        await redis.aclose()
-    console.print()
-    line("A record in Redis, by redis-cli or valkey-cli, while this runs (joinback demo --keep):")
-    line(f"  $ {redis_cli(settings.redis_url)} HGETALL '{record}'")
-    for field, event in answer.items():
-        line(f"  {field.decode()}")
-        line(f"  {event.decode()}")
-    line("The rows, in SQL:")
-    line(f"  $ sqlite3 {settings.sink_url.removeprefix('sqlite:///')} '{_QUERY}'")
-
-
-def _text(json_bytes: bytes | None) -> str:
-    return "" if json_bytes is None else json_bytes.decode()

@@ -4,6 +4,8 @@ import asyncio
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -15,13 +17,15 @@ from rich.console import Console
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.drains import connect, sink_of
-from joinback_worker.errors import WorkerError
+from joinback_worker.drains import connect, policy_of
+from joinback_worker.errors import SinkMissing, WorkerError
 from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
+from joinback_worker.sinks import open_sink, shown
 from joinback_worker.source import Source, Unusable, applications
 
-from .show import printable, redis_cli
+from .names import check_known
+from .show import printable, redis_cli, redis_password_hint, sql_line, warn_of_path
 
 ENTRIES_SEARCHED = 1_000
 """Of the pending and the dead stream, the newest so many: a look must not cost the server a full scan."""
@@ -31,6 +35,8 @@ class Found(Struct, kw_only=True):
     """All that is known of one join key."""
 
     tag: str
+    applications: list[str] = []
+    """All that have been announced."""
     events: dict[str, str] | None = None
     """The record's hash; None if Redis does not hold it."""
     unusable: str | None = None
@@ -40,37 +46,43 @@ class Found(Struct, kw_only=True):
     dead: list[dict[str, str]] = []
     row: Row | None = None
     sink_trouble: str | None = None
+    sink_missing: str | None = None
 
 
-@click.command()
+@click.command(short_help="Show what Redis and the sink hold of one join key.")
 @click.argument("application")
 @click.argument("join_key")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def inspect(application: str, join_key: str, as_json: bool) -> None:
-    """Show what Redis and the sink hold of one JOIN_KEY of APPLICATION.
+    """Show what Redis and the sink hold of one JOIN_KEY of APPLICATION. Changes nothing.
 
     Exit code 1 if neither knows it.
     """
     settings = settings_from()
+    warn_of_path(settings.sink_url)
     try:
         found = asyncio.run(_look(settings, application, join_key))
     except (RedisError, OSError) as error:
         raise JoinbackError(advice(error)) from None
+    is_known = bool(found.events or found.unusable or found.row or found.pending or found.dead)
+    if not is_known:
+        check_known([application], found.applications)
     if as_json:
-        click.echo(json.dumps(_as_json(found)))
+        click.echo(json.dumps(_as_json(found, settings)))
     else:
         _show(Console(), settings, found, application, join_key)
-    if not (found.events or found.unusable or found.row or found.pending or found.dead):
+    if not is_known:
         sys.exit(1)
 
 
 async def _look(settings: Settings, application: str, join_key: str) -> Found:
-    sink = sink_of(settings)
+    sink = open_sink(settings.sink_url, policy_of(settings, application, datetime.now(UTC)), read_only=True)
     redis = connect(settings)
     try:
-        announced = (await applications(redis)).get(application, wire.Application())
+        known = await applications(redis)
+        announced = known.get(application, wire.Application())
         tag = wire.tag_of(application, join_key, announced.shards)
-        found = Found(tag=tag)
+        found = Found(tag=tag, applications=sorted(known))
         held = (await Source(redis, tag).load([join_key]))[0]
         if isinstance(held, Unusable):
             found.unusable = held.detail
@@ -88,6 +100,8 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
     try:
         async with sink:
             found.row = (await sink.get(application, [join_key])).get(join_key)
+    except SinkMissing as error:
+        found.sink_missing = str(error)
     except WorkerError as error:
         found.sink_trouble = str(error)
     return found
@@ -101,10 +115,11 @@ async def _newest(redis: Redis, stream: str) -> list[tuple[str, dict[str, str]]]
     ]
 
 
-def _as_json(found: Found) -> dict[str, Any]:
-    shown = structs.asdict(found)
+def _as_json(found: Found, settings: Settings) -> dict[str, Any]:
+    told = structs.asdict(found) | {"sink": shown(settings.sink_url)}
+    del told["applications"]
     if found.row is not None:
-        shown["row"] = {
+        told["row"] = {
             name: value.decode()
             if isinstance(value, bytes)
             else value and str(value)
@@ -112,41 +127,58 @@ def _as_json(found: Found) -> dict[str, Any]:
             else value
             for name, value in structs.asdict(found.row).items()
         }
-    return shown
+    return told
 
 
 def _show(console: Console, settings: Settings, found: Found, application: str, join_key: str) -> None:
-    def line(text: str) -> None:
-        console.print(printable(text), highlight=False, soft_wrap=True)
+    lines = [*_redis_lines(found, wire.record_key(found.tag, join_key)), *_sink_lines(settings, found)]
+    lines += ["", "The same by hand:", *(f"  {line}" for line in _by_hand(settings, found, application, join_key))]
+    for line in lines:
+        console.print(printable(line), highlight=False, soft_wrap=True)
 
-    record = wire.record_key(found.tag, join_key)
-    line(f"Redis  {record}")
+
+def _redis_lines(found: Found, record: str) -> Iterator[str]:
+    yield f"Redis  {record}"
     if found.unusable:
-        line(f"  {found.unusable}")
+        yield f"  {found.unusable}"
     elif found.events is None:
-        line("  holds no events (never logged, or expired)")
+        yield "  holds no events (never logged, or expired)"
     else:
         for field, payload in found.events.items():
-            line(f"  {field}  {payload}")
-        line(f"  expires in {found.expires_in_s} s")
-    line(f"pending  {len(found.pending)} of the newest {ENTRIES_SEARCHED} entries" + _listed(found.pending))
+            yield f"  {field}  {payload}"
+        yield f"  expires in {found.expires_in_s} s"
+    yield f"pending  {len(found.pending)} of the newest {ENTRIES_SEARCHED} entries" + _listed(found.pending)
     for letter in found.dead:
-        line(f"dead  {letter.get('event', '')}  {letter.get('reason')}: {letter.get('detail')}")
-    line(f"sink  {settings.sink_url.partition('://')[0]}")
-    if found.sink_trouble:
-        line(f"  {found.sink_trouble}")
+        yield f"dead  {letter.get('event', '')}  {letter.get('reason')}: {letter.get('detail')}"
+
+
+def _sink_lines(settings: Settings, found: Found) -> Iterator[str]:
+    yield f"sink  {shown(settings.sink_url)}"
+    if found.sink_trouble or found.sink_missing:
+        yield f"  {found.sink_trouble or found.sink_missing}"
     elif found.row is None:
-        line("  holds no row")
+        yield "  holds no row"
     else:
         for name, value in structs.asdict(found.row).items():
             if value is not None:
-                line(f"  {name}  {value.decode() if isinstance(value, bytes) else value}")
+                yield f"  {name}  {value.decode() if isinstance(value, bytes) else value}"
+
+
+def _by_hand(settings: Settings, found: Found, application: str, join_key: str) -> Iterator[str]:
+    if hint := redis_password_hint(settings.redis_url):
+        yield f"# {hint}"
     command = redis_cli(settings.redis_url)
-    console.print()
-    line("The same by hand:")
-    line(f"  {command} HGETALL {shlex.quote(record)}")
-    line(f"  {command} XREVRANGE {shlex.quote(wire.pending_key(found.tag))} + - COUNT {ENTRIES_SEARCHED}")
-    line(f"  {command} XREVRANGE {shlex.quote(wire.dead_key(found.tag))} + - COUNT {ENTRIES_SEARCHED}")
+    yield f"{command} HGETALL {shlex.quote(wire.record_key(found.tag, join_key))}"
+    yield f"{command} XREVRANGE {shlex.quote(wire.pending_key(found.tag))} + - COUNT {ENTRIES_SEARCHED}"
+    yield f"{command} XREVRANGE {shlex.quote(wire.dead_key(found.tag))} + - COUNT {ENTRIES_SEARCHED}"
+    query = f"select * from records where application = {_text(application)} and join_key = {_text(join_key)}"  # noqa: S608
+    if sql := sql_line(settings.sink_url, query):
+        yield sql
+
+
+def _text(value: str) -> str:
+    """A literal of SQL."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _listed(entries: list[str]) -> str:

@@ -1,8 +1,18 @@
-"""How the command shows text that came from elsewhere, and the redis-cli line that shows the same."""
+"""How the command shows text that came from elsewhere, and the lines that show the same by other tools.
 
-from urllib.parse import unquote, urlsplit
+No line holds a password: each tool has its own way to ask for it.
+"""
 
+import shlex
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import click
 from rich.markup import escape
+
+from joinback_worker.sinks.place import absolute, path_of, warning
+
+_PSQL_OPTIONS = frozenset({"host", "hostaddr", "port", "dbname", "user", "options", "sslmode", "sslrootcert"})
+"""What leads to the place; of the others some are secrets."""
 
 
 def printable(text: str, *, markup: bool = True) -> str:
@@ -11,24 +21,74 @@ def printable(text: str, *, markup: bool = True) -> str:
     return escape(plain) if markup else plain
 
 
+def warn_of_path(sink_url: str) -> None:
+    """Tell on stderr where a relative path leads."""
+    if told := warning(sink_url):
+        click.echo(f"joinback: {printable(told, markup=False)}", err=True)
+
+
 def redis_cli(redis_url: str) -> str:
-    """redis-cli with the options that lead to this server; the password is left to REDISCLI_AUTH.
+    """Return redis-cli with the options that lead to this server; the password is left to REDISCLI_AUTH.
 
     --raw: without it, JSON is shown with every quote escaped.
     """
     parts = urlsplit(redis_url)
-    if parts.scheme == "unix":
-        return f"redis-cli --raw -s {unquote(parts.path)}"
+    options = dict(parse_qsl(parts.query))
     words = ["redis-cli", "--raw"]
-    if parts.hostname not in (None, "localhost"):
-        words.append(f"-h {parts.hostname}")
-    if parts.port not in (None, 6379):
-        words.append(f"-p {parts.port}")
+    if parts.scheme == "unix":
+        words += ["-s", unquote(parts.path)]
+    elif parts.hostname not in (None, "localhost"):
+        words += ["-h", parts.hostname]
+    if parts.scheme != "unix" and parts.port not in (None, 6379):
+        words += ["-p", str(parts.port)]
     if parts.scheme == "rediss":
         words.append("--tls")
-    if parts.username:
-        words.append(f"--user {unquote(parts.username)}")
-    database = parts.path.lstrip("/")
+        for option in ("cacert", "cert", "key"):
+            if path := options.get({"cacert": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfile"}[option]):
+                words += [f"--{option}", path]
+    if user := unquote(parts.username or "") or options.get("username"):
+        words += ["--user", user]
+    path_database = "" if parts.scheme == "unix" else parts.path.lstrip("/")
+    # As redis-py and our client have it, the path comes first.
+    database = path_database or options.get("db", "")
     if database not in ("", "0"):
-        words.append(f"-n {database}")
-    return " ".join(words)
+        words += ["-n", database]
+    return shlex.join(words)
+
+
+def redis_password_hint(redis_url: str) -> str | None:
+    """Return how redis-cli is told the password, if the URL has one."""
+    parts = urlsplit(redis_url)
+    if parts.password or "password" in dict(parse_qsl(parts.query)):
+        return "redis-cli takes the password from REDISCLI_AUTH: read -rs REDISCLI_AUTH; export REDISCLI_AUTH"
+    return None
+
+
+def sql_line(sink_url: str, query: str) -> str | None:
+    """Return a line for the shell that asks this sink; None for a pipe, or where no tool of its own is at hand."""
+    url = absolute(sink_url)
+    scheme = url.partition(":")[0]
+    if scheme == "sqlite":
+        return shlex.join(["sqlite3", "-readonly", str(path_of(url)), query])
+    if scheme in ("postgresql", "postgres"):
+        return shlex.join(["psql", _without_password(url), "-c", query])
+    if scheme in ("clickhouse", "clickhouses"):
+        parts = urlsplit(url)
+        words = ["clickhouse-client", "--host", str(parts.hostname)]
+        words += ["--secure"] if scheme == "clickhouses" else []
+        words += ["--user", unquote(parts.username)] if parts.username else []
+        words += ["--password"] if parts.password else []  # it asks
+        words += ["--database", unquote(parts.path.strip("/")) or "default", "--query", query]
+        return shlex.join(words)
+    if scheme in ("parquet", "jsonl", "delta"):
+        return f"(joinback sink schema {shlex.quote(url)}; echo {shlex.quote(query)}) | duckdb"
+    return None
+
+
+def _without_password(url: str) -> str:
+    """A URL of PostgreSQL as psql takes it, which then asks for the password, or takes PGPASSWORD."""
+    base, question, query = url.partition("?")
+    scheme, _, rest = base.partition("://")
+    login, at, place = rest.rpartition("@")
+    kept = "&".join(option for option in query.split("&") if option.partition("=")[0] in _PSQL_OPTIONS)
+    return f"{scheme}://{login.partition(':')[0]}{at}{place}{question if kept else ''}{kept}"

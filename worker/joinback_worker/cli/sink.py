@@ -1,22 +1,46 @@
-"""`joinback sink`: the sink's own upkeep, for who runs its database: what to create, what to grant, what to compact."""
+"""`joinback sink`: the sink's own upkeep: what to create and grant, to compact, to copy, and which one is in use."""
 
-from collections.abc import Callable
-from typing import cast
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
 
 import click
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from rich.console import Console
 
+from joinback import wire
+from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.sinks import module_of
+from joinback_worker.copying import Copied, copy
+from joinback_worker.drains import connect, policy_of
+from joinback_worker.guard import Published, adopt
+from joinback_worker.redis_errors import advice
+from joinback_worker.sinks import module_of, open_sink, shown
+from joinback_worker.sinks.place import absolute
+from joinback_worker.source import applications
+
+from .names import check_known
+from .show import printable, warn_of_path
+
+T = TypeVar("T")
 
 _URL = click.argument("url", required=False)
 
 
 @click.group()
 def sink() -> None:
-    """Print the sink's schema and grants, or compact it. URL is JOINBACK_SINK_URL if not given."""
+    """Print the sink's schema, compact it, copy it, name it.
+
+    URL is JOINBACK_SINK_URL if not given. Instead of a URL the name of an environment variable that holds it may
+    be given, so that no password stands in the list of processes.
+    """
 
 
-@sink.command()
+@sink.command(short_help="Print the SQL that makes the sink, and the least rights.")
 @_URL
 def schema(url: str | None) -> None:
     """Print the SQL that makes the sink, its view, and the least rights the worker needs.
@@ -25,17 +49,110 @@ def schema(url: str | None) -> None:
     it is the view that reads it, with the settings of the environment written into it.
     """
     settings = settings_from()
-    url = url or settings.sink_url
-    click.echo(cast(Callable[[str, Settings], str], module_of(url).schema)(url, settings))
+    url = _url(url, settings)
+    click.echo(cast(Callable[[str, Settings], str], module_of(url).schema)(absolute(url), settings))
 
 
-@sink.command()
+@sink.command(short_help="Merge small files of a lake into large ones.")
 @_URL
 def compact(url: str | None) -> None:
     """Merge small files into large ones, and drop what stands there twice: nightly, for a lake or a directory."""
-    url = url or settings_from().sink_url
+    url = _url(url, settings_from())
     module = module_of(url)
     if hasattr(module, "compact"):
-        click.echo(cast(Callable[[str], str], module.compact)(url))
+        click.echo(cast(Callable[[str], str], module.compact)(absolute(url)))
     else:
         click.echo("nothing to compact: this sink merges as it writes, or by itself")
+
+
+@sink.command("adopt", short_help="Say that rows go to this sink from now on.")
+@_URL
+@click.option("--application", "only", multiple=True, metavar="NAME", help="Of this application alone (repeatable).")
+def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
+    """Say that rows go to this sink from now on. A worker with another one takes nothing until then.
+
+    What the former sink holds stays there: see `joinback sink copy`, and `joinback requeue`.
+    """
+    settings = settings_from()
+    url = _url(url, settings)
+    open_sink(url, policy_of(settings, "", datetime.now(UTC)))  # a wrong URL is told
+
+    async def run(redis: Redis) -> dict[str, Published]:
+        return await adopt(redis, url, only)
+
+    before = _with_redis(settings, run)
+    for name in only or [wire.ALL_APPLICATIONS]:
+        whose = "all applications" if name == wire.ALL_APPLICATIONS else name
+        was = f" (before: {before[name].url})" if name in before else ""
+        click.echo(printable(f"rows of {whose} go to {shown(url)} from now on{was}", markup=False))
+    for name, own in sorted(before.items()):
+        if not only and name != wire.ALL_APPLICATIONS:
+            click.echo(printable(f"{name} keeps its own: {own.url}", markup=False))
+
+
+@sink.command("copy", short_help="Merge all rows of one sink into another.")
+@click.argument("from_url", metavar="FROM")
+@click.argument("to_url", metavar="TO")
+def copy_sink(from_url: str, to_url: str) -> None:
+    """Merge all rows of the sink FROM into the sink TO, of every application. FROM stays as it is.
+
+    It may be stopped and repeated: what is there already does not change. Exit code 1 if TO refused some rows.
+    """
+    settings = settings_from()
+    from_url, to_url = _url(from_url, settings), _url(to_url, settings)
+    copied = asyncio.run(_copy(settings, from_url, to_url))
+    click.echo(printable(f"copied {copied.records} records from {shown(from_url)} to {shown(to_url)}", markup=False))
+    for refused in copied.refused:
+        click.echo(printable(f"not copied: {refused}", markup=False), err=True)
+    if copied.refused:
+        sys.exit(1)
+
+
+@sink.command(short_help="Project an application's rows anew, after its reducers changed.")
+@click.argument("application")
+@_URL
+def refold(application: str, url: str | None) -> None:
+    """Project the rows of APPLICATION anew, by the reducers, window and defaults of the environment.
+
+    A row is else projected when an event of it comes. Where a view folds there is nothing to do.
+    """
+    settings = settings_from()
+    url = _url(url, settings)
+
+    async def run(redis: Redis) -> int:
+        check_known([application], await applications(redis))
+        async with open_sink(url, policy_of(settings, application, datetime.now(UTC))) as opened:
+            return await opened.refold(application)
+
+    changed = _with_redis(settings, run)
+    click.echo(printable(f"refolded {application} in {shown(url)}: {changed} rows changed", markup=False))
+
+
+async def _copy(settings: Settings, from_url: str, to_url: str) -> Copied:
+    copied = Copied()
+    with Console(stderr=True).status("copying …") as line:
+        async for copied in copy(settings, from_url, to_url):
+            line.update(f"copying … {copied.records} records")
+    return copied
+
+
+def _url(given: str | None, settings: Settings) -> str:
+    url = settings.sink_url if given is None else given if ":" in given else os.environ.get(given, given)
+    warn_of_path(url)
+    return url
+
+
+def _with_redis(settings: Settings, work: Callable[[Redis], Coroutine[Any, Any, T]]) -> T:
+    """Run it. Raises JoinbackError, with the fix, for trouble with Redis."""
+
+    async def run() -> T:
+        redis = connect(settings)
+        try:
+            return await work(redis)
+        finally:
+            await redis.aclose()
+
+    try:
+        return asyncio.run(run())
+    except (RedisError, OSError) as error:
+        raise JoinbackError(advice(error)) from None

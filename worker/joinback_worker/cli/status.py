@@ -14,6 +14,7 @@ from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
 from joinback_worker.accounting import Accounting
 from joinback_worker.drains import connect
+from joinback_worker.guard import published
 from joinback_worker.health import Health
 from joinback_worker.redis_errors import advice
 from joinback_worker.source import Source, applications
@@ -23,7 +24,7 @@ from .show import printable
 Books = dict[str, Accounting]
 
 
-@click.command()
+@click.command(short_help="Show where every event went, by application.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(as_json: bool) -> None:
     """Where every event went: received = in rows + pending + dead + duplicates, for each application.
@@ -31,18 +32,22 @@ def status(as_json: bool) -> None:
     Exit code 1 if a difference is not 0, the books hold what is no count, or Redis is in a state that may lose events.
     """
     try:
-        books, conditions = asyncio.run(_look(settings_from()))
+        books, conditions, sinks = asyncio.run(_look(settings_from()))
     except (RedisError, OSError) as error:
         raise JoinbackError(advice(error)) from None
     if as_json:
-        click.echo(json.dumps({"applications": {a: _as_json(b) for a, b in books.items()}, "conditions": conditions}))
+        told = {"applications": {a: _as_json(b) for a, b in books.items()}, "conditions": conditions, "sinks": sinks}
+        click.echo(json.dumps(told))
     else:
         _show(Console(), books, conditions)
+        for line in _sink_lines(sinks):
+            click.echo(printable(line, markup=False))
     if conditions or any(accounting.difference or accounting.troubles for accounting in books.values()):
         sys.exit(1)
 
 
-async def _look(settings: Settings) -> tuple[Books, dict[str, str]]:
+async def _look(settings: Settings) -> tuple[Books, dict[str, str], dict[str, str]]:
+    """Return books and conditions, and each application's sink, `*` for all others."""
     redis = connect(settings)
     try:
         books: Books = {}
@@ -51,9 +56,17 @@ async def _look(settings: Settings) -> tuple[Books, dict[str, str]]:
             for tag in wire.tags(application, announced.shards):
                 total += await Source(redis, tag).accounting()
             books[application] = total
-        return books, await Health().look(redis)
+        sinks = {name: entry.url for name, entry in sorted((await published(redis)).items())}
+        return books, await Health().look(redis), sinks
     finally:
         await redis.aclose()
+
+
+def _sink_lines(sinks: dict[str, str]) -> list[str]:
+    if not sinks:
+        return ["sink  none published yet: the first drain does"]
+    whose = {name: "" if name == wire.ALL_APPLICATIONS else f"  of {name}" for name in sinks}
+    return [f"sink  {url}{whose[name]}" for name, url in sinks.items()]
 
 
 def _as_json(books: Accounting) -> dict[str, object]:

@@ -14,7 +14,8 @@ from joinback_worker.heartbeat import TTL_S, Beat, redis_time, workers
 from joinback_worker.main import run
 from joinback_worker.redis_errors import advice
 
-from .show import printable
+from .names import warn_of_unknown
+from .show import printable, warn_of_path
 
 STUCK_INTERVALS = 2
 """A worker that has ended no drain for so many intervals, and a budget, hangs: a tick follows a tick."""
@@ -32,6 +33,8 @@ def worker(only: tuple[str, ...], check: bool) -> None:
     """
     settings = settings_from()
     if not check:
+        warn_of_path(settings.sink_url)
+        warn_of_unknown(settings, only)
         run(settings, only)
         return
     try:

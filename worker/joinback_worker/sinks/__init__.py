@@ -1,6 +1,7 @@
 """Sinks: where rows go. One file each, chosen by the URL's scheme, imported only when chosen."""
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from importlib import import_module
 from types import ModuleType, TracebackType
 from typing import ClassVar, Protocol, Self, cast
@@ -8,11 +9,15 @@ from typing import ClassVar, Protocol, Self, cast
 from msgspec import Struct
 
 from joinback.errors import ConfigurationError
+from joinback.urls import shown_url
 from joinback_worker.fold import Record, Rejected
 from joinback_worker.row import Policy, Row
 
+from .place import DEFAULT_URL, absolute, check_login, path_of
+
 # scheme -> module below this package
 SCHEMES = {
+    "embedded": "sqlite",
     "sqlite": "sqlite",
     "postgresql": "postgres",
     "postgres": "postgres",
@@ -25,6 +30,7 @@ SCHEMES = {
     "jsonl": "jsonl",
     "stdout": "stdout",
 }
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _EXTRAS = {"postgres": "postgres", "clickhouse": "clickhouse", "delta": "delta", "parquet": "parquet"}
 
 
@@ -80,6 +86,8 @@ class Sink(Protocol):
     looks_up: ClassVar[bool]
     """Whether `get` finds a key's row cheaply, however much the sink holds. Only then may Redis let a record go soon
     after the sink has it; otherwise nobody could tell a late label's prediction from one that never was."""
+    read_only: bool
+    """Set before it is entered: it then makes and changes nothing, and one that is not there is SinkMissing."""
 
     async def __aenter__(self) -> Self:
         """Connect, and create or check the schema. Raises SinkUnavailable."""
@@ -97,13 +105,29 @@ class Sink(Protocol):
         as one likes; the same promise of durability as `merge`. 0 from a sink that closes rows as they are read.
         """
 
+    def records(self) -> AsyncIterator[list[Record]]:
+        """All it holds, in bounded batches. A record's events may come in several of them. Raises SinkUnavailable."""
+
+    async def try_rights(self) -> None:
+        """Do what a merge does, and undo it, as far as the store can. Raises SinkUnavailable."""
+
+    async def refold(self, application: str) -> int:
+        """Project the rows again by the policy, since it changed; how many are others now. 0 where a view folds."""
+
     async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         """The rows of these keys; absent ones are left out. Sees every earlier merge."""
 
 
-def open_sink(url: str, policy: Policy) -> Sink:
-    """The sink of a URL, not yet entered. Raises ConfigurationError for a URL nobody serves."""
-    return cast(Callable[[str, Policy], Sink], module_of(url).open_url)(url, policy)
+def open_sink(url: str, policy: Policy, *, read_only: bool = False) -> Sink:
+    """Return the sink of a URL, not yet entered. Raises ConfigurationError for a URL nobody serves."""
+    sink = cast(Callable[[str, Policy], Sink], module_of(url).open_url)(absolute(url), policy)
+    sink.read_only = read_only
+    return sink
+
+
+def shown(url: str) -> str:
+    """Return a sink's URL as every line that speaks of rows names it: its place in full, and no secret."""
+    return shown_url(absolute(url))
 
 
 def writers_max(url: str) -> int:
@@ -127,13 +151,20 @@ def check_emit(sink: Sink, emit: str) -> None:
 
 
 def module_of(url: str) -> ModuleType:
-    """The file that serves a URL: it has `open_url`, `schema`, and maybe `compact`. Raises ConfigurationError."""
+    """Return the file that serves a URL: `open_url`, `schema`, for a server `place`, and maybe `compact`.
+
+    Raises ConfigurationError for a URL nobody serves, or whose login cannot be told from its host.
+    """
     # Not urlsplit: it trips over what a password may hold.
     scheme = url.partition(":")[0]
     if scheme not in SCHEMES:
+        # Without a `://` it may be anything, a password too.
         raise ConfigurationError(
-            f"JOINBACK_SINK_URL starts with {scheme!r}; known are: {', '.join(SCHEMES)} (such as sqlite:///joinback.db)"
+            "JOINBACK_SINK_URL"
+            + (" is empty" if not url else f" starts with {scheme!r}" if _SCHEME.match(url) else " is no URL of a sink")
+            + f"; known are: {', '.join(SCHEMES)} (such as sqlite:////var/lib/joinback.db)"
         )
+    check_login(url)
     try:
         return import_module(f".{SCHEMES[scheme]}", __name__)
     except ModuleNotFoundError as error:
@@ -143,3 +174,12 @@ def module_of(url: str) -> ModuleType:
         raise ConfigurationError(
             f"a sink at {scheme}: needs its driver; in Joinback's clone: pip install '.[{extra}]'"
         ) from None
+
+
+def place_of(url: str) -> tuple[str, ...]:
+    """Return what makes a sink this one and no other: no login, and no option that does not move its rows."""
+    path = path_of(url)
+    if path is not None:
+        return url.partition(":")[0].replace(DEFAULT_URL[:-1], "sqlite"), str(path.resolve())
+    module = module_of(url)
+    return cast(Callable[[str], tuple[str, ...]], module.place)(url) if hasattr(module, "place") else (shown_url(url),)

@@ -1,5 +1,6 @@
 """Event rows as an Arrow table: what Parquet and Delta files hold."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -51,3 +52,11 @@ def stored_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Stored]:
         columns: list[list[Any]] = [batch.column(name).to_pylist() for name in Stored._fields]
         for values in zip(*columns, strict=True):
             yield Stored(*values)
+
+
+def by_application(batch: pa.RecordBatch) -> Iterator[tuple[str, Iterable[Stored]]]:
+    """The rows of a batch that has `application` beside the columns of `Stored`."""
+    rows: defaultdict[str, list[Stored]] = defaultdict(list)
+    for application, stored in zip(batch.column("application").to_pylist(), stored_of([batch]), strict=True):
+        rows[application].append(stored)
+    yield from rows.items()

@@ -6,10 +6,12 @@ Reached over HTTP by clickhouse-connect (`clickhouse://`, `clickhouses://` for T
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 import msgspec
 from clickhouse_connect import get_client
@@ -19,13 +21,15 @@ from msgspec import structs
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import SinkRefused, SinkUnavailable
+from joinback_worker.errors import SinkMissing, SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy
 
 from . import Merged, Sink
-from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE
+from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, check_columns, migrate
+from .directory import COPY_ROWS
 from .event_log import COLUMNS, EventRow, Stored, microseconds
 from .merge_on_read import MergeOnRead
+from .place import parts_of
 
 CONNECT_TIMEOUT_S = 10
 """A server under load may take some seconds; more is an outage, and the next tick's."""
@@ -49,22 +53,29 @@ _POLICY_TIME = """
 SELECT greatest(now64(6, 'UTC'), max(written_at) + INTERVAL 1 MICROSECOND) FROM policies
 WHERE application = {application:String}
 """
+# A record's rows are never cut in two: WITH TIES.
+_PAGE = (
+    f"SELECT application, {', '.join(Stored._fields)} FROM events"  # noqa: S608
+    " WHERE (application, join_key) > ({application:String}, {join_key:String})"
+    f" ORDER BY application, join_key LIMIT {COPY_ROWS} WITH TIES"
+)
+_STORED_WHEN_ANSWERED = {"async_insert": 0, "wait_for_async_insert": 1}
+"""Whatever the user's profile says: servers from 26.3 on queue inserts by default, and may be told not to wait."""
 
 # It logs each failed request with a traceback; we say what failed in one line of our own.
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+# And below it each connection that was refused.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 T = TypeVar("T")
 
 
 def open_url(url: str, policy: Policy) -> Sink:
     """`clickhouse://user:password@host:8123/database`, `clickhouses://…` for TLS, or `chdb:///directory`."""
-    parts = urlsplit(url)
+    parts = parts_of(url)
     if parts.scheme == "chdb":
         return _embedded(parts, policy)
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
+    port = parts.port
     if not parts.hostname or port == 0 or parts.query:
         raise ConfigurationError(
             "JOINBACK_SINK_URL is no ClickHouse URL; write clickhouse://user:password@host:8123/database,"
@@ -91,6 +102,12 @@ def open_url(url: str, policy: Policy) -> Sink:
     return ClickHouseSink(connect, f"ClickHouse at {parts.hostname}", policy)
 
 
+def place(url: str) -> tuple[str, ...]:
+    parts = parts_of(url)
+    port = parts.port or (8443 if parts.scheme == "clickhouses" else 8123)
+    return "clickhouse", str(parts.hostname), str(port), unquote(parts.path.strip("/")) or "default"
+
+
 def schema(url: str, settings: Settings) -> str:
     """All migrations, and what the worker's user needs once they are there."""
     open_url(url, Policy(join_window_s=settings.join_window_s))  # a wrong URL is told
@@ -103,14 +120,16 @@ def _embedded(parts: SplitResult, policy: Policy) -> Sink:
     directory = unquote(parts.path.removeprefix("/"))
     if parts.netloc or not directory or parts.query:
         raise ConfigurationError("JOINBACK_SINK_URL names no directory; write chdb:///joinback, or chdb:////var/lib/…")
-    return ClickHouseSink(partial(get_client, interface="chdb", path=directory), f"chDB in {directory}", policy)
+    connect = partial(get_client, interface="chdb", path=directory)
+    return ClickHouseSink(connect, f"chDB in {directory}", policy, Path(directory))
 
 
 class ClickHouseSink(MergeOnRead):
     """A batch is one INSERT of one block into an unpartitioned table: all or nothing."""
 
-    def __init__(self, connect: Callable[[], Client], name: str, policy: Policy) -> None:
+    def __init__(self, connect: Callable[[], Client], name: str, policy: Policy, directory: Path | None = None) -> None:
         super().__init__(policy)
+        self._directory = directory
         self._connect = connect
         self._name = name
         self._client: Client | None = None
@@ -132,14 +151,30 @@ class ClickHouseSink(MergeOnRead):
             raise SinkUnavailable(f"{self._name}: {_advice(None)} ({type(error).__name__})") from error
 
     def _open(self) -> None:
-        client = self._connect()
+        if self.read_only and self._directory is not None and not self._directory.is_dir():
+            raise SinkMissing(f"the sink {self._directory} does not exist yet")
+        client = self._client_of_engine()
         try:
-            _migrate(client, self._name)
-            _check_columns(client, self._name)
+            if not self.read_only:
+                migrate(client, self._name)
+            elif not client.command("EXISTS TABLE events"):
+                raise SinkMissing(f"{self._name} has no table `events` yet")
+            check_columns(client, self._name)
         except BaseException:
             client.close()
             raise
         self._client = client
+
+    def _client_of_engine(self) -> Client:
+        try:
+            return self._connect()
+        except Error as error:
+            if self._directory is None or error.code is not None:
+                raise
+            # The engine tells why on stderr alone. One process holds the directory, for as long as it lives.
+            raise SinkUnavailable(
+                f"{self._name}: cannot be opened; another process may hold it, and it takes one at a time"
+            ) from error
 
     def _close(self) -> None:
         if self._client is not None:
@@ -161,6 +196,7 @@ class ClickHouseSink(MergeOnRead):
             [structs.astuple(row) for row in rows],
             column_names=COLUMNS,
             column_type_names=list(COLUMN_TYPES.values()),
+            settings=_STORED_WHEN_ANSWERED,
         )
 
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
@@ -171,6 +207,26 @@ class ClickHouseSink(MergeOnRead):
             )
             for values in found.result_rows:
                 yield Stored(*values)
+
+    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
+        after = ("", "")
+        while True:
+            found = self._opened().query(_PAGE, parameters=dict(zip(("application", "join_key"), after, strict=True)))
+            rows = found.result_rows
+            if not rows:
+                return
+            for application, some in groupby(rows, itemgetter(0)):
+                yield application, [Stored(*values[1:]) for values in some]
+            after = rows[-1][0], rows[-1][1]
+
+    def _refold(self, application: str) -> int:
+        self._tell_policy(application)
+        return 0
+
+    def _try_rights(self) -> None:
+        """Insert no row, which asks for the same rights."""
+        self._opened().command("INSERT INTO events SELECT * FROM events WHERE 0")
+        self._opened().command("INSERT INTO policies SELECT * FROM policies WHERE 0")
 
     def _tell_policy(self, application: str) -> None:
         """Write what the view folds by, if it is not what stands there."""
@@ -189,7 +245,9 @@ class ClickHouseSink(MergeOnRead):
         if list(standing) != [said]:
             names = ["application", "join_window_s", "reducers", "matured_before_us", "default_feedback", "written_at"]
             ((written_at,),) = client.query(_POLICY_TIME, parameters={"application": application}).result_rows
-            client.insert("policies", [(application, *said, written_at)], column_names=names)
+            client.insert(
+                "policies", [(application, *said, written_at)], column_names=names, settings=_STORED_WHEN_ANSWERED
+            )
         self._told.add(application)
 
     def _opened(self) -> Client:
@@ -208,33 +266,6 @@ def _in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:
             part, size = [], 0
     if part:
         yield part
-
-
-def _migrate(client: Client, name: str) -> None:
-    # Asked first: where all is there, a user without the right to CREATE will do.
-    made = client.command("EXISTS TABLE joinback_migrations")
-    applied = int(client.query("SELECT max(number) FROM joinback_migrations").result_rows[0][0]) if made else 0
-    if applied > len(MIGRATIONS):
-        raise SinkUnavailable(f"{name}: schema {applied} is newer than this worker's; upgrade the worker")
-    if not made:
-        client.command(MIGRATIONS_TABLE)
-    for number, statements in enumerate(MIGRATIONS[applied:], applied + 1):
-        for statement in statements:
-            client.command(statement)
-        client.insert("joinback_migrations", [(number, datetime.now(UTC))], column_names=["number", "applied_at"])
-
-
-def _check_columns(client: Client, name: str) -> None:
-    """Raise SinkUnavailable, naming the column, if somebody altered `events`."""
-    found: dict[str, str] = dict(
-        client.query(
-            "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = 'events'"
-        ).result_rows  # type: ignore[arg-type]
-    )
-    for column, type_ in COLUMN_TYPES.items():
-        if found.get(column) != type_:
-            standing = f"is {found[column]}" if column in found else "is missing"
-            raise SinkUnavailable(f"{name}: column {column} of table events {standing}, not {type_}; put it back")
 
 
 def _advice(code: int | None) -> str:

@@ -5,7 +5,12 @@ several is not all or nothing. Both hold the same rows whatever the order and nu
 """
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+
+from clickhouse_connect.driver.client import Client
+
+from joinback_worker.errors import SinkUnavailable
 
 EVENTS = """
 CREATE TABLE IF NOT EXISTS events (
@@ -70,3 +75,31 @@ GRANTS = [
     "GRANT SELECT ON joinback_migrations TO joinback_worker",
     "GRANT SELECT ON records, events, policies TO joinback_reader",
 ]
+
+
+def migrate(client: Client, name: str) -> None:
+    """Make what is not there. Raises SinkUnavailable for a schema of a newer worker."""
+    # Asked first: where all is there, a user without the right to CREATE will do.
+    made = client.command("EXISTS TABLE joinback_migrations")
+    applied = int(client.query("SELECT max(number) FROM joinback_migrations").result_rows[0][0]) if made else 0
+    if applied > len(MIGRATIONS):
+        raise SinkUnavailable(f"{name}: schema {applied} is newer than this worker's; upgrade the worker")
+    if not made:
+        client.command(MIGRATIONS_TABLE)
+    for number, statements in enumerate(MIGRATIONS[applied:], applied + 1):
+        for statement in statements:
+            client.command(statement)
+        client.insert("joinback_migrations", [(number, datetime.now(UTC))], column_names=["number", "applied_at"])
+
+
+def check_columns(client: Client, name: str) -> None:
+    """Raise SinkUnavailable, naming the column, if somebody altered `events`."""
+    found: dict[str, str] = dict(
+        client.query(
+            "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = 'events'"
+        ).result_rows  # type: ignore[arg-type]
+    )
+    for column, type_ in COLUMN_TYPES.items():
+        if found.get(column) != type_:
+            standing = f"is {found[column]}" if column in found else "is missing"
+            raise SinkUnavailable(f"{name}: column {column} of table events {standing}, not {type_}; put it back")

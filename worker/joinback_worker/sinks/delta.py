@@ -3,11 +3,12 @@
 On object storage a commit is durable. On a local disk delta-rs does not fsync: use that for development.
 """
 
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -16,13 +17,15 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import SinkUnavailable
+from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.row import Policy
 
 from . import Sink, lake_view
-from .arrow_events import SCHEMA, stored_of, table_of
+from .arrow_events import SCHEMA, by_application, stored_of, table_of
+from .directory import COPY_ROWS
 from .event_log import EventRow, Stored, content_id, identity
 from .merge_on_read import MergeOnRead
+from .place import parts_of
 
 COMMIT_RETRIES = 15
 """Two appends never conflict, but each commit takes the next number; so many others may come in between."""
@@ -43,7 +46,7 @@ def open_url(url: str, policy: Policy) -> Sink:
 
 
 def _location(url: str) -> tuple[str, dict[str, str]]:
-    parts = urlsplit(url)
+    parts = parts_of(url)
     path = unquote(parts.path)
     if parts.scheme == "delta+s3":
         if not parts.netloc or not path.strip("/"):
@@ -68,7 +71,23 @@ class DeltaSink(MergeOnRead):
         return _translated(self._location, work)
 
     def _open(self) -> None:
-        self._table = DeltaTable.create(
+        self._table = self._found() if self.read_only else self._made()
+        standing = {field.name: field.type for field in pa.schema(self._table.schema().to_arrow())}
+        for field in SCHEMA:
+            if field.name not in standing or not _alike(standing[field.name], field.type):
+                found = f"is {standing[field.name]}" if field.name in standing else "is missing"
+                raise SinkUnavailable(
+                    f"Delta table at {self._location}: column {field.name} {found}, not {field.type}; put it back"
+                )
+
+    def _found(self) -> DeltaTable:
+        try:
+            return DeltaTable(self._location, storage_options=self._options)
+        except TableNotFoundError as error:
+            raise SinkMissing(f"the sink {self._location} does not exist yet") from error
+
+    def _made(self) -> DeltaTable:
+        return DeltaTable.create(
             self._location,
             schema=Schema.from_arrow(SCHEMA),
             mode="ignore",
@@ -77,13 +96,6 @@ class DeltaSink(MergeOnRead):
             configuration={"delta.setTransactionRetentionDuration": TRANSACTION_RETENTION},
             storage_options=self._options,
         )
-        standing = {field.name: field.type for field in pa.schema(self._table.schema().to_arrow())}
-        for field in SCHEMA:
-            if field.name not in standing or not _alike(standing[field.name], field.type):
-                found = f"is {standing[field.name]}" if field.name in standing else "is missing"
-                raise SinkUnavailable(
-                    f"Delta table at {self._location}: column {field.name} {found}, not {field.type}; put it back"
-                )
 
     def _close(self) -> None:
         self._table = None
@@ -108,6 +120,11 @@ class DeltaSink(MergeOnRead):
         wanted = (ds.field("application") == application) & ds.field("join_key").isin(join_keys)
         return stored_of(table.to_pyarrow_dataset().to_batches(columns=list(Stored._fields), filter=wanted))
 
+    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
+        columns = ["application", *Stored._fields]
+        for batch in self._opened().to_pyarrow_dataset().to_batches(columns=columns, batch_size=COPY_ROWS):
+            yield from by_application(batch)
+
     def _opened(self) -> DeltaTable:
         assert self._table is not None, "enter the sink first: async with open_sink(...)"
         return self._table
@@ -119,6 +136,13 @@ def _alike(a: pa.DataType, b: pa.DataType) -> bool:
         return _alike(a.value_type, b.value_type)
     texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return a == b or (any(is_text(a) for is_text in texts) and pa.types.is_string(b))
+
+
+def place(url: str) -> tuple[str, ...]:
+    """Of an object store; a local table is known by its path."""
+    location, options = _location(url)
+    store = options.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
+    return "delta+s3", location.rstrip("/"), store
 
 
 def schema(url: str, settings: Settings) -> str:

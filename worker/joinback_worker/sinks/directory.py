@@ -9,20 +9,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import ClassVar, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from joinback.errors import ConfigurationError
-from joinback_worker.errors import SinkUnavailable
+from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.row import Policy
 
 from .event_log import EventRow, Identity, Stored, content_id, identity
 from .merge_on_read import MergeOnRead
+from .place import parts_of
 
 LEFTOVER_S = 86_400
 """A file half written so long ago is of a process that died; a slow disk is not that slow."""
 
 COMPACTED_BYTES = 64 << 20
 """A file this large is left alone: readers go through it in parts, and a compaction holds a few in memory."""
+
+COPY_ROWS = 1_000
+"""Of a batch that is copied elsewhere: at 1 KB an event it is 1 MB of memory, and as much as a drain's chunk."""
 
 T = TypeVar("T")
 
@@ -61,7 +65,15 @@ class DirectorySink(MergeOnRead):
                 f"sink directory {self.directory}: {error.strerror or 'unreadable'}; mend it, and the worker goes on"
             ) from error
 
+    @abstractmethod
+    def _all(self, path: Path) -> Iterator[tuple[str, Iterable[Stored]]]:
+        """All rows of one file, in bounded batches of one application each."""
+
     def _open(self) -> None:
+        if self.read_only:
+            if not self.directory.is_dir():
+                raise SinkMissing(f"the sink {self.directory} does not exist yet")
+            return
         self.directory.mkdir(parents=True, exist_ok=True)
         left = {path: path.stat().st_mtime for path in self.directory.glob(".*.part")}
         if left:
@@ -101,6 +113,13 @@ class DirectorySink(MergeOnRead):
         for path in sorted(self.directory.glob(f"*.{self.suffix}")):
             yield from self._read(path, application, wanted)
 
+    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
+        for path in sorted(self.directory.glob(f"*.{self.suffix}")):
+            yield from self._all(path)
+
+    def _try_rights(self) -> None:
+        self._appear(".joinback-check", b"").unlink()
+
     def compact(self) -> str:
         """Combine small files, then delete them. Returns what was done. Raises SinkUnavailable.
 
@@ -134,7 +153,7 @@ class DirectorySink(MergeOnRead):
 
 def directory_of(url: str) -> Path:
     """The path of `<scheme>:///relative` or `<scheme>:////absolute`. Raises ConfigurationError."""
-    parts = urlsplit(url)
+    parts = parts_of(url)
     path = unquote(parts.path.removeprefix("/"))
     if parts.netloc or not path or parts.query:
         example = f"{parts.scheme}:///joinback, or {parts.scheme}:////var/lib/joinback"

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from joinback import wire
+from joinback_worker.errors import SinkUnavailable
 from joinback_worker.fold import Record, digest, effective_at, fold
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -140,6 +141,19 @@ def records_from(application: str, rows: Iterable[Stored]) -> dict[str, Record]:
         key: fold(application, key, ((field, _payload(row)) for field, row in fields.items())).record
         for key, fields in chosen.items()
     }
+
+
+def whole_records(application: str, rows: Iterable[Stored]) -> list[Record]:
+    """As `records_from`, for a copy: raises SinkUnavailable for an event that it would have to leave behind."""
+    records = records_from(application, rows := list(rows))
+    held = sum(len(r.predictions) + len(r.feedback) + len(r.retractions) for r in records.values())
+    if held < len({(row.join_key, row.kind, row.event_id) for row in rows}):
+        keys = sorted({row.join_key for row in rows})
+        raise SinkUnavailable(
+            f"an event of {application!r}, between {keys[0]!r} and {keys[-1]!r}, is none that this version can read;"
+            " upgrade, or delete it"
+        )
+    return list(records.values())
 
 
 def _payload(row: Stored) -> bytes:

@@ -1,6 +1,8 @@
 """The JSON Lines sink: `jsonl:///directory`. One event a line, its JSON as it was logged."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from joinback_worker.errors import SinkUnavailable
 from joinback_worker.row import Policy
 
 from . import Sink, lake_view
-from .directory import DirectorySink, directory_of
+from .directory import COPY_ROWS, DirectorySink, directory_of
 from .event_log import EventRow, Identity, Stored
 
 _JSON = frozenset({"tags", "event", "inputs", "outputs"})
@@ -55,6 +57,13 @@ class JsonLinesSink(DirectorySink):
             for text, line in _lines(path):
                 lines[(line.application, line.join_key, line.kind, line.event_id, line.digest)] = text
         return set(lines), b"".join(lines.values())
+
+    def _all(self, path: Path) -> Iterator[tuple[str, Iterable[Stored]]]:
+        lines = (line for _, line in _lines(path))
+        while part := list(islice(lines, COPY_ROWS)):
+            part.sort(key=attrgetter("application"))
+            for application, some in groupby(part, attrgetter("application")):
+                yield application, map(_stored, some)
 
     def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
         for _, line in _lines(path):

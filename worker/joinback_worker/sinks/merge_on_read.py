@@ -7,15 +7,15 @@ has let go joins, comes too late, or finds its record full.
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from joinback_worker.errors import WorkerError, no_row
+from joinback_worker.errors import SinkUnavailable, WorkerError, no_row
 from joinback_worker.fold import Record, admit
 from joinback_worker.row import Row, judge, late_news, overflowed, project
 
 from . import Merged
-from .event_log import EventRow, Stored, records_from, rows_of
+from .event_log import EventRow, Stored, records_from, rows_of, whole_records
 from .on_thread import SinkOnThread
 
 
@@ -29,6 +29,14 @@ class MergeOnRead(SinkOnThread):
     @abstractmethod
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
         """All rows of these keys, repeated ones too."""
+
+    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
+        """All rows, in bounded batches of one application each; a record's rows may be in several."""
+        raise SinkUnavailable("nothing can be copied from this sink")
+
+    def _pages(self) -> Iterator[list[Record]]:
+        for application, rows in self._everything():
+            yield whole_records(application, rows)
 
     def _merge(self, records: Sequence[Record]) -> Merged:
         merged = Merged()

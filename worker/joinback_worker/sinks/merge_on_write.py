@@ -7,11 +7,12 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
 from typing import TypeVar
 
+from joinback import wire
 from joinback_worker.errors import SinkRefused, SinkUnavailable, WorkerError, no_row
 from joinback_worker.fold import Record, admit
 from joinback_worker.row import Policy, Row, late_news, overflowed, project, unfold
@@ -24,6 +25,11 @@ CLOSE_ROWS = 1_000
 TURNS_MAX = 10
 """Times that a transaction begins. A key is inserted once, so each turn finds what overtook the one before."""
 
+PAGE_ROWS = 1_000
+PAGE_BYTES = 16 << 20
+"""Of a page: what a copy holds in memory. The next one has fewer rows if these were large."""
+_TRIAL = "joinback check"
+
 COLUMNS = Row.__struct_fields__
 TIMES = frozenset({"predicted_at", "feedback_at", "first_feedback_at", "logged_at"})
 JSON = frozenset({"inputs", "outputs", "tags", "feedback", "feedback_events", "conflicts"})
@@ -33,6 +39,10 @@ T = TypeVar("T")
 
 class Overtaken(Exception):
     """Another writer came first: the transaction is rolled back and begins again, where it sees the other's rows."""
+
+
+class _Undone(Exception):
+    """Rolls a trial back."""
 
 
 class MergeOnWrite(SinkOnThread):
@@ -58,6 +68,10 @@ class MergeOnWrite(SinkOnThread):
     @abstractmethod
     def _update(self, rows: Iterator[Row]) -> None:
         """Write rows of one application over those that `_rows` found."""
+
+    @abstractmethod
+    def _page(self, after: tuple[str, str], limit: int) -> list[Row]:
+        """The rows that follow this (application, join_key), in the engine's own order of both."""
 
     @abstractmethod
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
@@ -154,9 +168,62 @@ class MergeOnWrite(SinkOnThread):
         self._update(iter(unlabelled))
         return len(unlabelled)
 
+    def _pages(self) -> Iterator[list[Record]]:
+        for rows in self._row_pages(("", "")):
+            yield [_readable(row) for row in rows]
+
+    def _row_pages(self, after: tuple[str, str]) -> Iterator[list[Row]]:
+        limit = PAGE_ROWS // 10
+        while rows := self._page(after, limit):
+            yield rows
+            after = rows[-1].application, rows[-1].join_key
+            limit = PAGE_ROWS if _bytes_of(rows) < PAGE_BYTES // 10 else max(1, limit // 4)
+
+    def _refold(self, application: str) -> int:
+        """Page by page, each in a transaction of its own: other writers wait no longer than for a batch."""
+        changed = 0
+        for page in self._row_pages((application, "")):
+            keys = [row.join_key for row in page if row.application == application]
+            changed += self._in_transaction(partial(self._refold_some, application, keys)) if keys else 0
+            if len(keys) < len(page):
+                break
+        return changed
+
+    def _refold_some(self, application: str, join_keys: list[str]) -> int:
+        held = self._rows(application, join_keys)
+        projected = {key: project(unfold(row), self._policy)[0] for key, row in sorted(held.items())}
+        changed = [row for key, row in projected.items() if not self._is_same(row, held[key])]
+        self._update(iter(changed))
+        return len(changed)
+
+    def _try_rights(self) -> None:
+        """Merge a record of no application, and roll back."""
+        at = datetime.now(UTC)
+        tried = wire.Feedback(v=wire.WIRE_VERSION, at=at, logged_at=at, feedback={})
+        record = Record(application=_TRIAL, join_key=_TRIAL, feedback={_TRIAL: tried})
+
+        def merge_and_undo() -> None:
+            self._merge_some(_TRIAL, [record], Merged())
+            raise _Undone
+
+        with suppress(_Undone):
+            self._in_transaction(merge_and_undo)
+
     def _in_transaction(self, work: Callable[[], T]) -> T:
         # Anew, and not from the lost keys on: who waits for a row while holding later ones can deadlock.
         for _ in range(TURNS_MAX):
             with suppress(Overtaken), self._transaction():
                 return work()
         raise SinkUnavailable(f"other writers came first, {TURNS_MAX} times; the next try may be quicker")
+
+
+def _readable(row: Row) -> Record:
+    try:
+        return unfold(row)
+    except (ValueError, AssertionError) as error:
+        where = f"{row.application!r}, {row.join_key!r}"
+        raise SinkUnavailable(f"the row of {where} is not as a worker wrote it; mend or delete it") from error
+
+
+def _bytes_of(rows: Sequence[Row]) -> int:
+    return sum(len(cell) for row in rows for name in JSON if (cell := getattr(row, name)) is not None)

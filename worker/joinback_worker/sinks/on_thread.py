@@ -2,12 +2,13 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
+from joinback_worker.errors import SinkUnavailable
 from joinback_worker.fold import Record
 from joinback_worker.row import Policy, Row
 
@@ -20,6 +21,7 @@ class SinkOnThread(ABC):
     """See `Sink` for the promise. The methods below are what a sink fills in; they run on the sink's thread."""
 
     looks_up: ClassVar[bool] = True
+    read_only = False
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -45,6 +47,17 @@ class SinkOnThread(ABC):
     @abstractmethod
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         """As `Sink.get`."""
+
+    def _pages(self) -> Iterator[list[Record]]:
+        """As `Sink.records`."""
+        raise SinkUnavailable("this sink keeps nothing that could be read")
+
+    def _refold(self, application: str) -> int:
+        """As `Sink.refold`."""
+        return 0
+
+    def _try_rights(self) -> None:  # noqa: B027 - a lake has no way to undo
+        """As `Sink.try_rights`."""
 
     @abstractmethod
     def _translated(self, work: Callable[[], T]) -> T:
@@ -77,6 +90,17 @@ class SinkOnThread(ABC):
 
     async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         return await self._run(partial(self._rows, application, join_keys)) if join_keys else {}
+
+    async def records(self) -> AsyncIterator[list[Record]]:
+        pages = self._pages()
+        while (page := await self._run(partial(next, pages, None))) is not None:
+            yield page
+
+    async def refold(self, application: str) -> int:
+        return await self._run(partial(self._refold, application))
+
+    async def try_rights(self) -> None:
+        await self._run(self._try_rights)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, work)

@@ -1,6 +1,6 @@
 """The Parquet sink: `parquet:///directory`. What reads Parquet reads it; zstd, one file a batch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from joinback_worker.errors import SinkUnavailable
 from joinback_worker.row import Policy
 
 from . import Sink, lake_view
-from .arrow_events import SCHEMA, stored_of, table_of
-from .directory import DirectorySink, directory_of
+from .arrow_events import SCHEMA, by_application, stored_of, table_of
+from .directory import COPY_ROWS, DirectorySink, directory_of
 from .event_log import COLUMNS, EventRow, Identity, Stored
 
 
@@ -40,6 +40,14 @@ class ParquetSink(DirectorySink):
         newest: dict[Identity, int] = {place: number for number, place in enumerate(zip(*columns, strict=True))}
         return set(newest), _file_of(table.take(list(newest.values())))
 
+    def _all(self, path: Path) -> Iterator[tuple[str, Iterable[Stored]]]:
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(COPY_ROWS, columns=["application", *Stored._fields]):
+                    yield from by_application(batch)
+        except pa.ArrowException as error:
+            raise _not_ours(path) from error
+
     def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
         wanted = (ds.field("application") == application) & ds.field("join_key").isin(sorted(join_keys))
         return stored_of(_table_in(path, wanted).to_batches())
@@ -49,7 +57,11 @@ def _table_in(path: Path, wanted: ds.Expression | None = None) -> pa.Table:
     try:
         return pq.read_table(path, schema=SCHEMA, filters=wanted)
     except pa.ArrowException as error:
-        raise SinkUnavailable(f"sink file {path} is no Parquet file of ours; move it elsewhere") from error
+        raise _not_ours(path) from error
+
+
+def _not_ours(path: Path) -> SinkUnavailable:
+    return SinkUnavailable(f"sink file {path} is no Parquet file of ours; move it elsewhere")
 
 
 def _file_of(table: pa.Table) -> bytes:

@@ -7,6 +7,8 @@ writers wait for each other, but never in a circle.
 
 import asyncio
 import math
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import AlteredRow, SinkRefused, SinkUnavailable
+from joinback_worker.errors import AlteredRow, SinkMissing, SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy, Row
 
 from . import Sink
@@ -41,24 +43,18 @@ def open_url(url: str, policy: Policy) -> Sink:
     One option is ours: `timeout_s`, the seconds that one statement may take. Of libpq's,
     `options=-csearch_path%3Djoinback` puts the table into a schema of its own.
     """
-    base, _, query = url.partition("?")
-    timeout_s = TIMEOUT_S
-    theirs = []
-    for option in query.split("&"):
-        name, _, value = option.partition("=")
-        if name == "timeout_s":
-            timeout_s = _seconds(value)
-        else:
-            theirs.append(option)
-    try:
-        parameters = conninfo_to_dict(f"{base}?{'&'.join(theirs)}")
-    except psycopg.ProgrammingError:
-        # libpq's own words may quote a part of the password.
-        raise ConfigurationError(
-            "JOINBACK_SINK_URL is no URL of PostgreSQL; write postgresql://user:password@host:5432/database, with"
-            " %-codes for what is special in the password, and only options that libpq knows"
-        ) from None
+    parameters, timeout_s = _parameters(url)
     return PostgresSink(parameters, policy, timeout_s)
+
+
+def place(url: str) -> tuple[str, ...]:
+    """Host, port and database, and the schema if the URL names one; what it lacks is libpq's, from PG*."""
+    known, _ = _parameters(url)
+    host = known.get("host") or known.get("hostaddr") or os.environ.get("PGHOST", "localhost")
+    database = known.get("dbname") or os.environ.get("PGDATABASE") or known.get("user", "")
+    port = known.get("port") or os.environ.get("PGPORT", "5432")
+    found = re.search(r"search_path\s*=\s*(\S+)", str(known.get("options", "")))
+    return "postgresql", str(host).lower(), str(port), str(database), found.group(1) if found else ""
 
 
 def schema(url: str, settings: Settings) -> str:
@@ -69,6 +65,27 @@ def schema(url: str, settings: Settings) -> str:
     open_url(url, Policy(join_window_s=settings.join_window_s))  # a wrong URL is told
     head = "-- For psql, as the owner, and with the search_path of the worker's URL if that names one."
     return head + "".join(map(migration, sorted(MIGRATIONS))) + GRANTS
+
+
+def _parameters(url: str) -> tuple[dict[str, Any], float]:
+    """Return libpq's parameters, and our own option. Raises ConfigurationError."""
+    base, _, query = url.partition("?")
+    timeout_s = TIMEOUT_S
+    theirs = []
+    for option in query.split("&"):
+        name, _, value = option.partition("=")
+        if name == "timeout_s":
+            timeout_s = _seconds(value)
+        else:
+            theirs.append(option)
+    try:
+        return dict(conninfo_to_dict(f"{base}?{'&'.join(theirs)}")), timeout_s
+    except psycopg.ProgrammingError:
+        # libpq's own words may quote a part of the password.
+        raise ConfigurationError(
+            "JOINBACK_SINK_URL is no URL of PostgreSQL; write postgresql://user:password@host:5432/database, with"
+            " %-codes for what is special in the password, and only options that libpq knows"
+        ) from None
 
 
 def _seconds(value: str) -> float:
@@ -109,7 +126,7 @@ class PostgresSink(MergeOnWrite):
     def _open(self) -> None:
         try:
             self._session.open()
-            self._session.translated(self._migrate)
+            self._session.translated(self._look if self.read_only else self._migrate)
         except BaseException as error:
             self._session.close()
             if isinstance(error, SinkRefused):
@@ -131,8 +148,16 @@ class PostgresSink(MergeOnWrite):
         for number in range(applied + 1, newest + 1):
             with self._session.transaction():
                 execute(migration(number))
+        self._look()
+
+    def _look(self) -> None:
+        """Check what is there. Raises SinkMissing, or SinkUnavailable that names the column."""
+        where = f"sink {self._session.where}"
         with self._session.transaction():
-            check(execute(LIVE_COLUMNS).fetchall(), f"sink {self._session.where}")
+            live = self._session.execute(LIVE_COLUMNS).fetchall()
+        if self.read_only and not live:
+            raise SinkMissing(f"the {where} has no table `records` yet")
+        check(live, where)
 
     def _close(self) -> None:
         self._session.close()
@@ -201,6 +226,10 @@ class PostgresSink(MergeOnWrite):
             return row == held
         # Of all that is compared only this was through jsonb.
         return structs.replace(held, feedback=row.feedback) == row and table.same_value(row.feedback, held.feedback)
+
+    def _page(self, after: tuple[str, str], limit: int) -> list[Row]:
+        with self._session.transaction():
+            return [table.from_sql(values) for values in self._session.execute(table.PAGE, (*after, limit))]
 
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
         if "\0" in application:

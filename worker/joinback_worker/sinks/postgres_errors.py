@@ -49,6 +49,12 @@ def connection_failed(error: psycopg.Error, where: str) -> SinkUnavailable:
     """Without a connection there is no SQLSTATE, and no row yet that the words could quote; nor the password."""
     lines = str(error).strip().splitlines()
     said = lines[0].rpartition("FATAL:")[2].strip() if lines else type(error).__name__
+    if "unsupported startup parameter" in said:
+        # PgBouncer's words; it sends no SQLSTATE that would tell.
+        said += (
+            "; a pooler takes no `options`: leave them out of JOINBACK_SINK_URL, and give the role its schema:"
+            " alter role … set search_path = joinback"
+        )
     return SinkUnavailable(f"sink {where}: cannot be connected to: {said}")
 
 

@@ -8,6 +8,7 @@ itself, and which of two events with one id wins would depend on who came first.
 
 import json
 import re
+import zlib
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -33,17 +34,16 @@ _JSONB_PLACES = [COLUMNS.index(name) for name, type_ in TYPES.items() if type_ =
 
 COPY_NEW = f"COPY records ({', '.join(_WRITTEN)}) FROM STDIN (FORMAT BINARY)"
 
+_STAGED = ", ".join(f"{name} {TYPES[name]}" for name in _WRITTEN)
+# By its columns: a pooled session may still hold the table of an older release.
+_STAGING = f"joinback_staging_{zlib.crc32(_STAGED.encode()):08x}"
 # Each transaction asks for it: behind a pooler it may run on another session than the last one.
-CREATE_STAGING = (
-    "CREATE TEMPORARY TABLE IF NOT EXISTS joinback_staging ("
-    + ", ".join(f"{name} {TYPES[name]}" for name in _WRITTEN)
-    + ") ON COMMIT DELETE ROWS"
-)
-COPY_STAGED = COPY_NEW.replace("records", "pg_temp.joinback_staging", 1)
-CLEAR_STAGING = "DELETE FROM pg_temp.joinback_staging"
+CREATE_STAGING = f"CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGING} ({_STAGED}) ON COMMIT DELETE ROWS"
+COPY_STAGED = COPY_NEW.replace("records", f"pg_temp.{_STAGING}", 1)
+CLEAR_STAGING = f"DELETE FROM pg_temp.{_STAGING}"  # noqa: S608
 # In the order of the keys: two writers that insert the same ones wait for each other, and never in a circle.
 _INSERT = (
-    f"INSERT INTO records ({', '.join(_WRITTEN)}) SELECT {', '.join(_WRITTEN)} FROM pg_temp.joinback_staging"  # noqa: S608
+    f"INSERT INTO records ({', '.join(_WRITTEN)}) SELECT {', '.join(_WRITTEN)} FROM pg_temp.{_STAGING}"  # noqa: S608
     " ORDER BY application, join_key ON CONFLICT (application, join_key) DO "
 )
 INSERT_STAGED = _INSERT + "NOTHING"
@@ -66,6 +66,9 @@ SELECT held.* FROM json_array_elements_text(%s::json) AS wanted(key) CROSS JOIN 
 ) AS held"""  # noqa: S608
 SELECT = _SELECT.replace("%%s", "")
 SELECT_LOCKED = _SELECT.replace("%%s", "FOR NO KEY UPDATE")
+PAGE = f"""
+SELECT {", ".join(_READ)}, prediction FROM records WHERE (application, join_key) > (%s, %s)
+ORDER BY application, join_key LIMIT %s"""  # noqa: S608
 MATURED = """
 (SELECT join_key FROM records WHERE application = %(application)s AND status = 'predicted'
     AND predicted_at < %(before)s ORDER BY predicted_at LIMIT %(limit)s)

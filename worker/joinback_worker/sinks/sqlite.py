@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import AlteredRow, SinkRefused, SinkUnavailable
+from joinback_worker.errors import AlteredRow, SinkMissing, SinkRefused, SinkUnavailable
 from joinback_worker.row import Policy, Row
 
 from . import Sink
 from .merge_on_write import COLUMNS, MergeOnWrite
-from .sqlite_table import MATURED, MIGRATIONS, SELECT, UPSERT, from_sql, migration, to_sql, to_text
+from .place import default_file, parts_of
+from .sqlite_table import MATURED, MIGRATIONS, PAGE, SELECT, UPSERT, from_sql, migration, to_sql, to_text
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for another writer: some batches' time, and well below the drain's own limit."""
@@ -34,9 +35,9 @@ def open_url(url: str, policy: Policy) -> Sink:
 
     `?busy_timeout_s=30` waits that long for another writer's lock.
     """
-    parts = urlsplit(url)
+    parts = parts_of(url)
     path = unquote(parts.path.removeprefix("/"))
-    if parts.netloc or not path:
+    if parts.scheme != "sqlite" or parts.netloc or not path:
         raise ConfigurationError(
             "JOINBACK_SINK_URL names no file; write sqlite:///joinback.db, or sqlite:////var/lib/joinback.db"
         )
@@ -85,10 +86,11 @@ class SQLiteSink(MergeOnWrite):
             raise SinkUnavailable(f"sink file {self._path}: {_advice(name)} ({name})") from error
 
     def _open(self) -> None:
-        connection = sqlite3.connect(
-            self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
-        )
-        self._connection = connection
+        if self.read_only:
+            self._open_to_read()
+            return
+        self._make_the_default_directory()
+        connection = self._connect(str(self._path))
         try:
             applied = _applied(connection)
             if applied > len(MIGRATIONS):
@@ -103,6 +105,39 @@ class SQLiteSink(MergeOnWrite):
         except BaseException:
             connection.close()
             raise
+
+    def _open_to_read(self) -> None:
+        """Without a file beside it: a plain look at a database in WAL mode would leave two, owned by who looked."""
+        if not self._path.exists():
+            raise SinkMissing(f"the sink {self._path} does not exist yet")
+        uri = f"file:{quote(str(self._path.absolute()))}?mode=ro"
+        # While a writer has it open there is a `-wal`, which must be read; else nothing may change it unseen.
+        if not self._path.with_name(f"{self._path.name}-wal").exists():
+            uri += "&immutable=1"
+        connection = self._connect(uri)
+        try:
+            self._check()
+        except BaseException:
+            connection.close()
+            raise
+
+    def _connect(self, path: str) -> sqlite3.Connection:
+        self._connection = sqlite3.connect(
+            path, uri=self.read_only, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+        )
+        return self._connection
+
+    def _make_the_default_directory(self) -> None:
+        """For this user alone. Any other directory is the operator's to make."""
+        if self._path != default_file():
+            return
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkUnavailable(
+                f"sink file {self._path}: its directory cannot be made ({error.strerror});"
+                " set JOINBACK_SINK_URL, or XDG_DATA_HOME"
+            ) from error
 
     def _migrate_once(self) -> None:
         with self._transaction() as connection:
@@ -145,6 +180,9 @@ class SQLiteSink(MergeOnWrite):
                 row = from_sql(values)
                 rows[row.join_key] = row
         return rows
+
+    def _page(self, after: tuple[str, str], limit: int) -> list[Row]:
+        return [from_sql(values) for values in self._open_connection().execute(PAGE, (*after, limit))]
 
     def _insert(self, rows: Iterator[Row]) -> None:
         now = to_text(datetime.now(UTC))

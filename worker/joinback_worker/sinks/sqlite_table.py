@@ -54,6 +54,10 @@ _JSON_PLACES = [COLUMNS.index(name) for name in JSON]
 
 # Parameters, not json_each(?): SQLite's JSON functions end a text at its first NUL.
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM records WHERE application = ? AND join_key IN (%s)"  # noqa: S608
+PAGE = (
+    f"SELECT {', '.join(COLUMNS)} FROM records WHERE (application, join_key) > (?, ?)"  # noqa: S608
+    " ORDER BY application, join_key LIMIT ?"
+)
 MATURED = (
     "SELECT join_key FROM records WHERE application = :application AND status = 'predicted'"
     " AND predicted_at < :before"

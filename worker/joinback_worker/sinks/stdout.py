@@ -8,7 +8,6 @@ of its own, `orphan`.
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw, structs
@@ -22,15 +21,21 @@ from joinback_worker.row import Policy, Row, late_news, overflowed, project
 from . import Merged, Sink
 from .jsonl import one_line
 from .on_thread import SinkOnThread
+from .place import parts_of
 
 T = TypeVar("T")
 
 
 def open_url(url: str, policy: Policy) -> Sink:
-    parts = urlsplit(url)
+    parts = parts_of(url)
     if parts.netloc or parts.path or parts.query:
         raise ConfigurationError("JOINBACK_SINK_URL: stdout takes nothing more; write stdout:")
     return StdoutSink(policy)
+
+
+def place(url: str) -> tuple[str, ...]:
+    """A pipe takes the rows too: what went there is no longer pending for another sink."""
+    return ("stdout",)
 
 
 def schema(url: str, settings: Settings) -> str:

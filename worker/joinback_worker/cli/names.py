@@ -1,0 +1,51 @@
+"""Application names as people type them."""
+
+import asyncio
+import difflib
+from collections.abc import Collection
+
+import click
+from redis.exceptions import RedisError
+
+from joinback.errors import JoinbackError
+from joinback.settings import Settings
+from joinback_worker.drains import connect
+from joinback_worker.source import applications
+
+
+class UnknownApplication(JoinbackError):
+    """No application has this name."""
+
+
+async def known_applications(settings: Settings) -> Collection[str]:
+    """Return what clients have announced. Raises what Redis raises."""
+    redis = connect(settings)
+    try:
+        return await applications(redis)
+    finally:
+        await redis.aclose()
+
+
+def warn_of_unknown(settings: Settings, names: Collection[str]) -> None:
+    """Tell on stderr, for a worker: it may be there before the service that logs. Without Redis nothing is told."""
+    try:
+        check_known(names, asyncio.run(known_applications(settings)) if names else ())
+    except UnknownApplication as error:
+        click.echo(f"joinback: {error} Until then this worker waits for its first event.", err=True)
+    except (RedisError, OSError):
+        pass
+
+
+def check_known(names: Collection[str], known: Collection[str]) -> None:
+    """Raise UnknownApplication, with the nearest name, for the first that no client has announced."""
+    for name in names:
+        if name not in known:
+            raise UnknownApplication(f"no application {name}; {_instead(name, known)}")
+
+
+def _instead(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    shown = sorted(known)[:10]
+    return f"known are {', '.join(shown)}" + (" …" if len(known) > 10 else "") if shown else "none has logged yet"

@@ -1,0 +1,45 @@
+"""`joinback requeue APP`: what Redis still holds of an application becomes pending again."""
+
+import asyncio
+
+import click
+from redis.exceptions import RedisError
+
+from joinback import wire
+from joinback.errors import JoinbackError
+from joinback.settings import Settings, settings_from
+from joinback_worker.drains import connect
+from joinback_worker.redis_errors import advice
+from joinback_worker.requeue import requeue as requeue_tag
+from joinback_worker.source import applications
+
+from .names import check_known
+
+
+@click.command(short_help="Make pending again what Redis holds of APPLICATION.")
+@click.argument("application")
+def requeue(application: str) -> None:
+    """Make pending again what Redis still holds of APPLICATION: for a sink that was lost, emptied or changed.
+
+    The next drain merges it once more, which changes no row that has it. The books count each record as received
+    once more. In the login's ACL it needs +scan.
+    """
+    try:
+        queued = asyncio.run(_requeue(settings_from(), application))
+    except (RedisError, OSError) as error:
+        raise JoinbackError(advice(error)) from None
+    click.echo(f"requeued {queued} records of {application}; the next drain merges them")
+
+
+async def _requeue(settings: Settings, application: str) -> int:
+    redis = connect(settings)
+    try:
+        known = await applications(redis)
+        check_known([application], known)
+        queued = 0
+        for tag in wire.tags(application, known[application].shards):
+            async for number in requeue_tag(redis, tag, settings.buffer_ttl_s):
+                queued += number
+        return queued
+    finally:
+        await redis.aclose()

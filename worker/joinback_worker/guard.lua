@@ -1,0 +1,16 @@
+-- Publishes a sink: where none is published, or in place of exactly what stands there, or whatever stands there.
+--
+-- KEYS  1 joinback:sink   ARGV  1 TTL (s)   2 the entry   3 'adopt': whatever stands there
+--       then pairs: field, the value that it may replace ('' for none)
+-- Returns the whole hash. One step, so that of two first workers one wins. Where there is nothing to publish it
+-- writes nothing that a full Redis refuses.
+
+local key, ttl_s, entry, adopt = KEYS[1], ARGV[1], ARGV[2], ARGV[3] == 'adopt'
+for i = 4, #ARGV, 2 do
+  local field, replaceable = ARGV[i], ARGV[i + 1]
+  local standing = redis.call('HGET', key, field)
+  local is_first = not standing and redis.call('HEXISTS', key, '*') == 0
+  if adopt or is_first or standing == replaceable then redis.call('HSET', key, field, entry) end
+end
+redis.call('EXPIRE', key, ttl_s)
+return redis.call('HGETALL', key)

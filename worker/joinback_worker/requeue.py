@@ -1,0 +1,31 @@
+"""What Redis still holds of an application, pending once more: for a sink that was lost, emptied or changed."""
+
+import re
+from collections.abc import AsyncIterator
+
+from redis.asyncio import Redis
+
+from joinback import wire
+
+from .scripts import Script
+
+SCAN_KEYS = 500
+"""Keys of one step: it holds the server for less than a millisecond, and so does the script that follows."""
+
+_requeue = Script("requeue.lua")
+_SPECIAL = re.compile(r"([*?\[\]\\])")
+
+
+async def requeue(redis: Redis, tag: str, buffer_ttl_s: int) -> AsyncIterator[int]:
+    """Queue every record of a tag; yields how many after each step. A key may come twice, which changes no row."""
+    prefix = wire.record_key(tag, "")
+    pattern = _SPECIAL.sub(r"\\\1", prefix) + "*"
+    cursor: int | bytes = 0
+    while True:
+        cursor, keys = await redis.execute_command("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_KEYS)
+        if keys:
+            named = [wire.pending_key(tag), wire.stats_key(tag), *keys]
+            limits = (len(prefix.encode()), buffer_ttl_s, wire.STATS_TTL_S)
+            yield int(await _requeue(redis, named, limits))
+        if int(cursor) == 0:
+            return
