@@ -532,4 +532,4 @@ def test_every_sink_is_in_this_suite() -> None:
     """A new sink must join; `stdout` holds nothing, and the others are second names."""
     from joinback_worker.sinks import SCHEMES
 
-    assert set(ENGINES) == set(SCHEMES) - {"stdout", "chdb", "clickhouses", "postgres"}
+    assert set(ENGINES) == set(SCHEMES) - {"stdout", "embedded", "chdb", "clickhouses", "postgres"}

@@ -281,11 +281,11 @@ def test_demo_keep_leaves_nothing_behind(
     wait_until(lambda: "until Ctrl-C" in Path(process.log.name).read_text())
     port = re.search(r"127\.0\.0\.1:(\d+)", Path(process.log.name).read_text())
     assert port is not None
-    with redis.Redis(port=int(port.group(1))) as connection:
+    with redis.Redis("127.0.0.1", int(port.group(1))) as connection:
         assert connection.hlen("joinback:{loans}:record:loan_17") == 2
     process.send_signal(sign)
     assert process.wait(PATIENCE_S) == 128 + sign
-    with redis.Redis(port=int(port.group(1))) as connection, pytest.raises(redis.ConnectionError):
+    with redis.Redis("127.0.0.1", int(port.group(1))) as connection, pytest.raises(redis.ConnectionError):
         connection.ping()
 
 

@@ -110,7 +110,9 @@ class Drainer:
             conditions = await self._health.look(self.redis)
             paused = "memory_high" in conditions
             await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
-            work, refused = await guarded(self.redis, self.settings, await self._work(), self.only)
+            known = await self._known()
+            allowed, refused = await guarded(self.redis, self.settings, known, self.only)
+            work = await self._with_work(allowed)
         except (RedisError, OSError) as error:
             return Drained(error=advice(error), redis_lost=True)
         except Exception as error:
@@ -131,13 +133,17 @@ class Drainer:
     async def aclose(self) -> None:
         await self.redis.aclose()
 
-    async def _work(self) -> list[tuple[str, str]]:
-        """Return the tags with something pending, and those whose predictions mature; the others cost a length each."""
+    async def _known(self) -> list[tuple[str, str]]:
+        """Return every (application, tag); that there is none is told once."""
         known = await tags(self.redis, self.only)
         if bool(known) != self._knows_applications:
             self._knows_applications = bool(known)
             if not known:
                 log.info("no_application_yet", hint="the first event of a client announces its application in Redis")
+        return known
+
+    async def _with_work(self, known: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return those with something pending, or predictions that mature; the others cost a length each."""
         work = []
         for some in _slices(known, TAGS_ASKED):
             async with self.redis.pipeline(transaction=False) as pipeline:

@@ -34,7 +34,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _EXTRAS = {"postgres": "postgres", "clickhouse": "clickhouse", "delta": "delta", "parquet": "parquet"}
 
 
-_ONE_WRITER = frozenset({"sqlite", "chdb", "stdout"})
+_ONE_WRITER = frozenset({"embedded", "sqlite", "chdb", "stdout"})
 """One file has one write lock, and one process one engine: several writers would only wait for each other."""
 WRITERS_MAX = 4
 """More do not pay: beyond it one worker's Python is the limit, and each holds a connection and a chunk."""

@@ -4,7 +4,6 @@ Reached over HTTP by clickhouse-connect (`clickhouse://`, `clickhouses://` for T
 (`chdb:///directory`), where the engine comes as a wheel.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
@@ -16,15 +15,16 @@ from urllib.parse import SplitResult, unquote
 import msgspec
 from clickhouse_connect import get_client
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import DataError, Error
+from clickhouse_connect.driver.exceptions import Error
 from msgspec import structs
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import SinkMissing, SinkRefused, SinkUnavailable
+from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.row import Policy
 
 from . import Merged, Sink
+from .clickhouse_errors import translated
 from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, check_columns, migrate
 from .directory import COPY_ROWS
 from .event_log import COLUMNS, EventRow, Stored, microseconds
@@ -38,14 +38,6 @@ ANSWER_TIMEOUT_S = 30
 LOOK_UP_BYTES = 48 << 10
 """Of keys in one look-up: the server takes 128 KiB in a parameter (http_max_field_value_size), and escapes add some."""
 
-_REFUSED = frozenset(
-    {
-        131,  # TOO_LARGE_STRING_SIZE
-        321,  # VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
-        469,  # VIOLATED_CONSTRAINT: one that somebody added
-    }
-)
-"""What these very rows cause, by ClickHouse's ErrorCodes. Not what an altered table causes: no row would do then."""
 _SELECT = f"SELECT {', '.join(Stored._fields)} FROM events WHERE application = {{application:String}}"  # noqa: S608
 
 # The newest policy counts: by the server's clock, and after the one that stands, should that be from the future.
@@ -61,11 +53,6 @@ _PAGE = (
 )
 _STORED_WHEN_ANSWERED = {"async_insert": 0, "wait_for_async_insert": 1}
 """Whatever the user's profile says: servers from 26.3 on queue inserts by default, and may be told not to wait."""
-
-# It logs each failed request with a traceback; we say what failed in one line of our own.
-logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
-# And below it each connection that was refused.
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 T = TypeVar("T")
 
@@ -138,17 +125,7 @@ class ClickHouseSink(MergeOnRead):
 
     def _translated(self, work: Callable[[], T]) -> T:
         """Run on the sink's thread; ClickHouse's errors become ours, by its error codes."""
-        try:
-            return work()
-        except (DataError, UnicodeError, OverflowError) as error:
-            raise SinkRefused(f"ClickHouse cannot hold the rows: {type(error).__name__}") from error
-        except Error as error:
-            if error.code in _REFUSED:
-                raise SinkRefused(f"ClickHouse refused the rows: {error.name}") from error
-            raise SinkUnavailable(f"{self._name}: {_advice(error.code)} ({error.name or 'no answer'})") from error
-        # The driver lets some of urllib3's and chDB's own errors through.
-        except (OSError, RuntimeError) as error:
-            raise SinkUnavailable(f"{self._name}: {_advice(None)} ({type(error).__name__})") from error
+        return translated(self._name, work)
 
     def _open(self) -> None:
         if self.read_only and self._directory is not None and not self._directory.is_dir():
@@ -266,22 +243,3 @@ def _in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:
             part, size = [], 0
     if part:
         yield part
-
-
-def _advice(code: int | None) -> str:
-    """What to do, by ClickHouse's ErrorCodes."""
-    return {
-        None: "does not answer; check that it runs and that JOINBACK_SINK_URL points at it",
-        60: "a table of the sink is gone; put it back, or delete the rows of joinback_migrations",
-        81: "the database does not exist; CREATE DATABASE, or name another in JOINBACK_SINK_URL",
-        159: "took too long; see what else it does",
-        164: "is read-only for this user; grant INSERT",
-        192: "does not know this user; check JOINBACK_SINK_URL",
-        194: "refused the login; check JOINBACK_SINK_URL",
-        241: "is out of memory; give it more",
-        242: "the table is read-only; check its replicas",
-        243: "the disk is full; make room",
-        252: "has too many parts; let it merge",
-        497: "this user lacks a right; see joinback sink schema",
-        516: "refused the login; check JOINBACK_SINK_URL",
-    }.get(code, "cannot take rows now")
