@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 def translated(name: str, work: Callable[[], T]) -> T:
-    """Return what `work` does on the sink of this name. Raises SinkRefused or SinkUnavailable for ClickHouse's errors."""
+    """Return what `work` does on the sink of this name. Raises SinkRefused or SinkUnavailable."""
     try:
         return work()
     except (DataError, UnicodeError, OverflowError) as error:
