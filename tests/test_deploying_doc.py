@@ -65,7 +65,9 @@ def test_the_yaml() -> None:
             command_of(container["command"])
             assert container["envFrom"] == [{"secretRef": {"name": "joinback"}}]
             if "livenessProbe" in container:
-                command_of(container["livenessProbe"]["exec"]["command"])
+                shell, _, probe = container["livenessProbe"]["exec"]["command"]
+                assert shell == "sh"
+                assert command_of(shlex.split(probe.partition(";")[0])).name == "worker"
 
 
 def test_the_unit() -> None:
