@@ -156,7 +156,7 @@ class Stack:
 
     def drain(self, **changed: Any) -> Drained:
         """Flush the client, then one cycle of everything."""
-        assert self.client.flush()
+        assert self.client.flush(PATIENCE_S)
         return asyncio.run(drain_all(structs.replace(self.settings, **changed)))
 
     def rows(self, where: str = "1") -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 import redis
 import trustme
-from conftest import Stack, free_port, wait_for
+from conftest import PATIENCE_S, Stack, free_port, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from proxy import Proxy
@@ -51,7 +51,7 @@ def test_a_unix_socket(tmp_path: Path, spawn: Callable[..., Any], wait_until: Ca
         url = f"unix://{path}"
         client = joinback.Client().init(url, strict=True)
         client.log_record("loans", inputs=1, outputs=2, join_key="k")
-        assert client.flush()
+        assert client.flush(PATIENCE_S)
         assert client.ping()
         spawn("-m", "joinback_worker", "worker", JOINBACK_REDIS_URL=url, JOINBACK_INTERVAL_S="1")
         with redis.Redis(unix_socket_path=str(path)) as server:
@@ -127,7 +127,7 @@ def test_tls(tmp_path: Path, spawn: Callable[..., Any], wait_until: Callable[...
         known = f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path}/ca.pem"
         client = joinback.Client().init(known, strict=True)
         client.log_record("loans", inputs="x" * 100_000, outputs=2, join_key="k")
-        assert client.flush()
+        assert client.flush(PATIENCE_S)
         assert client.ping()
         client.close()
         spawn("-m", "joinback_worker", "worker", JOINBACK_REDIS_URL=known, JOINBACK_INTERVAL_S="1")

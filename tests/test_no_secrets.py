@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from conftest import Cli, Stack, process_environment
+from conftest import PATIENCE_S, Cli, Stack, process_environment
 from msgspec import structs
 
 from joinback import wire
@@ -63,7 +63,7 @@ def test_every_command(stack: Stack, cli: Cli, redis_with_password: str, postgre
     """All that works, with passwords on both sides: every command does its work, and shows neither."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
     stack.client.log_record("loans", feedback={"x": 1}, join_key="a", event_id="torn")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     stack.server.hset(stack.record("a"), "feedback:torn", "rubbish")
     for command in COMMANDS:
         done = cli(*command, JOINBACK_REDIS_URL=redis_with_password, JOINBACK_SINK_URL=postgres_with_password)
@@ -123,7 +123,7 @@ def test_what_is_wrong(
     port = stack.settings.redis_url.rpartition(":")[2].partition("/")[0]
     base = {"JOINBACK_REDIS_URL": stack.settings.redis_url, "JOINBACK_SINK_URL": stack.settings.sink_url}
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     for name, wrong in wrong_urls(postgres_with_password).items():
         stack.server.delete(wire.SINK_KEY)
         variables = base | {key: value.replace("{redis_port}", port) for key, value in wrong.items()}
@@ -155,13 +155,13 @@ def test_worker_demo_and_the_list_of_processes(
     """A worker whose sink fails and comes back, and a demo that is kept: no log, and no command line, shows a login."""
     variables = {"JOINBACK_REDIS_URL": redis_with_password, "JOINBACK_INTERVAL_S": "1"}
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     bad = postgres_with_password.replace("p%40ss", "wrong")
     failing = spawn("-m", "joinback_worker", "worker", **variables, JOINBACK_SINK_URL=bad)
     wait_until(lambda: "cannot be connected to" in Path(failing.log.name).read_text())
     assert is_clean(*processes(psutil.Process(failing.pid)))
     failing.terminate()
-    failing.wait(30)
+    failing.wait(PATIENCE_S)
     good = spawn("-m", "joinback_worker", "worker", **variables, JOINBACK_SINK_URL=postgres_with_password)
     wait_until(lambda: stack.books().pending == 0)
     demo = spawn("-m", "joinback_worker", "demo", "--keep", **variables, JOINBACK_SINK_URL=postgres_with_password)
@@ -172,7 +172,7 @@ def test_worker_demo_and_the_list_of_processes(
     assert is_clean(*processes(psutil.Process(demo.pid)), *processes(psutil.Process(good.pid)))
     for process in (good, demo):
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_S)
     assert is_clean(*(Path(process.log.name).read_text() for process in (failing, good, demo)))
     assert not stack.server.keys("joinback:*demo*")
 
@@ -186,11 +186,11 @@ def test_a_traceback(stack: Stack, redis_with_password: str) -> None:
         "cli.main()"
     )
     stack.client.log_record("loans", inputs=1, outputs=2)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     settings = structs.replace(stack.settings, redis_url=redis_with_password)
     environment = process_environment(settings)
     done = subprocess.run(
-        [sys.executable, "-c", broken, "drain"], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", broken, "drain"], env=environment, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert "ZeroDivisionError" in done.stderr
     assert is_clean(done.stdout, done.stderr)

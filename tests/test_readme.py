@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import pandas as pd
 import pytest
 import redis
-from conftest import Cli, Stack
+from conftest import PATIENCE_S, Cli, Stack
 
 import joinback
 from joinback import wire
@@ -40,7 +40,7 @@ def test_thirty_seconds(stack: Stack, default_client: joinback.Client, cli: Cli)
     service = namespace["app"].test_client()
     assert service.post("/loans/loan_17/predict", json={"amount": 900}).json == {"default": 0.07}
     assert service.post("/loans/loan_17/repay").status_code == 204
-    assert joinback.flush()
+    assert joinback.flush(PATIENCE_S)
     assert cli("drain").returncode == 0
     (query,) = blocks("sql")
     with closing(sqlite3.connect(stack.settings.sink_url.removeprefix("sqlite:///"))) as database:
@@ -52,7 +52,7 @@ def test_the_transcript(stack: Stack, default_client: joinback.Client) -> None:
     """After README's two calls the record reads as README shows, but for the clock."""
     (calls,) = [block for block in blocks("python") if "booking-0815" in block]
     exec(calls, {"joinback": joinback})
-    assert joinback.flush()
+    assert joinback.flush(PATIENCE_S)
     (transcript,) = [block for block in blocks("text") if block.startswith("$ redis-cli")]
     command, *expected = transcript.splitlines()
     key = re.search(r"'(.*)'", command)
@@ -80,7 +80,7 @@ def test_in_your_service(
     with capture() as events:
         joinback.log_record("loans", inputs={"text": "my card 1234 5678 1234 5678!"}, outputs=1)
     assert events[0].inputs == {"text": "my card <card>!"}
-    assert joinback.flush()
+    assert joinback.flush(PATIENCE_S)
     assert stack.server.exists(stack.record("a"), stack.record("b")) == 2
     assert (tmp_path / "joinback").is_dir()
 
@@ -100,7 +100,7 @@ def test_a_table(stack: Stack, default_client: joinback.Client) -> None:
     frame = pd.DataFrame({"id": [17, 18], "repaid": [True, None], "day": ["2026-11-23", "2026-11-24"]})
     for _ in range(2):
         exec(call, {"joinback": joinback, "frame": frame})
-    assert joinback.flush()
+    assert joinback.flush(PATIENCE_S)
     stack.drain()
     assert [(row["join_key"], row["status"]) for row in stack.rows()] == [("17", "joined"), ("18", "predicted")]
     assert stack.books().duplicates == 1
@@ -163,7 +163,7 @@ def test_the_least_rights_are_enough(stack: Stack, cli: Cli, spawn: Any, wait_un
         # Enough events for the path of the full record.
         for n in range(wire.RECORD_EVENTS_MAX):
             client.log_record("loans", feedback={"n": n}, join_key="loan_17")
-        assert client.flush()
+        assert client.flush(PATIENCE_S)
         assert client.stats()["sent"] == client.stats()["logged"]
         assert client.ping()
         client.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import Cli, process_environment, wait_for
+from conftest import PATIENCE_S, Cli, process_environment, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -245,7 +245,7 @@ def test_a_spool_that_cannot_be_made_leaves_logging_on(
         caplog.clear()
         client = joinback.Client().init(settings.redis_url, spool_dir=spool_dir)
         client.log_record("loans", inputs=1, outputs=2)
-        assert client.flush()
+        assert client.flush(PATIENCE_S)
         assert client.stats()["sent"] == 1
         assert "cannot be made" in caplog.text
         assert "logging goes on without a spool" in caplog.text
@@ -256,7 +256,7 @@ SERVICE = """
 import joinback
 for n in range(5):
     joinback.log_record("loans", inputs={"n": n}, outputs=n, join_key=f"loan_{n}")
-assert joinback.flush()
+assert joinback.flush(PATIENCE_S)
 print(joinback.stats())
 """
 
@@ -284,7 +284,7 @@ def test_a_service_in_a_poisoned_environment_logs_on(settings: Settings, server:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     assert sum(bool(server.exists(wire.record_key("loans", f"loan_{n}"))) for n in range(5)) == 5
@@ -302,7 +302,7 @@ def test_a_worker_in_a_pod_drains(
     """Kubernetes' variables, a newer release's, and what only a client reads, stop no worker and no command."""
     foreign = KUBERNETES | {"JOINBACK_OF_TOMORROW": "1", "JOINBACK_SAMPLE_RATES": "1 %", "JOINBACK_ENVIRONMNT": "x"}
     client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     spawn("-m", *start.split(), JOINBACK_INTERVAL_S="1", **foreign)
     wait_for(lambda: cli("inspect", "loans", "loan_17", "--json", **foreign).stdout.find('"row": {') > 0)
     done = cli("drain", **foreign)

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import redis
+from conftest import PATIENCE_S, free_port
 
 from joinback import uwsgi as in_uwsgi
 from joinback import wire
@@ -29,8 +30,7 @@ def uwsgi(settings: Settings, tmp_path: Path, *options: str) -> Iterator[tuple[i
     beside = Path(sys.executable).with_name("uwsgi")
     binary = str(beside) if beside.exists() else shutil.which("uwsgi")
     assert binary is not None, "uwsgi is in the dev extra; install it"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     path = os.pathsep.join([str(HOSTS), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"JOINBACK_REDIS_URL": settings.redis_url, "PYTHONPATH": path}
     command = [binary, "--http-socket", f"127.0.0.1:{port}", "--master", "--processes", "2", "--die-on-term"]
@@ -41,7 +41,7 @@ def uwsgi(settings: Settings, tmp_path: Path, *options: str) -> Iterator[tuple[i
     try:
         yield port, log
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert "Traceback" not in log.read_text(), log.read_text()
     finally:
         process.kill()
@@ -50,7 +50,7 @@ def uwsgi(settings: Settings, tmp_path: Path, *options: str) -> Iterator[tuple[i
 
 def get(port: int) -> tuple[str, str]:
     """One request: the process that answered, and the key it logged."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
         connection.request("GET", "/")
         pid, key = connection.getresponse().read().decode().split()

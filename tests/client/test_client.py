@@ -61,7 +61,7 @@ def test_a_record_reads_like_the_call(client: joinback.Client, server: redis.Red
         timestamp=datetime(2026, 11, 1, 12, tzinfo=UTC),
         event_id="e1",
     )
-    client.flush()
+    client.flush(PATIENCE_S)
     event = event_of(server, "loan_17")
     assert datetime.fromisoformat(event.pop("logged_at")).tzinfo is not None
     assert event == {
@@ -78,7 +78,7 @@ def test_a_record_reads_like_the_call(client: joinback.Client, server: redis.Red
 def test_a_combined_call_is_two_events(client: joinback.Client, server: redis.Redis) -> None:
     """Inputs, outputs and feedback in one call are a prediction and its feedback."""
     key = client.log_record("loans", inputs={}, outputs=1, feedback={"repaid": True})
-    client.flush()
+    client.flush(PATIENCE_S)
     kinds = [field.partition(b":")[0] for field in server.hkeys(wire.record_key(wire.tag("loans"), key))]
     assert sorted(kinds) == [b"feedback", b"prediction"]
     assert client.stats()["sent"] == 2
@@ -94,7 +94,7 @@ def test_the_key_comes_back_as_text(client: joinback.Client) -> None:
 def test_the_application_is_announced(client: joinback.Client, server: redis.Redis) -> None:
     """The worker finds an application in joinback:applications before its first event is acknowledged."""
     client.log_record("loans", inputs=1, outputs=1)
-    client.flush()
+    client.flush(PATIENCE_S)
     assert server.hgetall(wire.APPLICATIONS_KEY) == {b"loans": b'{"shards":1,"sample_rate":1.0}'}
 
 
@@ -103,7 +103,7 @@ def test_announced_shards_are_obeyed(client: joinback.Client, server: redis.Redi
     server.hset(wire.APPLICATIONS_KEY, "loans", '{"shards":4}')
     for n in range(40):
         client.log_record("loans", inputs=1, outputs=1, join_key=f"loan_{n}")
-    client.flush()
+    client.flush(PATIENCE_S)
     for n in range(40):
         assert server.exists(wire.record_key(wire.tag_of("loans", f"loan_{n}", 4), f"loan_{n}"))
     assert len(server.keys("joinback:*:pending")) == 4
@@ -129,7 +129,7 @@ def test_announced_shards_are_obeyed(client: joinback.Client, server: redis.Redi
 def test_values(client: joinback.Client, server: redis.Redis, value: object, stored: object) -> None:
     """A value of the usual libraries is stored as the JSON one would expect."""
     client.log_record("loans", inputs={"x": value}, outputs=0, join_key="k")
-    client.flush()
+    client.flush(PATIENCE_S)
     body = server.hvals(wire.record_key(wire.tag("loans"), "k"))[0]
     # The standard library's reader, since msgspec's turns integers beyond 64 bits into floats.
     assert json.loads(body)["inputs"]["x"] == stored
@@ -140,7 +140,7 @@ def test_a_timestamp_of_pandas(client: joinback.Client, server: redis.Redis) -> 
     client.log_record(
         "loans", inputs=1, outputs=0, join_key="k", timestamp=pd.Timestamp("2026-01-02 03:04:05.123456789")
     )
-    client.flush()
+    client.flush(PATIENCE_S)
     assert event_of(server, "k")["at"] == "2026-01-02T03:04:05.123456Z"
 
 
@@ -149,7 +149,7 @@ def test_a_dict_may_change_after_the_call(client: joinback.Client, server: redis
     inputs = {"nested": {"amount": 900}}
     client.log_record("loans", inputs=inputs, outputs=0, join_key="k")
     inputs["nested"]["amount"] = 1
-    client.flush()
+    client.flush(PATIENCE_S)
     assert event_of(server, "k")["inputs"] == {"nested": {"amount": 900}}
 
 
@@ -405,11 +405,11 @@ def test_a_wrong_type_at_a_record_is_a_counted_drop(settings: Settings, server: 
     client = lenient(settings.redis_url)
     for n in range(3):
         client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
-    assert not client.flush()
+    assert not client.flush(PATIENCE_S)
     assert client.stats()["sent"] == 2
     assert client.stats()["dropped"]["wrong_type"] == 1
     # The next flush speaks of what came since.
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     client.close()
 
 
@@ -426,7 +426,7 @@ def test_a_wrong_type_at_pending_waits_and_is_told(
     assert "holds another type" in caplog.text
     assert "(application 'loans')" in caplog.text
     server.delete(wire.pending_key(wire.tag("loans")))
-    assert client.flush(20)
+    assert client.flush(PATIENCE_S)
     assert client.stats()["sent"] == 2
     assert "delivering again" in caplog.text
     client.close()
@@ -452,7 +452,7 @@ def test_a_restarted_redis_is_told_of_the_application_again(wait_until: Callable
     port = first.port
     client = lenient(f"redis://127.0.0.1:{port}/0")
     client.log_record("loans", inputs=1, outputs=0)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     first.terminate()
     client.log_record("loans", inputs=1, outputs=0)
     assert not client.flush(0.2)
@@ -466,10 +466,10 @@ def test_a_restarted_redis_is_told_of_the_application_again(wait_until: Callable
 def test_script_flush_goes_unnoticed(client: joinback.Client, server: redis.Redis) -> None:
     """A server that lost its script cache gets the script again."""
     client.log_record("loans", inputs=1, outputs=0)
-    client.flush()
+    client.flush(PATIENCE_S)
     server.script_flush()
     client.log_record("loans", inputs=2, outputs=0)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     assert client.stats()["sent"] == 2
 
 
@@ -495,7 +495,7 @@ def test_first_use_configures_from_the_environment(
     monkeypatch.setenv("JOINBACK_BUFFER_TTL_S", "77")
     client = joinback.Client()
     client.log_record("loans", inputs=1, outputs=0, join_key="k")
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     assert event_of(server, "k")["environment"] == "staging"
     assert 0 < server.ttl(wire.record_key(wire.tag("loans"), "k")) <= 77
     client.close()
@@ -562,7 +562,7 @@ def test_no_thread_is_left(
         assert not closed.close()
         assert closed.stats()["dropped"]["closed"] == 3
     client.log_record("loans", inputs=1, outputs=0)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     assert client.stats()["sent"] == 4
     assert_identity(client)
     client.close()
@@ -630,7 +630,7 @@ def test_fork(settings: Settings, server: redis.Redis) -> None:
     for child in children:
         child.join(PATIENCE_S)
     assert [child.exitcode for child in children] == [0, 0, 0]
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     stats = server.hgetall(wire.stats_key(wire.tag("loans")))
     assert int(stats[b"received:prediction"]) == 4
     assert b"duplicates" not in stats
@@ -648,7 +648,7 @@ def test_children_do_not_repeat_ids(settings: Settings, server: redis.Redis) -> 
     client.log_record("loans", **SAME)
     for child in children:
         child.join(PATIENCE_S)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     assert server.hlen(wire.record_key(wire.tag("loans"), "k")) == 5
     client.close()
 
@@ -680,7 +680,7 @@ def test_public_names() -> None:
 def test_the_version_is_looked_up_when_asked_for() -> None:
     """`joinback.__version__` is the package's, costs an import nothing, and other names stay unknown."""
     looks = "import sys, joinback; print('importlib.metadata' in sys.modules, joinback.__version__)"
-    done = subprocess.run([sys.executable, "-c", looks], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", looks], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert done.stdout.split() == ["False", metadata.version("joinback")]
     with pytest.raises(AttributeError, match="nonsense"):
         _ = joinback.nonsense  # type: ignore[attr-defined]
@@ -691,7 +691,7 @@ def test_python_m_joinback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOINBACK_REDIS_URL", "redis://app:hunter2@cache:6380/0")
     monkeypatch.setenv("JOINBACK_OF_TOMORROW", "1")
     command = [sys.executable, "-m", "joinback"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert done.stderr == ""
     assert done.stdout.startswith(f"joinback {joinback.__version__}\n")
     for word in (
@@ -704,7 +704,7 @@ def test_python_m_joinback(monkeypatch: pytest.MonkeyPatch) -> None:
         assert word in done.stdout
     assert "hunter2" not in done.stdout
     monkeypatch.setenv("JOINBACK_REDIS_URL", "nonsense")
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert "JOINBACK_REDIS_URL is not a Redis URL" in done.stdout
 
 
@@ -718,7 +718,7 @@ def test_a_fault_of_ours_that_passes_loses_nothing(
         for n in range(100):
             client.log_record("loans", inputs=n, outputs=0)
         assert not client.flush(0.3)
-    assert client.flush(20)
+    assert client.flush(PATIENCE_S)
     assert client.stats()["sent"] == 100
     assert len([record for record in caplog.records if record.exc_info]) == 1
     client.close()
@@ -740,7 +740,7 @@ def test_a_fault_of_ours_over_one_event_costs_that_event(
     monkeypatch.setattr("joinback.aside.BACKOFF_S_MAX", 0.01)
     for n in range(100):
         client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
-    assert not client.flush(30)
+    assert not client.flush(PATIENCE_S)
     assert client.stats()["sent"] == 99
     assert client.stats()["dropped"]["internal_error"] == 1
     client.close()

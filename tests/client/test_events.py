@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import redis
+from conftest import PATIENCE_S
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -154,7 +155,7 @@ def test_names_are_texts_of_our_own(settings: Settings, server: redis.Redis) -> 
             tags={"kind": Loans.MAIN},
         )
         client.retract(application, Loans.KEY, event_id=Rude(f"r{type(application).__name__}"))
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     assert server.hkeys(wire.APPLICATIONS_KEY) == [b"loans"]
     record = server.hgetall(wire.record_key("loans", "loan_17"))
     assert sorted(field.decode() for field in record) == sorted(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from conftest import PATIENCE_S
 
 import joinback
 from joinback import forks, wire
@@ -60,7 +61,7 @@ def log_some(client: joinback.Client) -> bool:
     for n in range(CHILD_EVENTS):
         client.log_record("loans", inputs=n, outputs=0)
         client.log_record("loans", feedback={"n": n}, join_key="shared")
-    return client.flush(20) and client.stats()["sent"] == 2 * CHILD_EVENTS == client.stats()["logged"]
+    return client.flush(PATIENCE_S) and client.stats()["sent"] == 2 * CHILD_EVENTS == client.stats()["logged"]
 
 
 @pytest.mark.parametrize("used_before", [True, False])
@@ -72,7 +73,7 @@ def test_a_fork_that_python_does_not_see(settings: Settings, server: redis.Redis
     rest(client)
     children = [in_child(lambda: log_some(client)) for _ in range(2)]
     assert [exit_code(pid) for pid in children] == [0, 0]
-    assert log_some(client) if not used_before else client.flush(20)
+    assert log_some(client) if not used_before else client.flush(PATIENCE_S)
     counters = server.hgetall(wire.stats_key(TAG))
     assert b"duplicates" not in counters
     logging = 2 if used_before else 3
@@ -90,7 +91,7 @@ def test_a_child_that_needs_no_id(settings: Settings, server: redis.Redis) -> No
 
     def log_with_ids() -> bool:
         client.log_record("loans", inputs=0, outputs=0, join_key="child", event_id="e")
-        return client.flush(20) and client.stats()["logged"] == 1
+        return client.flush(PATIENCE_S) and client.stats()["logged"] == 1
 
     def log_wrongly() -> bool:
         client.log_record("loans", inputs=0, join_key="child", event_id="e")
@@ -113,7 +114,7 @@ def test_a_child_of_a_child(settings: Settings, server: redis.Redis) -> None:
         return logged and exit_code(in_child(lambda: log_some(client))) == 0
 
     assert exit_code(in_child(work)) == 0
-    assert client.flush(20)
+    assert client.flush(PATIENCE_S)
     counters = server.hgetall(wire.stats_key(TAG))
     assert b"duplicates" not in counters
     assert int(counters[b"received:feedback"]) == 2 * CHILD_EVENTS
@@ -138,7 +139,7 @@ def test_a_child_ends_at_once_and_leaves_its_parents_alone(
     heir.log_record("loans", inputs=1, outputs=0)
     while not heir.stats()["recovered"]:
         heir.flush(1)
-    assert heir.flush(20)
+    assert heir.flush(PATIENCE_S)
     assert int(server.hget(wire.stats_key(TAG), "received:prediction") or 0) == 10
     heir.close()
 
@@ -188,7 +189,7 @@ def test_a_child_that_inherits_nothing_says_so(settings: Settings, tmp_path: Pat
     script = tmp_path / "service.py"
     script.write_text(SPAWNING)
     url = settings.redis_url.replace("redis://", "redis://:hunter2@")
-    done = subprocess.run([sys.executable, script, url, method], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, script, url, method], capture_output=True, text=True, timeout=PATIENCE_S)
     said = [line for line in done.stderr.splitlines() if "does not inherit" in line]
     assert "hunter2" not in done.stderr
     if method == "fork":
@@ -205,5 +206,5 @@ def test_a_child_configured_by_the_environment_says_nothing(settings: Settings, 
     script.write_text(SPAWNING.replace('joinback.init(sys.argv[1], redact=["inputs.ssn"])', "joinback.init()"))
     environment = os.environ | {"JOINBACK_REDIS_URL": settings.redis_url}
     command = [sys.executable, script, "", "spawn"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (0, "")

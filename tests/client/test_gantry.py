@@ -583,7 +583,7 @@ def test_more_than_the_buffer_holds(settings: Any) -> None:
     number = 10_000
     _, keys = gantry.log_records("loans", inputs=[{"n": n} for n in range(number)], outputs=[1] * number)
     assert len(set(keys)) == number
-    assert joinback.flush()
+    assert joinback.flush(PATIENCE_S)
     assert (joinback.stats()["sent"], dropped(joinback.default_client)) == (number, {})
     joinback.close()
 
@@ -688,7 +688,7 @@ def test_the_published_rate(settings: Any, server: Any) -> None:
         gantry.log_record("loans", inputs={"a": 1}, outputs=1, join_key=key, sample_rate=0.2)
         # A rarer kind of call, before and between the others: its rate must not lower the published one.
         gantry.log_record("loans", inputs={"a": 1}, outputs=1, join_key=f"rare_{key}", sample_rate=0.05)
-    assert joinback.flush()
+    assert joinback.flush(PATIENCE_S)
     assert json.loads(server.hget(wire.APPLICATIONS_KEY, "loans")) == {"shards": 1, "sample_rate": 0.2}
     telling = joinback.Client().init(settings.redis_url)
     for key in keys:
@@ -699,7 +699,7 @@ def test_the_published_rate(settings: Any, server: Any) -> None:
     late = next(f"late{n}" for n in range(1_000) if not keeps("loans", f"late{n}", 0.2))
     gantry.log_record("loans", inputs={"a": 1}, outputs=1, join_key=late)
     assert gantry.log_record("loans", feedback={"ok": True}, join_key=late) == late
-    assert joinback.flush()
+    assert joinback.flush(PATIENCE_S)
     assert len(server.hkeys(wire.record_key(wire.tag("loans"), late))) == 2
     assert json.loads(server.hget(wire.APPLICATIONS_KEY, "loans"))["sample_rate"] == 1.0
     telling.close()
@@ -912,7 +912,7 @@ def test_a_file_twice(stack: Stack, tmp_path: Path) -> None:
     gantry.init()
     for _ in range(2):
         gantry.log_file("loans", file)
-    assert joinback.flush()
+    assert joinback.flush(PATIENCE_S)
     joinback.close()
     stack.drain()
     assert len(stack.rows("conflicts IS NULL")) == len(stack.rows()) == 10

@@ -15,7 +15,7 @@ import pandas as pd
 import polars
 import pyarrow
 import pytest
-from conftest import Stack
+from conftest import PATIENCE_S, Stack
 from events import NOON
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +60,7 @@ def test_more_events_than_the_buffer_holds(settings: Settings) -> None:
     number = 20_000
     keys = client.log_records("loans", inputs=range(number), outputs=range(number), feedback=[{"y": 1}] * number)
     assert len(set(keys)) == number
-    assert client.flush(60)
+    assert client.flush(PATIENCE_S)
     assert (client.stats()["sent"], dropped(client)) == (number * 2, {})
     client.close()
 
@@ -71,7 +71,7 @@ def test_more_bytes_than_the_buffer_holds(settings: Settings) -> None:
     frame = pd.DataFrame(np.random.default_rng(1).random((10_000, 20)), columns=[f"f{n}" for n in range(20)])
     client.log_records("loans", inputs=frame, outputs=[0.5] * 10_000)
     client.log_records("loans", inputs=["x" * 1_000_000] * 20, outputs=[0.5] * 20)
-    assert client.flush(60)
+    assert client.flush(PATIENCE_S)
     assert (client.stats()["sent"], dropped(client)) == (10_020, {})
     client.close()
 
@@ -158,7 +158,7 @@ def test_who_waits_is_woken() -> None:
 
     waiting = threading.Thread(target=Room(wait_s=3_600).wait, args=(buffer, 2, True), daemon=True)
     waiting.start()
-    assert buffer.wake.wait(20)
+    assert buffer.wake.wait(PATIENCE_S)
     buffer.leave(buffer.take(1, 10))
     waiting.join(20)
     assert not waiting.is_alive()

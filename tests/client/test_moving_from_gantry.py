@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from conftest import Stack
+from conftest import PATIENCE_S, Stack
 
 import joinback
 from joinback import gantry
@@ -39,7 +39,7 @@ def test_its_code_runs(stack: Stack) -> None:
     joinback.init(stack.settings.redis_url, strict=True)
     namespace: dict[str, Any] = {}
     exec(blocks("python")[1], namespace)
-    assert joinback.flush()
+    assert joinback.flush(PATIENCE_S)
     joinback.close()
     stack.drain()
     (query,) = blocks("sql")

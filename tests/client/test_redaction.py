@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import redis
+from conftest import PATIENCE_S
 
 import joinback
 from joinback import wire
@@ -217,7 +218,7 @@ def test_a_hashed_join_key(stack: Any) -> None:
     telling.retract("loans", "Ann@Example.org", fields=["bad"])
     client.log_record("loans", inputs=1, outputs=2, join_key=4711)
     telling.log_record("loans", feedback={"ok": True}, join_key="4711")
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     assert telling.flush()
     stack.drain()
     rows = stack.rows()

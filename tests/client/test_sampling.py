@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import redis
+from conftest import PATIENCE_S
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,13 +44,13 @@ def test_a_service_told_no_rate_follows(settings: Settings, server: redis.Redis)
     predicting = joinback.Client().init(settings.redis_url, sample_rates={"loans": rate})
     for n in range(number):
         predicting.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
-    assert predicting.flush(30)
+    assert predicting.flush(PATIENCE_S)
     telling = joinback.Client().init(settings.redis_url)
     for n in range(number):
         telling.log_record("loans", feedback={"ok": True}, join_key=f"k{n}")
         if n % 50_000 == 0:
-            assert telling.flush(30)
-    assert telling.flush(30)
+            assert telling.flush(PATIENCE_S)
+    assert telling.flush(PATIENCE_S)
     expected = {f"k{n}" for n in range(number) if keeps("loans", f"k{n}", rate)}
     prefix = wire.record_key(wire.tag("loans"), "")
     records = {key.decode().removeprefix(prefix): server.hkeys(key) for key in server.scan_iter(f"{prefix}*")}
@@ -87,7 +88,7 @@ def test_the_highest_rate_stands(settings: Settings, server: redis.Redis) -> Non
         client = joinback.Client().init(settings.redis_url, sample_rates={"loans": rate})
         for n in range(1_000):
             client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
-        assert client.flush()
+        assert client.flush(PATIENCE_S)
         client.close()
         assert announced(server) == b'{"shards":1,"sample_rate":%s}' % str(stands).encode()
     later = joinback.Client().init(settings.redis_url)
@@ -120,13 +121,13 @@ def test_a_label_after_a_raised_rate(settings: Settings, server: redis.Redis) ->
     client = joinback.Client().init(settings.redis_url, sample_rates={"loans": 1e-9})
     client.log_record("loans", inputs=1, outputs=1, join_key="before")
     client.log_record("loans", feedback={"ok": True}, join_key="before")
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     client.set_sample_rate("loans", 1.0)
     for n in range(100):
         client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
         client.log_record("loans", feedback={"ok": True}, join_key=f"k{n}")
         client.retract("loans", f"k{n}")
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     assert client.stats()["sent"] == 300
     client.close()
 
@@ -172,7 +173,7 @@ def test_a_rate_below_the_published_one_is_told_once(
         for n in range(10):
             client.log_record("loans", inputs=n, outputs=0)
             client.log_record("loans", feedback={"ok": n}, join_key="k")
-            assert client.flush()
+            assert client.flush(PATIENCE_S)
         client.close()
         return caplog.text
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import redis
-from conftest import nobody, wait_for
+from conftest import PATIENCE_S, nobody, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -326,6 +326,6 @@ def test_a_system_without_file_locks(tmp_path: Path) -> None:
         "client.close(0.1)\n"
         "print(client.stats()['dropped']['undelivered'])\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout == "1\n"
     assert "a spool needs the file locks of a POSIX system" in done.stderr

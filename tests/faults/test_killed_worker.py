@@ -19,7 +19,7 @@ def log_loans(stack: Stack) -> None:
     for n in range(LOANS):
         stack.client.log_record("loans", inputs={"n": n}, outputs=n / 2, join_key=f"loan_{n:03}")
         stack.client.log_record("loans", feedback={"repaid": n % 2 == 0}, join_key=f"loan_{n:03}")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
 
 
 def end_lease(stack: Stack) -> None:

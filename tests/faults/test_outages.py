@@ -56,13 +56,13 @@ def test_an_outage(site: Site, fault: Callable[[Site], AbstractContextManager[No
     watch = threading.Thread(target=lambda: [looks.append(client.stats()) for _ in iter(done.is_set, True)])
     watch.start()
     log(client, 0, 1_000)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     with fault(site):
         log(client, 1_000, 6_000)
     client.flush(PATIENCE_S)
     assert client.stats()["buffered"] == 0
     log(client, 6_000, 7_000)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     done.set()
     watch.join()
     stats = client.stats()
@@ -82,7 +82,7 @@ def test_what_was_acknowledged_is_sent_again(site: Site, caplog: pytest.LogCaptu
     """A restart that nobody noticed, between two calls, loses nothing of the last seconds: the run id tells."""
     client = joinback.Client().init(site.proxy.url)
     log(client, 0, 500)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     with restarted_empty(site):
         pass
     log(client, 500, 501)
@@ -100,12 +100,12 @@ def test_what_was_acknowledged_is_sent_again_without_info(site: Site) -> None:
         )
         client = joinback.Client().init(front.url)
         log(client, 0, 500)
-        assert client.flush()
+        assert client.flush(PATIENCE_S)
         with restarted_empty(site):
             front.cut()
         front.port_behind = site.server.port
         log(client, 500, 501)
-        assert client.flush(30)
+        assert client.flush(PATIENCE_S)
         assert len(site.keys()) == 501
         client.close()
 
@@ -126,16 +126,16 @@ def test_what_is_sent_again_stops_at_no_application(site: Site) -> None:
     client = joinback.Client().init(site.proxy.url)
     log(client, 0, 100)
     client.log_record("fine", inputs=1, outputs=0, join_key="fine")
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     with restarted_empty(site):
         pass
     site.redis().set(wire.pending_key(TAG), "somebody's", ex=60)
     client.log_record("fine", inputs=1, outputs=0, join_key="more")
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     assert site.redis().xlen(wire.pending_key(wire.tag("fine"))) == 2
     site.redis().delete(wire.pending_key(TAG))
     log(client, 100, 101)
-    assert client.flush(30)
+    assert client.flush(PATIENCE_S)
     assert len(site.keys()) == 101
     client.close()
 
@@ -144,7 +144,7 @@ def test_the_same_server_gets_nothing_twice(site: Site) -> None:
     """A connection that was cut leads back to the server that has everything, and no event is sent again."""
     client = joinback.Client().init(site.proxy.url)
     log(client, 0, 500)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     site.proxy.lead_to(site.server.port)
     log(client, 500, 501)
     assert client.flush(PATIENCE_S)
@@ -180,7 +180,7 @@ def test_an_exit_over_a_connection_that_is_half_open(site: Site) -> None:
     """A connection that died unseen before the exit costs nothing: half of the exit's time is a fresh one's."""
     client = joinback.Client().init(site.proxy.url)
     log(client, 0, 10)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     site.proxy.forget()
     log(client, 10, 20)
     assert client.close()
@@ -200,7 +200,7 @@ def test_a_script_and_sigterm(site: Site) -> None:
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         "while True: signal.pause()\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (143, "")
     assert len(site.keys()) == 400
 
@@ -209,12 +209,12 @@ def test_an_idle_client_sleeps(site: Site) -> None:
     """A client that has nothing to do wakes up for nothing, and asks Redis nothing; the next event wakes it."""
     client = joinback.Client().init(site.proxy.url)
     log(client, 0, 10)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     sender = client._funnel.delivery._sender
     assert sender is not None
     # Announced once more, some seconds after the last event; then nothing is due for a minute.
     log(client, 10, 20)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     while sender._attempts.renew_at() < float("inf"):
         time.sleep(0.05)
     assert sender._idle_s() == IDLE_S_MAX
@@ -249,7 +249,7 @@ def test_a_log_handler_that_raises(site: Site) -> None:
             client.log_record("loans", inputs=1)
             assert not client.flush(0.2)
             assert not client.ping()
-        assert client.flush(30)
+        assert client.flush(PATIENCE_S)
         assert client.stats()["sent"] == 10
         assert client.stats()["dropped"]["invalid"] == 1
         assert client.close()

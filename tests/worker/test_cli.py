@@ -24,7 +24,7 @@ from joinback_worker.cli.show import printable, redis_cli, redis_password_hint, 
 def log_a_loan(stack: Stack, key: str = "loan_17") -> None:
     stack.client.log_record("loans", inputs={"amount": 900}, outputs=0.07, join_key=key, event_id="served")
     stack.client.log_record("loans", feedback={"repaid": True}, join_key=key, event_id="repaid")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
 
 
 def test_drain_prints_one_line(stack: Stack, cli: Cli) -> None:
@@ -314,7 +314,7 @@ def test_a_wrong_application_is_told(stack: Stack, cli: Cli, arguments: tuple[st
     """A misspelt application is exit code 2, with the name that was meant; not an empty answer."""
     assert "none has logged yet" in cli(*arguments, "fraud").stderr
     stack.client.log_record("fraud", inputs=1, outputs=2)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     done = cli(*arguments, "fruad")
     assert (done.returncode, done.stderr) == (2, "joinback: no application fruad; did you mean fraud?\n")
     assert done.stdout == ""
@@ -329,7 +329,7 @@ def test_a_worker_for_an_application_that_has_not_logged_yet(
     process = spawn("-m", "joinback_worker", "worker", "--application", "laons", JOINBACK_INTERVAL_S="1")
     wait_until(lambda: "did you mean loans?" in Path(process.log.name).read_text())
     stack.client.log_record("laons", inputs=1, outputs=2, join_key="first")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     wait_until(lambda: stack.server.hget(wire.stats_key("laons"), "in_rows") == b"1")
     assert stack.server.xlen(wire.pending_key("loans")) == 2
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import Stack
+from conftest import PATIENCE_S, Stack
 from events import feedback
 
 import joinback
@@ -89,7 +89,7 @@ def test_the_ttl_really_runs_out(stack: Stack, wait_until: Callable[..., None], 
     }
     client = joinback.Client().init(stack.settings.redis_url, buffer_ttl_s=60, strict=True)
     client.log_record("loans", join_key="loan_17", **sides.pop(first))
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     assert stack.drain().rows == 1
     # The minute passes in no time, whatever the machine took over the drain.
     assert 0 < stack.server.ttl(stack.record("loan_17")) <= 60
@@ -97,7 +97,7 @@ def test_the_ttl_really_runs_out(stack: Stack, wait_until: Callable[..., None], 
     wait_until(lambda: not stack.server.exists(stack.record("loan_17")))
     (second,) = sides.values()
     client.log_record("loans", join_key="loan_17", **second)
-    assert client.flush()
+    assert client.flush(PATIENCE_S)
     assert stack.drain().joined == 1
     row = stack.row("loan_17")
     assert (row["status"], row["inputs"], row["feedback"]) == ("joined", '{"amount":900}', '{"repaid":true}')
@@ -170,7 +170,7 @@ def test_two_applications_do_not_meet(stack: Stack) -> None:
 def test_a_dead_workers_claim_is_taken_over(stack: Stack) -> None:
     """Entries that a worker claimed and never settled are claimed by another once the lease has run out."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.xreadgroup(wire.GROUP, "died", {wire.pending_key(TAG): ">"})
     assert stack.drain().claimed == 0
     ((entry_id, _),) = stack.server.xrange(wire.pending_key(TAG))
@@ -190,7 +190,7 @@ def test_no_consumer_stays_behind(stack: Stack) -> None:
 def test_a_lost_group_comes_back(stack: Stack) -> None:
     """Somebody destroyed the consumer group: it is made again, from the stream's start."""
     stack.client.log_record("loans", inputs=1, outputs=2)
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.xgroup_destroy(wire.pending_key(TAG), wire.GROUP)
     assert stack.drain().rows == 1
 
@@ -203,7 +203,7 @@ def test_an_undecodable_event_becomes_a_dead_letter(stack: Stack) -> None:
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_18")
     stack.client.log_record("loans", feedback={"a": 1}, join_key="loan_17", event_id="torn")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.hset(stack.record("loan_17"), "feedback:torn", b'{"v":1,\xff')
     drained = stack.drain()
     assert (drained.rows, drained.dead) == (2, 1)
@@ -219,7 +219,7 @@ def test_an_undecodable_event_becomes_a_dead_letter(stack: Stack) -> None:
 def test_a_record_with_nothing_but_rubbish(stack: Stack) -> None:
     """Also when no good event is left."""
     stack.client.log_record("loans", feedback={"a": 1}, join_key="loan_17", event_id="torn")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.hset(stack.record("loan_17"), "feedback:torn", "rubbish")
     assert (stack.drain().dead, stack.rows()) == (1, [])
     assert stack.books().in_rows == 0
@@ -229,7 +229,7 @@ def test_a_wrong_type_at_the_record(stack: Stack) -> None:
     """A record key overwritten by somebody is a dead letter; the rest of the chunk goes on."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_18")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.set(stack.record("loan_17"), "mine now", ex=60)
     drained = stack.drain()
     assert (drained.rows, drained.dead) == (1, 1)
@@ -239,7 +239,7 @@ def test_a_wrong_type_at_the_record(stack: Stack) -> None:
 def test_a_record_that_is_gone(stack: Stack) -> None:
     """A record that expired or was evicted before it was drained is told, not forgotten."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.delete(stack.record("loan_17"))
     assert stack.drain().dead == 1
     assert stack.books().dead_by_reason == {"record_missing": 1}
@@ -248,7 +248,7 @@ def test_a_record_that_is_gone(stack: Stack) -> None:
 def test_an_entry_without_a_key(stack: Stack) -> None:
     """A pending entry that names nothing readable is a dead letter."""
     stack.client.log_record("loans", inputs=1, outputs=2)
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.xadd(wire.pending_key(TAG), {"hello": "world"})
     stack.server.xadd(wire.pending_key(TAG), {"key": b"\xff"})
     stack.server.hincrby(wire.stats_key(TAG), "received:feedback", 2)
@@ -260,7 +260,7 @@ def test_an_event_of_a_newer_client_waits(stack: Stack) -> None:
     """What a newer client wrote stays pending until the worker is upgraded; its known neighbours become a row."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
     stack.client.log_record("loans", feedback={"a": 1}, join_key="loan_17", event_id="new")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     body = stack.server.hget(stack.record("loan_17"), "feedback:new")
     stack.server.hset(stack.record("loan_17"), "feedback:new", body.replace(b'"v":1', b'"v":2'))
     drained = stack.drain()
@@ -328,7 +328,7 @@ def test_an_unavailable_sink_costs_nothing(stack: Stack) -> None:
     """Nothing is acknowledged; the claim is released, so that the next tick takes it at once."""
     for n in range(3):
         stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     drained = drain_through(stack.settings, unavailable=True)
     assert (drained.claimed, drained.released, drained.error) == (3, 3, "down for a while")
     assert stack.books().pending == 3
@@ -339,7 +339,7 @@ def test_poison_rows_are_bisected_out(stack: Stack) -> None:
     """Of a chunk with two records the sink refuses, those two become dead letters and the rest becomes rows."""
     for n in range(20):
         stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}", event_id="e")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     drained = drain_through(stack.settings, refuses=["loan_3", "loan_11"])
     assert (drained.rows, drained.dead) == (18, 2)
     assert len(stack.rows()) == 18
@@ -355,7 +355,7 @@ def test_a_full_redis_can_be_drained(stack: Stack, at_maxmemory: bool) -> None:
     """At maxmemory, when draining matters most, claim, settle, dead letters and counters all work."""
     for n in range(5):
         stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.hset(stack.record("loan_0"), "feedback:x", "rubbish")
     stack.server.config_set("maxmemory", 1 if at_maxmemory else 0)
     try:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import Cli, Stack, process_environment
+from conftest import PATIENCE_S, Cli, Stack, process_environment
 from events import feedback
 
 from joinback import wire
@@ -20,7 +20,7 @@ def bury(stack: Stack, key: str = "loan_17") -> None:
     """A prediction that becomes a row, and a feedback whose bytes are torn and become a letter."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key=key)
     stack.client.log_record("loans", feedback={"a": 1}, join_key=key, event_id="torn")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.hset(stack.record(key), "feedback:torn", '{"v":1,"at":\x1b[2J')
     assert stack.drain().dead == 1
 
@@ -86,14 +86,14 @@ def write_late(stack: Stack) -> None:
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
     late = feedback(0, repaid=True).replace(b"2026-11-23", b"2027-11-23")
     keys = wire.write_keys(TAG, ["loan_17"])
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *wire.write_arguments(TAG, 600, [("feedback:late", late)]))
 
 
 def test_what_has_no_bytes_is_kept(stack: Stack, cli: Cli) -> None:
     """A record that was gone cannot be replayed: the letter stays, and says so."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.delete(stack.record("loan_17"))
     stack.drain()
     assert cli("dead", "replay", "loans", "--all").stdout == "replayed 0, kept 1 of which no bytes are left\n"
@@ -119,13 +119,13 @@ def test_drop_of_all_asks_at_a_terminal(stack: Stack, settings: Settings) -> Non
         ours, theirs = pty.openpty()
         with subprocess.Popen(command, env=environment, stdin=theirs, stdout=subprocess.PIPE) as process:
             os.write(ours, answer)
-            assert process.wait(60) == code
+            assert process.wait(PATIENCE_S) == code
         os.close(ours)
         os.close(theirs)
         assert stack.server.xlen(wire.dead_key(TAG)) == left
     bury(stack, "again")
     ours, theirs = pty.openpty()
-    assert subprocess.run([*command, "--yes"], env=environment, stdin=theirs, timeout=60).returncode == 0
+    assert subprocess.run([*command, "--yes"], env=environment, stdin=theirs, timeout=PATIENCE_S).returncode == 0
     os.close(ours)
     os.close(theirs)
     assert stack.server.xlen(wire.dead_key(TAG)) == 0

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import Cli, Stack
+from conftest import PATIENCE_S, Cli, Stack
 
 from joinback import wire
 from joinback_worker import drains
@@ -22,7 +22,7 @@ def test_ten_applications_on_one_file(stack: Stack, cli: Cli) -> None:
     """Ten applications with work share one SQLite file: one drain takes all, and none is released for a lock."""
     for n in range(APPLICATIONS * 300):
         stack.client.log_record(f"app_{n % APPLICATIONS}", inputs=n, outputs=0, join_key=f"key_{n}")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     done = cli("drain", "--json")
     assert done.returncode == 0, done.stderr
     assert '"claimed": 3000' in done.stdout
@@ -34,7 +34,7 @@ def test_idle_applications_cost_a_length_each(stack: Stack) -> None:
     """Of 300 idle applications a round asks Redis for the length of their stream, and opens no sink for them."""
     announce(stack, *(f"idle_{n}" for n in range(300)))
     stack.client.log_record("busy", inputs=1, outputs=2)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     stack.server.config_resetstat()
     stack.drain()
     calls = {name: stats["calls"] for name, stats in stack.server.info("commandstats").items()}
@@ -59,7 +59,7 @@ def test_one_applications_trouble_is_its_own(stack: Stack, kind: str) -> None:
     keys = {"pending": wire.pending_key, "stats": wire.stats_key, "dead": wire.dead_key}
     for name in ("good_1", "bad", "good_2"):
         stack.client.log_record(name, inputs=1, outputs=2, join_key=name)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     bad = keys[kind]("bad")
     stack.server.delete(bad)
     stack.server.set(bad, "somebody's", ex=60)
@@ -82,7 +82,7 @@ def test_a_fault_of_ours_is_one_applications(
     monkeypatch.setattr(drains, "drain", trip)
     for name in ("good_1", "bad", "good_2"):
         stack.client.log_record(name, inputs=1, outputs=2, join_key=name)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     drained = asyncio.run(drain_all(stack.settings))
     assert [row["application"] for row in stack.rows()] == ["good_1", "good_2"]
     assert drained.error is not None
@@ -95,7 +95,7 @@ def test_one_tag_does_not_keep_the_others_waiting(stack: Stack) -> None:
     for name in ("big", "small"):
         for n in range(1_500 if name == "big" else 1):
             stack.client.log_record(name, inputs=n, outputs=0, join_key=f"key_{n}")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
 
     async def rounds() -> list[bool]:
         drainer = drains.Drainer(stack.settings)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
-from conftest import Stack
+from conftest import PATIENCE_S, Stack
 from redis.asyncio import Redis
 
 from joinback import wire
@@ -40,7 +40,7 @@ def consumers(stack: Stack) -> list[str]:
 def log(stack: Stack, number: int = 1) -> None:
     for n in range(number):
         stack.client.log_record("loans", inputs=n, outputs=0)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
 
 
 # --- consumers --------------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def test_a_drain_takes_what_was_there_when_it_began(stack: Stack) -> None:
     """While somebody logs without end, a drain ends: with all that was pending at its start, and one claim more."""
     for n in range(3_000):
         stack.client.log_record("loans", inputs=n, outputs=0)
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
 
     async def cycle(buffer: Redis) -> Drained:
         async with sink_of(stack.settings) as sink:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli, Stack, nobody
+from conftest import PATIENCE_S, Cli, Stack, nobody
 from msgspec import structs
 
 from joinback import wire
@@ -23,7 +23,7 @@ from joinback_worker.sinks.place import absolute, warning
 
 def log(stack: Stack, key: str = "k", application: str = "loans") -> None:
     stack.client.log_record(application, inputs=1, outputs=2, join_key=key)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
 
 
 def other(stack: Stack, name: str = "other.db") -> str:
@@ -111,7 +111,7 @@ def test_of_two_first_workers_one_wins(stack: Stack) -> None:
         async def ask() -> str | None:
             buffer = connect(stack.settings)
             await buffer.ping()
-            barrier.wait(30)
+            barrier.wait(PATIENCE_S)
             _, refusal = await guarded(buffer, structs.replace(stack.settings, sink_url=url), [("loans", "loans")])
             await buffer.aclose()
             return refusal

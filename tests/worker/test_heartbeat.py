@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import redis
-from conftest import PATIENCE_S, Cli, Stack, process_environment
+from conftest import PATIENCE_S, Cli, Stack, free_port, process_environment
 
 from joinback import wire
 from joinback_worker.drains import connect
@@ -80,9 +80,7 @@ def test_the_probe(stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli) -> No
     assert cli("worker", "--check", JOINBACK_INTERVAL_S="60").returncode == 1
     age(stack.server, progress_at=1, beat_at=61)
     assert cli("worker", "--check").returncode == 1
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = f"redis://127.0.0.1:{taken.getsockname()[1]}/0"
-    away = cli("worker", "--check", JOINBACK_REDIS_URL=nobody)
+    away = cli("worker", "--check", JOINBACK_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     assert away.returncode == 2
     assert len(away.stderr.splitlines()) == 1
 

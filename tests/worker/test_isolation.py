@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import Cli, Stack
+from conftest import PATIENCE_S, Cli, Stack
 from events import feedback, prediction, record
 from msgspec import structs
 
@@ -61,7 +61,7 @@ def test_an_edited_cell_costs_its_own_row_only(stack: Stack, altered: tuple[str,
     """The other hundred rows are written; the label is a letter that names the column, and comes in by replay."""
     log_then_alter(stack, altered)
     # As if Redis had let the record go: the row is all there is.
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.hdel(stack.record("edited"), "prediction:e", "feedback:e")
     drained = stack.drain()
     assert (drained.error, drained.rows, drained.dead) == (None, OTHERS, 1)
@@ -78,12 +78,12 @@ def test_an_edited_cell_costs_its_own_row_only(stack: Stack, altered: tuple[str,
 def test_no_traceback(stack: Stack, spawn: Any, wait_until: Callable[..., None], command: str) -> None:
     """The process that a user starts goes on, ends as it should, and shows no traceback."""
     log_then_alter(stack, ("feedback_events", "'see ticket 12'"))
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     process = spawn("-m", "joinback_worker", command, JOINBACK_INTERVAL_S="1")
     wait_until(lambda: stack.books().pending == 0)
     if command == "worker":
         process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     process.log.seek(0)
     assert "Traceback" not in process.log.read()
     assert len(stack.rows()) == OTHERS + 1
@@ -127,7 +127,7 @@ def test_more_edited_rows_than_a_batch_closes(stack: Stack, monkeypatch: pytest.
 def test_emit_joined_meets_an_edited_row(stack: Stack) -> None:
     """A label for a row that is there and cannot be read is a letter, not unemitted."""
     log_then_alter(stack, ("predicted_at", "'x'"))
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.hdel(stack.record("edited"), "prediction:e", "feedback:e")
     assert stack.drain(emit="joined").dead == 1
     assert [letter["reason"] for letter in stack.dead()] == ["sink_refused"]
@@ -153,7 +153,7 @@ def test_a_prediction_is_no_casualty_of_its_label(stack: Stack) -> None:
     """A label of 400 digits under `mean` gives null, and the row is written."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
     stack.client.log_record("loans", feedback={"n": 1}, join_key="a", event_id="big")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     body = stack.server.hget(stack.record("a"), "feedback:big")
     stack.server.hset(stack.record("a"), "feedback:big", body.replace(b'"n":1', b'"n":' + b"9" * 400))
     drained = stack.drain(reducers={"loans": {"n": "mean"}})
@@ -168,7 +168,7 @@ def test_text_among_the_counters(stack: Stack, cli: Cli) -> None:
     """A note that somebody left in the books is told by name; drain and status go on, for all applications."""
     for application in ("ads", "loans"):
         stack.client.log_record(application, inputs=1, outputs=2, join_key="a")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.hset(wire.stats_key(TAG), "note", "see ticket 12")
     stack.server.hset(wire.stats_key(TAG), "rows", "many")
     drained = cli("drain")
@@ -186,7 +186,7 @@ def test_a_key_of_the_books_of_a_wrong_type(stack: Stack, cli: Cli, key: str) ->
     """One application's key is something else: it is told, and the others are drained and shown."""
     for application in ("ads", "loans"):
         stack.client.log_record(application, inputs=1, outputs=2, join_key="a")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.hset(stack.record("a"), "feedback:torn", "rubbish")
     name = f"joinback:{{loans}}:{key}"
     kept = name + ":kept"
@@ -233,7 +233,7 @@ class Broken:
 def test_an_unknown_exception_ends_the_drain_and_keeps_the_entries(stack: Stack) -> None:
     """Its type and place are told, not its words; what was claimed is given back, for the next tick."""
     stack.client.log_record("loans", inputs=1, outputs=2)
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
 
     async def cycle(settings: Settings) -> Drained:
         buffer = connect(settings)

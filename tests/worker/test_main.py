@@ -50,7 +50,7 @@ def test_the_cron_drains(stack: Stack, spawn: Spawn, wait_until: Wait, command: 
     process = spawn(*command, JOINBACK_INTERVAL_S="1")
     for turn in range(3):
         stack.client.log_record("loans", inputs=turn, outputs=0, join_key=f"loan_{turn}")
-        assert stack.client.flush()
+        assert stack.client.flush(PATIENCE_S)
         wait_until(lambda: stack.books().pending == 0)
     assert len(stack.rows()) == 3
     wait_until(lambda: log_of(process).count("cycle_finished") == 3)
@@ -67,7 +67,7 @@ def test_the_cron_drains(stack: Stack, spawn: Spawn, wait_until: Wait, command: 
 def test_missed_ticks_are_made_up_at_start(stack: Stack, spawn: Spawn, wait_until: Wait, command: Command) -> None:
     """A worker that starts drains at once what waited while none lived; it does not wait for its tick."""
     stack.client.log_record("loans", inputs=1, outputs=0)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     spawn(*command, JOINBACK_INTERVAL_S="86400")
     wait_until(lambda: stack.books().pending == 0)
     assert len(stack.rows()) == 1
@@ -78,7 +78,7 @@ def test_the_procfile_line(stack: Stack, spawn: Spawn, wait_until: Wait) -> None
     procfile = (Path(__file__).parents[2] / "Procfile").read_text()
     assert procfile == f"worker: arq {ARQ[-1]}\n"
     stack.client.log_record("loans", inputs=1, outputs=0)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     process = spawn(*ARQ, "--burst")
     assert process.wait(PATIENCE_S) == 0
     assert len(stack.rows()) == 1
@@ -90,7 +90,7 @@ def test_three_workers_share_the_ticks(stack: Stack, spawn: Spawn, wait_until: W
     for n in range(200):
         stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
         stack.client.log_record("loans", feedback={"n": n}, join_key=f"loan_{n}")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     wait_until(lambda: stack.books().pending == 0)
     assert len(stack.rows("status = 'joined'")) == 200
     assert stack.books().in_rows == 400
@@ -105,7 +105,7 @@ def test_a_stop_signal_ends_the_worker_cleanly(
     """SIGTERM and SIGINT end the worker with exit code 0 and no traceback, and it signs off."""
     process = spawn(*command, JOINBACK_INTERVAL_S="1")
     stack.client.log_record("loans", inputs=1, outputs=0)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     wait_until(lambda: stack.books().pending == 0 and stack.server.hlen(wire.WORKERS_KEY) == 1)
     process.send_signal(sign)
     assert process.wait(PATIENCE_S) == 0
@@ -123,7 +123,7 @@ def test_a_stop_signal_in_a_drain_gives_the_claims_back(
     stack.drain()  # makes the table
     for n in range(1, 101):
         stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     file = stack.settings.sink_url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(file, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
@@ -143,7 +143,7 @@ def test_a_full_redis_is_drained(stack: Stack, spawn: Spawn, wait_until: Wait, c
     """At maxmemory, when every write is refused, the worker drains, and lives by its own sign."""
     for n in range(50):
         stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     stack.server.config_set("maxmemory", 1)
     process = spawn(*command, JOINBACK_INTERVAL_S="1")
     wait_until(lambda: stack.server.xlen(wire.pending_key("loans")) == 0)
@@ -210,7 +210,7 @@ def test_nothing_in_arqs_keys_matters(stack: Stack, spawn: Spawn, wait_until: Wa
     stack.server.set("arq:job:joinback.tick", b"no job at all")
     process = spawn(*command, JOINBACK_INTERVAL_S="1")
     stack.client.log_record("loans", inputs=1, outputs=0)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     wait_until(lambda: stack.books().pending == 0)
     assert process.poll() is None
     assert not (Path(process.log.name).parent / "exploited").exists()  # type: ignore[attr-defined]
@@ -227,12 +227,12 @@ def test_a_login_without_info(stack: Stack, spawn: Spawn, wait_until: Wait, comm
     """INFO serves the look at Redis's health alone: a user without the right drains, and what is lost is told once."""
     stack.server.execute_command("ACL", "SETUSER", "blind", "on", ">secret", "~*", "+@all", "-info", "-dbsize")
     stack.client.log_record("loans", inputs=1, outputs=0)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     url = stack.settings.redis_url.replace("redis://", "redis://blind:secret@")
     process = spawn(*command, JOINBACK_INTERVAL_S="1", JOINBACK_REDIS_URL=url)
     wait_until(lambda: stack.books().pending == 0 and "redis_health_unknown" in log_of(process))
     stack.client.log_record("loans", inputs=1, outputs=0)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     wait_until(lambda: stack.books().pending == 0)
     assert process.poll() is None
     assert log_of(process).count("redis_health_unknown") == 1
@@ -250,7 +250,7 @@ def test_a_wrong_clock_delays_nothing(
     for turn, offset_s in enumerate((6 * 3600, -3 * 3600, -3 * 3600, 86_400 * 400)):
         faketime.shift(offset_s)
         stack.client.log_record("loans", inputs=turn, outputs=0, join_key=f"loan_{turn}")
-        assert stack.client.flush()
+        assert stack.client.flush(PATIENCE_S)
         wait_until(lambda: stack.books().pending == 0)
     assert process.poll() is None
     assert len(stack.rows()) == 4
@@ -261,7 +261,7 @@ def test_a_worker_with_a_wrong_clock_leaves_nothing_behind(
 ) -> None:
     """A worker six hours ahead closes no prediction early, and blocks nobody when it is killed."""
     stack.client.log_record("loans", inputs=1, outputs=0, join_key="young")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     faketime.shift(6 * 3600)
     maturity = {"JOINBACK_MATURITY_S": '{"loans": 3600}'}
     ahead = spawn(*WORKER, JOINBACK_INTERVAL_S="1", **maturity, **faketime.environment)
@@ -270,7 +270,7 @@ def test_a_worker_with_a_wrong_clock_leaves_nothing_behind(
     wait_until(lambda: b"last_drain_at" in b"".join(stack.server.hvals(wire.WORKERS_KEY)))
     ahead.kill()
     stack.client.log_record("loans", inputs=1, outputs=0, join_key="next")
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     spawn(*WORKER, JOINBACK_INTERVAL_S="1", **maturity)
     wait_until(lambda: stack.books().pending == 0)
     assert stack.row("young")["status"] == "predicted"
@@ -280,7 +280,7 @@ def test_a_restricted_worker_leaves_the_others_alone(stack: Stack, spawn: Spawn,
     """With --application a worker drains that application and no other."""
     stack.client.log_record("mine", inputs=1, outputs=0)
     stack.client.log_record("other", inputs=1, outputs=0)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     spawn(*WORKER, "--application", "mine", JOINBACK_INTERVAL_S="1")
     wait_until(lambda: stack.books().pending == 1)
     assert [row["application"] for row in stack.rows()] == ["mine"]
@@ -291,7 +291,7 @@ def test_arqs_sign_may_live_elsewhere(stack: Stack, spawn: Spawn, wait_until: Wa
     """With JOINBACK_QUEUE_URL the sign for `arq --check` stands there, and nothing of arq's on the buffer's Redis."""
     queue_url = stack.settings.redis_url.removesuffix("/0") + "/1"
     stack.client.log_record("loans", inputs=1, outputs=0)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     spawn(*WORKER, JOINBACK_INTERVAL_S="1", JOINBACK_QUEUE_URL=queue_url)
     wait_until(lambda: stack.books().pending == 0)
     with redis.Redis.from_url(queue_url) as queue:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import Cli, Stack
+from conftest import PATIENCE_S, Cli, Stack
 from events import feedback, prediction
 
 from joinback import wire
@@ -70,12 +70,12 @@ def ttl_of(stack: Stack, key: str) -> int:
 def test_a_settled_record_is_kept_an_hour(stack: Stack) -> None:
     """Once the sink has all of a record's events Redis keeps it for the settled TTL; the next event renews it."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     assert ttl_of(stack, "a") > SETTLED_TTL_S
     stack.drain()
     assert SETTLED_TTL_S - 60 < ttl_of(stack, "a") <= SETTLED_TTL_S
     stack.client.log_record("loans", feedback={"x": 1}, join_key="a")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     assert ttl_of(stack, "a") > SETTLED_TTL_S
     assert stack.drain().joined == 1
     assert ttl_of(stack, "a") <= SETTLED_TTL_S
@@ -84,7 +84,7 @@ def test_a_settled_record_is_kept_an_hour(stack: Stack) -> None:
 def test_a_ttl_is_never_made_longer(stack: Stack) -> None:
     """A record that has less time left keeps what it has."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.expire(stack.record("a"), 100)
     stack.drain()
     assert 0 < ttl_of(stack, "a") <= 100
@@ -157,7 +157,7 @@ def test_a_mark_on_a_record_that_is_gone_is_not_for_ever(stack: Stack) -> None:
 def claim_by_the_dead(stack: Stack) -> None:
     """A worker claims all there is, and dies; its lease has run out."""
     pending = wire.pending_key(TAG)
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.xreadgroup(wire.GROUP, "died", {pending: ">"})
     ids = [entry_id for entry_id, _ in stack.server.xrange(pending)]
     stack.server.xclaim(pending, wire.GROUP, "died", 0, ids, idle=3_600_000, justid=True)
@@ -189,7 +189,7 @@ def test_an_event_that_the_row_has_not_is_still_told(stack: Stack) -> None:
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
     stack.drain()
     stack.client.log_record("loans", feedback={"x": 1}, join_key="a")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.delete(stack.record("a"))
     assert stack.drain().dead == 1
     assert stack.books().dead_by_reason == {"record_missing": 1}
@@ -225,15 +225,15 @@ def test_two_thousand_late_labels(
     worker = spawn("-m", "joinback_worker", "worker", JOINBACK_SETTLED_TTL_S="1", JOINBACK_INTERVAL_S="1")
     for key in keys:
         stack.client.log_record("loans", inputs={"n": key}, outputs=0.5, join_key=key)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     records = wire.record_key(TAG, "*")
-    wait_until(lambda: stack.books().pending == 0 and not next(stack.server.scan_iter(records, count=9_999), None), 60)
+    wait_until(lambda: stack.books().pending == 0 and not next(stack.server.scan_iter(records, count=9_999), None))
     for key in keys:
         stack.client.log_record("loans", feedback={"repaid": True}, join_key=key)
-    assert stack.client.flush()
-    wait_until(lambda: stack.books().pending == 0, 60)
+    assert stack.client.flush(PATIENCE_S)
+    wait_until(lambda: stack.books().pending == 0)
     worker.terminate()
-    assert worker.wait(30) == 0
+    assert worker.wait(PATIENCE_S) == 0
     assert {row["status"] for row in stack.rows()} == {"joined"}
     assert len(stack.rows()) == 2_000
     books = stack.books()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import Stack, wait_for
+from conftest import PATIENCE_S, Stack, wait_for
 
 from joinback import wire
 
@@ -37,8 +37,8 @@ def log(stack: Stack, value: str) -> float:
     for n in range(EVENTS):
         stack.client.log_record("loans", inputs={"text": value}, outputs=0.5, join_key=f"loan_{n:07}")
         if n % 2_000 == 0:
-            assert stack.client.flush(60)
-    assert stack.client.flush(60)
+            assert stack.client.flush(PATIENCE_S)
+    assert stack.client.flush(PATIENCE_S)
     (body,) = stack.server.hvals(stack.record("loan_0000000"))
     return len(body)
 
@@ -88,7 +88,7 @@ def test_memory_comes_back(stack: Stack, server: redis.Redis, spawn: Any, wait_u
     records = wire.record_key(wire.tag("loans"), "loan_*")
     wait_until(lambda: stack.books().pending == 0 and not next(server.scan_iter(records, count=50_000), None), 120)
     worker.terminate()
-    worker.wait(30)
+    worker.wait(PATIENCE_S)
     assert used(server) - before < 0.1 * (full - before)
     assert stack.books().in_rows == EVENTS + 1
 

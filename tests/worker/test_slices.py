@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from conftest import Cli, Stack
+from conftest import PATIENCE_S, Cli, Stack
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import joinback
@@ -38,8 +38,8 @@ def log_large(settings: Settings, events: int, kilobytes: int) -> None:
     for n in range(events):
         client.log_record("loans", inputs={"prompt": "x" * kilobytes * 1_000}, outputs=0, join_key=f"loan_{n}")
         if n % 20 == 0:
-            assert client.flush(60)
-    assert client.flush(60)
+            assert client.flush(PATIENCE_S)
+    assert client.flush(PATIENCE_S)
     client.close()
 
 
@@ -59,7 +59,7 @@ def test_large_events_drain_in_little_memory(
 
     wait_until(is_done, 120)
     process.terminate()
-    process.wait(30)
+    process.wait(PATIENCE_S)
     assert stack.books().in_rows == events
     assert 20 < max(peaks) < WORKER_MB_MAX, f"{max(peaks)} MB"
     stack.server.flushall()
@@ -73,7 +73,7 @@ def bury_one(stack: Stack, key: str, fill: Callable[[str], object]) -> dict[str,
     for n in range(3):
         stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"small_{n}")
     stack.client.log_record("loans", inputs=1, outputs=0, join_key=key)
-    assert stack.client.flush()
+    assert stack.client.flush(PATIENCE_S)
     fill(stack.record(key))
     drained = stack.drain()
     stack.server.delete(stack.record(key))
@@ -156,14 +156,14 @@ def test_a_slow_link_gets_smaller_slices(stack: Stack) -> None:
     """After a time-out the same cycle goes on with half as much, and the next begins with what this one learned."""
     for n in range(300):
         stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     pace = Pace()
     drained, asked = drain_over(stack.settings, pace, records_max=70)
     assert (drained.rows, drained.error, drained.released) == (300, None, 0)
     assert asked[:4] == [300, 300, 250, 125]
     assert all(number <= 62 for number in asked[4:])
     stack.client.log_record("loans", inputs=1, outputs=0)
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     assert pace.records == 62
 
 
@@ -171,7 +171,7 @@ def test_a_redis_that_is_away_is_no_slow_link(stack: Stack) -> None:
     """A Redis that answers nothing more ends the cycle after one try, with all entries still pending."""
     for n in range(300):
         stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     with pytest.raises(RedisTimeoutError):
         drain_over(stack.settings, Pace(), records_max=70, is_away=True)
     assert stack.books().pending == 300

@@ -94,7 +94,7 @@ def test_status_shows_the_books(stack: Stack, cli: Cli) -> None:
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="a", event_id="e")
     stack.drain()
     stack.client.log_record("cards", feedback={"a": 1}, join_key="a")
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     done = cli("status", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -111,7 +111,7 @@ def test_status_shows_the_books(stack: Stack, cli: Cli) -> None:
 def test_a_loss_is_told(stack: Stack, cli: Cli) -> None:
     """Somebody deleted the pending stream: the difference is what is missing, and the exit code is 1."""
     stack.client.log_record("loans", inputs=1, outputs=2)
-    stack.client.flush()
+    stack.client.flush(PATIENCE_S)
     stack.server.delete(wire.pending_key("loans"))
     done = cli("status", "--json")
     assert done.returncode == 1

@@ -220,7 +220,7 @@ class MergeOnWrite(SinkOnThread):
 def _readable(row: Row) -> Record:
     try:
         return unfold(row)
-    except (ValueError, AssertionError) as error:
+    except (SinkRefused, ValueError, AssertionError) as error:
         where = f"{row.application!r}, {row.join_key!r}"
         raise SinkUnavailable(f"the row of {where} is not as a worker wrote it; mend or delete it") from error
 

@@ -59,7 +59,8 @@ def parts_of(url: str) -> SplitResult:
     except ValueError:
         scheme = url.partition(":")[0]
         raise ConfigurationError(
-            f"JOINBACK_SINK_URL is no URL of a sink at {scheme}:; docs/sinks.md has its form"
+            f"JOINBACK_SINK_URL is no URL of a sink; write {scheme}://user:password@host:port/database, or what"
+            " docs/sinks.md has"
         ) from None
     return parts
 
