@@ -165,7 +165,7 @@ def test_worker_demo_and_the_list_of_processes(
     good = spawn("-m", "joinback_worker", "worker", **variables, JOINBACK_SINK_URL=postgres_with_password)
     wait_until(lambda: stack.books().pending == 0)
     demo = spawn("-m", "joinback_worker", "demo", "--keep", **variables, JOINBACK_SINK_URL=postgres_with_password)
-    wait_until(lambda: "until Ctrl-C" in Path(demo.log.name).read_text(), 60)
+    wait_until(lambda: "until Ctrl-C" in Path(demo.log.name).read_text())
     shown = Path(demo.log.name).read_text()
     assert "psql postgresql://locked@127.0.0.1" in shown
     assert "REDISCLI_AUTH" in shown

@@ -105,7 +105,7 @@ def test_others_have_room_meanwhile(wait_until: Callable[..., None]) -> None:
         kwargs={"inputs": range(2_000), "outputs": range(2_000), "wait_s": 60.0},
     )
     call.start()
-    wait_until(lambda: client.stats()["buffered"] == 1_000 * SHARE, 20)
+    wait_until(lambda: client.stats()["buffered"] == 1_000 * SHARE)
     client.log_record("ads", inputs=1, outputs=1, join_key="a")
     client.log_record("ads", feedback={"y": 1}, join_key="a")
     assert (client.stats()["buffered"], dropped(client)) == (752, {})

@@ -86,7 +86,7 @@ def test_memory_comes_back(stack: Stack, server: redis.Redis, spawn: Any, wait_u
     full = used(server)
     worker = spawn("-m", "joinback_worker", "worker", JOINBACK_SETTLED_TTL_S="1", JOINBACK_INTERVAL_S="1")
     records = wire.record_key(wire.tag("loans"), "loan_*")
-    wait_until(lambda: stack.books().pending == 0 and not next(server.scan_iter(records, count=50_000), None), 120)
+    wait_until(lambda: stack.books().pending == 0 and not next(server.scan_iter(records, count=50_000), None))
     worker.terminate()
     worker.wait(PATIENCE_S)
     assert used(server) - before < 0.1 * (full - before)

@@ -57,7 +57,7 @@ def test_large_events_drain_in_little_memory(
         peaks.append(peak_mb(process.pid) or 0)
         return bool(stack.books().pending == 0) or process.poll() is not None
 
-    wait_until(is_done, 120)
+    wait_until(is_done)
     process.terminate()
     process.wait(PATIENCE_S)
     assert stack.books().in_rows == events
@@ -192,7 +192,7 @@ def test_letters_are_read_by_bytes(
     server.expire(wire.dead_key(TAG), 600)
     process = spawn("-m", "joinback_worker", "dead", "list", "loans")
     peaks: list[float] = []
-    wait_until(lambda: peaks.append(peak_mb(process.pid) or 0) or process.poll() is not None, 60)
+    wait_until(lambda: peaks.append(peak_mb(process.pid) or 0) or process.poll() is not None)
     process.log.seek(0)
     lines = process.log.read().splitlines()
     assert len(lines) == 200
