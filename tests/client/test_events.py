@@ -189,7 +189,7 @@ def test_each_mistake_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
         client.log_record("loans", inputs="x" * (wire.EVENT_BYTES_MAX + n), outputs=2)
     dropped = client.stats()["dropped"]
     assert (dropped["invalid"], dropped["too_large"]) == (12, 3)
-    lines = [record.message for record in caplog.records]
+    lines = [record.message for record in caplog.records if "dropped an event" in record.message]
     assert len(lines) == len(set(lines)) == 5
 
 
@@ -200,7 +200,7 @@ def test_many_different_mistakes_do_not_fill_the_log(caplog: pytest.LogCaptureFi
         name = "".join(chr(ord("a") + int(digit)) for digit in str(n))
         client.log_record("loans", inputs={name: object()}, outputs=2)
     assert client.stats()["dropped"]["unencodable"] == 1_000
-    assert len(caplog.records) == 20
+    assert sum("dropped an event" in record.message for record in caplog.records) == 20
     assert len(client._funnel._complaints._again_at) == 20
 
 
