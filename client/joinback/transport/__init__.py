@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from joinback.redis_errors import RedisRefusal, advice
 from joinback.redis_url import RedisUrl
 
+from .borrowed import transport_by
 from .cluster import Cluster
 from .dialing import Credentials, dialer, sentinel_dialer
 from .sentinel import Sentinel
@@ -45,8 +46,14 @@ class Transport(Protocol):
         """From another thread: let a call that waits fail at once."""
 
 
-def transport_of(url: RedisUrl, credentials: Credentials | None = None) -> Transport:
-    """Return the way to the Redis of a URL, not yet connected."""
+def transport_of(target: Any, credentials: Credentials | None = None) -> Transport:
+    """Return the way to the Redis of a RedisUrl, or of a client that the caller made; not yet connected.
+
+    Raises ConfigurationError for what is neither.
+    """
+    if not isinstance(target, RedisUrl):
+        return transport_by(target, credentials)
+    url = target
     dial = dialer(url, credentials)
     if url.kind == "cluster":
         return Cluster(url.nodes, dial)

@@ -66,8 +66,9 @@ class Link:
             except OSError as error:
                 met = error
         self.close()
-        hung_up = isinstance(met, OSError) and not self._over_tls
-        raise greeting.why_it_hung_up(met, self.where) if hung_up else met
+        if isinstance(met, OSError) and not self._over_tls:
+            met = greeting.why_it_hung_up(met, self.where)
+        raise met
 
     def call(self, *arguments: str | int | bytes) -> Any:
         """One command and its reply: None, int, bytes, or a list of these."""
