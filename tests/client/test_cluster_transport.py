@@ -9,12 +9,11 @@ import pytest
 from redis.crc import key_slot
 from topologies import Cluster as Nodes
 
-from joinback.redis_errors import RedisRefusal
+from joinback.redis_errors import BrokenReply, NodeDown, RedisRefusal
 from joinback.redis_url import redis_url as read_url
 from joinback.transport import transport_of, trouble_with
 from joinback.transport.cluster import Cluster
 from joinback.transport.slots import SlotMap
-from joinback.transport.troubles import BrokenReply, NodeDown
 
 KEYS = [f"{{{name}}}:a".encode() for name in ("loans", "ads", "fraud", "churn", "a/1", "a/2", "a/3", "a/4")]
 
@@ -171,11 +170,20 @@ def test_a_planned_failover(cluster: Nodes) -> None:
 
 
 def test_a_server_that_went_unseen(cluster: Nodes) -> None:
-    """`look` notices that a node is gone to which nothing was sent since, so that it can be sent again."""
-    with connected(cluster.url) as transport:
+    """`look` notices a node that hung up while nothing was sent to it; asked closely, also one that hangs."""
+    with connected(f"{cluster.url}?socket_timeout=0.5") as transport:
         for key in KEYS:
             write(transport, key)
+        transport.look(closely=True)
+        changes = transport.changes
+        hung = cluster.primary_of("{loans}")
+        hung.hang()
         transport.look()
+        assert transport.changes == changes
+        transport.look(closely=True)
+        assert transport.changes > changes
+        hung.resume()
+        patiently(lambda: write(transport, KEYS[0]))
         changes = transport.changes
         cluster.primary_of("{loans}").kill()
         transport.look()

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+from strangers import answering
 from topologies import Sentinels
 
 from joinback.redis_errors import RedisRefusal
@@ -107,6 +108,20 @@ def test_a_killed_primary(sentinels: Sentinels) -> None:
         sentinels.primary.kill()
         patiently(lambda: write(transport, b"2"))
         assert transport.server_of(KEY) != before
+
+
+def test_a_replica_that_a_sentinel_names_is_passed_over(sentinels: Sentinels) -> None:
+    """A Sentinel that was away names the old primary: it is asked for its role, and the next Sentinel for another."""
+    named = sentinels.replicas[0].port
+    wrong = b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n" % (len(str(named)), named)
+    with answering(b"$-1\r\n", wrong) as stale:
+        place = stale.removeprefix("redis://").removesuffix("/0")
+        said = trouble_with(to(f"redis+sentinel://{place}/joinback"), KEY)
+        assert said is not None
+        assert f"127.0.0.1:{named} is no primary any more" in said
+        right = sentinels.sentinels[0].address
+        with connected(f"redis+sentinel://{place},{right}/joinback") as transport:
+            assert write(transport) == b"OK"
 
 
 def test_logins_of_both_kinds() -> None:

@@ -13,7 +13,6 @@ from .cluster import Cluster
 from .dialing import Credentials, dialer, sentinel_dialer
 from .sentinel import Sentinel
 from .server import Server
-from .troubles import Unreachable
 
 
 class Transport(Protocol):
@@ -37,8 +36,10 @@ class Transport(Protocol):
     def server_of(self, key: bytes) -> str:
         """Return which run of which server holds the key; connects to it if need be."""
 
-    def look(self) -> None:
-        """Notice servers that have gone while nothing was sent to them."""
+    def look(self, *, closely: bool = False) -> None:
+        """Notice servers that have gone while nothing was sent to them: those that hung up, and, asked `closely`,
+        those that do not answer.
+        """
 
     def disconnect(self) -> None: ...
 
@@ -69,10 +70,8 @@ def trouble_with(transport: Transport, key: bytes) -> str | None:
     try:
         transport.connect()
         transport.send([b"EXISTS", key], key)
-    except Unreachable as error:
-        return str(error)
     except (RedisRefusal, OSError) as error:
-        return advice(error)
+        return advice(error, transport.where)
     finally:
         transport.disconnect()
     return None

@@ -10,13 +10,13 @@ from typing import Any
 
 from redis.crc import key_slot
 
-from joinback.redis_errors import RedisRefusal
+from joinback.redis_errors import NodeDown, RedisRefusal, Unreachable
 from joinback.redis_url import Address, shown_address
 
 from .dialing import Dialer
 from .link import Link
 from .slots import SlotMap
-from .troubles import NodeDown, Redirect, Unreachable
+from .troubles import Redirect
 
 REDIRECTS_MAX = 5
 """A slot that moves is two steps away; what goes in circles is a cluster that has not agreed yet, and waits."""
@@ -69,6 +69,12 @@ class Cluster:
             except Redirect as redirect:
                 to = (redirect.host or address[0], redirect.port)
                 asking = redirect.code == "ASK"
+            except RedisRefusal as refusal:
+                # Of the others nothing is known: they may serve their own keys.
+                refusal.of_node = True
+                # It may have been demoted, or cut off from them.
+                self._is_stale = self._is_stale or refusal.is_of_server
+                raise
             except OSError as error:
                 self._lose(address)
                 raise NodeDown(f"the Redis Cluster's node at {link.where} does not answer ({_why(error)})") from None
@@ -80,11 +86,15 @@ class Cluster:
         raise RedisRefusal("TRYAGAIN")
 
     def server_of(self, key: bytes) -> str:
+        if self._is_stale:
+            self._read_slots()
         return self._link(self._address_of(key_slot(key))).server
 
-    def look(self) -> None:
+    def look(self, *, closely: bool = False) -> None:
         """Ask the nodes that are connected whether they are still there: what was sent last may be lost with one."""
         for address, link in list(self._links.items()):
+            if not closely and not link.stirs():
+                continue
             try:
                 link.call("PING")
             except RedisRefusal:

@@ -12,10 +12,10 @@ from redis.connection import AbstractConnection, Connection, SSLConnection, Unix
 from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
+from joinback.redis_errors import Unreachable
 from joinback.redis_url import Address, RedisUrl, connection_options, sentinel_options, shown_address
 
 from .link import Link
-from .troubles import Unreachable
 
 SOCKET_TIMEOUT_S = 2.0
 """Long for a network, short for an exit: see delivery.CLOSE_TIMEOUT_S."""
@@ -55,7 +55,7 @@ class Dialer(NamedTuple):
         place = {} if address is None else {"host": address[0], "port": address[1]}
         where = self.options.get("path", "") if address is None else shown_address(address)
         connection = self.connection_class(**self.options, **place)
-        return Link(connection, where, over_tls=self.over_tls, database=self.options.get("db", 0))
+        return Link(connection, where, self.options, over_tls=self.over_tls)
 
 
 def dialer(url: RedisUrl, credentials: Credentials | None = None) -> Dialer:

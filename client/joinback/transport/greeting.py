@@ -1,16 +1,14 @@
 """What a server says first, and what it means if it does not let us in: in words that name the fix."""
 
-import contextlib
-import socket
+from collections.abc import Mapping
+from typing import Any
 
-from joinback.redis_errors import RedisRefusal
+from joinback.redis_errors import RedisRefusal, Unreachable
 
-from .troubles import Unreachable, trouble
+from .troubles import trouble
 
-_PROBE_S = 1.0
-"""A handshake is two round trips."""
 _NO_DATABASE = ("DB index is out of range", "invalid DB index", "SELECT is not allowed")
-_FILES_OF_TLS = ("X509", "PEM")
+_FILES_OF_TLS = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 
 
 def about(reply: object) -> dict[str, str]:
@@ -19,35 +17,44 @@ def about(reply: object) -> dict[str, str]:
     return {name: value for name, _, value in (line.partition(":") for line in text.splitlines())}
 
 
-def trouble_at_login(error: Exception, where: str, over_tls: bool, database: int) -> RedisRefusal | OSError:
+def check_files(options: Mapping[str, Any]) -> None:
+    """Raise Unreachable if the files for TLS are not there, or not what they should be: redis-py does not say which."""
+    named = {name: options[name] for name in _FILES_OF_TLS if options.get(name)}
+    if not named:
+        return
+    import ssl  # most connections are inside one network, without it
+
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if "ssl_ca_certs" in named or "ssl_ca_path" in named:
+            context.load_verify_locations(named.get("ssl_ca_certs"), named.get("ssl_ca_path"))
+        if "ssl_certfile" in named or "ssl_keyfile" in named:
+            # Without a password it would ask for one at the terminal.
+            password = options.get("ssl_password") or ""
+            context.load_cert_chain(named.get("ssl_certfile", ""), named.get("ssl_keyfile"), password)
+    except OSError as error:
+        why = error.strerror if not isinstance(error, ssl.SSLError) else "no certificate, or none that fits, is in it"
+        files = ", ".join(f"{name} {file}" for name, file in named.items())
+        raise Unreachable(f"the files for TLS in the Redis URL cannot be used: {why} ({files})") from None
+
+
+def trouble_at_login(error: Exception, where: str, database: int, *, over_tls: bool) -> RedisRefusal | OSError:
     """Return what kept us out, as `troubles.trouble` does."""
     if any(words in str(error) for words in _NO_DATABASE):
         return Unreachable(f"Redis at {where} has no database {database}; name one in the Redis URL that it has")
-    met = trouble(error)
+    met = trouble(error, at_connect=True)
     if isinstance(met, RedisRefusal):
         met.at_login = True
         return met
     return _trouble_with_tls(met, where) if over_tls else met
 
 
-def why_it_hung_up(error: OSError, where: str) -> OSError:
-    """Return the error, or a better one, of a server that ended a plain connection at our first word."""
-    if type(error) in (ConnectionError, ConnectionResetError) and _speaks_tls(where):
-        return Unreachable(f"{where} speaks TLS; write rediss:// instead of redis:// in the Redis URL")
-    return error
-
-
 def _trouble_with_tls(error: OSError, where: str) -> OSError:
-    import ssl  # most connections are inside one network, without it
+    import ssl
 
     without = "if Redis is there without TLS, write redis:// instead of rediss:// in the Redis URL"
     if isinstance(error, ssl.SSLCertVerificationError):
         return error
-    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) or (
-        isinstance(error, ssl.SSLError) and any(name in str(error) for name in _FILES_OF_TLS)
-    ):
-        why = error.strerror if not isinstance(error, ssl.SSLError) else "no certificate, or none that fits, is in them"
-        return Unreachable(f"the files for TLS that the Redis URL names cannot be used: {why}; see its ssl_… options")
     if isinstance(error, ssl.SSLError):
         return Unreachable(f"{where} speaks no TLS that fits ({error.reason}); {without}")
     if isinstance(error, TimeoutError) and "handshake" in str(error):
@@ -55,20 +62,9 @@ def _trouble_with_tls(error: OSError, where: str) -> OSError:
     return error
 
 
-def _speaks_tls(where: str) -> bool:
-    """Whether what hung up on us takes a handshake: it does not say why it hung up."""
-    import ssl
-
-    host, colon, port = where.rpartition(":")
-    if not colon or not port.isdigit():
-        return False
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Nothing is said to it.
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with (
-        contextlib.suppress(OSError),
-        socket.create_connection((host.strip("[]"), int(port)), _PROBE_S) as plain,
-        context.wrap_socket(plain, server_hostname=host),
-    ):
-        return True
-    return False
+def why_it_hung_up(error: OSError, where: str, *, over_tls: bool) -> OSError:
+    """Return the error, or a better one, of a server that ended the connection at our first word."""
+    if type(error) not in (ConnectionError, ConnectionResetError, BrokenPipeError):
+        return error
+    hint = "" if over_tls else "; if it speaks TLS, write rediss:// instead of redis://"
+    return Unreachable(f"no connection to Redis at {where}: it hung up at once{hint}")

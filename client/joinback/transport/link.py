@@ -9,17 +9,18 @@ import contextlib
 # A look-up of a host's name imports it; a fork must not find the sender's thread in the middle of that.
 import encodings.idna  # noqa: F401
 import itertools
+import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from redis import exceptions
 
-from joinback.redis_errors import RedisRefusal
+from joinback.redis_errors import BrokenReply, RedisRefusal
 
 from . import greeting
 from .packing import packed
-from .troubles import BrokenReply, trouble
+from .troubles import trouble
 
 
 class RedisConnection(Protocol):
@@ -37,13 +38,14 @@ _numbers = itertools.count(1)
 class Link:
     """Connects once, when told to. Every call may raise RedisRefusal or OSError; after an OSError it is closed."""
 
-    def __init__(self, connection: RedisConnection, where: str, *, over_tls: bool = False, database: int = 0) -> None:
+    def __init__(self, connection: RedisConnection, where: str, options: Mapping[str, Any], *, over_tls: bool) -> None:
         self._connection = connection
+        self._options = options
         self._over_tls = over_tls
-        self._database = database
         self.where = where
         """Which server this is, without any secret."""
         self.is_open = False
+        self._is_greeting = False
         self.server = ""
         """Which run of which server answers; of one that does not say, each connection counts as another."""
         self.mode = ""
@@ -52,12 +54,15 @@ class Link:
     def open(self) -> None:
         """Connect, log in, and ask who answers. A refused login is told apart by `at_login`."""
         met: RedisRefusal | OSError
+        if self._over_tls:
+            greeting.check_files(self._options)
         try:
             self._connection.connect()
             self.is_open = True
         except Exception as error:
-            met = greeting.trouble_at_login(error, self.where, self._over_tls, self._database)
+            met = greeting.trouble_at_login(error, self.where, self._options.get("db", 0), over_tls=self._over_tls)
         else:
+            self._is_greeting = True
             try:
                 self._ask_who()
                 return
@@ -65,9 +70,11 @@ class Link:
                 met = refusal
             except OSError as error:
                 met = error
+            finally:
+                self._is_greeting = False
         self.close()
-        if isinstance(met, OSError) and not self._over_tls:
-            met = greeting.why_it_hung_up(met, self.where)
+        if isinstance(met, OSError):
+            met = greeting.why_it_hung_up(met, self.where, over_tls=self._over_tls)
         raise met
 
     def call(self, *arguments: str | int | bytes) -> Any:
@@ -86,8 +93,18 @@ class Link:
             # redis-py hangs up at what it takes for an error of the connection, an answer such as LOADING included.
             if not isinstance(error, exceptions.ResponseError):
                 self.close()
-            met = trouble(error)
+            met = trouble(error, at_connect=self._is_greeting)
         raise met
+
+    def stirs(self) -> bool:
+        """Whether something came unasked: that the server hung up, or, over TLS, less than that."""
+        try:
+            poll = select.poll()
+            poll.register(self._connection._sock, select.POLLIN)  # type: ignore[attr-defined]
+            return bool(poll.poll(0))
+        # No such attribute, no such call, or no socket any more.
+        except (AttributeError, OSError, TypeError, ValueError):
+            return False
 
     def close(self) -> None:
         self.is_open = False

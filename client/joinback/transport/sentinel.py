@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from joinback.redis_errors import RedisRefusal
+from joinback.redis_errors import RedisRefusal, Unreachable
 from joinback.redis_url import Address, shown_address
 
 from .dialing import Dialer
 from .link import Link, expect_list
 from .server import Server
-from .troubles import Unreachable
 
 
 class Sentinel(Server):

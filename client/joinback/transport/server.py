@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from joinback.redis_errors import RedisRefusal
+from joinback.redis_errors import BrokenReply, RedisRefusal, Unreachable
 
 from .link import Link, expect_list
-from .troubles import BrokenReply, Redirect, Unreachable
+from .troubles import Redirect
 
 
 class Server:
@@ -49,7 +49,7 @@ class Server:
     def server_of(self, key: bytes) -> str:
         return self._link.server
 
-    def look(self) -> None:
+    def look(self, *, closely: bool = False) -> None:
         """The next command will tell."""
 
     def disconnect(self) -> None:

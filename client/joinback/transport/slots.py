@@ -2,9 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from joinback.redis_errors import BrokenReply
 from joinback.redis_url import Address
-
-from .troubles import BrokenReply
 
 
 class _Span(NamedTuple):

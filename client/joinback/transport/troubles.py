@@ -6,7 +6,7 @@ have different classes for them.
 
 from redis import exceptions
 
-from joinback.redis_errors import RedisRefusal
+from joinback.redis_errors import BrokenReply, RedisRefusal
 
 _CODES: tuple[tuple[type[Exception], str], ...] = (
     # A subclass before its base.
@@ -30,18 +30,6 @@ _BROKEN = (ValueError, MemoryError, OverflowError, RecursionError, IndexError)
 """A number too long, a reply larger than memory, lists without end: bytes were altered, or lost."""
 
 
-class Unreachable(ConnectionError):
-    """No connection, for a reason that is known: the message says it, and the fix."""
-
-
-class NodeDown(Unreachable):
-    """One node of a cluster does not answer; the keys of the others can be written meanwhile."""
-
-
-class BrokenReply(ConnectionError):
-    """The answer is none to what was asked, so nothing that follows on this connection can be trusted."""
-
-
 class Redirect(RedisRefusal):
     """A node of a cluster names another: for good (`MOVED`), or for this command only (`ASK`)."""
 
@@ -52,8 +40,11 @@ class Redirect(RedisRefusal):
         self.port = port
 
 
-def trouble(error: Exception) -> RedisRefusal | OSError:
-    """Return what an exception of redis-py's means; other exceptions of a connection's are broken replies."""
+def trouble(error: Exception, *, at_connect: bool) -> RedisRefusal | OSError:
+    """Return what an exception of redis-py's means; other exceptions of a connection's are broken replies.
+
+    `at_connect`: nothing of a caller's has been sent yet.
+    """
     if isinstance(error, OSError):
         return error
     if not isinstance(error, exceptions.RedisError):
@@ -61,7 +52,7 @@ def trouble(error: Exception) -> RedisRefusal | OSError:
             return BrokenReply("the reply cannot be read")
         raise error
     if (text := _answer(error)) is not None:
-        return _redirect(text) or RedisRefusal(text)
+        return _redirect(text) or RedisRefusal(text, at_connect=at_connect)
     if (cause := _cause(error)) is not None:
         return cause
     if isinstance(error, exceptions.TimeoutError):
