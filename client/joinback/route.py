@@ -3,12 +3,18 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from . import log, wire
 from .errors import ConfigurationError
+from .redis_url import redis_url as read_url
 from .settings import Settings, check_redis_url
+
+if TYPE_CHECKING:
+    from .transport import Transport
+    from .transport.dialing import Credentials
 
 BUFFER_EVENTS_MAX = 100_000
 """Twenty seconds at 5,000 events per second: a Redis restart or a failover."""
@@ -24,6 +30,9 @@ class Route(Struct, frozen=True, kw_only=True):
     """Checked settings of one delivery."""
 
     redis_url: str
+    redis: Any = None
+    """A client that the caller made, instead of the URL."""
+    credentials: "Credentials | None" = None
     buffer_ttl_s: int
     buffer_events_max: int = BUFFER_EVENTS_MAX
     buffer_bytes_max: int = BUFFER_BYTES_MAX
@@ -34,6 +43,14 @@ class Route(Struct, frozen=True, kw_only=True):
         """Without the URL: it holds a password."""
         return f"Route(buffer_ttl_s={self.buffer_ttl_s}, spool_dir={self.spool_dir!r}, …)"
 
+    def transport(self) -> "Transport":
+        """Return the way to Redis, not yet connected. Raises ConfigurationError for a `redis` that is no client."""
+        from .transport import transport_of  # brings redis-py, for which `import joinback` does not wait
+
+        return transport_of(
+            read_url(self.redis_url, "redis_url") if self.redis is None else self.redis, self.credentials
+        )
+
 
 def route_of(
     settings: Settings,
@@ -43,26 +60,35 @@ def route_of(
     buffer_bytes_max: int,
     spool_dir: str | os.PathLike[str] | None,
     spool_bytes_max: int,
+    redis: Any = None,
+    credentials: "Credentials | None" = None,
 ) -> Route:
     """What `Client.init` was given, else what the environment says. Raises ConfigurationError; makes the spool."""
     url, name = (settings.redis_url, "JOINBACK_REDIS_URL") if redis_url is None else (redis_url, "redis_url")
-    check_redis_url(url, name)
+    if redis is None:
+        check_redis_url(url, name)
+    elif redis_url is not None:
+        raise ConfigurationError("redis and redis_url both say where to; give one of them")
+    if credentials is not None and not callable(credentials):
+        raise ConfigurationError("credentials must be callable: it is asked for (user, password) at each login")
     _check_number("buffer_ttl_s", settings.buffer_ttl_s if buffer_ttl_s is None else buffer_ttl_s, 1, 31_536_000)
     _check_number("buffer_events_max", buffer_events_max, 1)
     # Less could not hold one event.
     _check_number("buffer_bytes_max", buffer_bytes_max, wire.EVENT_BYTES_MAX)
     _check_number("spool_bytes_max", spool_bytes_max, SPOOL_BYTES_MIN)
-    if url.startswith("rediss:"):
-        # Now, and not in the sender's thread: a fork must not find it in the middle of an import.
-        import ssl  # noqa: F401
-    return Route(
+    route = Route(
         redis_url=url,
+        redis=redis,
+        credentials=credentials,
         buffer_ttl_s=buffer_ttl_s or settings.buffer_ttl_s,
         buffer_events_max=buffer_events_max,
         buffer_bytes_max=buffer_bytes_max,
         spool_dir=_made(settings.spool_dir if spool_dir is None else spool_dir),
         spool_bytes_max=spool_bytes_max,
     )
+    # Now, and not in the sender's thread: a fork must not find it in the middle of importing redis-py.
+    route.transport()
+    return route
 
 
 def _check_number(name: str, value: object, low: int, high: int | None = None) -> None:

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import wire
-from .connection import Connection
 from .redis_errors import RedisRefusal
+
+if TYPE_CHECKING:
+    from .transport import Transport
 
 
 class Script:
@@ -21,10 +23,10 @@ WRITE, ANNOUNCE = Script(wire.WRITE_SCRIPT), Script(wire.ANNOUNCE_SCRIPT)
 
 
 class Scripts:
-    """Of one connection. Raises what its calls raise: RedisRefusal or OSError."""
+    """Of one transport. Raises what its calls raise: RedisRefusal or OSError."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, transport: "Transport") -> None:
+        self._transport = transport
         self._in_full = False
 
     def forget(self) -> None:
@@ -32,29 +34,30 @@ class Scripts:
         self._in_full = False
 
     def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
+        key = keys[0]
         rest = [b"%d" % len(keys), *keys, *arguments]
         if self._in_full:
-            return self._connection.send([b"EVAL", script.text, *rest])
+            return self._transport.send([b"EVAL", script.text, *rest], key)
         try:
-            return self._by_hash(script, rest)
+            return self._by_hash(script, rest, key)
         # A right is lacking, a command was renamed, or a proxy asks another server each time.
         except RedisRefusal as refusal:
             if refusal.code not in ("NOSCRIPT", "NOPERM", "UNKNOWN"):
                 raise
             try:
-                reply = self._connection.send([b"EVAL", script.text, *rest])
+                reply = self._transport.send([b"EVAL", script.text, *rest], key)
             except RedisRefusal as also:
                 raise (also if also.code not in ("NOPERM", "UNKNOWN") else refusal) from None
             self._in_full = True
             return reply
 
-    def _by_hash(self, script: Script, rest: list[bytes]) -> Any:
+    def _by_hash(self, script: Script, rest: list[bytes], key: bytes) -> Any:
         command = [b"EVALSHA", script.sha, *rest]
         try:
-            return self._connection.send(command)
+            return self._transport.send(command, key)
         except RedisRefusal as refusal:
             if refusal.code != "NOSCRIPT":
                 raise
         # A new server, a restarted one, or somebody ran SCRIPT FLUSH.
-        self._connection.send([b"SCRIPT", b"LOAD", script.text])
-        return self._connection.send(command)
+        self._transport.send([b"SCRIPT", b"LOAD", script.text], key)
+        return self._transport.send(command, key)

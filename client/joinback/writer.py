@@ -3,6 +3,7 @@
 Nothing here waits longer than the socket's timeout, and nothing is tried twice; the sender decides about that.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,101 +11,127 @@ from contextlib import suppress
 from . import log, sampling, wire
 from .announcer import Announcer
 from .buffer import Buffered, DropReason
-from .connection import BrokenReply, Connection
-from .redis_errors import RedisRefusal
-from .replay import Replay
+from .redis_errors import BrokenReply, NodeDown, RedisRefusal
+from .replay import Replay, Sent
 from .route import Route
 from .scripts import WRITE, Scripts
 from .times import ClockWatch
+
+LOOK_AGAIN_S = 1.0
+"""While nobody knows yet who holds what was sent: a failover takes some seconds."""
 
 
 class Writer:
     """Every method may raise RedisRefusal or OSError; `disconnect` before the next try after an OSError."""
 
     def __init__(self, route: Route, told_rates: dict[str, float], feedback_rates: dict[str, float]) -> None:
-        self._connection = Connection(route.redis_url)
-        self._scripts = Scripts(self._connection)
+        self._transport = route.transport()
+        self._scripts = Scripts(self._transport)
         self._announcer = Announcer(self._scripts, told_rates, feedback_rates)
         self._buffer_ttl_s = route.buffer_ttl_s
         self._feedback_rates = feedback_rates
         self._replay = Replay()
-        self._due: dict[str, list[Sequence[Buffered]]] = {}
+        self._due: dict[str, list[Sent]] = {}
         """By application, what is to be sent again before anything else of it."""
-        self._run: str | None = None
-        self._has_written = False
         self._clock = ClockWatch()
+        self._changes = 0
+        """Of the transport, when it was last looked at what they mean."""
+        self._is_unsure = False
+        """Whether the server of something that was sent is not known."""
+        self._look_at = float("inf")
+        """When to try again to send what may be lost, though nothing else is written."""
 
     @property
     def where(self) -> str:
         """The server's address, as a log line may show it."""
-        return self._connection.where
+        return self._transport.where
 
     def write(self, application: str, events: Sequence[Buffered]) -> dict[DropReason, int]:
         """Bring events of one application to Redis; returns the number of those it does not have, by reason."""
         self._connect()
         self._send_again(application)
-        dropped = self._write(application, events)
-        self._replay.add(application, events)
-        self._has_written = True
-        return dropped
+        return self._write(application, events)
 
     def is_paused(self) -> bool:
         """Whether the worker found Redis nearly full."""
         self._connect()
-        return bool(self._connection.call("EXISTS", wire.PAUSED_KEY))
+        key = wire.PAUSED_KEY.encode()
+        return bool(self._transport.send([b"EXISTS", key], key))
 
     def disconnect(self) -> None:
         """After a failover the name leads elsewhere, and a restarted server may know nothing of us."""
-        self._connection.disconnect()
+        self._transport.disconnect()
         self._scripts.forget()
         self._announcer.forget()
 
     def renew_at(self) -> float:
         """When to call `renew`."""
-        return self._announcer.renew_at() if self._connection.connected else float("inf")
+        return min(self._look_at, self._announcer.renew_at() if self._transport.connected else float("inf"))
 
     def renew(self) -> None:
         """Announce what was written since it was last announced: `joinback:applications` may be lost meanwhile."""
+        self._transport.look(closely=True)
+        self._connect()
         self._announcer.renew()
 
     def end(self) -> None:
         """Leave Redis so that a worker finds all that was written, if it can be reached."""
-        if self._connection.connected:
+        if self._transport.connected:
             with suppress(RedisRefusal, OSError):
+                self._connect()
                 self._announcer.renew()
-        self._connection.disconnect()
+        self._transport.disconnect()
 
     def abort(self) -> None:
-        self._connection.abort()
+        self._transport.abort()
 
     def _connect(self) -> None:
-        if self._connection.connected:
-            return
-        run = self._connection.connect()
-        with suppress(RedisRefusal):
-            self._clock.compare(self._connection.call("TIME"))
-        if self._has_written and (run is None or run != self._run):
-            batches = self._replay.batches()
-            self._due.clear()
-            for application, events in batches:
-                self._due.setdefault(application, []).append(events)
-            log.info("joinback: another Redis, or a restarted one; sends the last %d batches again", len(batches))
-        self._run = run
+        if not self._transport.connected:
+            self._transport.connect()
+            with suppress(RedisRefusal, NodeDown):
+                self._clock.compare(self._transport.send([b"TIME"], wire.PAUSED_KEY.encode()))
+        self._transport.look()
+        if self._is_unsure or self._changes != self._transport.changes:
+            self._find_lost()
         for application in list(self._due):
             try:
                 self._send_again(application)
+            except NodeDown:
+                pass
             except RedisRefusal as refusal:
                 # One application's trouble waits for that application.
                 if refusal.is_server_wide:
                     raise
+        self._look_at = time.monotonic() + LOOK_AGAIN_S if self._is_unsure or self._due else float("inf")
+
+    def _find_lost(self) -> None:
+        """Note what is to be sent again: the server that had it is gone, has begun anew, or handed the slot over."""
+        self._changes, self._is_unsure = self._transport.changes, False
+        lost = list(self._replay.lost(self._server_of))
+        for sent in lost:
+            sent.is_due = True
+            self._due.setdefault(sent.application, []).append(sent)
+        if lost:
+            log.info("joinback: another Redis, or a restarted one; sends the last %d batches again", len(lost))
+
+    def _server_of(self, key: bytes) -> str | None:
+        try:
+            return self._transport.server_of(key)
+        except (OSError, RedisRefusal):
+            self._is_unsure = True
+            return None
 
     def _send_again(self, application: str) -> None:
-        for events in self._due.get(application, ())[:]:
-            self._write(application, events)
-            del self._due[application][0]
+        due = self._due.get(application, [])
+        while due:
+            self._write(application, due[0].events, due[0].at)
+            self._replay.forget(due.pop(0))
         self._due.pop(application, None)
 
-    def _write(self, application: str, events: Sequence[Buffered]) -> dict[DropReason, int]:
+    def _write(
+        self, application: str, events: Sequence[Buffered], sent_at: float | None = None
+    ) -> dict[DropReason, int]:
+        """`sent_at`: when they were sent before, if they were."""
         announced = self._announcer.announce(
             application, any(field.startswith("prediction:") for _, _, field, _ in events)
         )
@@ -116,10 +143,10 @@ class Writer:
             for event in kept:
                 groups[wire.tag_of(application, event[1], announced.shards)].append(event)
             by_tag = dict(groups)
-        failed = sum(self._run_script(application, tag, tagged) for tag, tagged in by_tag.items() if tagged)
+        failed = sum(self._run_script(application, tag, tagged, sent_at) for tag, tagged in by_tag.items() if tagged)
         return dropped | {"wrong_type": failed} if failed else dropped
 
-    def _run_script(self, application: str, tag: str, events: Sequence[Buffered]) -> int:
+    def _run_script(self, application: str, tag: str, events: Sequence[Buffered], sent_at: float | None) -> int:
         """Returns how many of the events could not be stored."""
         _, join_keys, fields, payloads = zip(*events, strict=True)
         keys = wire.write_keys(tag, join_keys)
@@ -127,6 +154,7 @@ class Writer:
         reply = self._scripts.run(WRITE, keys, arguments)
         if not accounts_for(reply, len(events)):
             raise BrokenReply("the answer to a batch does not account for its events")
+        self._replay.add(application, keys[0], self._transport.server_of(keys[0]), events, sent_at)
         if reply[3]:
             # Redis was emptied, it seems, and `joinback:applications` with it.
             self._announcer.announce_again(application)

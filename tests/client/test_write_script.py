@@ -4,8 +4,9 @@ import pytest
 import redis
 
 from joinback import wire
-from joinback.connection import Connection
 from joinback.redis_errors import RedisRefusal
+from joinback.redis_url import redis_url as read_url
+from joinback.transport import transport_of
 
 TAG = wire.tag("loans")
 FEEDBACK = b'{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z","feedback":{"repaid":true}}'
@@ -93,12 +94,12 @@ def test_a_full_server_refuses_the_batch_whole(server: redis.Redis, redis_url: s
     before = {key: server.dump(key) for key in server.keys("*")}
     keys = wire.write_keys(TAG, ["loan_17", "loan_18"])
     arguments = wire.write_arguments(TAG, 600, [("feedback:b", FEEDBACK), ("feedback:c", FEEDBACK)])
-    connection = Connection(redis_url)
+    connection = transport_of(read_url(redis_url, "URL"))
     connection.connect()
     server.config_set("maxmemory", 1)
     try:
         with pytest.raises(RedisRefusal) as raised:
-            connection.call("EVAL", wire.WRITE_SCRIPT, len(keys), *keys, *arguments)
+            connection.send([b"EVAL", wire.WRITE_SCRIPT.encode(), b"%d" % len(keys), *keys, *arguments], keys[0])
     finally:
         server.config_set("maxmemory", 0)
         connection.disconnect()

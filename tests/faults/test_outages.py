@@ -116,9 +116,9 @@ def test_how_much_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("joinback.replay.time", SimpleNamespace(monotonic=lambda: now))
     ring = Replay()
     for now, batch in ((100.0, "first"), (104.9, "second"), (105.1, "third"), (300.0, "fourth")):
-        ring.add("loans", [("loans", batch, "feedback:1", b"{}")])
+        ring.add("loans", b"key", "server", [("loans", batch, "feedback:1", b"{}")])
         kept = {104.9: ["first", "second"], 105.1: ["second", "third"], 300.0: ["fourth"]}.get(now, ["first"])
-        assert [events[0][1] for _, events in ring.batches()] == kept
+        assert [sent.events[0][1] for sent in ring.lost(lambda _: "another")] == kept
 
 
 def test_what_is_sent_again_stops_at_no_application(site: Site) -> None:

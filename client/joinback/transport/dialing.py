@@ -1,0 +1,85 @@
+"""How a connection to a server is made: by redis-py's class for it, and with its retries off.
+
+They would send a batch again unseen, and their defaults differ between versions 5 and 8; ours are counted and told.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.credentials import CredentialProvider
+from redis.retry import Retry
+
+from joinback.redis_errors import Unreachable
+from joinback.redis_url import Address, RedisUrl, connection_options, sentinel_options, shown_address
+
+from .link import Link
+
+SOCKET_TIMEOUT_S = 2.0
+"""Long for a network, short for an exit: see delivery.CLOSE_TIMEOUT_S."""
+
+Credentials: TypeAlias = Callable[[], str | tuple[str, str]]
+"""Returns a password or token, or (user, password); asked at each login, in the sender's thread."""
+
+
+class Asked(CredentialProvider):
+    """A caller's `credentials`, as redis-py asks for them."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        try:
+            given = self._credentials()
+        except Exception as error:
+            # Its name alone: the words may hold a token.
+            raise Unreachable(f"the credentials= given to init() raised {type(error).__name__}") from error
+        if isinstance(given, str):
+            return (given,)
+        if isinstance(given, tuple) and len(given) == 2 and all(isinstance(part, str) for part in given):
+            return given
+        raise Unreachable("the credentials= given to init() returned neither a password nor (user, password)")
+
+
+class Dialer(NamedTuple):
+    """Makes connections of one kind: to each node of a cluster with the same login, for example."""
+
+    connection_class: Callable[..., Any]
+    options: dict[str, Any]
+    over_tls: bool
+
+    def link(self, address: Address | None) -> Link:
+        """Return a connection to that server, not yet open; None for the Unix socket that the options name."""
+        place = {} if address is None else {"host": address[0], "port": address[1]}
+        where = self.options.get("path", "") if address is None else shown_address(address)
+        connection = self.connection_class(**self.options, **place)
+        return Link(connection, where, self.options, over_tls=self.over_tls)
+
+
+def dialer(url: RedisUrl, credentials: Credentials | None = None) -> Dialer:
+    """Return what connects to the servers that hold data."""
+    options = connection_options(url, SOCKET_TIMEOUT_S)
+    if credentials is not None:
+        options |= {"username": None, "password": None, "credential_provider": Asked(credentials)}
+    return _dialer(url, options)
+
+
+def sentinel_dialer(url: RedisUrl) -> Dialer:
+    """Return what connects to the Sentinels."""
+    return _dialer(url, sentinel_options(url, SOCKET_TIMEOUT_S))
+
+
+def _dialer(url: RedisUrl, options: dict[str, Any]) -> Dialer:
+    if url.path is not None:
+        return Dialer(UnixDomainSocketConnection, options | alone(), over_tls=False)
+    return Dialer(Connection if url.tls is None else SSLConnection, options | alone(), over_tls=url.tls is not None)
+
+
+def alone() -> dict[str, Any]:
+    """Return the arguments by which redis-py does nothing unasked."""
+    nothing: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "retry_on_error": [], "retry_on_timeout": False}
+    known = inspect.signature(AbstractConnection.__init__).parameters
+    # CLIENT SETINFO: two round trips, and some proxies hang up at what they do not know.
+    return nothing | ({"driver_info": None} if "driver_info" in known else {"lib_name": None, "lib_version": None})

@@ -1,0 +1,75 @@
+"""What `init` takes besides a URL: a client that the caller made, and credentials that rotate."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import redis
+from topologies import Cluster
+
+import joinback
+from joinback import wire
+from joinback.errors import ConfigurationError
+
+
+@pytest.fixture
+def locked(server: redis.Redis) -> Iterator[redis.Redis]:
+    """The server, for a user whose password changes."""
+    server.execute_command("ACL", "SETUSER", "iam", "reset", "on", ">token1", "~joinback:*", "+@all")
+    yield server
+    server.execute_command("ACL", "DELUSER", "iam")
+
+
+def test_a_client_of_the_callers(server: redis.Redis, redis_url: str) -> None:
+    """Events go where that client leads, and not where the environment says."""
+    with (
+        redis.Redis.from_url(redis_url, decode_responses=True) as theirs,
+        closing(joinback.Client().init(redis=theirs)) as client,
+    ):
+        client.log_record("loans", inputs=1, outputs=2, join_key="k")
+        assert client.flush()
+        assert client.ping()
+    assert server.hlen(wire.record_key("loans", "k")) == 1
+
+
+def test_a_token_that_rotates(locked: redis.Redis, redis_url: str, wait_until: Any) -> None:
+    """The credentials are asked at each login: a new token is used when the old one has ended, and no event is lost."""
+    token = ["token1"]
+    with closing(joinback.Client().init(redis_url, credentials=lambda: ("iam", token[0]))) as client:
+        client.log_record("loans", inputs=1, outputs=2, join_key="a")
+        assert client.flush()
+        locked.execute_command("ACL", "SETUSER", "iam", "resetpass", ">token2")
+        locked.execute_command("CLIENT", "KILL", "USER", "iam")
+        client.log_record("loans", inputs=1, outputs=2, join_key="b")
+        assert not client.flush(0.3)
+        token[0] = "token2"
+        assert client.flush(30)
+        assert client.stats()["sent"] == 2
+
+
+def test_a_plain_url_to_a_cluster_is_told(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """One line names the scheme to write, the events wait, and with that scheme they are sent."""
+    place = cluster.nodes[0].address
+    with closing(joinback.Client().init(f"redis://{place}/0")) as client:
+        client.log_record("loans", inputs=1, outputs=2)
+        assert not client.flush(0.5)
+        assert not client.ping()
+        assert client.stats()["buffered"] == 1
+    assert f"{place} is one node of a Redis Cluster; write redis+cluster:// instead of redis://" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"redis": "redis://h"}, "redis must be a redis.Redis"),
+        ({"redis": redis.Redis(), "redis_url": "redis://h"}, "give one of them"),
+        ({"credentials": "token"}, "credentials must be callable"),
+        ({"redis_url": "redis+cluster://h/1"}, "redis_url names a database"),
+        ({"redis_url": "redis://h?decode_responses=1"}, "redis_url has the option decode_responses"),
+    ],
+)
+def test_what_init_refuses(given: dict[str, Any], says: str) -> None:
+    """A wrong way to Redis is a ConfigurationError of `init`, with the fix, and not a later surprise."""
+    with pytest.raises(ConfigurationError, match=says):
+        joinback.Client().init(**given)
