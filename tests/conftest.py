@@ -28,6 +28,9 @@ from joinback_worker.drains import connect, drain_all, tags
 from joinback_worker.embedded import embedded_valkey
 from joinback_worker.source import Source
 
+# The fixtures of a cluster and of a primary behind Sentinels.
+pytest_plugins = ["topologies"]
+
 # No deadline: a busy machine is no bug. In CI the same examples each time, so that a change is judged by what
 # it changed; everywhere else, and in the long run of a night, new ones.
 hypothesis.settings.register_profile("ours", deadline=None, derandomize=bool(os.environ.get("CI")))

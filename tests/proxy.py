@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback between client and server: slow on demand, able to lead elsewhere, or to speak TLS."""
+"""A TCP proxy on loopback between client and server: slow or silent on demand, led elsewhere, speaking TLS."""
 
 import contextlib
 import socket
@@ -19,6 +19,8 @@ class Proxy:
         self.port = self._listener.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._open: list[socket.socket] = []
+        self._passes = threading.Event()
+        self._passes.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def lead_to(self, port: int) -> None:
@@ -28,10 +30,19 @@ class Proxy:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def hang(self) -> None:
+        """From now on nothing passes, either way; connections stay, new ones are taken."""
+        self._passes.clear()
+
+    def resume(self) -> None:
+        """What was held back arrives, however late: so does a network that was cut."""
+        self._passes.set()
+
     def __enter__(self) -> "Proxy":
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self.resume()
         self._listener.close()
         for connection in self._open:
             with contextlib.suppress(OSError):
@@ -64,5 +75,6 @@ class Proxy:
             while data := source.recv(1 << 16):
                 if answers and self.delay_s:
                     time.sleep(self.delay_s)
+                self._passes.wait()
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_RDWR)
