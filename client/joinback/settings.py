@@ -4,15 +4,14 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_type_hints
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
 from .errors import ConfigurationError
+from .redis_url import redis_url
 
 _PREFIX = "JOINBACK_"
-_REDIS_FORM = "redis://[user:password@]host:6379/0, rediss://… for TLS, or unix:///path.sock"
 
 
 Reducer = Literal["last", "first", "sum", "mean", "min", "max", "count", "majority"]
@@ -115,18 +114,7 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
 
 def check_redis_url(url: str, name: str) -> None:
     """Raise ConfigurationError if this is no Redis URL. Never repeats the URL: it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        well_formed = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname)
-        # `port` raises for text and for numbers out of range.
-        well_formed = well_formed and (parts.port is None or parts.port > 0)
-        database = parts.path.lstrip("/") if parts.scheme != "unix" else ""
-        well_formed = well_formed and (not database or database.isdigit())
-        float(dict(parse_qsl(parts.query)).get("socket_timeout", 0))
-    except ValueError:
-        well_formed = False
-    if not well_formed or parts.scheme not in ("redis", "rediss", "unix"):
-        raise ConfigurationError(f"{name} is not a Redis URL; write {_REDIS_FORM}")
+    redis_url(url, name)
 
 
 def _json(variable: str, value: str) -> Any:

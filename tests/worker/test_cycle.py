@@ -13,8 +13,9 @@ from events import feedback
 import joinback
 from joinback import wire
 from joinback.settings import Settings
+from joinback_worker.connect import connect
 from joinback_worker.cycle import Drained, drain
-from joinback_worker.drains import connect, sink_of
+from joinback_worker.drains import sink_of
 from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.fold import Record
 from joinback_worker.sinks import Merged

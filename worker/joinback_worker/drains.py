@@ -11,9 +11,8 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -24,6 +23,7 @@ from joinback.settings import Settings
 from joinback.urls import shown_url
 from joinback_worker.redis_errors import advice
 
+from .connect import AWAY, ask_each, connect
 from .cycle import Drained, drain
 from .errors import SinkUnavailable, described
 from .health import Health, publish_pause
@@ -33,32 +33,6 @@ from .sinks import Sink, open_sink, writers_max
 from .source import Source, applications
 
 log = structlog.get_logger("joinback")
-
-SOCKET_TIMEOUT_S = 3.0
-"""Beyond any chunk's script; on a hung Redis the worker must still obey SIGTERM."""
-TAGS_ASKED = 1_000
-"""Of one pipeline: some milliseconds of Redis's time."""
-
-
-def redis_options(redis_url: str) -> dict[str, Any]:
-    """Return what every connection of the worker is made with; what the URL's own query says comes first.
-
-    redis-py waits for ever on a hung server, and in its version 5 takes any host's certificate of a trusted
-    authority; neither is for us. A Unix socket takes none of TCP's options.
-    """
-    scheme = redis_url.partition(":")[0]
-    options: dict[str, Any] = {"socket_timeout": SOCKET_TIMEOUT_S, "health_check_interval": 15}
-    if scheme != "unix":
-        options |= {"socket_connect_timeout": SOCKET_TIMEOUT_S, "socket_keepalive": True}
-    if scheme == "rediss":
-        options["ssl_check_hostname"] = True
-    return options
-
-
-def connect(settings: Settings) -> Redis:
-    """Return the buffer; it connects on first use."""
-    redis: Redis = Redis.from_url(settings.redis_url, **redis_options(settings.redis_url))
-    return redis
 
 
 def sink_of(settings: Settings, policy: Policy | None = None) -> Sink:
@@ -111,12 +85,11 @@ class Drainer:
             conditions = await self._health.look(self.redis)
             paused = "memory_high" in conditions
             await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
-            work = await self._work()
+            work, total = await self._work()
         except (RedisError, OSError) as error:
             return Drained(error=advice(error), redis_lost=True)
         except Exception as error:
             return Drained(error=described(error))
-        total = Drained()
         gate = asyncio.Semaphore(writers_max(self.settings.sink_url))
 
         async def drain_one(application: str, tag: str) -> None:
@@ -132,22 +105,25 @@ class Drainer:
     async def aclose(self) -> None:
         await self.redis.aclose()
 
-    async def _work(self) -> list[tuple[str, str]]:
-        """Return the tags with something pending, and those whose predictions mature; the others cost a length each."""
+    async def _work(self) -> tuple[list[tuple[str, str]], Drained]:
+        """Return the tags with something pending, and those whose predictions mature; the others cost a length each.
+
+        And how the round begins: with the trouble of a server that is away, whose tags must not hold up the others.
+        """
         known = await tags(self.redis, self.only)
         if bool(known) != self._knows_applications:
             self._knows_applications = bool(known)
             if not known:
                 log.info("no_application_yet", hint="the first event of a client announces its application in Redis")
-        work = []
-        for some in _slices(known, TAGS_ASKED):
-            async with self.redis.pipeline(transaction=False) as pipeline:
-                for _, tag in some:
-                    pipeline.execute_command("XLEN", wire.pending_key(tag))
-                lengths = await pipeline.execute(raise_on_error=False)
-            # An error, such as a wrong type at the key, is for the drain to tell.
-            work += [entry for entry, length in zip(some, lengths, strict=True) if length or self._closes(entry[0])]
-        return work
+        lengths = await ask_each(self.redis, [("XLEN", wire.pending_key(tag)) for _, tag in known])
+        work, total = [], Drained()
+        for (application, tag), length in zip(known, lengths, strict=True):
+            if isinstance(length, AWAY):
+                total = Drained(error=advice(length), redis_lost=True)
+            # Another error, such as a wrong type at the key, is for the drain to tell.
+            elif length or self._closes(application):
+                work.append((application, tag))
+        return work, total
 
     def _closes(self, application: str) -> bool:
         return application in self.settings.maturity_s
@@ -184,8 +160,3 @@ async def drain_all(settings: Settings, only: Sequence[str] = ()) -> Drained:
         return await drainer.round(tag_budget_s=float("inf"))
     finally:
         await drainer.aclose()
-
-
-def _slices(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

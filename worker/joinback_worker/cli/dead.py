@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import settings_from
+from joinback_worker.connect import connect
 from joinback_worker.dead import Letter, drop, letters, replay
-from joinback_worker.drains import connect
 from joinback_worker.redis_errors import advice
 from joinback_worker.source import applications
 

@@ -29,7 +29,8 @@ from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
 from joinback_worker.accounting import Accounting
-from joinback_worker.drains import connect, sink_of
+from joinback_worker.connect import connect
+from joinback_worker.drains import sink_of
 from joinback_worker.embedded import embedded_valkey
 from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row

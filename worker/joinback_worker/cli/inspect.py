@@ -15,7 +15,8 @@ from rich.console import Console
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.drains import connect, sink_of
+from joinback_worker.connect import connect
+from joinback_worker.drains import sink_of
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
