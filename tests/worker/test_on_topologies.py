@@ -81,9 +81,7 @@ def test_every_command_works_on_every_topology(site: Site, cli: Cli, settings: S
     assert rows(settings) == dict.fromkeys(APPLICATIONS, 2)
     status = json.loads(cli("status", "--json").stdout)
     assert status["conditions"] == {}
-    assert {name: books["difference"] for name, books in status["applications"].items()} == dict.fromkeys(
-        APPLICATIONS, 0
-    )
+    assert all(books["difference"] == 0 for books in status["applications"].values())
     assert status["applications"]["ads"]["received"] == 3
     found = json.loads(cli("inspect", "ads", "k1", "--json").stdout)
     assert sorted(found["events"]) == ["feedback:e", "prediction:e"]
@@ -189,9 +187,7 @@ def test_a_slot_moves_while_it_is_drained(cluster: Cluster, settings: Settings) 
         lambda: asyncio.run(drain_all(settings)).error is None and rows(settings) == dict.fromkeys(APPLICATIONS, 20), 90
     )
     assert rows(settings) == dict.fromkeys(APPLICATIONS, 20)
-    assert {name: books.difference for name, books in asyncio.run(_books(settings)).items()} == dict.fromkeys(
-        APPLICATIONS, 0
-    )
+    assert asyncio.run(_books(settings)).difference == 0
 
 
 def test_a_drainer_follows_a_slot_that_has_moved(cluster: Cluster, settings: Settings) -> None:

@@ -77,6 +77,7 @@ class _Cluster(RedisCluster):
         # A cluster has one database, and redis-py refuses to be told.
         own = {name: value for name, value in options.items() if name != "db"}
         self._named = url.nodes
+        self._former: list[ClusterNode] = []
         super().__init__(
             startup_nodes=[ClusterNode(host, port) for host, port in url.nodes],
             ssl=url.tls is not None,
@@ -93,17 +94,23 @@ class _Cluster(RedisCluster):
         for host, port in self._named:
             node = ClusterNode(host, port, **self.connection_kwargs)
             self.nodes_manager.startup_nodes.setdefault(node.name, node)
+        before = list(self.nodes_manager.nodes_cache.values())
+        learns = self._initialize
         try:
             await super().initialize()
         except RedisClusterException as error:
             raise _known(error) from None
+        if learns:
+            self._former = before
         return self
 
     async def aclose(self) -> None:
         """Close every connection, also where it was not learned who serves what."""
         await super().aclose()
-        for nodes in (self.nodes_manager.nodes_cache, self.nodes_manager.startup_nodes):
-            await asyncio.gather(*(node.disconnect() for node in nodes.values()))
+        manager = self.nodes_manager
+        # A command that was under way while the nodes were learned anew left its connection at a former one.
+        nodes = (*manager.nodes_cache.values(), *manager.startup_nodes.values(), *self._former)
+        await asyncio.gather(*(node.disconnect() for node in nodes))
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command where its key is. Raises RedisError, also where redis-py's cluster has another kind."""
