@@ -11,6 +11,7 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
     joinback:{tag}:stats               HASH    counters (see COUNTERS below)
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
+    joinback:layouts                   HASH    `<shards>:<application>` -> when it was last seen with so many shards
     joinback:workers                   HASH    worker (host:pid) -> its newest sign of life, as JSON
     joinback:paused                    STRING  there while Redis is nearly full: clients hold predictions back
 
@@ -42,6 +43,7 @@ LATE = "late"
 """The kind of the worker's own field: this feedback was told as a dead letter, so it is told once."""
 
 APPLICATIONS_KEY = "joinback:applications"
+LAYOUTS_KEY = "joinback:layouts"
 WORKERS_KEY = "joinback:workers"
 PAUSED_KEY = "joinback:paused"
 GROUP = "worker"
@@ -54,6 +56,8 @@ JOIN_KEY_BYTES_MAX = 512
 """Room for a URL or a composite id, and still one line on a terminal."""
 EVENT_ID_BYTES_MAX = 64
 """Room for a UUID or a SHA-256 in hex."""
+SHARDS_MAX = 1_024
+"""Each costs the worker a command per tick; a cluster has seldom a tenth as many nodes."""
 EVENT_BYTES_MAX = 1 << 20
 """1 MiB, as Gantry had. Redis answers one big reply slowly for everybody else."""
 RECORD_EVENTS_MAX = 1_000
@@ -119,7 +123,7 @@ class Retraction(Event, kw_only=True, omit_defaults=True, gc=False):
 class Application(Struct, frozen=True):
     """What `joinback:applications` says of one application; both sides read it."""
 
-    shards: Annotated[int, Meta(ge=1, le=1024)] = 1
+    shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX)] = 1
     sample_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
     """The highest rate at which predictions were logged, which feedback follows; None: there were none yet."""
 
@@ -199,6 +203,11 @@ def tags(application: str, shards: int) -> Iterable[str]:
 def tag_of(application: str, join_key: str, shards: int) -> str:
     """The tag that holds this join key. CRC-32, so that a producer in any language agrees."""
     return tag(application, zlib.crc32(join_key.encode()) % shards if shards > 1 else 0, shards)
+
+
+def layout_field(application: str, shards: int) -> str:
+    """The field of `joinback:layouts` that remembers this number of shards."""
+    return f"{shards}:{application}"
 
 
 def record_key(tag: str, join_key: str) -> str:

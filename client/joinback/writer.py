@@ -7,6 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from . import sampling, wire
@@ -128,6 +129,23 @@ class Writer:
                 self._connection.call(command, wire.APPLICATIONS_KEY, application, wire.encode(wanted))
             announced = wanted
         self._connection.call("EXPIRE", wire.APPLICATIONS_KEY, wire.STATS_TTL_S)
+        self._note_layout(application, known, announced)
         self._announced[application] = (announced, time.monotonic() + REGISTRATION_S)
         self._feedback_rates[application] = announced.sample_rate or wire.UNSAMPLED
         return announced
+
+    def _note_layout(self, application: str, known: wire.Application | None, announced: wire.Application) -> None:
+        """Tell the worker of each number of shards that was written under, so that it looks there too.
+
+        Before the first event under a new one: what is written under a number that somebody changed by hand would
+        not be drained.
+        """
+        before = 1 if known is None else known.shards
+        if announced.shards == before:
+            return
+        now = datetime.now(UTC).isoformat()
+        for shards in (before, announced.shards):
+            # What one that has just started has not used itself, it does not renew.
+            command = "HSETNX" if known is None else "HSET"
+            self._connection.call(command, wire.LAYOUTS_KEY, wire.layout_field(application, shards), now)
+        self._connection.call("EXPIRE", wire.LAYOUTS_KEY, wire.STATS_TTL_S)

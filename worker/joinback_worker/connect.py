@@ -165,18 +165,26 @@ async def _ask_servers(redis: RedisCluster, commands: Sequence[tuple[str, str]])
     return answers
 
 
+async def primaries(redis: Redis) -> list[dict[str, ClusterNode]]:
+    """Return, for each server that takes writes, what `execute_command` needs to reach it; of one alone nothing."""
+    if not isinstance(redis, RedisCluster):
+        return [{}]
+    await redis.initialize()
+    return [{"target_nodes": node} for node in redis.get_primaries()]
+
+
 async def ask_primaries(redis: Redis, *command: str) -> dict[str, Any]:
     """Return the answer of every server that takes writes, by its address; an exception of one that is away.
 
     Of one that is alone the name is empty, and its exception is raised.
     """
-    if not isinstance(redis, RedisCluster):
-        return {"": await redis.execute_command(*command)}
-    await redis.initialize()
     answers: dict[str, Any] = {}
-    for node in redis.get_primaries():
+    for server in await primaries(redis):
+        name = server["target_nodes"].name if server else ""
         try:
-            answers[node.name] = await redis.execute_command(*command, target_nodes=node)
+            answers[name] = await redis.execute_command(*command, **server)
         except (RedisError, OSError) as error:
-            answers[node.name] = error
+            if not server:
+                raise
+            answers[name] = error
     return answers

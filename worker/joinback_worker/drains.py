@@ -11,7 +11,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -28,9 +28,10 @@ from .cycle import Drained, drain
 from .errors import SinkUnavailable, described
 from .health import Health, publish_pause
 from .heartbeat import redis_time
+from .layouts import Layout, Watch, layouts
 from .row import Policy
 from .sinks import Sink, open_sink, writers_max
-from .source import Source, applications
+from .source import Elsewhere, Source
 
 log = structlog.get_logger("joinback")
 
@@ -53,11 +54,15 @@ def policy_of(settings: Settings, application: str, now: datetime) -> Policy:
 
 async def tags(redis: Redis, only: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Return (application, tag) of all that may have work, or of these applications `only`."""
+    return _tags(await layouts(redis), only)
+
+
+def _tags(known: Mapping[str, Layout], only: Sequence[str]) -> list[tuple[str, str]]:
     return [
         (application, tag)
-        for application, announced in (await applications(redis)).items()
+        for application, layout in known.items()
         if not only or application in only
-        for tag in wire.tags(application, announced.shards)
+        for tag in layout.tags(application)
     ]
 
 
@@ -74,6 +79,8 @@ class Drainer:
         # For whoever reads XINFO CONSUMERS at night. The token tells two containers apart that share a host name.
         self._consumer = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._knows_applications = True
+        self._layouts: Mapping[str, Layout] = {}
+        self._watch = Watch()
 
     async def round(self, tag_budget_s: float) -> Drained:
         """Drain each tag that has work once, a few at a time. `unfinished`: a budget was spent, so go on with a next.
@@ -85,6 +92,7 @@ class Drainer:
             conditions = await self._health.look(self.redis)
             paused = "memory_high" in conditions
             await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
+            self._layouts = await self._watch.look(self.redis, now)
             work, total = await self._work()
         except (RedisError, OSError) as error:
             return Drained(error=advice(error), redis_lost=True)
@@ -110,7 +118,7 @@ class Drainer:
 
         And how the round begins: with the trouble of a server that is away, whose tags must not hold up the others.
         """
-        known = await tags(self.redis, self.only)
+        known = _tags(self._layouts, self.only)
         if bool(known) != self._knows_applications:
             self._knows_applications = bool(known)
             if not known:
@@ -128,6 +136,16 @@ class Drainer:
     def _closes(self, application: str) -> bool:
         return application in self.settings.maturity_s
 
+    def _elsewhere(self, application: str, tag: str, now: datetime) -> Elsewhere | None:
+        """Return where else a record may be, if the application has or had shards not long ago."""
+        layout = self._layouts[application]
+        since = now - timedelta(seconds=self.settings.buffer_ttl_s)
+
+        def tags_of(join_key: str) -> list[str]:
+            return [other for other in layout.tags_of(application, join_key, since) if other != tag]
+
+        return tags_of if layout.former else None
+
     async def _drain(
         self, application: str, tag: str, now: datetime, conditions: dict[str, str], budget_s: float
     ) -> Drained:
@@ -136,7 +154,7 @@ class Drainer:
         try:
             async with sink_of(self.settings, policy_of(self.settings, application, now)) as sink:
                 return await drain(
-                    Source(self.redis, tag, consumer=self._consumer),
+                    Source(self.redis, tag, consumer=self._consumer, elsewhere=self._elsewhere(application, tag, now)),
                     sink,
                     application,
                     emit_joined_only=self.settings.emit == "joined",

@@ -7,7 +7,7 @@ within it are claimed by another, so nothing here depends on a worker staying al
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,10 @@ CHUNK_ENTRIES = 1_000
 """One chunk is one sink transaction and what a crash repeats; at 1 KB an event it is 1 MB of memory."""
 LEASE_S = 60.0
 """Many times what a chunk takes; a worker that died keeps its entries waiting no longer than this."""
+
+
+Elsewhere = Callable[[str], Sequence[str]]
+"""Join key -> the other tags that may hold a part of its record."""
 
 
 class Entry(NamedTuple):
@@ -76,9 +80,11 @@ class Source:
         consumer: str | None = None,
         lease_s: float = LEASE_S,
         chunk_entries: int = CHUNK_ENTRIES,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._redis = redis
         self._tag = tag
+        self._elsewhere = elsewhere
         self._pending = wire.pending_key(tag)
         self._lease_ms = int(lease_s * 1000)
         self._chunk_entries = chunk_entries
@@ -114,9 +120,15 @@ class Source:
                 return
 
     async def load(self, join_keys: Sequence[str]) -> list[list[tuple[str, bytes]] | str]:
-        """Each record's fields and values, in the order of the keys; empty if gone, or its type if no hash."""
+        """Each record's fields and values, in the order of the keys; empty if gone, or its type if no hash.
+
+        With them, where there is something, what the same record holds under the tags of other shards.
+        """
         replies = await _load(self._redis, [wire.record_key(self._tag, key) for key in join_keys])
-        return [reply.decode() if isinstance(reply, bytes) else _pairs(reply) for reply in replies]
+        loaded = [reply.decode() if isinstance(reply, bytes) else _pairs(reply) for reply in replies]
+        if self._elsewhere is not None:
+            await _add_halves(self._redis, self._elsewhere, join_keys, loaded)
+        return loaded
 
     async def settle(self, settlement: Settlement) -> int:
         """Acknowledge, delete and count the entries, and write their dead letters: all in one step.
@@ -163,6 +175,24 @@ class Source:
         if wire.GROUP.encode() not in [group["name"] for group in groups]:
             await self._redis.execute_command("XGROUP CREATE", self._pending, wire.GROUP, "0")
         return True
+
+
+async def _add_halves(
+    redis: Redis, elsewhere: Elsewhere, join_keys: Sequence[str], loaded: Sequence[list[tuple[str, bytes]] | str]
+) -> None:
+    """Add to each record the events that it has under other tags."""
+    by_tag: dict[str, list[tuple[str, list[tuple[str, bytes]]]]] = {}
+    for key, record in zip(join_keys, loaded, strict=True):
+        if record and not isinstance(record, str):
+            for tag in elsewhere(key):
+                by_tag.setdefault(tag, []).append((key, record))
+    for tag, records in by_tag.items():
+        halves = await _load(redis, [wire.record_key(tag, key) for key, _ in records])
+        for (_, record), half in zip(records, halves, strict=True):
+            # What is no record there is told by the drain of that tag.
+            if not isinstance(half, bytes):
+                held = {field for field, _ in record}
+                record += [event for event in _pairs(half) if event[0] not in held]
 
 
 def _entries(replies: Iterable[tuple[bytes | None, dict[bytes, bytes]]]) -> list[Entry]:

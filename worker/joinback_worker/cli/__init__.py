@@ -17,6 +17,7 @@ from joinback.settings import settings_from
 from joinback_worker.drains import drain_all
 from joinback_worker.logs import configure_logging
 
+from .apps import apps
 from .dead import dead
 from .demo import demo
 from .inspect import inspect
@@ -59,7 +60,7 @@ def drain_command(only: tuple[str, ...], as_json: bool) -> None:
         raise JoinbackError(drained.error)
 
 
-for command in (dead, demo, inspect, sink, status, worker):
+for command in (apps, dead, demo, inspect, sink, status, worker):
     cli.add_command(command)
 
 

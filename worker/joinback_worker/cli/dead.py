@@ -9,13 +9,12 @@ import click
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import settings_from
 from joinback_worker.connect import connect
 from joinback_worker.dead import Letter, drop, letters, replay
+from joinback_worker.layouts import Layout, layouts
 from joinback_worker.redis_errors import advice
-from joinback_worker.source import applications
 
 from .show import printable
 
@@ -127,8 +126,8 @@ def _on_each_tag(application: str, work: Callable[[Redis, str], Awaitable[T]]) -
     async def run() -> list[T]:
         redis = connect(settings_from())
         try:
-            announced = (await applications(redis)).get(application, wire.Application())
-            return [await work(redis, tag) for tag in wire.tags(application, announced.shards)]
+            layout = (await layouts(redis)).get(application, Layout())
+            return [await work(redis, tag) for tag in layout.tags(application)]
         finally:
             await redis.aclose()
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -18,9 +19,10 @@ from joinback.settings import Settings, settings_from
 from joinback_worker.connect import connect
 from joinback_worker.drains import sink_of
 from joinback_worker.errors import SinkUnavailable
+from joinback_worker.layouts import Layout, layouts
 from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
-from joinback_worker.source import Source, applications
+from joinback_worker.source import Source
 
 from .show import printable, redis_cli
 
@@ -31,7 +33,8 @@ ENTRIES_SEARCHED = 1_000
 class Found(Struct, kw_only=True):
     """All that is known of one join key."""
 
-    tag: str
+    tags: list[str]
+    """Where it may be: the tag of the present shards first, then those of former ones."""
     events: dict[str, str] | None = None
     """The record's hash; None if Redis does not hold it."""
     wrong_type: str | None = None
@@ -68,21 +71,10 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
     sink = sink_of(settings)
     redis = connect(settings)
     try:
-        announced = (await applications(redis)).get(application, wire.Application())
-        tag = wire.tag_of(application, join_key, announced.shards)
-        found = Found(tag=tag)
-        held = (await Source(redis, tag).load([join_key]))[0]
-        if isinstance(held, str):
-            found.wrong_type = held
-        elif held:
-            found.events = {field: payload.decode(errors="backslashreplace") for field, payload in held}
-            found.expires_in_s = await redis.execute_command("TTL", wire.record_key(tag, join_key))
-        for entry_id, fields in await _newest(redis, wire.pending_key(tag)):
-            if fields.get("key") == join_key:
-                found.pending.append(f"{entry_id} {fields.get('kind', '')}")
-        for _, fields in await _newest(redis, wire.dead_key(tag)):
-            if fields.get("key") == join_key:
-                found.dead.append(fields)
+        layout = (await layouts(redis)).get(application, Layout())
+        found = Found(tags=layout.tags_of(application, join_key))
+        for tag in found.tags:
+            await _look_under(redis, tag, join_key, found)
     finally:
         await redis.aclose()
     try:
@@ -91,6 +83,22 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
     except SinkUnavailable as error:
         found.sink_trouble = str(error)
     return found
+
+
+async def _look_under(redis: Redis, tag: str, join_key: str, found: Found) -> None:
+    held = (await Source(redis, tag).load([join_key]))[0]
+    if isinstance(held, str):
+        found.wrong_type = held
+    elif held:
+        events = {field: payload.decode(errors="backslashreplace") for field, payload in held}
+        found.events = (found.events or {}) | events
+        found.expires_in_s = await redis.execute_command("TTL", wire.record_key(tag, join_key))
+    for entry_id, fields in await _newest(redis, wire.pending_key(tag)):
+        if fields.get("key") == join_key:
+            found.pending.append(f"{entry_id} {fields.get('kind', '')}")
+    for _, fields in await _newest(redis, wire.dead_key(tag)):
+        if fields.get("key") == join_key:
+            found.dead.append(fields)
 
 
 async def _newest(redis: Redis, stream: str) -> list[tuple[str, dict[str, str]]]:
@@ -119,16 +127,7 @@ def _show(console: Console, settings: Settings, found: Found, application: str, 
     def line(text: str) -> None:
         console.print(printable(text), highlight=False, soft_wrap=True)
 
-    record = wire.record_key(found.tag, join_key)
-    line(f"Redis  {record}")
-    if found.wrong_type:
-        line(f"  holds a {found.wrong_type}, not a record: rename or delete it")
-    elif found.events is None:
-        line("  holds no events (never logged, or expired)")
-    else:
-        for field, payload in found.events.items():
-            line(f"  {field}  {payload}")
-        line(f"  expires in {found.expires_in_s} s")
+    _show_record(line, found, join_key)
     line(f"pending  {len(found.pending)} of the newest {ENTRIES_SEARCHED} entries" + _listed(found.pending))
     for letter in found.dead:
         line(f"dead  {letter.get('event', '')}  {letter.get('reason')}: {letter.get('detail')}")
@@ -141,12 +140,29 @@ def _show(console: Console, settings: Settings, found: Found, application: str, 
         for name, value in structs.asdict(found.row).items():
             if value is not None:
                 line(f"  {name}  {value.decode() if isinstance(value, bytes) else value}")
-    command = redis_cli(settings.redis_url)
-    console.print()
+    _show_by_hand(line, redis_cli(settings.redis_url), found.tags, join_key)
+
+
+def _show_record(line: Callable[[str], None], found: Found, join_key: str) -> None:
+    for tag in found.tags:
+        line(f"Redis  {wire.record_key(tag, join_key)}")
+    if found.wrong_type:
+        line(f"  holds a {found.wrong_type}, not a record: rename or delete it")
+    elif found.events is None:
+        line("  holds no events (never logged, or expired)")
+    else:
+        for field, payload in found.events.items():
+            line(f"  {field}  {payload}")
+        line(f"  expires in {found.expires_in_s} s")
+
+
+def _show_by_hand(line: Callable[[str], None], command: str, tags: Sequence[str], join_key: str) -> None:
+    line("")
     line("The same by hand:")
-    line(f"  {command} HGETALL {shlex.quote(record)}")
-    line(f"  {command} XREVRANGE {shlex.quote(wire.pending_key(found.tag))} + - COUNT {ENTRIES_SEARCHED}")
-    line(f"  {command} XREVRANGE {shlex.quote(wire.dead_key(found.tag))} + - COUNT {ENTRIES_SEARCHED}")
+    for tag in tags:
+        line(f"  {command} HGETALL {shlex.quote(wire.record_key(tag, join_key))}")
+        line(f"  {command} XREVRANGE {shlex.quote(wire.pending_key(tag))} + - COUNT {ENTRIES_SEARCHED}")
+        line(f"  {command} XREVRANGE {shlex.quote(wire.dead_key(tag))} + - COUNT {ENTRIES_SEARCHED}")
 
 
 def _listed(entries: list[str]) -> str:

@@ -9,14 +9,14 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
-from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
 from joinback_worker.accounting import Accounting
 from joinback_worker.connect import connect
 from joinback_worker.health import Health
+from joinback_worker.layouts import layouts
 from joinback_worker.redis_errors import advice
-from joinback_worker.source import Source, applications
+from joinback_worker.source import Source
 
 from .show import printable
 
@@ -46,9 +46,9 @@ async def _look(settings: Settings) -> tuple[Books, dict[str, str]]:
     redis = connect(settings)
     try:
         books: Books = {}
-        for application, announced in sorted((await applications(redis)).items()):
+        for application, layout in sorted((await layouts(redis)).items()):
             total = Accounting()
-            for tag in wire.tags(application, announced.shards):
+            for tag in layout.tags(application):
                 total += await Source(redis, tag).accounting()
             books[application] = total
         return books, await Health().look(redis)
