@@ -43,7 +43,14 @@ def test_the_client_knows_nothing_of_the_worker(path: Path) -> None:
     assert not top_level(path) & {"joinback_worker", "arq", "redis", "structlog", "click", "rich", "numpy", "pandas"}
 
 
-CONTRACT = {"joinback.wire", "joinback.errors", "joinback.settings", "joinback.redis_errors", "joinback.urls"}
+CONTRACT = {
+    "joinback.wire",
+    "joinback.errors",
+    "joinback.settings",
+    "joinback.redis_errors",
+    "joinback.redis_url",
+    "joinback.urls",
+}
 
 
 @pytest.mark.parametrize("path", sorted(WORKER.rglob("*.py")), ids=lambda path: str(path.relative_to(WORKER)))
