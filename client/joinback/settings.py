@@ -25,7 +25,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     redis_url: Annotated[str, Meta(description="The buffer: Redis >= 6.2 or Valkey.")] = "redis://localhost:6379/0"
     queue_url: Annotated[
         str | None,
-        Meta(description="Where the sign stands that `arq --check` looks for. Unset: on the buffer's Redis."),
+        Meta(
+            description="Where the sign stands that `arq --check` looks for: one server."
+            " Unset: on the buffer's Redis; none if that is a cluster."
+        ),
     ] = None
     sink_url: Annotated[str, Meta(description="Where rows go.")] = "sqlite:///joinback.db"
     interval_s: Annotated[int, Meta(ge=1, le=86_400, description="Seconds between drains, aligned to the epoch.")] = 300

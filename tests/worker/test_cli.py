@@ -18,7 +18,8 @@ from conftest import Cli, Stack
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.cli.show import printable, redis_cli
+from joinback_worker.cli.redis_cli import redis_cli
+from joinback_worker.cli.show import printable
 
 
 def log_a_loan(stack: Stack, key: str = "loan_17") -> None:
@@ -173,7 +174,14 @@ def test_printable() -> None:
         ("redis://localhost:6379/0", "redis-cli --raw"),
         ("redis://10.0.0.1:7000/2", "redis-cli --raw -h 10.0.0.1 -p 7000 -n 2"),
         ("rediss://me:secret@cache:6379", "redis-cli --raw -h cache --tls --user me"),
+        ("rediss://cache?ssl_ca_certs=/ca.pem", "redis-cli --raw -h cache --tls --cacert /ca.pem"),
         ("unix:///run/redis.sock", "redis-cli --raw -s /run/redis.sock"),
+        ("redis+cluster://me:secret@a:7000,b:7001", "redis-cli --raw -c -h a -p 7000 --user me"),
+        (
+            "redis+sentinel://:secret@s,t/loans/2?sentinel_username=watch&sentinel_password=secret",
+            "redis-cli --raw -n 2 $(redis-cli -h s -p 26379 --user watch SENTINEL GET-MASTER-ADDR-BY-NAME loans"
+            " | xargs printf -- '-h %s -p %s')",
+        ),
     ],
 )
 def test_redis_cli_line(url: str, command: str) -> None:

@@ -237,3 +237,40 @@ def test_a_queue_url_that_arq_cannot_use(cluster: Cluster, cli: Cli, settings: S
     done = cli("worker", JOINBACK_QUEUE_URL=cluster.url)
     assert done.returncode == 2
     assert "JOINBACK_QUEUE_URL names a cluster" in done.stderr
+
+
+def test_the_least_rights_are_enough_on_a_cluster(cluster: Cluster, cli: Cli, settings: Settings) -> None:
+    """The worker's ACL of README, and what README adds for a cluster and for `apps`, are enough."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (line,) = [line for line in readme.splitlines() if line.startswith("user joinback-worker ")]
+    (more,) = [line for line in readme.splitlines() if line.startswith("On a cluster the worker needs `")]
+    rules = line.split()[2:] + " ".join(more.split("`")[1::2]).replace("joinback apps", "").split()
+    for application in APPLICATIONS:
+        log(cluster, application, "k")
+    for node in cluster.nodes:
+        node.ask("ACL", "SETUSER", "joinback-worker", "reset", *rules)
+    narrow = {"JOINBACK_REDIS_URL": settings.redis_url.replace("://", "://joinback-worker:secret@")}
+    try:
+        drained = cli("drain", **narrow)
+        assert drained.returncode == 0, drained.stderr
+        found = {app["application"]: app["records"] for app in json.loads(cli("apps", "--json", **narrow).stdout)}
+        assert found == dict.fromkeys(APPLICATIONS, 1)
+        assert "-c -h 127.0.0.1" in cli("inspect", "loans", "k", **narrow).stdout
+    finally:
+        for node in cluster.nodes:
+            node.ask("ACL", "DELUSER", "joinback-worker")
+
+
+def test_shards_are_spread_over_the_nodes(cluster: Cluster, settings: Settings) -> None:
+    """An application with sixteen shards has work on every node, and one round drains it all."""
+    with cluster.client() as client:
+        client.hset(wire.APPLICATIONS_KEY, "loans", '{"shards":16}')
+        client.expire(wire.APPLICATIONS_KEY, 600)
+        for tag in wire.tags("loans", 16):
+            event = msgspec.json.encode({"v": 1, "at": at(0), "logged_at": at(0), "inputs": 1, "outputs": 2})
+            keys = wire.write_keys(tag, [f"k{tag}"])
+            client.eval(wire.WRITE_SCRIPT, len(keys), *keys, *wire.write_arguments(tag, 600, [("prediction:e", event)]))
+    assert {cluster.primary_of(wire.pending_key(tag)).port for tag in wire.tags("loans", 16)} == {
+        node.port for node in cluster.primaries
+    }
+    assert asyncio.run(drain_all(settings)).rows == 16

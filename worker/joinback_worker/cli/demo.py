@@ -36,7 +36,8 @@ from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
 from joinback_worker.source import Source
 
-from .show import printable, redis_cli
+from .redis_cli import redis_cli
+from .show import printable
 
 INTERVAL_S = 1
 """The cron's interval in the demo; in production it is five minutes."""

@@ -24,7 +24,8 @@ from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
 from joinback_worker.source import Source
 
-from .show import printable, redis_cli
+from .redis_cli import redis_cli
+from .show import printable
 
 ENTRIES_SEARCHED = 1_000
 """Of the pending and the dead stream, the newest so many: a look must not cost the server a full scan."""
