@@ -149,7 +149,7 @@ def _place(kind: Kind, tail: str, options: Mapping[str, Any], refuse: Refuse) ->
             refuse("names no service; write redis+sentinel://host:port/service/0, as in `sentinel monitor service …`")
         found["service"] = parts.pop(0)
     if parts and "database" not in options:
-        found["database"] = database_number(parts[0], refuse)
+        found["database"] = database_number(parts[0], lambda what: refuse(f"is not a Redis URL: {what}"))
     if len(parts) > 1:
         refuse(f"is not a Redis URL: one database follows the {'service' if kind == 'sentinel' else 'host'}")
     return found

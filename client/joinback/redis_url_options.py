@@ -55,7 +55,7 @@ def _text(value: str, _: Refuse) -> str:
 
 def database_number(value: str, refuse: Refuse) -> int:
     if not (value.isascii() and value.isdigit()) or len(value) > _DATABASE_DIGITS_MAX:
-        refuse("a Redis URL names a database by its number, such as 0")
+        refuse("name a database by its number, such as 0")
     return int(value)
 
 
