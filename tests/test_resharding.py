@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import redis
 from conftest import Cli, Stack
+from events import prediction
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -209,6 +210,25 @@ def test_feedback_joins_across_tags(stack: Stack) -> None:
     stack.drain(emit="joined")
     assert {row["status"] for row in stack.rows()} == {"joined"}
     assert len(stack.rows()) == 20
+
+
+def test_two_changes_before_any_drain(stack: Stack) -> None:
+    """Each change notes what was: events of clients that note nothing are found, though no worker saw their number."""
+    for shards in (4, 2):
+        for tag in wire.tags("loans", 4 if shards == 2 else 1):
+            keys = wire.write_keys(tag, [tag])
+            event = [("prediction:e", prediction())]
+            stack.server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *wire.write_arguments(tag, 600, event))
+        asyncio.run(changed(stack, shards=shards))
+    assert stack.books().received == 5
+    assert stack.drain().rows == 5
+
+
+def test_the_tag_without_shards_is_always_seen(stack: Stack) -> None:
+    """With it each application begins: whoever raised the number, and whether or not anybody noted it."""
+    log_some(stack, "first")
+    stack.server.hset(wire.APPLICATIONS_KEY, "loans", '{"shards":4}')
+    assert stack.books().received == 20
 
 
 def test_a_running_client_follows(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

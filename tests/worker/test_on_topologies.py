@@ -1,6 +1,7 @@
 """The worker on a cluster and behind Sentinels: the commands a user starts, while servers die, hang and move slots."""
 
 import asyncio
+import gc
 import json
 import signal
 import sqlite3
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from conftest import Cli, wait_for
 from events import at
+from redis.asyncio.cluster import RedisCluster
 from redis.crc import key_slot
 from topologies import Cluster, Sentinels
 
@@ -145,6 +147,39 @@ def test_all_servers_are_away_for_a_while(cluster: Cluster, settings: Settings, 
     log(cluster, "loans", "k")
     wait_until(lambda: told("rows=1"))
     assert rows(settings) == {"loans": 1}
+    assert not told("fault of Joinback")
+
+
+def test_nodes_that_failed_are_not_forgotten(cluster: Cluster, settings: Settings) -> None:
+    """Redis-py drops each node that failed; when it has dropped all, those of the URL are asked."""
+
+    async def run() -> None:
+        redis = connect(settings)
+        assert isinstance(redis, RedisCluster)
+        await redis.execute_command("EXISTS", "k")
+        redis.nodes_manager.startup_nodes.clear()
+        await redis.aclose()
+        await redis.execute_command("EXISTS", "k")
+        await redis.aclose()
+
+    asyncio.run(run())
+
+
+def test_nobody_answers(cli: Cli, cluster: Cluster) -> None:
+    """Where no node of a cluster can be asked, a command says so in one line."""
+    done = cli("status", JOINBACK_REDIS_URL="redis+cluster://127.0.0.1:1,127.0.0.1:2")
+    assert done.returncode == 2
+    assert (
+        done.stderr == "joinback: no connection to Redis; check that it runs and that JOINBACK_REDIS_URL points at it\n"
+    )
+
+
+def test_every_connection_is_closed(site: Site, settings: Settings) -> None:
+    """A drain in a process that lives on leaves no socket open, to Sentinels neither."""
+    log(site, "loans", "k")
+    assert asyncio.run(drain_all(settings)).rows == 1
+    # An open one ends the test with its warning.
+    gc.collect()
 
 
 def test_a_silent_primary_holds_up_its_own_applications_only(cluster: Cluster, settings: Settings) -> None:
@@ -152,12 +187,13 @@ def test_a_silent_primary_holds_up_its_own_applications_only(cluster: Cluster, s
     for node in cluster.nodes:
         node.ask("CONFIG", "SET", "cluster-replica-no-failover", "yes")
         node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
-    directory = cluster.primary_of(wire.APPLICATIONS_KEY)
     for application in APPLICATIONS:
         log(cluster, application, "k")
-    waiting = [name for name in APPLICATIONS if cluster.primary_of(wire.pending_key(wire.tag(name))) is not directory]
-    silent = cluster.primary_of(wire.pending_key(wire.tag(waiting[0])))
-    waiting = [name for name in waiting if cluster.primary_of(wire.pending_key(wire.tag(name))) is silent]
+    # The first is whom redis-py asks what names no key; and it does not hold what the worker itself needs.
+    silent = cluster.holder(0)
+    assert silent is not cluster.primary_of(wire.APPLICATIONS_KEY)
+    waiting = [name for name in APPLICATIONS if cluster.primary_of(wire.pending_key(wire.tag(name))) is silent]
+    assert waiting
     try:
         silent.hang()
         drained = asyncio.run(drain_all(settings))
