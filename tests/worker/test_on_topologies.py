@@ -182,15 +182,18 @@ def test_every_connection_is_closed(site: Site, settings: Settings) -> None:
     gc.collect()
 
 
-def test_a_silent_primary_holds_up_its_own_applications_only(cluster: Cluster, settings: Settings) -> None:
-    """Of a primary that hangs, and that nobody replaces, the applications wait; the others are drained."""
+@pytest.mark.parametrize("holds", [wire.pending_key("ads"), wire.PAUSED_KEY])
+def test_a_silent_primary_holds_up_its_own_applications_only(cluster: Cluster, settings: Settings, holds: str) -> None:
+    """Of a primary that hangs, and that nobody replaces, the applications wait; the others are drained.
+
+    Only the one that says which applications there are is needed by all.
+    """
     for node in cluster.nodes:
         node.ask("CONFIG", "SET", "cluster-replica-no-failover", "yes")
         node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
     for application in APPLICATIONS:
         log(cluster, application, "k")
-    # The first is whom redis-py asks what names no key; and it does not hold what the worker itself needs.
-    silent = cluster.holder(0)
+    silent = cluster.primary_of(holds)
     assert silent is not cluster.primary_of(wire.APPLICATIONS_KEY)
     waiting = [name for name in APPLICATIONS if cluster.primary_of(wire.pending_key(wire.tag(name))) is silent]
     assert waiting

@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import structlog
@@ -91,7 +92,9 @@ class Drainer:
             now = await redis_time(self.redis)
             conditions = await self._health.look(self.redis)
             paused = "memory_high" in conditions
-            await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
+            # The server that holds the sign may be away alone; then it ends by itself.
+            with suppress(*AWAY):
+                await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
             self._layouts = await self._watch.look(self.redis, now)
             work, total = await self._work()
         except (RedisError, OSError) as error:
