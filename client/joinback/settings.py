@@ -3,22 +3,20 @@
 Each side checks what it reads itself: another's variable, a newer release's or Kubernetes' own must not end it.
 """
 
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Meta, Struct
 
 from . import log
 from .errors import ConfigurationError
+from .redis_url import redis_url
 from .setting_values import value_of
 
 _PREFIX = "JOINBACK_"
-_REDIS_FORM = "redis://[user:password@]host:6379/0, rediss://… for TLS, or unix:///path.sock"
 
 CLIENT, WORKER, BOTH = "client", "worker", "both"
 """Who reads a variable; it stands in the variable's type, beside its meaning."""
@@ -35,7 +33,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     queue_url: Annotated[
         str | None,
-        Meta(description="Where the sign stands that `arq --check` looks for. Unset: on the buffer's Redis."),
+        Meta(
+            description="Where the sign stands that `arq --check` looks for: one server."
+            " Unset: on the buffer's Redis; none if that is a cluster."
+        ),
         WORKER,
     ] = None
     sink_url: Annotated[
@@ -150,19 +151,7 @@ def client_settings(environ: Mapping[str, str] = os.environ) -> tuple[Settings, 
 
 def check_redis_url(url: str, name: str) -> None:
     """Raise ConfigurationError if this is no Redis URL. Never repeats the URL: it may hold a password."""
-    try:
-        parts = urlsplit(str(url))
-        well_formed = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname)
-        # `port` raises for text and for numbers out of range.
-        well_formed = well_formed and (parts.port is None or parts.port > 0)
-        database = parts.path.lstrip("/") if parts.scheme != "unix" else ""
-        well_formed = well_formed and (not database or database.isdigit())
-        # `nan` is no time either.
-        well_formed = well_formed and 0 < float(dict(parse_qsl(parts.query)).get("socket_timeout", 1)) < math.inf
-    except ValueError:
-        well_formed = False
-    if not well_formed or parts.scheme not in ("redis", "rediss", "unix"):
-        raise ConfigurationError(f"{name} is not a Redis URL; write {_REDIS_FORM}")
+    redis_url(str(url), name)
 
 
 _FOREIGN = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_.+|ENV_.+)")
