@@ -21,8 +21,9 @@ import joinback
 from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.accounting import Accounting
+from joinback_worker.connect import connect
 from joinback_worker.drained import Drained
-from joinback_worker.drains import connect, drain_all
+from joinback_worker.drains import drain_all
 from joinback_worker.embedded import embedded_valkey
 from joinback_worker.logs import configure_logging
 from joinback_worker.source import Source

@@ -24,10 +24,14 @@ import joinback
 from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.accounting import Accounting
+from joinback_worker.connect import connect
 from joinback_worker.drained import Drained
-from joinback_worker.drains import connect, drain_all, tags
+from joinback_worker.drains import drain_all, tags
 from joinback_worker.embedded import embedded_valkey, reserved_port
 from joinback_worker.source import Source
+
+# The fixtures of a cluster and of a primary behind Sentinels.
+pytest_plugins = ["topologies"]
 
 # No deadline, and no complaint about slow examples: a busy machine is no bug. In CI the same examples each time,
 # so that a change is judged by what it changed; everywhere else, and in the long run of a night, new ones.

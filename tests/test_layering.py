@@ -51,6 +51,7 @@ CONTRACT = {
     "joinback.errors",
     "joinback.settings",
     "joinback.redis_errors",
+    "joinback.redis_url",
     "joinback.urls",
     # Which keys are in a sample, so that a person can be told.
     "joinback.sampling",

@@ -4,10 +4,11 @@ The highest rate that was ever announced stands: feedback on a prediction that w
 """
 
 import time
+from datetime import UTC, datetime
 
 from . import log, sampling, wire
 from .redis_errors import BrokenReply, NodeDown, RedisRefusal
-from .scripts import ANNOUNCE, Scripts
+from .scripts import ANNOUNCE, NOTE, Scripts
 
 RENEWAL_S = 5.0
 """How often an application is announced again while it is written, and how long a loss of `joinback:applications`
@@ -100,8 +101,23 @@ class Announcer:
             # An event must not be there before its rate is.
             raise BrokenReply("others announce the same application at every moment")
         sampling.tell_if_below(application, rate, stands.sample_rate)
+        self._note_shards(application, known, stands)
         self._known[application] = stands
         self._renew_at[application] = time.monotonic() + RENEWAL_S
         self._written.discard(application)
         self._feedback_rates[application] = stands.sample_rate or wire.UNSAMPLED
         return stands
+
+    def _note_shards(self, application: str, known: wire.Application | None, stands: wire.Application) -> None:
+        """Tell the worker of each number of shards that is written under, before the first event under a new one.
+
+        Else what was written under a number that somebody changed by hand would not be drained.
+        """
+        before = 1 if known is None else known.shards
+        if stands.shards == before:
+            return
+        now = datetime.now(UTC).isoformat().encode()
+        arguments = [b"%d" % wire.STATS_TTL_S, b"HSETNX" if known is None else b"HSET"]
+        for shards in (before, stands.shards):
+            arguments += [wire.layout_field(application, shards).encode(), now]
+        self._scripts.run(NOTE, [wire.LAYOUTS_KEY.encode()], arguments)

@@ -19,7 +19,7 @@ class Script:
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
-WRITE, ANNOUNCE = Script(wire.WRITE_SCRIPT), Script(wire.ANNOUNCE_SCRIPT)
+WRITE, ANNOUNCE, NOTE = map(Script, (wire.WRITE_SCRIPT, wire.ANNOUNCE_SCRIPT, wire.NOTE_SCRIPT))
 
 
 class Scripts:

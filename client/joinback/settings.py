@@ -33,7 +33,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     queue_url: Annotated[
         str | None,
-        Meta(description="Where the sign stands that `arq --check` looks for. Unset: on the buffer's Redis."),
+        Meta(
+            description="Where the sign stands that `arq --check` looks for: one server."
+            " Unset: on the buffer's Redis; none if that is a cluster."
+        ),
         WORKER,
     ] = None
     sink_url: Annotated[

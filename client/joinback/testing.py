@@ -1,16 +1,25 @@
-"""For the tests of services that log: what they logged, without Redis.
+"""For the tests of services that log: what they logged, and what became of it, without a server.
 
 def test_predict_is_logged():
     with joinback.testing.capture() as events:
         predict(loan_id="loan_17", amount=900)
     assert events[0].join_key == "loan_17"
     assert events[0].inputs == {"amount": 900}
+
+def test_a_repaid_loan_is_joined():
+    with joinback.testing.local() as local:
+        predict(loan_id="loan_17", amount=900)
+        repaid(loan_id="loan_17")
+        local.drain()
+    (row,) = local.rows()
+    assert row["status"] == "joined"
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from importlib import import_module
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +28,9 @@ from . import wire
 from .buffer import Buffer, Buffered
 from .client import Client
 from .delivery import Delivery
+from .errors import ConfigurationError
 from .funnel import Funnel
+from .route import Route
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -62,6 +73,56 @@ def capture(client: Client | None = None) -> Iterator[list[Event]]:
         yield captured
     finally:
         client._funnel, client._configured = before
+
+
+class Local(Protocol):
+    """A worker in this process, which drains when it is told to."""
+
+    redis_url: str
+    redis: Any
+    """A redis.Redis, to look at what is buffered."""
+
+    def drain(self) -> Any:
+        """Deliver what was logged, and join it, as a worker does at each tick. Return its counts."""
+
+    def rows(self, application: str | None = None) -> list[dict[str, Any]]:
+        """Return the rows by column, JSON decoded, of one application or of all; by application and join key.
+
+        After the block too.
+        """
+
+
+@contextmanager
+def local(client: Client | None = None, **settings: Any) -> Iterator[Local]:
+    """Within the block the client (the default one if none is given) and a worker work in this process, without a
+    server: on a Redis in memory, and a table that ends with the block.
+
+    Needs the extra `testing`. `settings` are the worker's, by the names of README's variables:
+    `emit="joined"`, `reducers={"ads": {"clicks": "sum"}}`. The client is strict meanwhile; sampling, redaction and
+    `before_send` apply as they are configured. Raises ConfigurationError if something is missing or wrong.
+    """
+    if client is None:
+        from . import default_client
+
+        client = default_client
+    try:
+        # By its name: nothing else of the client knows the worker.
+        running = import_module("joinback_worker.local").running
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"joinback.testing.local needs {error.name}; in its clone: pip install '.[testing]'"
+        ) from None
+    before = client._funnel, client._configured
+    with running(settings, lambda: client.flush()) as worker:
+        route = Route(redis_url=worker.redis_url, buffer_ttl_s=worker.settings.buffer_ttl_s)
+        delivery = Delivery(route, dict(before[0].delivery.told_rates))
+        funnel = Funnel(delivery, environment=before[0].environment, hooks=before[0].hooks, strict=True)
+        client._funnel, client._configured = funnel, True
+        try:
+            yield worker
+        finally:
+            client.close()
+            client._funnel, client._configured = before
 
 
 class _Collecting(Buffer):

@@ -11,6 +11,7 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
     joinback:{tag}:stats               HASH    counters (see COUNTERS below)
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
+    joinback:layouts                   HASH    `<shards>:<application>` -> when it was last seen with so many shards
     joinback:workers                   HASH    worker (host:pid) -> its newest sign of life, as JSON
     joinback:sink                      HASH    application, or `*` for all others -> which sink its rows go to: JSON
                                                {"fingerprint":…,"url":…,"host":…,"since":…,"found":…}, no secret
@@ -44,6 +45,7 @@ LATE = "late"
 """The kind of the worker's own field: this feedback was told as a dead letter, so it is told once."""
 
 APPLICATIONS_KEY = "joinback:applications"
+LAYOUTS_KEY = "joinback:layouts"
 WORKERS_KEY = "joinback:workers"
 PAUSED_KEY = "joinback:paused"
 SINK_KEY = "joinback:sink"
@@ -59,6 +61,8 @@ JOIN_KEY_BYTES_MAX = 512
 """Room for a URL or a composite id, and still one line on a terminal."""
 EVENT_ID_BYTES_MAX = 64
 """Room for a UUID or a SHA-256 in hex."""
+SHARDS_MAX = 1_024
+"""Each costs the worker a command per tick; a cluster has seldom a tenth as many nodes."""
 EVENT_BYTES_MAX = 1 << 20
 """1 MiB, as Gantry had. Redis answers one big reply slowly for everybody else."""
 RECORD_EVENTS_MAX = 1_000
@@ -124,7 +128,7 @@ class Retraction(Event, kw_only=True, omit_defaults=True, gc=False):
 class Application(Struct, frozen=True):
     """What `joinback:applications` says of one application; both sides read it."""
 
-    shards: Annotated[int, Meta(ge=1, le=1024)] = 1
+    shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX)] = 1
     sample_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
     """The highest rate at which predictions were logged, which feedback follows; None: there were none yet."""
 
@@ -206,6 +210,11 @@ def tag_of(application: str, join_key: str, shards: int) -> str:
     return tag(application, zlib.crc32(join_key.encode()) % shards if shards > 1 else 0, shards)
 
 
+def layout_field(application: str, shards: int) -> str:
+    """The field of `joinback:layouts` that remembers this number of shards."""
+    return f"{shards}:{application}"
+
+
 def record_key(tag: str, join_key: str) -> str:
     return f"joinback:{{{tag}}}:record:{join_key}"
 
@@ -231,6 +240,8 @@ WRITE_REPLY_MIN = 4
 """How many numbers its reply begins with: accepted, duplicates, overflowed, is_new."""
 ANNOUNCE_SCRIPT = (Path(__file__).parent / "announce.lua").read_text(encoding="utf-8")
 """Tells the worker of an application, atomically."""
+NOTE_SCRIPT = (Path(__file__).parent / "note.lua").read_text(encoding="utf-8")
+"""Notes numbers of shards in joinback:layouts."""
 
 
 def write_keys(tag: str, join_keys: Iterable[str]) -> list[bytes]:

@@ -25,8 +25,9 @@ from redis.exceptions import RedisError
 from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.accounting import Accounting
+from joinback_worker.connect import connect
 from joinback_worker.cycle import drain
-from joinback_worker.drains import connect, sink_of
+from joinback_worker.drains import sink_of
 from joinback_worker.source import Source
 
 TAG = wire.tag("loans")

@@ -18,7 +18,8 @@ from conftest import PATIENCE_S, Cli, Stack
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.cli.show import printable, redis_cli, redis_password_hint, sql_line
+from joinback_worker.cli.redis_cli import redis_cli, redis_password_hint
+from joinback_worker.cli.show import printable, sql_line
 
 
 def log_a_loan(stack: Stack, key: str = "loan_17") -> None:
@@ -186,6 +187,12 @@ def test_printable() -> None:
         ("redis://cache/2?db=3", "redis-cli --raw -h cache -n 2"),
         ("redis://cache?username=me&password=secret", "redis-cli --raw -h cache --user me"),
         ("rediss://c?ssl_ca_certs=/etc/my%20ca.pem", "redis-cli --raw -h c --tls --cacert '/etc/my ca.pem'"),
+        ("redis+cluster://me:secret@a:7000,b:7001", "redis-cli --raw -c -h a -p 7000 --user me"),
+        (
+            "redis+sentinel://:secret@s,t/loans/2?sentinel_username=watch&sentinel_password=secret",
+            "redis-cli --raw -n 2 $(redis-cli -h s -p 26379 --user watch SENTINEL GET-MASTER-ADDR-BY-NAME loans"
+            " | xargs printf -- '-h %s -p %s')",
+        ),
         ("redis://me%3Bid:x@cache", "redis-cli --raw -h cache --user 'me;id'"),
     ],
 )

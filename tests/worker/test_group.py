@@ -10,9 +10,10 @@ from conftest import PATIENCE_S, Stack
 from redis.asyncio import Redis
 
 from joinback import wire
+from joinback_worker.connect import connect
 from joinback_worker.cycle import drain
 from joinback_worker.drained import Drained
-from joinback_worker.drains import connect, sink_of
+from joinback_worker.drains import sink_of
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.group import IDLE_CONSUMER_S, consumer_name
 from joinback_worker.source import Source

@@ -15,7 +15,8 @@ from msgspec import structs
 from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.drains import connect, drain_all
+from joinback_worker.connect import connect
+from joinback_worker.drains import drain_all
 from joinback_worker.guard import adopt, guarded, published_of
 from joinback_worker.sinks import module_of, open_sink, place_of, shown
 from joinback_worker.sinks.place import absolute, warning

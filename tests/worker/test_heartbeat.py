@@ -14,7 +14,7 @@ import redis
 from conftest import PATIENCE_S, Cli, Stack, free_port, process_environment
 
 from joinback import wire
-from joinback_worker.drains import connect
+from joinback_worker.connect import connect
 from joinback_worker.heartbeat import Beat, beat, digest_of, workers
 
 WORKER = ("-m", "joinback_worker", "worker")

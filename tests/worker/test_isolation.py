@@ -13,9 +13,10 @@ from msgspec import structs
 
 from joinback import wire
 from joinback.settings import Settings
+from joinback_worker.connect import connect
 from joinback_worker.cycle import drain
 from joinback_worker.drained import Drained
-from joinback_worker.drains import connect, sink_of
+from joinback_worker.drains import sink_of
 from joinback_worker.errors import SinkRefused
 from joinback_worker.row import Policy, project, unfold
 from joinback_worker.source import Source

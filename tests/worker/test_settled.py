@@ -12,9 +12,10 @@ from events import feedback, prediction
 
 from joinback import wire
 from joinback.settings import Settings
+from joinback_worker.connect import connect
 from joinback_worker.cycle import drain
 from joinback_worker.drained import Drained
-from joinback_worker.drains import connect, sink_of
+from joinback_worker.drains import sink_of
 from joinback_worker.fold import Record
 from joinback_worker.source import Source
 

@@ -14,9 +14,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 import joinback
 from joinback import wire
 from joinback.settings import Settings
+from joinback_worker.connect import connect
 from joinback_worker.cycle import drain
 from joinback_worker.drained import Drained
-from joinback_worker.drains import connect, sink_of
+from joinback_worker.drains import sink_of
 from joinback_worker.pace import HALVINGS_MAX, SLICE_BYTES, SLICE_RECORDS, SUCCESSES, Pace
 from joinback_worker.source import RECORD_FIELDS_MAX, Source
 

@@ -12,7 +12,8 @@ from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback.urls import shown_url
 
-from .drains import connect, sink_of
+from .connect import connect
+from .drains import sink_of
 from .guard import published, refusal
 from .health import Health
 from .redis_errors import advice

@@ -9,9 +9,9 @@ or restarted in between needs no code of its own.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -21,44 +21,20 @@ from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.redis_errors import advice
 
+from .connect import AWAY, ask_each, connect
 from .cycle import drain
 from .drained import Drained
 from .errors import SinkUnavailable, described
 from .guard import guarded
 from .health import Health, publish_pause
 from .heartbeat import redis_time
+from .layouts import Layout, Watch, layouts
 from .pace import Pace
 from .row import Policy
 from .sinks import Sink, check_emit, open_sink, shown, writers_max
-from .source import Source, applications
+from .source import Elsewhere, Source
 
 log = structlog.get_logger("joinback")
-
-SOCKET_TIMEOUT_S = 3.0
-"""Beyond any chunk's script; on a hung Redis the worker must still obey SIGTERM."""
-TAGS_ASKED = 1_000
-"""Of one pipeline: some milliseconds of Redis's time."""
-
-
-def redis_options(redis_url: str) -> dict[str, Any]:
-    """Return what every connection of the worker is made with; what the URL's own query says comes first.
-
-    redis-py waits for ever on a hung server, and in its version 5 takes any host's certificate of a trusted
-    authority; neither is for us. A Unix socket takes none of TCP's options.
-    """
-    scheme = redis_url.partition(":")[0]
-    options: dict[str, Any] = {"socket_timeout": SOCKET_TIMEOUT_S, "health_check_interval": 15}
-    if scheme != "unix":
-        options |= {"socket_connect_timeout": SOCKET_TIMEOUT_S, "socket_keepalive": True}
-    if scheme == "rediss":
-        options["ssl_check_hostname"] = True
-    return options
-
-
-def connect(settings: Settings) -> Redis:
-    """Return the buffer; it connects on first use."""
-    redis: Redis = Redis.from_url(settings.redis_url, **redis_options(settings.redis_url))
-    return redis
 
 
 def sink_of(settings: Settings, policy: Policy | None = None) -> Sink:
@@ -79,11 +55,15 @@ def policy_of(settings: Settings, application: str, now: datetime) -> Policy:
 
 async def tags(redis: Redis, only: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Return (application, tag) of all that may have work, or of these applications `only`."""
+    return _tags(await layouts(redis), only)
+
+
+def _tags(known: Mapping[str, Layout], only: Sequence[str]) -> list[tuple[str, str]]:
     return [
         (application, tag)
-        for application, announced in (await applications(redis)).items()
+        for application, layout in known.items()
         if not only or application in only
-        for tag in wire.tags(application, announced.shards)
+        for tag in layout.tags(application)
     ]
 
 
@@ -99,6 +79,8 @@ class Drainer:
         self._health = Health()
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)
         self._knows_applications = True
+        self._layouts: Mapping[str, Layout] = {}
+        self._watch = Watch()
 
     async def round(self, tag_budget_s: float) -> Drained:
         """Drain each tag that has work once, a few at a time. `unfinished`: a budget was spent, so go on with a next.
@@ -109,15 +91,18 @@ class Drainer:
             now = await redis_time(self.redis)
             conditions = await self._health.look(self.redis)
             paused = "memory_high" in conditions
-            await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
-            known = await self._known()
+            # The server that holds the sign may be away alone; then it ends by itself.
+            with suppress(*AWAY):
+                await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
+            self._layouts = await self._watch.look(self.redis, now)
+            known = self._known()
             allowed, refused = await guarded(self.redis, self.settings, known, self.only)
-            work = await self._with_work(allowed)
+            work, away = await self._with_work(allowed)
         except (RedisError, OSError) as error:
             return Drained(error=advice(error), redis_lost=True)
         except Exception as error:
             return Drained(error=described(error))
-        total = Drained(error=refused)
+        total = Drained(error=refused or away, redis_lost=away is not None)
         gate = asyncio.Semaphore(writers_max(self.settings.sink_url))
 
         async def drain_one(application: str, tag: str) -> None:
@@ -133,26 +118,39 @@ class Drainer:
     async def aclose(self) -> None:
         await self.redis.aclose()
 
-    async def _known(self) -> list[tuple[str, str]]:
+    def _known(self) -> list[tuple[str, str]]:
         """Return every (application, tag); that there is none is told once."""
-        known = await tags(self.redis, self.only)
+        known = _tags(self._layouts, self.only)
         if bool(known) != self._knows_applications:
             self._knows_applications = bool(known)
             if not known:
                 log.info("no_application_yet", hint="the first event of a client announces its application in Redis")
         return known
 
-    async def _with_work(self, known: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return those with something pending, or predictions that mature; the others cost a length each."""
-        work = []
-        for some in _slices(known, TAGS_ASKED):
-            async with self.redis.pipeline(transaction=False) as pipeline:
-                for _, tag in some:
-                    pipeline.execute_command("XLEN", wire.pending_key(tag))
-                lengths = await pipeline.execute(raise_on_error=False)
-            # An error, such as a wrong type at the key, is for the drain to tell.
-            work += [entry for entry, length in zip(some, lengths, strict=True) if length or self._closes(entry[0])]
-        return work
+    async def _with_work(self, known: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], str | None]:
+        """Return those with something pending, or predictions that mature; the others cost a length each.
+
+        And the trouble of a server that is away: its tags must not hold up the others.
+        """
+        lengths = await ask_each(self.redis, [("XLEN", wire.pending_key(tag)) for _, tag in known])
+        work, away = [], None
+        for (application, tag), length in zip(known, lengths, strict=True):
+            if isinstance(length, AWAY):
+                away = advice(length)
+            # Another error, such as a wrong type at the key, is for the drain to tell.
+            elif length or self._closes(application):
+                work.append((application, tag))
+        return work, away
+
+    def _elsewhere(self, application: str, tag: str, now: datetime) -> Elsewhere | None:
+        """Return where else a record may be, if the application has or had shards not long ago."""
+        layout = self._layouts[application]
+        since = now - timedelta(seconds=self.settings.buffer_ttl_s)
+
+        def tags_of(join_key: str) -> list[str]:
+            return [other for other in layout.tags_of(application, join_key, since) if other != tag]
+
+        return tags_of if layout.former else None
 
     def _closes(self, application: str) -> bool:
         return application in self.settings.maturity_s
@@ -165,7 +163,7 @@ class Drainer:
         try:
             async with sink_of(self.settings, policy_of(self.settings, application, now)) as sink:
                 return await drain(
-                    Source(self.redis, tag),
+                    Source(self.redis, tag, elsewhere=self._elsewhere(application, tag, now)),
                     sink,
                     application,
                     emit_joined_only=self.settings.emit == "joined",
@@ -191,8 +189,3 @@ async def drain_all(settings: Settings, only: Sequence[str] = ()) -> Drained:
         return await drainer.round(tag_budget_s=float("inf"))
     finally:
         await drainer.aclose()
-
-
-def _slices(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -5,10 +5,12 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from joinback import wire
 from joinback_worker.redis_errors import advice
+
+from .connect import ask_primaries
 
 log = structlog.get_logger("joinback")
 
@@ -17,20 +19,35 @@ MEMORY_SHARE_MAX = 0.85
 
 
 class Health:
-    """Looks at INFO, and remembers the last look: evictions and restarts show as changes."""
+    """Looks at INFO of each server, and remembers the last look: evictions and restarts show as changes."""
 
     def __init__(self) -> None:
-        self._run_id: str | None = None
-        self._evicted: int | None = None
+        self._run_ids: dict[str, str] = {}
+        self._evicted: dict[str, int] = {}
         self._blind = False
 
     async def look(self, redis: Redis) -> dict[str, str]:
-        """Return condition -> what it means and what to do. Empty if all is well, or if Redis may not be asked."""
+        """Return condition -> what it means and what to do. Empty if all is well, or if Redis may not be asked.
+
+        Of a condition that several servers are in, one is told.
+        """
         try:
-            info = await redis.execute_command("INFO")
+            answers = await ask_primaries(redis, "INFO")
         except ResponseError as error:
             self._tell_blindness(error)
             return {}
+        found: dict[str, str] = {}
+        for server, info in answers.items():
+            for condition, meaning in self._conditions(server, info).items():
+                found.setdefault(condition, f"{server}: {meaning}" if server else meaning)
+        return found
+
+    def _conditions(self, server: str, info: Any) -> dict[str, str]:
+        if isinstance(info, ResponseError):
+            self._tell_blindness(info)
+            return {}
+        if isinstance(info, RedisError | OSError):
+            return {"server_away": f"{advice(info)}; the other servers are drained meanwhile"}
         found: dict[str, str] = {}
         policy = info.get("maxmemory_policy", "noeviction")
         limit = info.get("maxmemory", 0)
@@ -44,7 +61,7 @@ class Health:
             found["memory_high"] = (
                 f"Redis uses {share:.0%} of maxmemory; give it more, or shorten JOINBACK_SETTLED_TTL_S"
             )
-        self._changes(info, found)
+        self._changes(server, info, found)
         return found
 
     def _tell_blindness(self, error: ResponseError) -> None:
@@ -55,13 +72,14 @@ class Health:
             )
         self._blind = True
 
-    def _changes(self, info: dict[str, Any], found: dict[str, str]) -> None:
-        evicted, run_id = info.get("evicted_keys", 0), info.get("run_id")
-        if evicted > (0 if self._evicted is None or run_id != self._run_id else self._evicted):
+    def _changes(self, server: str, info: dict[str, Any], found: dict[str, str]) -> None:
+        evicted, run_id = info.get("evicted_keys", 0), info.get("run_id", "")
+        known = self._run_ids.get(server)
+        if evicted > (self._evicted.get(server, 0) if run_id == known else 0):
             found["evicted"] = f"Redis evicted {evicted} keys since its start: events may be lost; see dead letters"
-        if self._run_id not in (None, run_id):
+        if known not in (None, run_id):
             found["restarted"] = "Redis was restarted: what it had not yet saved is lost, unless appendonly is on"
-        self._evicted, self._run_id = evicted, run_id
+        self._evicted[server], self._run_ids[server] = evicted, run_id
 
 
 async def publish_pause(redis: Redis, *, paused: bool, interval_s: int) -> None:

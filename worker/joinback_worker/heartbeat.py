@@ -22,6 +22,7 @@ INTERVAL_S = 15.0
 TTL_S = 60.0
 """Four signs: a hung Redis or one lost packet must not declare a worker dead."""
 
+_time = Script("time.lua")
 _beat = Script("beat.lua")
 
 

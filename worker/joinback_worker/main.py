@@ -22,15 +22,15 @@ import structlog
 from arq import Worker, cron
 from arq.connections import RedisSettings
 from arq.cron import CronJob
-from redis.asyncio import Redis
-from redis.asyncio.connection import parse_url
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from joinback.errors import ConfigurationError
+from joinback.redis_url import RedisUrl, redis_url
 from joinback.settings import Settings, settings_from
 from joinback.urls import shown_url
 
-from .drains import Drainer, redis_options
+from .connect import open_redis
+from .drains import Drainer
 from .heartbeat import TTL_S, Beat, digest_of
 from .logs import Quiet, configure_logging
 from .tick import Ticker
@@ -121,7 +121,7 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
         settings=digest_of(settings),
         applications=list(only),
     )
-    arq_url = settings.queue_url or settings.redis_url
+    arq_url = _arq_url(settings)
     arq_key = f"arq:joinback:health:{sign.host}"
     ticker = Ticker(drainer, sign, also=lambda: sign_for_arq(arq_url, arq_key))
 
@@ -140,6 +140,12 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
             worker=sign.name,
             next_drain="now",
         )
+        if arq_url is None:
+            log.info(
+                "arq_check_is_off",
+                why="arq asks one server, and the buffer is a cluster",
+                fix="set JOINBACK_QUEUE_URL to any Redis of one server, or probe with joinback worker --check",
+            )
         ticker.start()
 
     async def stop(_: dict[str, Any]) -> None:
@@ -162,9 +168,22 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
     }
 
 
-async def sign_for_arq(url: str, key: str) -> None:
+def _arq_url(settings: Settings) -> RedisUrl | None:
+    """Return where the sign for `arq --check` stands; None if the buffer is a cluster, and nothing else is named."""
+    if settings.queue_url is not None:
+        url = redis_url(settings.queue_url, "JOINBACK_QUEUE_URL")
+        if url.kind == "cluster":
+            raise ConfigurationError("JOINBACK_QUEUE_URL names a cluster, and arq speaks to one server; name another")
+        return url
+    url = redis_url(settings.redis_url, "JOINBACK_REDIS_URL")
+    return None if url.kind == "cluster" else url
+
+
+async def sign_for_arq(url: RedisUrl | None, key: str) -> None:
     """Write what `arq --check` looks for, as long-lived as our own sign of life."""
-    redis: Redis = Redis.from_url(url, **redis_options(url))
+    if url is None:
+        return
+    redis = open_redis(url)
     with suppress(RedisError, OSError):
         try:
             await redis.execute_command("SET", key, "alive; see joinback worker --check", "EX", int(TTL_S))
@@ -174,20 +193,25 @@ async def sign_for_arq(url: str, key: str) -> None:
     await redis.aclose()
 
 
-def redis_settings_of(url: str) -> RedisSettings:
+def redis_settings_of(url: RedisUrl | None) -> RedisSettings:
     """Return the same Redis in arq's words; its own reading of a URL leaves %-codes as they are."""
-    parts: dict[str, Any] = {**parse_url(url)}
+    if url is None:
+        return RedisSettings(conn_retries=0)
+    host: Any = list(url.nodes) if url.kind == "sentinel" else url.nodes[0][0] if url.nodes else "localhost"
     names = ("ssl_keyfile", "ssl_certfile", "ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_data", "ssl_check_hostname")
+    tls: dict[str, Any] = url.tls or {}
     return RedisSettings(
-        host=parts.get("host", "localhost"),
-        port=parts.get("port", 6379),
-        unix_socket_path=parts.get("path"),
-        database=parts.get("db", 0),
-        username=parts.get("username"),
-        password=parts.get("password"),
-        ssl=url.startswith("rediss:"),
+        host=host,
+        port=url.nodes[0][1] if url.nodes else 6379,
+        sentinel=url.kind == "sentinel",
+        sentinel_master=url.service or "",
+        unix_socket_path=url.path,
+        database=url.database,
+        username=url.username,
+        password=url.password,
+        ssl=url.tls is not None,
         conn_retries=0,
-        **{name: parts[name] for name in names if name in parts},
+        **{name: tls[name] for name in names if name in tls},
     )
 
 

@@ -4,6 +4,7 @@ import re
 
 import redis
 from redis import exceptions
+from redis.asyncio.sentinel import MasterNotFoundError
 
 from joinback.redis_errors import NO_ANSWER, NO_CONNECTION, advice_on, code_of, words_of
 
@@ -15,7 +16,13 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.OutOfMemoryError, "OOM"),
     (exceptions.ReadOnlyError, "READONLY"),
     (exceptions.BusyLoadingError, "LOADING"),
+    (exceptions.ClusterDownError, "CLUSTERDOWN"),
+    (exceptions.MovedError, "MOVED"),
+    (exceptions.TryAgainError, "TRYAGAIN"),
+    # It was sent to and fro: a slot is on its way.
+    (exceptions.ClusterError, "TRYAGAIN"),
 )
+_NO_PRIMARY = "no Sentinel names a primary; check that they run, and the service in JOINBACK_REDIS_URL"
 # redis-py's own words for a connection that was refused: they name host, port and the system's reason.
 _CONNECTING = re.compile(r"Error (?:-?\d+ )?connecting to [^\s]{1,200}\. [A-Za-z0-9 ,'-]{1,80}")
 
@@ -29,6 +36,8 @@ def advice(error: redis.RedisError | OSError) -> str:
 
 
 def _advice(error: redis.RedisError | OSError) -> str:
+    if isinstance(error, MasterNotFoundError):
+        return _NO_PRIMARY
     for kind, code in _CODES:
         if isinstance(error, kind):
             return advice_on(code)

@@ -1,7 +1,7 @@
 """The worker's side of Redis: load the records of claimed entries, settle what became of them, keep the books."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -23,6 +23,10 @@ RECORD_BYTES_MAX = 64 << 20
 _load = Script("load.lua")
 _settle = Script("settle.lua")
 _account = Script("account.lua")
+
+
+Elsewhere = Callable[[str], Sequence[str]]
+"""Join key -> the other tags that may hold a part of its record."""
 
 
 class DeadEntry(NamedTuple):
@@ -76,17 +80,48 @@ class Source:
         consumer: str | None = None,
         lease_s: float = LEASE_S,
         chunk_entries: int = CLAIM_ENTRIES,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._redis = redis
         self._tag = tag
+        self._elsewhere = elsewhere
+        self._foreign: dict[str, set[str]] = {}
+        """Of the records loaded last the fields that stand under other tags."""
         self._pending = wire.pending_key(tag)
         self.group = Group(redis, tag, consumer or consumer_name(), lease_s, chunk_entries)
 
     async def load(self, join_keys: Sequence[str], *, bytes_max: int = SLICE_BYTES) -> list[Fields | Unusable]:
-        """The records of the first of these keys, in order: what fits into so many bytes, and one at least."""
+        """The records of the first of these keys, in order: what fits into so many bytes, and one at least.
+
+        With each, where there is something, what the same record holds under the tags of other shards.
+        """
         keys = [wire.record_key(self._tag, key) for key in join_keys]
         replies = await _load(self._redis, keys, [bytes_max, RECORD_FIELDS_MAX, RECORD_BYTES_MAX])
-        return [_record(key, reply) for key, reply in zip(keys, replies, strict=False)]
+        loaded = [_record(key, reply) for key, reply in zip(keys, replies, strict=False)]
+        self._foreign = {}
+        if self._elsewhere is not None:
+            await self._add_halves(self._elsewhere, join_keys, loaded, bytes_max)
+        return loaded
+
+    async def _add_halves(
+        self, elsewhere: Elsewhere, join_keys: Sequence[str], loaded: Sequence[Fields | Unusable], bytes_max: int
+    ) -> None:
+        by_tag: dict[str, dict[str, Fields]] = {}
+        for join_key, record in zip(join_keys, loaded, strict=False):
+            if record and not isinstance(record, Unusable):
+                for tag in elsewhere(join_key):
+                    by_tag.setdefault(tag, {})[join_key] = record
+        for tag, records in by_tag.items():
+            source, waiting = Source(self._redis, tag), list(records)
+            while waiting:
+                for half in await source.load(waiting, bytes_max=bytes_max):
+                    join_key = waiting.pop(0)
+                    # What is no record there is told by the drain of that tag.
+                    if not isinstance(half, Unusable):
+                        held = {field for field, _ in records[join_key]}
+                        more = [event for event in half if event[0] not in held]
+                        records[join_key] += more
+                        self._foreign.setdefault(join_key, set()).update(field for field, _ in more)
 
     async def settle(self, settlement: Settlement) -> int:
         """Acknowledge, delete and count the entries, and write their dead letters: all in one step.
@@ -98,7 +133,10 @@ class Source:
         dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in settlement.dead]
         rejected = [(e.join_key, _raw(e.field), e.reason, e.detail, e.payload, e.mark) for e in settlement.rejected]
         # In one argument: no event's field has a line feed, and each argument costs as much as a field.
-        settled = [("\n".join(fields),) for fields in settlement.settled.values()]
+        settled = [
+            ("\n".join(field for field in fields if field not in self._foreign.get(join_key, ())),)
+            for join_key, fields in settlement.settled.items()
+        ]
         keys = [self._pending, wire.stats_key(self._tag), wire.dead_key(self._tag)]
         keys += [wire.record_key(self._tag, event.join_key) for event in settlement.rejected]
         keys += [wire.record_key(self._tag, join_key) for join_key in settlement.settled]

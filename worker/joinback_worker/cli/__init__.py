@@ -20,6 +20,7 @@ from joinback_worker.logs import configure_logging
 from joinback_worker.redis_errors import advice
 from joinback_worker.sinks import shown
 
+from .apps import apps
 from .check import check
 from .dead import dead
 from .demo import demo
@@ -85,7 +86,7 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
     return await drain_all(settings, only)
 
 
-for command in (check, dead, demo, inspect, requeue, sample_rate, sink, status, worker):
+for command in (apps, check, dead, demo, inspect, requeue, sample_rate, sink, status, worker):
     cli.add_command(command)
 
 

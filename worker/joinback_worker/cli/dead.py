@@ -14,10 +14,10 @@ from redis.exceptions import RedisError
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
+from joinback_worker.connect import connect
 from joinback_worker.dead import Letter, drop, letter_of, letters, replay
-from joinback_worker.drains import connect
+from joinback_worker.layouts import Layout, layouts
 from joinback_worker.redis_errors import advice
-from joinback_worker.source import applications
 
 from .names import check_known
 from .show import printable
@@ -155,8 +155,8 @@ def _on_each_tag(application: str, work: Callable[[Redis, str], Awaitable[T]]) -
     async def run() -> list[T]:
         redis = connect(settings_from())
         try:
-            known = await applications(redis)
-            tags = list(wire.tags(application, known.get(application, wire.Application()).shards))
+            known = await layouts(redis)
+            tags = known.get(application, Layout()).tags(application)
             # Letters may outlive what announced their application.
             if not any([await redis.execute_command("EXISTS", wire.dead_key(tag)) for tag in tags]):
                 check_known([application], known)

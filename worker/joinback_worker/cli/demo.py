@@ -29,7 +29,8 @@ from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
 from joinback.urls import shown_url
 from joinback_worker.accounting import Accounting
-from joinback_worker.drains import connect, sink_of
+from joinback_worker.connect import connect
+from joinback_worker.drains import sink_of
 from joinback_worker.embedded import embedded_valkey
 from joinback_worker.guard import adopt, forget
 from joinback_worker.redis_errors import advice

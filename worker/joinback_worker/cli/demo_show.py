@@ -8,11 +8,12 @@ from rich.table import Table
 from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.accounting import Accounting
-from joinback_worker.drains import connect
+from joinback_worker.connect import connect
 from joinback_worker.row import Row
 from joinback_worker.sinks import shown
 
-from .show import printable, redis_cli, redis_password_hint, sql_line
+from .redis_cli import redis_cli, redis_password_hint
+from .show import printable, sql_line
 
 _QUERY = "select join_key, status, feedback from records"
 

@@ -17,15 +17,18 @@ from rich.console import Console
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.drains import connect, policy_of
+from joinback_worker.connect import connect
+from joinback_worker.drains import policy_of
 from joinback_worker.errors import SinkMissing, WorkerError
+from joinback_worker.layouts import Layout, layouts
 from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
 from joinback_worker.sinks import open_sink, shown
-from joinback_worker.source import Source, Unusable, applications
+from joinback_worker.source import Source, Unusable
 
 from .names import check_known
-from .show import printable, redis_cli, redis_password_hint, sql_line, warn_of_path
+from .redis_cli import redis_cli, redis_password_hint
+from .show import printable, sql_line, warn_of_path
 
 ENTRIES_SEARCHED = 1_000
 """Of the pending and the dead stream, the newest so many: a look must not cost the server a full scan."""
@@ -34,7 +37,8 @@ ENTRIES_SEARCHED = 1_000
 class Found(Struct, kw_only=True):
     """All that is known of one join key."""
 
-    tag: str
+    tags: list[str]
+    """Where it may be: the tag of the present shards first, then those of former ones."""
     applications: list[str] = []
     """All that have been announced."""
     events: dict[str, str] | None = None
@@ -79,22 +83,11 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
     sink = open_sink(settings.sink_url, policy_of(settings, application, datetime.now(UTC)), read_only=True)
     redis = connect(settings)
     try:
-        known = await applications(redis)
-        announced = known.get(application, wire.Application())
-        tag = wire.tag_of(application, join_key, announced.shards)
-        found = Found(tag=tag, applications=sorted(known))
-        held = (await Source(redis, tag).load([join_key]))[0]
-        if isinstance(held, Unusable):
-            found.unusable = held.detail
-        elif held:
-            found.events = {field: payload.decode(errors="backslashreplace") for field, payload in held}
-            found.expires_in_s = await redis.execute_command("TTL", wire.record_key(tag, join_key))
-        for entry_id, fields in await _newest(redis, wire.pending_key(tag)):
-            if fields.get("key") == join_key:
-                found.pending.append(f"{entry_id} {fields.get('kind', '')}")
-        for _, fields in await _newest(redis, wire.dead_key(tag)):
-            if fields.get("key") == join_key:
-                found.dead.append(fields)
+        known = await layouts(redis)
+        tags = known.get(application, Layout()).tags_of(application, join_key)
+        found = Found(tags=tags, applications=sorted(known))
+        for tag in tags:
+            await _look_under(redis, tag, join_key, found)
     finally:
         await redis.aclose()
     try:
@@ -105,6 +98,23 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
     except WorkerError as error:
         found.sink_trouble = str(error)
     return found
+
+
+async def _look_under(redis: Redis, tag: str, join_key: str, found: Found) -> None:
+    held = (await Source(redis, tag).load([join_key]))[0]
+    if isinstance(held, Unusable):
+        found.unusable = held.detail
+    elif held:
+        found.events = (found.events or {}) | {
+            field: payload.decode(errors="backslashreplace") for field, payload in held
+        }
+        found.expires_in_s = await redis.execute_command("TTL", wire.record_key(tag, join_key))
+    for entry_id, fields in await _newest(redis, wire.pending_key(tag)):
+        if fields.get("key") == join_key:
+            found.pending.append(f"{entry_id} {fields.get('kind', '')}")
+    for _, fields in await _newest(redis, wire.dead_key(tag)):
+        if fields.get("key") == join_key:
+            found.dead.append(fields)
 
 
 async def _newest(redis: Redis, stream: str) -> list[tuple[str, dict[str, str]]]:
@@ -131,14 +141,15 @@ def _as_json(found: Found, settings: Settings) -> dict[str, Any]:
 
 
 def _show(console: Console, settings: Settings, found: Found, application: str, join_key: str) -> None:
-    lines = [*_redis_lines(found, wire.record_key(found.tag, join_key)), *_sink_lines(settings, found)]
+    lines = [*_redis_lines(found, join_key), *_sink_lines(settings, found)]
     lines += ["", "The same by hand:", *(f"  {line}" for line in _by_hand(settings, found, application, join_key))]
     for line in lines:
         console.print(printable(line), highlight=False, soft_wrap=True)
 
 
-def _redis_lines(found: Found, record: str) -> Iterator[str]:
-    yield f"Redis  {record}"
+def _redis_lines(found: Found, join_key: str) -> Iterator[str]:
+    for tag in found.tags:
+        yield f"Redis  {wire.record_key(tag, join_key)}"
     if found.unusable:
         yield f"  {found.unusable}"
     elif found.events is None:
@@ -168,9 +179,10 @@ def _by_hand(settings: Settings, found: Found, application: str, join_key: str) 
     if hint := redis_password_hint(settings.redis_url):
         yield f"# {hint}"
     command = redis_cli(settings.redis_url)
-    yield f"{command} HGETALL {shlex.quote(wire.record_key(found.tag, join_key))}"
-    yield f"{command} XREVRANGE {shlex.quote(wire.pending_key(found.tag))} + - COUNT {ENTRIES_SEARCHED}"
-    yield f"{command} XREVRANGE {shlex.quote(wire.dead_key(found.tag))} + - COUNT {ENTRIES_SEARCHED}"
+    for tag in found.tags:
+        yield f"{command} HGETALL {shlex.quote(wire.record_key(tag, join_key))}"
+        yield f"{command} XREVRANGE {shlex.quote(wire.pending_key(tag))} + - COUNT {ENTRIES_SEARCHED}"
+        yield f"{command} XREVRANGE {shlex.quote(wire.dead_key(tag))} + - COUNT {ENTRIES_SEARCHED}"
     query = f"select * from records where application = {_text(application)} and join_key = {_text(join_key)}"  # noqa: S608
     if sql := sql_line(settings.sink_url, query):
         yield sql

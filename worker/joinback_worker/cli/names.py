@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
-from joinback_worker.drains import connect
+from joinback_worker.connect import connect
 from joinback_worker.source import applications
 
 

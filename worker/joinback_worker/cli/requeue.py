@@ -5,13 +5,12 @@ import asyncio
 import click
 from redis.exceptions import RedisError
 
-from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.drains import connect
+from joinback_worker.connect import connect
+from joinback_worker.layouts import layouts
 from joinback_worker.redis_errors import advice
 from joinback_worker.requeue import requeue as requeue_tag
-from joinback_worker.source import applications
 
 from .names import check_known
 
@@ -34,10 +33,10 @@ def requeue(application: str) -> None:
 async def _requeue(settings: Settings, application: str) -> int:
     redis = connect(settings)
     try:
-        known = await applications(redis)
+        known = await layouts(redis)
         check_known([application], known)
         queued = 0
-        for tag in wire.tags(application, known[application].shards):
+        for tag in known[application].tags(application):
             async for number in requeue_tag(redis, tag, settings.buffer_ttl_s):
                 queued += number
         return queued

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError, WatchError
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.drains import connect
+from joinback_worker.connect import connect
 from joinback_worker.redis_errors import advice
 from joinback_worker.source import applications
 

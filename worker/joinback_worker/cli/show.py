@@ -4,7 +4,7 @@ No line holds a password: each tool has its own way to ask for it.
 """
 
 import shlex
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import click
 from rich.markup import escape
@@ -25,43 +25,6 @@ def warn_of_path(sink_url: str) -> None:
     """Tell on stderr where a relative path leads."""
     if told := warning(sink_url):
         click.echo(f"joinback: {printable(told, markup=False)}", err=True)
-
-
-def redis_cli(redis_url: str) -> str:
-    """Return redis-cli with the options that lead to this server; the password is left to REDISCLI_AUTH.
-
-    --raw: without it, JSON is shown with every quote escaped.
-    """
-    parts = urlsplit(redis_url)
-    options = dict(parse_qsl(parts.query))
-    words = ["redis-cli", "--raw"]
-    if parts.scheme == "unix":
-        words += ["-s", unquote(parts.path)]
-    elif parts.hostname not in (None, "localhost"):
-        words += ["-h", parts.hostname]
-    if parts.scheme != "unix" and parts.port not in (None, 6379):
-        words += ["-p", str(parts.port)]
-    if parts.scheme == "rediss":
-        words.append("--tls")
-        for option in ("cacert", "cert", "key"):
-            if path := options.get({"cacert": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfile"}[option]):
-                words += [f"--{option}", path]
-    if user := unquote(parts.username or "") or options.get("username"):
-        words += ["--user", user]
-    path_database = "" if parts.scheme == "unix" else parts.path.lstrip("/")
-    # As redis-py and our client have it, the path comes first.
-    database = path_database or options.get("db", "")
-    if database not in ("", "0"):
-        words += ["-n", database]
-    return shlex.join(words)
-
-
-def redis_password_hint(redis_url: str) -> str | None:
-    """Return how redis-cli is told the password, if the URL has one."""
-    parts = urlsplit(redis_url)
-    if parts.password or "password" in dict(parse_qsl(parts.query)):
-        return "redis-cli takes the password from REDISCLI_AUTH: read -rs REDISCLI_AUTH; export REDISCLI_AUTH"
-    return None
 
 
 def sql_line(sink_url: str, query: str) -> str | None:

@@ -15,8 +15,9 @@ from rich.console import Console
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
+from joinback_worker.connect import connect
 from joinback_worker.copying import Copied, copy
-from joinback_worker.drains import connect, policy_of
+from joinback_worker.drains import policy_of
 from joinback_worker.guard import Published, adopt
 from joinback_worker.redis_errors import advice
 from joinback_worker.sinks import module_of, open_sink, shown

@@ -13,11 +13,12 @@ from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
 from joinback_worker.accounting import Accounting
-from joinback_worker.drains import connect
+from joinback_worker.connect import connect
 from joinback_worker.guard import published
 from joinback_worker.health import Health
+from joinback_worker.layouts import layouts
 from joinback_worker.redis_errors import advice
-from joinback_worker.source import Source, applications
+from joinback_worker.source import Source
 
 from .show import printable
 
@@ -51,9 +52,9 @@ async def _look(settings: Settings) -> tuple[Books, dict[str, str], dict[str, st
     redis = connect(settings)
     try:
         books: Books = {}
-        for application, announced in sorted((await applications(redis)).items()):
+        for application, layout in sorted((await layouts(redis)).items()):
             total = Accounting()
-            for tag in wire.tags(application, announced.shards):
+            for tag in layout.tags(application):
                 total += await Source(redis, tag).accounting()
             books[application] = total
         sinks = {name: entry.url for name, entry in sorted((await published(redis)).items())}

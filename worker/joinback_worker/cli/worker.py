@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.drains import connect
+from joinback_worker.connect import connect
 from joinback_worker.heartbeat import TTL_S, Beat, redis_time, workers
 from joinback_worker.main import run
 from joinback_worker.redis_errors import advice

@@ -1,0 +1,115 @@
+"""`joinback apps`: every application with its shards, rate and memory; and how to change them."""
+
+import asyncio
+import json
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import click
+from msgspec import structs
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+
+from joinback import wire
+from joinback.errors import JoinbackError
+from joinback.settings import settings_from
+from joinback_worker.apps import App, change
+from joinback_worker.apps import apps as known_apps
+from joinback_worker.connect import connect
+from joinback_worker.layouts import layouts
+from joinback_worker.redis_errors import advice
+
+from .show import printable
+
+T = TypeVar("T")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+@click.pass_context
+def apps(context: click.Context, as_json: bool) -> None:
+    """List the applications: shards, sample rate, last event, records and memory in Redis (estimated)."""
+    if context.invoked_subcommand is not None:
+        return
+    found = _with_redis(known_apps)
+    if as_json:
+        click.echo(json.dumps([_as_json(app) for app in found]))
+    else:
+        _show(Console(), found)
+
+
+@apps.command("set")
+@click.argument("application")
+@click.option("--shards", type=click.IntRange(1, wire.SHARDS_MAX), help="Spread it over so many tags, and so nodes.")
+@click.option("--sample-rate", type=float, help="At which its feedback is kept: over 0, to 1.")
+@click.option("--new", "is_new", is_flag=True, help="Also if no client has announced it yet.")
+def set_app(application: str, shards: int | None, sample_rate: float | None, is_new: bool) -> None:
+    """Change APPLICATION while clients and workers run. Clients follow within a minute.
+
+    What was written under the former shards is drained and counted as before, until nothing of it is left.
+    A client that logs predictions at a higher rate raises the sample rate again.
+    """
+    if shards is None and sample_rate is None:
+        raise JoinbackError("say what to change: --shards or --sample-rate")
+    if sample_rate is not None and not 0 < sample_rate <= 1:
+        raise JoinbackError("--sample-rate must be over 0 and at most 1")
+
+    async def run(redis: Redis) -> None:
+        known = await layouts(redis)
+        if application not in known and not is_new:
+            names = ", ".join(sorted(known)) or "none"
+            raise JoinbackError(f"no application {application!r}; known are {names}; --new makes it known")
+        layout = await change(redis, application, shards=shards, sample_rate=sample_rate)
+        words = [f"{printable(application, markup=False)}: shards {layout.shards}"]
+        if sample_rate is not None:
+            words.append(f"sample rate {sample_rate}")
+        click.echo(", ".join(words))
+
+    _with_redis(run)
+
+
+def _with_redis(work: Callable[[Redis], Awaitable[T]]) -> T:
+    """Run it with a connection. Raises JoinbackError, with the fix, for trouble with Redis."""
+
+    async def run() -> T:
+        redis = connect(settings_from())
+        try:
+            return await work(redis)
+        finally:
+            await redis.aclose()
+
+    try:
+        return asyncio.run(run())
+    except (RedisError, OSError) as error:
+        raise JoinbackError(advice(error)) from None
+
+
+def _as_json(app: App) -> dict[str, Any]:
+    return structs.asdict(app) | {"last_event_at": app.last_event_at and app.last_event_at.isoformat()}
+
+
+def _show(console: Console, found: list[App]) -> None:
+    table = Table()
+    table.add_column("application")
+    for column in ("shards", "former", "sample rate", "last event", "pending", "records", "memory"):
+        table.add_column(column, justify="right")
+    for app in found:
+        table.add_row(
+            printable(app.application),
+            str(app.shards),
+            ", ".join(map(str, app.former_shards)),
+            "" if app.sample_rate is None else f"{app.sample_rate:g}",
+            "" if app.last_event_at is None else app.last_event_at.isoformat(timespec="seconds"),
+            str(app.pending),
+            "?" if app.records is None else str(app.records),
+            "?" if app.memory_bytes is None else _shown_bytes(app.memory_bytes),
+        )
+    console.print(table)
+
+
+def _shown_bytes(count: int) -> str:
+    power = min(3, int(math.log(max(count, 1), 1024)))
+    return f"{count / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB')[power]}"

@@ -1,0 +1,58 @@
+"""The redis-cli line that leads to the Redis of a URL. It holds no password: that is left to REDISCLI_AUTH."""
+
+import shlex
+
+from joinback.redis_url import RedisUrl, redis_url
+
+
+def redis_cli(text: str) -> str:
+    """Return redis-cli with the options that lead to this Redis, to be followed by a command.
+
+    To a cluster with -c, which follows a key to its node; to the primary that a Sentinel names, by asking it first.
+    --raw: without it, JSON is shown with every quote escaped.
+    """
+    url = redis_url(text, "the Redis URL")
+    words = ["redis-cli", "--raw"]
+    if url.kind == "cluster":
+        words.append("-c")
+    if url.kind != "sentinel":
+        words += _place(url)
+    words += _tls(url)
+    if url.username:
+        words += ["--user", url.username]
+    if url.database:
+        words += ["-n", str(url.database)]
+    line = shlex.join(words)
+    return f"{line} {_by_sentinel(url)}" if url.kind == "sentinel" else line
+
+
+def redis_password_hint(text: str) -> str | None:
+    """Return how redis-cli is told the password, if the URL has one."""
+    if redis_url(text, "the Redis URL").password is None:
+        return None
+    return "redis-cli takes the password from REDISCLI_AUTH: read -rs REDISCLI_AUTH; export REDISCLI_AUTH"
+
+
+def _place(url: RedisUrl) -> list[str]:
+    if url.path is not None:
+        return ["-s", url.path]
+    host, port = url.nodes[0]
+    return ([] if host == "localhost" else ["-h", host]) + ([] if port == 6379 else ["-p", str(port)])
+
+
+def _tls(url: RedisUrl) -> list[str]:
+    if url.tls is None:
+        return []
+    files = {"--cacert": "ssl_ca_certs", "--cert": "ssl_certfile", "--key": "ssl_keyfile"}
+    given = ((option, url.tls.get(name)) for option, name in files.items())
+    return ["--tls", *(part for option, path in given if path for part in (option, str(path)))]
+
+
+def _by_sentinel(url: RedisUrl) -> str:
+    """Return what the shell puts in: -h and -p of the primary."""
+    host, port = url.nodes[0]
+    words = ["redis-cli", "-h", host, "-p", str(port), *_tls(url)]
+    if url.sentinel_username:
+        words += ["--user", url.sentinel_username]
+    asked = shlex.join([*words, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", str(url.service)])
+    return f"$({asked} | xargs printf -- '-h %s -p %s')"
