@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from conftest import PATIENCE_S
 from redis.crc import key_slot
 from topologies import Cluster as Nodes
 
@@ -44,7 +45,7 @@ def read(transport: Cluster, key: bytes) -> Any:
     return transport.send([b"GET", key], key)
 
 
-def patiently(attempt: Callable[[], object], timeout_s: float = 60.0) -> list[Exception]:
+def patiently(attempt: Callable[[], object], timeout_s: float = PATIENCE_S) -> list[Exception]:
     """Try as the sender does, until it is done; returns what it met."""
     met: list[Exception] = []
     deadline = time.monotonic() + timeout_s

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+from conftest import PATIENCE_S
 from strangers import answering
 from topologies import Sentinels
 
@@ -36,7 +37,7 @@ def write(transport: Transport, value: bytes = b"1") -> Any:
     return transport.send([b"SET", KEY, value, b"EX", b"99"], KEY)
 
 
-def patiently(attempt: Callable[[], object], timeout_s: float = 60.0) -> None:
+def patiently(attempt: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Try as the sender does, until it is done."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -1,16 +1,21 @@
 """What `init` takes besides a URL: a client that the caller made, and credentials that rotate."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from topologies import Cluster
+from conftest import PATIENCE_S
+from topologies import Cluster, Sentinels
 
 import joinback
 from joinback import wire
 from joinback.errors import ConfigurationError
+from joinback.redis_url import redis_url
+from joinback_worker.connect import open_redis
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def test_a_token_that_rotates(locked: redis.Redis, redis_url: str, wait_until: A
         client.log_record("loans", inputs=1, outputs=2, join_key="b")
         assert not client.flush(0.3)
         token[0] = "token2"
-        assert client.flush(30)
+        assert client.flush(PATIENCE_S)
         assert client.stats()["sent"] == 2
 
 
@@ -73,3 +78,51 @@ def test_what_init_refuses(given: dict[str, Any], says: str) -> None:
     """A wrong way to Redis is a ConfigurationError of `init`, with the fix, and not a later surprise."""
     with pytest.raises(ConfigurationError, match=says):
         joinback.Client().init(**given)
+
+
+def rights(site: Cluster | Sentinels) -> tuple[list[str], list[str]]:
+    """Return README's rules of the client's user there, and of a user of the Sentinels."""
+    lines = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("user joinback-client ")]
+    (more,) = [line for line in lines if line.startswith("On a cluster the client needs `")]
+    on_a_cluster, behind_sentinels, at_sentinels = (part.split() for part in more.split("`")[1::2])
+    added = on_a_cluster if isinstance(site, Cluster) else behind_sentinels
+    return [*line.split()[2:], *added], ["on", ">secret", *at_sentinels]
+
+
+@pytest.mark.parametrize("shape", ["cluster", "sentinels"])
+def test_the_least_rights_are_enough(shape: str, request: pytest.FixtureRequest) -> None:
+    """The client's ACL of README, with what it adds for a cluster or behind Sentinels: nothing it asks is refused."""
+    site: Cluster | Sentinels = request.getfixturevalue(shape)
+    asked = site.sentinels if isinstance(site, Sentinels) else []
+    rules, at_sentinels = rights(site)
+    url = site.url.replace("://", "://joinback-client:secret@")
+    if asked:
+        url += "?sentinel_username=joinback-look&sentinel_password=secret"
+    try:
+        for node in site.nodes:
+            node.ask("ACL", "SETUSER", "joinback-client", "reset", *rules)
+            node.ask("ACL", "LOG", "RESET")
+        for sentinel in asked:
+            sentinel.ask("ACL", "SETUSER", "joinback-look", "reset", *at_sentinels)
+        with closing(joinback.Client().init(url, strict=True)) as client:
+            for application in ("loans", "ads", "fraud"):
+                client.log_record(application, inputs=1, outputs=2)
+            assert client.flush(PATIENCE_S)
+            assert client.ping()
+        for node in site.nodes:
+            assert node.ask("ACL", "LOG") == []
+        assert asyncio.run(primary_is_found_by_the_worker(url))
+    finally:
+        for node in site.nodes:
+            node.ask("ACL", "DELUSER", "joinback-client")
+        for sentinel in asked:
+            sentinel.ask("ACL", "DELUSER", "joinback-look")
+
+
+async def primary_is_found_by_the_worker(url: str) -> bool:
+    redis = open_redis(redis_url(url, "URL"))
+    try:
+        return not await redis.execute_command("EXISTS", "joinback:none")
+    finally:
+        await redis.aclose()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
+from conftest import PATIENCE_S
 from nodes import Node
 from topologies import Cluster, Sentinels
 
@@ -11,7 +12,6 @@ from joinback import wire
 
 WaitUntil = Callable[..., None]
 APPLICATIONS = ("loans", "ads", "fraud", "churn", "basket", "search")
-PATIENCE_S = 90.0
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def test_every_application_of_a_cluster_is_sent(cluster: Cluster) -> None:
     for node in cluster.primaries:
         with client_of(f"redis+cluster://{node.address}") as client:
             log(client, 0, 10)
-            assert client.flush(30)
+            assert client.flush(PATIENCE_S)
             assert client.ping()
             assert client.stats()["sent"] == 10 * len(APPLICATIONS)
     keys = cluster.keys()
@@ -56,7 +56,7 @@ def test_shards_spread_over_a_cluster(cluster: Cluster) -> None:
         direct.expire(wire.APPLICATIONS_KEY, 60)
     with client_of(cluster.url) as client:
         log(client, 0, 200, ("loans",))
-        assert client.flush(30)
+        assert client.flush(PATIENCE_S)
     holders = [node for node in cluster.primaries if node.scan("joinback:{loans/*}:record:*")]
     assert len(holders) > 1
     assert sum("record" in key for node in holders for key in node.scan("joinback:*")) == 200
@@ -68,7 +68,7 @@ def test_a_killed_primary_of_a_cluster(cluster: Cluster) -> None:
     others = tuple(name for name in APPLICATIONS if cluster.primary_of(f"{{{name}}}") is not killed)
     with client_of(cluster.url) as client:
         log(client, 0, 100)
-        assert client.flush(30)
+        assert client.flush(PATIENCE_S)
         killed.kill()
         log(client, 100, 200)
         log(client, 200, 300)
@@ -91,12 +91,12 @@ def test_others_go_on_while_a_node_is_away(cluster: Cluster, wait_until: WaitUnt
     try:
         with client_of(cluster.url) as client:
             log(client, 0, 10)
-            assert client.flush(30)
+            assert client.flush(PATIENCE_S)
             replica.hang()
             hung.hang()
             log(client, 10, 20)
             done = 10 * len(APPLICATIONS) + 10 * len(others)
-            wait_until(lambda: client.stats()["sent"] >= done, PATIENCE_S)
+            wait_until(lambda: client.stats()["sent"] >= done)
             assert client.stats()["sent"] == done
             hung.resume()
             replica.resume()
@@ -116,12 +116,12 @@ def test_others_go_on_while_a_node_is_full(cluster: Cluster, wait_until: WaitUnt
     others = [name for name in APPLICATIONS if holders[name] is not full]
     with client_of(cluster.url) as client:
         log(client, 0, 10)
-        assert client.flush(30)
+        assert client.flush(PATIENCE_S)
         full.ask("CONFIG", "SET", "maxmemory", 1)
         for n in range(10, 30):
             log(client, n, n + 1)
             done = 10 * len(APPLICATIONS) + (n - 9) * len(others)
-            wait_until(lambda done=done: client.stats()["sent"] >= done, PATIENCE_S)
+            wait_until(lambda done=done: client.stats()["sent"] >= done)
         assert client.stats()["sent"] == done
         full.ask("CONFIG", "SET", "maxmemory", 0)
         assert client.flush(PATIENCE_S)
@@ -146,11 +146,11 @@ def test_what_a_promoted_replica_of_a_cluster_lacks_is_sent_again(cluster: Clust
     elsewhere = next(name for name in APPLICATIONS if cluster.primary_of(f"{{{name}}}") is not primary)
     with client_of(cluster.url) as client:
         log(client, 0, 10)
-        assert client.flush(30)
+        assert client.flush(PATIENCE_S)
 
         def write() -> None:
             log(client, 10, 110, ("loans",))
-            assert client.flush(30)
+            assert client.flush(PATIENCE_S)
 
         lose_what_replicas_lack(primary, [cluster.replica_of(primary)], write)
         cluster.wait_promoted(primary)
@@ -173,7 +173,7 @@ def test_a_slot_that_moves_under_load(cluster: Cluster) -> None:
     to = next(node for node in cluster.primaries if node is not source)
     with client_of(cluster.url) as client:
         log(client, 0, 100, ("loans",))
-        assert client.flush(30)
+        assert client.flush(PATIENCE_S)
         with cluster.moving(slot, to):
             log(client, 100, 200, ("loans",))
         log(client, 200, 300, ("loans",))
@@ -197,7 +197,7 @@ def test_a_failover_behind_sentinels(sentinels: Sentinels) -> None:
 
         def write() -> None:
             log(client, 200, 300)
-            assert client.flush(30)
+            assert client.flush(PATIENCE_S)
 
         lose_what_replicas_lack(primary, sentinels.replicas, write)
         sentinels.wait_promoted(primary)

@@ -1,7 +1,5 @@
 """A client and a worker under load on a cluster and behind Sentinels, while nodes are killed, hang, fail over, are cut
 off, and slots move: nothing is lost that the client says it sent, and the table is the model's, row by row.
-
-Not collected yet: the client does not go to these topologies. Once it does, this file is `test_topologies.py`.
 """
 
 import asyncio
@@ -19,7 +17,7 @@ from typing import Any
 
 import model
 import pytest
-from conftest import Cli, wait_for
+from conftest import PATIENCE_S, Cli, wait_for
 from redis.crc import key_slot
 from topologies import Cluster, Sentinels
 
@@ -40,7 +38,6 @@ EVENTS_PER_S = 1_000
 """Slow enough for a busy machine, and enough that something is under way at every moment."""
 FAULT_S_MIN = 1.0
 """Load goes on in a trouble for so long at least; some are over at once."""
-PATIENCE_S = 120.0
 START = datetime.now(UTC) - timedelta(days=30)
 
 
@@ -59,7 +56,7 @@ class Load:
     def wait(self, events: int) -> None:
         """Wait until so many more are logged."""
         until = self.logged + events
-        wait_for(lambda: self.logged >= until or not self._thread.is_alive(), PATIENCE_S)
+        wait_for(lambda: self.logged >= until or not self._thread.is_alive())
 
     def stop(self) -> None:
         self._done.set()
@@ -238,7 +235,7 @@ def run_under_load(site: Site, fault: Fault, settings: Settings, spawn: Callable
     looks.append(stats := client.stats())
     client.close()
     assert worker.poll() is None, Path(worker.log.name).read_text()  # type: ignore[attr-defined]
-    wait_for(lambda: books_of(settings).pending == 0, PATIENCE_S)
+    wait_for(lambda: books_of(settings).pending == 0)
     worker.terminate()
     worker.wait(60)
 
@@ -315,7 +312,7 @@ def test_others_are_not_held_up(proxied_cluster: Cluster, settings: Settings) ->
         node = proxied_cluster.primary_of(wire.pending_key(wire.tag(application)))
         return bool(node.ask("EXISTS", wire.record_key(wire.tag(application), "second")))
 
-    wait_for(lambda: all(map(sent, others)), PATIENCE_S)
+    wait_for(lambda: all(map(sent, others)))
     print(f"others after {time.monotonic() - started:.1f} s")
     assert client.stats()["buffered"] == len(waiting)
     silent.proxy.resume()

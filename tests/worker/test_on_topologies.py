@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import Cli, wait_for
+from conftest import PATIENCE_S, Cli, wait_for
 from events import at
 from redis.asyncio.cluster import RedisCluster
 from redis.crc import key_slot
@@ -92,6 +92,30 @@ def test_every_command_works_on_every_topology(site: Site, cli: Cli, settings: S
     assert letter["reason"] == "undecodable"
     assert cli("dead", "replay", "loans", letter["id"]).stdout == "replayed 1\n"
     assert "undecodable" in cli("dead", "list", "loans").stdout or cli("drain").returncode == 0
+    assert cli("dead", "drop", "loans", "--all").returncode == 0
+
+
+def test_what_an_operator_changes(site: Site, cli: Cli, settings: Settings) -> None:
+    """Rights tried, a rate, shards, the sink and what is merged once more: each by its command, on each topology."""
+    for application in APPLICATIONS:
+        log(site, application, "k1", "k2", "k3")
+    checked = cli("check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert cli("drain").returncode == 0
+    for application in APPLICATIONS:
+        done = cli("requeue", application)
+        assert done.stdout.startswith(f"requeued 3 records of {application};"), done.stderr
+    assert json.loads(cli("drain", "--json").stdout)["rows"] == 3 * len(APPLICATIONS)
+    assert cli("sample-rate", "ads", "0.5").stdout == "ads sample_rate=0.5 before=1\n"
+    assert cli("apps", "set", "ads", "--shards", "4").stdout == "ads: shards 4\n"
+    assert cli("sample-rate", "ads").stdout == "ads sample_rate=0.5\n"
+    ads = next(app for app in json.loads(cli("apps", "--json").stdout) if app["application"] == "ads")
+    assert (ads["shards"], ads["former_shards"], ads["records"]) == (4, [1], 3)
+    other = f"{settings.sink_url}.other"
+    assert cli("sink", "adopt", JOINBACK_SINK_URL=other).returncode == 0
+    assert "joinback sink adopt" in cli("drain").stderr
+    with site.client() as client:
+        assert set(client.hgetall(wire.SINK_KEY)) in ({b"*"}, {"*"})
 
 
 @pytest.mark.parametrize("command", [WORKER, ARQ], ids=["joinback", "arq"])
@@ -107,7 +131,7 @@ def test_a_worker_lives_on_every_topology(
     probe = cli("worker", "--check")
     assert "lives" in probe.stdout, probe.stderr
     process.send_signal(signal.SIGTERM)
-    process.wait(30)
+    process.wait(PATIENCE_S)
     log_text = Path(process.log.name).read_text()  # type: ignore[attr-defined]
     assert "worker_stopped" in log_text
     assert "tick_failed" not in log_text
@@ -223,7 +247,7 @@ def test_a_slot_moves_while_it_is_drained(cluster: Cluster, settings: Settings) 
         assert first.rows >= 20 * (len(APPLICATIONS) - 1)
     # What the first round had claimed of it may have to wait for the lease.
     wait_for(
-        lambda: asyncio.run(drain_all(settings)).error is None and rows(settings) == dict.fromkeys(APPLICATIONS, 20), 90
+        lambda: asyncio.run(drain_all(settings)).error is None and rows(settings) == dict.fromkeys(APPLICATIONS, 20)
     )
     assert rows(settings) == dict.fromkeys(APPLICATIONS, 20)
     assert asyncio.run(_books(settings)).difference == 0

@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from joinback import wire
 
-from .connect import primaries
+from .connect import primaries, scan
 from .heartbeat import redis_time
 from .layouts import Layout, layouts, remember
 from .scripts import Script
@@ -117,14 +117,12 @@ async def _weigh(redis: Redis, found: Sequence[App], tags: Mapping[str, App]) ->
 async def _some_keys(redis: Redis, server: Mapping[str, Any]) -> tuple[list[bytes], float]:
     """Return keys of one server, and which share of all its keys that is."""
     keys: list[bytes] = []
-    cursor: Any = 0
-    while len(keys) < KEYS_SEEN_MAX:
-        cursor, some = await redis.execute_command("SCAN", cursor, "COUNT", KEYS_PER_STEP, **server)
+    async for some in scan(redis, server, keys_per_step=KEYS_PER_STEP):
         keys += some
-        if isinstance(cursor, dict):
-            (cursor,) = cursor.values()
-        if not cursor:
-            return keys, 1.0
+        if len(keys) >= KEYS_SEEN_MAX:
+            break
+    else:
+        return keys, 1.0
     held = await redis.execute_command("DBSIZE", **server)
     return keys, min(1.0, len(keys) / max(1, held))
 

@@ -5,7 +5,7 @@ itself. What asks many keys, or every server, is here.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Self, cast
 
 from redis.asyncio import Redis
@@ -171,6 +171,22 @@ async def primaries(redis: Redis) -> list[dict[str, ClusterNode]]:
         return [{}]
     await redis.initialize()
     return [{"target_nodes": node} for node in redis.get_primaries()]
+
+
+async def scan(
+    redis: Redis, server: Mapping[str, Any], *, keys_per_step: int, pattern: str = "*"
+) -> AsyncIterator[list[bytes]]:
+    """Return the keys of one of `primaries`, step by step; each may come twice."""
+    cursor: Any = 0
+    while True:
+        command = ("SCAN", cursor, "MATCH", pattern, "COUNT", keys_per_step)
+        cursor, keys = await redis.execute_command(*command, **server)
+        yield keys
+        # Of a cluster's node redis-py tells the cursor by the node's name.
+        if isinstance(cursor, dict):
+            (cursor,) = cursor.values()
+        if not int(cursor):
+            return
 
 
 async def ask_primaries(redis: Redis, *command: str) -> dict[str, Any]:

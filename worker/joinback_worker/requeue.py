@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from joinback import wire
 
+from .connect import primaries, scan
 from .scripts import Script
 
 SCAN_KEYS = 500
@@ -20,12 +21,10 @@ async def requeue(redis: Redis, tag: str, buffer_ttl_s: int) -> AsyncIterator[in
     """Queue every record of a tag; yields how many after each step. A key may come twice, which changes no row."""
     prefix = wire.record_key(tag, "")
     pattern = _SPECIAL.sub(r"\\\1", prefix) + "*"
-    cursor: int | bytes = 0
-    while True:
-        cursor, keys = await redis.execute_command("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_KEYS)
-        if keys:
-            named = [wire.pending_key(tag), wire.stats_key(tag), *keys]
-            limits = (len(prefix.encode()), buffer_ttl_s, wire.STATS_TTL_S)
-            yield int(await _requeue(redis, named, limits))
-        if int(cursor) == 0:
-            return
+    # In a cluster one server has them all, unless their slot moves meanwhile.
+    for server in await primaries(redis):
+        async for keys in scan(redis, server, keys_per_step=SCAN_KEYS, pattern=pattern):
+            if keys:
+                named: list[str | bytes] = [wire.pending_key(tag), wire.stats_key(tag), *keys]
+                limits = (len(prefix.encode()), buffer_ttl_s, wire.STATS_TTL_S)
+                yield int(await _requeue(redis, named, limits))

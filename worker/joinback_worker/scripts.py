@@ -16,7 +16,7 @@ class Script:
         self._text = (Path(__file__).parent / name).read_text(encoding="utf-8")
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-    async def __call__(self, redis: Redis, keys: Sequence[str], arguments: Sequence[Any] = ()) -> Any:
+    async def __call__(self, redis: Redis, keys: Sequence[str | bytes], arguments: Sequence[Any] = ()) -> Any:
         try:
             return await redis.execute_command("EVALSHA", self._sha, len(keys), *keys, *arguments)
         except NoScriptError:

@@ -4,19 +4,17 @@ import asyncio
 import difflib
 
 import click
-from redis.exceptions import RedisError, WatchError
+from redis.exceptions import RedisError
 
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
+from joinback_worker.apps import change
 from joinback_worker.connect import connect
 from joinback_worker.redis_errors import advice
 from joinback_worker.source import applications
 
 from .show import printable
-
-TRIES = 10
-"""Each is lost only to a client that announced itself in the same millisecond."""
 
 
 @click.command("sample-rate", short_help="Show or set the rate that feedback follows.")
@@ -51,24 +49,14 @@ async def _publish(settings: Settings, application: str, rate: float | None) -> 
     """The rate before and after. Raises JoinbackError for an application that nobody announced."""
     redis = connect(settings)
     try:
-        for _ in range(TRIES):
-            # Not read and write: a client that announces more shards meanwhile would be undone.
-            async with redis.pipeline(transaction=True) as pipeline:
-                await pipeline.watch(wire.APPLICATIONS_KEY)
-                announced = _of(await applications(redis), application)
-                if rate is None:
-                    return announced.sample_rate, announced.sample_rate
-                wanted = wire.Application(announced.shards, rate)
-                pipeline.multi()
-                pipeline.hset(wire.APPLICATIONS_KEY, application, wire.encode(wanted).decode())
-                try:
-                    await pipeline.execute()
-                except WatchError:
-                    continue
-                return announced.sample_rate, rate
+        before = _of(await applications(redis), application).sample_rate
+        if rate is None:
+            return before, before
+        # In one script: a client that announces more shards meanwhile would be undone by a read and a write.
+        await change(redis, application, sample_rate=rate)
+        return before, rate
     finally:
         await redis.aclose()
-    raise JoinbackError(f"{wire.APPLICATIONS_KEY} changed at each try; try again")
 
 
 def _of(known: dict[str, wire.Application], application: str) -> wire.Application:
