@@ -184,7 +184,7 @@ def test_printable() -> None:
         ("unix:///run/redis.sock", "redis-cli --raw -s /run/redis.sock"),
         ("unix://me:secret@/run/redis.sock?db=3", "redis-cli --raw -s /run/redis.sock --user me -n 3"),
         ("redis://cache:6380/?db=3", "redis-cli --raw -h cache -p 6380 -n 3"),
-        ("redis://cache/2?db=3", "redis-cli --raw -h cache -n 2"),
+        ("redis://cache/2?db=3", "redis-cli --raw -h cache -n 3"),
         ("redis://cache?username=me&password=secret", "redis-cli --raw -h cache --user me"),
         ("rediss://c?ssl_ca_certs=/etc/my%20ca.pem", "redis-cli --raw -h c --tls --cacert '/etc/my ca.pem'"),
         ("redis+cluster://me:secret@a:7000,b:7001", "redis-cli --raw -c -h a -p 7000 --user me"),

@@ -193,9 +193,8 @@ def test_nobody_answers(cli: Cli, cluster: Cluster) -> None:
     """Where no node of a cluster can be asked, a command says so in one line."""
     done = cli("status", JOINBACK_REDIS_URL="redis+cluster://127.0.0.1:1,127.0.0.1:2")
     assert done.returncode == 2
-    assert (
-        done.stderr == "joinback: no connection to Redis; check that it runs and that JOINBACK_REDIS_URL points at it\n"
-    )
+    assert done.stderr.startswith("joinback: no connection to Redis; check that it runs and that JOINBACK_REDIS_URL")
+    assert done.stderr.count("\n") == 1
 
 
 def test_every_connection_is_closed(site: Site, settings: Settings) -> None:

@@ -27,7 +27,7 @@ from .show import printable
 T = TypeVar("T")
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="List applications, and change their shards.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.pass_context
 def apps(context: click.Context, as_json: bool) -> None:
@@ -41,7 +41,7 @@ def apps(context: click.Context, as_json: bool) -> None:
         _show(Console(), found)
 
 
-@apps.command("set")
+@apps.command("set", short_help="Change shards or sample rate while all runs.")
 @click.argument("application")
 @click.option("--shards", type=click.IntRange(1, wire.SHARDS_MAX), help="Spread it over so many tags, and so nodes.")
 @click.option("--sample-rate", type=float, help="At which its feedback is kept: over 0, to 1.")
