@@ -1,6 +1,9 @@
 """The topologies of the tests do what their names say; else every test on them proves nothing."""
 
+import pytest
 from topologies import Cluster, Sentinels
+
+pytestmark = pytest.mark.heavy
 
 
 def test_a_killed_primary_of_a_cluster_is_replaced(cluster: Cluster) -> None:

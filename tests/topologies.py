@@ -90,6 +90,8 @@ class Cluster:
             node.id = node.ask("CLUSTER", "MYID")
             self.nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", node.port, bus_port)
         self._share_out()
+        for node in self.nodes:
+            self._name_proxy(node)
         self.heal()
 
     @property
@@ -173,6 +175,15 @@ class Cluster:
         for node in self.primaries:
             node.ask("FLUSHALL")
             node.ask("CONFIG", "SET", "maxmemory", 0)
+
+    def _name_proxy(self, node: Node) -> None:
+        """Let a node name its proxy when it is asked for itself: the port of its file it tells to other nodes alone."""
+        if node.proxy is not None:
+            # Setting what is set already does nothing.
+            for port in (0, node.proxy.port):
+                node.ask("CONFIG", "SET", "cluster-announce-client-port", port)
+            served = [tuple(server[:2]) for _, _, *servers in node.ask("CLUSTER", "SLOTS") for server in servers]
+            assert ("127.0.0.1", node.port) not in served, served
 
     def _share_out(self) -> None:
         """Each of the first three nodes takes a third of the slots; the others follow them in turn."""

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
+import pytest
 from conftest import PATIENCE_S
 from nodes import Node
 from topologies import Cluster, Sentinels
 
 import joinback
 from joinback import wire
+
+pytestmark = pytest.mark.heavy
 
 WaitUntil = Callable[..., None]
 APPLICATIONS = ("loans", "ads", "fraud", "churn", "basket", "search")

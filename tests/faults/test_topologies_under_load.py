@@ -29,6 +29,8 @@ from joinback_worker.connect import connect
 from joinback_worker.drains import tags
 from joinback_worker.source import Source
 
+pytestmark = pytest.mark.heavy
+
 Site = Cluster | Sentinels
 Fault = Callable[[Any], AbstractContextManager[None]]
 APPLICATIONS = ["loans", "ads", "fraud", "churn", "search"]

@@ -138,6 +138,7 @@ def test_a_worker_lives_on_every_topology(
     assert ("arq_check_is_off" in log_text) == isinstance(site, Cluster)
 
 
+@pytest.mark.heavy
 def test_a_primary_is_killed_while_a_worker_lives(
     site: Site, settings: Settings, spawn: Spawn, wait_until: Wait
 ) -> None:
@@ -156,6 +157,7 @@ def test_a_primary_is_killed_while_a_worker_lives(
     assert "Traceback" not in Path(process.log.name).read_text()  # type: ignore[attr-defined]
 
 
+@pytest.mark.heavy
 def test_all_servers_are_away_for_a_while(cluster: Cluster, settings: Settings, spawn: Spawn, wait_until: Wait) -> None:
     """A worker that could ask no node of the cluster finds it again by the nodes of its URL."""
     process = spawn(*WORKER, JOINBACK_INTERVAL_S="1")
@@ -205,6 +207,7 @@ def test_every_connection_is_closed(site: Site, settings: Settings) -> None:
     gc.collect()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("holds", [wire.pending_key("ads"), wire.PAUSED_KEY])
 def test_a_silent_primary_holds_up_its_own_applications_only(cluster: Cluster, settings: Settings, holds: str) -> None:
     """Of a primary that hangs, and that nobody replaces, the applications wait; the others are drained.
@@ -235,6 +238,7 @@ def test_a_silent_primary_holds_up_its_own_applications_only(cluster: Cluster, s
             node.ask("CONFIG", "SET", "cluster-require-full-coverage", "yes")
 
 
+@pytest.mark.heavy
 def test_a_slot_moves_while_it_is_drained(cluster: Cluster, settings: Settings) -> None:
     """While a slot is on its way its application waits, and is told; elsewhere work goes on; then all is drained."""
     for application in APPLICATIONS:
@@ -306,7 +310,8 @@ def test_the_least_rights_are_enough_on_a_cluster(cluster: Cluster, cli: Cli, se
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     (line,) = [line for line in readme.splitlines() if line.startswith("user joinback-worker ")]
     (more,) = [line for line in readme.splitlines() if line.startswith("On a cluster the worker needs `")]
-    rules = line.split()[2:] + " ".join(more.split("`")[1::2]).replace("joinback apps", "").split()
+    added = [part for part in more.split("`")[1::2] if part.startswith("+")]
+    rules = line.split()[2:] + " ".join(added).split()
     for application in APPLICATIONS:
         log(cluster, application, "k")
     for node in cluster.nodes:
