@@ -16,6 +16,7 @@ from rich.console import Console
 
 from joinback import wire
 from joinback.errors import JoinbackError
+from joinback.sampling import verdict
 from joinback.settings import Settings, settings_from
 from joinback_worker.drains import connect, policy_of
 from joinback_worker.errors import SinkMissing, WorkerError
@@ -37,6 +38,8 @@ class Found(Struct, kw_only=True):
     tag: str
     applications: list[str] = []
     """All that have been announced."""
+    sample: str | None = None
+    """What the published rate means for this key; None if all keys are logged."""
     events: dict[str, str] | None = None
     """The record's hash; None if Redis does not hold it."""
     unusable: str | None = None
@@ -83,6 +86,8 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
         announced = known.get(application, wire.Application())
         tag = wire.tag_of(application, join_key, announced.shards)
         found = Found(tag=tag, applications=sorted(known))
+        if announced.sample_rate not in (None, wire.UNSAMPLED):
+            found.sample = verdict(application, join_key, announced.sample_rate)
         held = (await Source(redis, tag).load([join_key]))[0]
         if isinstance(held, Unusable):
             found.unusable = held.detail
@@ -147,6 +152,8 @@ def _redis_lines(found: Found, record: str) -> Iterator[str]:
         for field, payload in found.events.items():
             yield f"  {field}  {payload}"
         yield f"  expires in {found.expires_in_s} s"
+    if found.sample:
+        yield f"sample  {found.sample}"
     yield f"pending  {len(found.pending)} of the newest {ENTRIES_SEARCHED} entries" + _listed(found.pending)
     for letter in found.dead:
         yield f"dead  {letter.get('event', '')}  {letter.get('reason')}: {letter.get('detail')}"
