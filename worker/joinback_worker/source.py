@@ -93,8 +93,10 @@ class Source:
 
         Returns the number of dead letters written. Call it only after the sink has the rows.
         """
-        outcomes = [("in_rows", entry.id) for entry in settlement.in_rows]
-        outcomes += [("unemitted", entry.id) for entry in settlement.unemitted]
+        outcomes = [
+            (outcome, len(entries), *(entry.id for entry in entries))
+            for outcome, entries in (("in_rows", settlement.in_rows), ("unemitted", settlement.unemitted))
+        ]
         dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in settlement.dead]
         rejected = [(e.join_key, _raw(e.field), e.reason, e.detail, e.payload, e.mark) for e in settlement.rejected]
         # In one argument: no event's field has a line feed, and each argument costs as much as a field.
