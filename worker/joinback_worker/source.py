@@ -17,8 +17,9 @@ from .scripts import Script
 
 RECORD_FIELDS_MAX = 4 * wire.RECORD_EVENTS_MAX
 """The write script lets in twice the cap, and each may have a late mark; more were written by hand."""
-RECORD_BYTES_MAX = 64 << 20
-"""A worker needs some five times of it to make the row, and so still lives in a container of 512 MiB."""
+RECORD_BYTES_MAX = 32 << 20
+"""A worker needs up to eleven times of it to make the row (measured into SQLite, into a row that is there already),
+and so still lives in a container of 512 MiB; one that is killed for it would come back and claim the same again."""
 
 _load = Script("load.lua")
 _settle = Script("settle.lua")
