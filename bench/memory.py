@@ -82,25 +82,22 @@ def run(client: joinback.Client, server: "redis.Redis", options: argparse.Namesp
             logged += 1
         slices += 1
         if now >= 60 * minute:
-            report(server, options, minute, logged, empty)
+            report(client, server, options, minute, logged, empty)
             minute += 1
         time.sleep(max(0.0, slices * SLICE_S - (time.monotonic() - started)))
     print(f"client: {client.stats()}")
 
 
-def report(server: "redis.Redis", options: argparse.Namespace, minute: int, logged: int, empty: int) -> None:
+def report(
+    client: joinback.Client, server: "redis.Redis", options: argparse.Namespace, minute: int, logged: int, empty: int
+) -> None:
     held = server.info("memory")["used_memory"] - empty
     window_s = min(60.0 * minute, options.interval_s + options.settled_ttl_s)
-    tag = wire.tag(APPLICATION)
-    newest = server.xrevrange(wire.pending_key(tag), count=50)
-    sizes = [
-        len(value) for _, fields in newest for value in server.hvals(wire.record_key(tag, fields[b"key"].decode()))
-    ]
-    payload = (sum(sizes) / len(sizes) if sizes else 0.0) * options.rate * window_s
-    ratio = held / payload if payload else float("nan")
-    pending, records = server.xlen(wire.pending_key(tag)), server.dbsize()
-    line = f"{minute:6} {logged:7,} {held / 2**20:10.1f} {pending:8,} {records:8,} {payload / 2**20:30.1f} {ratio:6.2f}"
-    print(line, flush=True)
+    buffer = client._funnel.delivery.buffer
+    payload = buffer._put_bytes / buffer._put * options.rate * window_s
+    pending, records = server.xlen(wire.pending_key(wire.tag(APPLICATION))), server.dbsize()
+    line = f"{minute:6} {logged:7,} {held / 2**20:10.1f} {pending:8,} {records:8,}"
+    print(f"{line} {payload / 2**20:30.1f} {held / payload:6.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def main() -> None:
                 options.rounds,
             )
             return
-        sys.path.insert(0, str(ROOT / "tests" / "sinks"))
+        sys.path[:0] = [str(ROOT / "tests" / "sinks"), str(ROOT / "tests")]
         os.environ.setdefault("PGSERVER_FSYNC", "on")
         from postgres_server import fresh_database
 

@@ -256,7 +256,7 @@ SERVICE = """
 import joinback
 for n in range(5):
     joinback.log_record("loans", inputs={"n": n}, outputs=n, join_key=f"loan_{n}")
-assert joinback.flush(300)
+assert joinback.flush(600)
 print(joinback.stats())
 """
 

@@ -236,6 +236,9 @@ class Client:
         # Whatever a caller's object does when it is looked at, the caller goes on.
         except Exception as error:
             funnel.refuse(error)
+            if join_key is None and inputs is None:
+                # Feedback on nothing: a new key would look as if there were a prediction.
+                return ""
         return key
 
     def log_records(

@@ -1,4 +1,4 @@
-"""Many records at once: lists, frames, series and arrays, each as one Python value a record.
+"""Many records at once: lists, frames, series and arrays, each as one Python value per record.
 
 | a column | the value of its n-th record |
 | --- | --- |
@@ -7,6 +7,8 @@
 | Series or Index with a name (pandas, polars) | a dict of one field, the name; of a key or time the value |
 | Series or Index without a name | its n-th value; a dict in a Series stands for itself, whatever its name |
 | numpy or pyarrow array, tensor, or what else has `tolist` | its n-th value; in two dimensions a row, as a list |
+
+Columns belong together by position; the index of a DataFrame or Series has no say.
 
 pandas and the others are never imported: their objects are known by what they offer. What a cell means is said
 in `joinback.cells`.

@@ -155,7 +155,8 @@ def decode_event(kind: str, data: bytes) -> Event:
     is not an event of this kind.
     """
     try:
-        event: Event = _DECODERS[kind].decode(data.decode())
+        # As text it is checked whole; of bytes msgspec leaves unread what becomes Raw.
+        event: Event = _DECODERS[kind].decode(data if data.isascii() else data.decode())
         version = event.v
         if event.at.tzinfo is not UTC or event.logged_at.tzinfo is not UTC:
             event.at, event.logged_at = event.at.astimezone(UTC), event.logged_at.astimezone(UTC)

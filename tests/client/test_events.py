@@ -178,6 +178,14 @@ def test_fields_of_a_retraction(fields: Any, caplog: pytest.LogCaptureFixture) -
     assert not any(record.exc_info for record in caplog.records)
 
 
+def test_feedback_on_nothing_gets_no_key() -> None:
+    """Feedback without the key of a prediction is refused, and answered by no key that nobody can use."""
+    client = joinback.Client().init(NOWHERE)
+    assert client.log_record("loans", feedback={"a": 1}) == ""
+    assert client.stats()["dropped"]["invalid"] == 1
+    assert len(client.log_record("loans", inputs=1, outputs=None)) == 32
+
+
 def test_each_mistake_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """Different mistakes of one reason are each described; a repeated one, or one with other numbers, is not."""
     client = joinback.Client().init(NOWHERE)

@@ -17,6 +17,7 @@ import redis
 from conftest import PATIENCE_S, Cli, Stack
 
 from joinback import wire
+from joinback.sampling import keeps
 from joinback.settings import Settings
 from joinback_worker.cli.redis_cli import redis_cli, redis_password_hint
 from joinback_worker.cli.show import printable, sql_line
@@ -150,6 +151,26 @@ def test_inspect_of_nothing(stack: Stack, cli: Cli) -> None:
     assert cli("inspect", "loans", "loan_99").returncode == 1
     done = cli("inspect", "laons", "loan_17")
     assert (done.returncode, done.stderr) == (2, "joinback: no application laons; did you mean loans?\n")
+
+
+def test_inspect_of_a_key_outside_the_sample(stack: Stack, cli: Cli) -> None:
+    """A key that nobody logs at this rate is told as such, not as one that was never logged."""
+    stack.client.set_sample_rate("ads", 0.01)
+    keys = [f"key_{n}" for n in range(500)]
+    for key in keys:
+        stack.client.log_record("ads", inputs=1, outputs=2, join_key=key)
+    assert stack.client.flush(PATIENCE_S)
+    outside = next(key for key in keys if not keeps("ads", key, 0.01))
+    done = cli("inspect", "ads", outside)
+    assert done.returncode == 1
+    assert "sample  sampled out: 0.01 of the keys of 'ads' are logged" in done.stdout
+
+
+def test_status_before_the_first_event(stack: Stack, cli: Cli) -> None:
+    """An empty Redis is said to be empty, with what comes next."""
+    done = cli("status")
+    assert done.returncode == 0
+    assert "no application yet" in done.stdout
 
 
 def test_inspect_shows_dead_letters_and_wrong_types(stack: Stack, cli: Cli) -> None:

@@ -1,7 +1,9 @@
 """A round over many applications: what each costs, and that none holds up another."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from conftest import PATIENCE_S, Cli, Stack
@@ -28,6 +30,22 @@ def test_ten_applications_on_one_file(stack: Stack, cli: Cli) -> None:
     assert '"claimed": 3000' in done.stdout
     assert '"released": 0' in done.stdout
     assert len(stack.rows()) == APPLICATIONS * 300
+
+
+def test_drains_at_once_add_up(stack: Stack, cli: Cli, tmp_path: Path) -> None:
+    """Applications that are drained at once are all in the sum, and so is the trouble of the first that ends."""
+    for n in range(APPLICATIONS * 30):
+        stack.client.log_record(f"app_{n % APPLICATIONS}", inputs=n, outputs=0, join_key=f"key_{n}")
+    stack.client.log_record("bad", inputs=1, outputs=0)
+    assert stack.client.flush()
+    stack.server.delete(wire.pending_key("bad"))
+    stack.server.set(wire.pending_key("bad"), "somebody's", ex=60)
+    done = cli("drain", "--json", JOINBACK_SINK_URL=f"jsonl:///{tmp_path}/rows")
+    assert done.returncode == 2, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["claimed"], told["rows"]) == (APPLICATIONS * 30, APPLICATIONS * 30)
+    assert "another type" in told["error"]
+    stack.server.delete(*stack.server.keys("joinback:{bad}:*"))
 
 
 def test_idle_applications_cost_a_length_each(stack: Stack) -> None:

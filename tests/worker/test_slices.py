@@ -19,7 +19,7 @@ from joinback_worker.cycle import drain
 from joinback_worker.drained import Drained
 from joinback_worker.drains import sink_of
 from joinback_worker.pace import HALVINGS_MAX, SLICE_BYTES, SLICE_RECORDS, SUCCESSES, Pace
-from joinback_worker.source import RECORD_FIELDS_MAX, Source
+from joinback_worker.source import RECORD_BYTES_MAX, RECORD_FIELDS_MAX, Source
 
 TAG = wire.tag("loans")
 WORKER_MB_MAX = 150
@@ -64,6 +64,26 @@ def test_large_events_drain_in_little_memory(
     assert stack.books().in_rows == events
     assert 20 < max(peaks) < WORKER_MB_MAX, f"{max(peaks)} MB"
     stack.server.flushall()
+
+
+def test_the_largest_record_fits_a_small_container(
+    stack: Stack, spawn: Any, wait_until: Callable[..., None], server: redis.Redis
+) -> None:
+    """A record as large as a worker reads one becomes a row, and then once more, in less than 512 MiB."""
+    stack.client.log_record("loans", inputs=1, outputs=0, join_key="large")
+    assert stack.client.flush()
+    event = b'{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z","feedback":{"text":"%s"}}'
+    server.hset(stack.record("large"), "feedback:large", event % (b"x" * (RECORD_BYTES_MAX - 1_000)))
+    peaks: list[float] = []
+    for n in range(2):
+        stack.client.log_record("loans", feedback={"label": n}, join_key="large")
+        assert stack.client.flush()
+        process = spawn("-m", "joinback_worker", "drain")
+        wait_until(lambda process=process: peaks.append(peak_mb(process.pid) or 0) or process.poll() is not None, 120)
+        assert process.returncode == 0
+    server.delete(stack.record("large"))
+    assert stack.books().dead == 0
+    assert 3 * (RECORD_BYTES_MAX / 1e6) < max(peaks) < 512 * 1.024 * 1.024, f"{max(peaks)} MB"
 
 
 # --- records that nobody can be asked for whole ---------------------------------------------------------------

@@ -106,9 +106,10 @@ class Drainer:
         gate = asyncio.Semaphore(writers_max(self.settings.sink_url))
 
         async def drain_one(application: str, tag: str) -> None:
-            nonlocal total
             async with gate:
-                total += await self._drain(application, tag, now, conditions, tag_budget_s)
+                drained = await self._drain(application, tag, now, conditions, tag_budget_s)
+            # Not `+= await`: that reads the sum before the drain, and forgets what others added meanwhile.
+            total.include(drained)
 
         async with asyncio.TaskGroup() as group:
             for application, tag in work:

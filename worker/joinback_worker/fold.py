@@ -75,17 +75,22 @@ class Rejected(NamedTuple):
 
 def fold(application: str, join_key: str, fields: Iterable[tuple[str, bytes]]) -> Folded:
     """Read a record from its hash: `<kind>:<event_id>` and JSON, in any order."""
-    record = Record(application=application, join_key=join_key, predictions={}, feedback={}, retractions={})
+    predictions: dict[str, wire.Prediction] = {}
+    feedback: dict[str, wire.Feedback] = {}
+    retractions: dict[str, wire.Retraction] = {}
     by_kind: dict[str, dict[str, Any]] = {
-        "prediction": record.predictions,
-        "feedback": record.feedback,
-        "retraction": record.retractions,
+        "prediction": predictions,
+        "feedback": feedback,
+        "retraction": retractions,
     }
-    payloads = {field: payload for field, payload in fields if not field.startswith(f"{wire.LATE}:")}
+    payloads: dict[str, bytes] = {}
     bad: dict[str, str] = {}
     newer: set[str] = set()
-    for field, payload in payloads.items():
-        kind, _, event_id = field.partition(":")
+    for field, payload in fields:
+        kind, colon, event_id = field.partition(":")
+        if kind == wire.LATE and colon:
+            continue
+        payloads[field] = payload
         try:
             if not (event_id and event_id.isprintable()):
                 raise UndecodableEvent("the field is not <kind>:<event_id>")
@@ -96,6 +101,9 @@ def fold(application: str, join_key: str, fields: Iterable[tuple[str, bytes]]) -
             newer.add(field)
         else:
             by_kind[kind][event_id] = event
+    record = Record(
+        application=application, join_key=join_key, predictions=predictions, feedback=feedback, retractions=retractions
+    )
     return Folded(record, payloads, bad, newer)
 
 
@@ -155,6 +163,8 @@ def admit(known: Record | None, incoming: Record, events_max: int = wire.RECORD_
 
 def effective_at(event: wire.Event) -> datetime:
     """The time that orders the event. One clock set to 2030 moves nothing but its own events."""
+    if event.at <= event.logged_at:
+        return event.at
     # A difference of times cannot overflow, as a sum near the year 9999 would.
     return event.logged_at if event.at - event.logged_at > CLOCK_SKEW_MAX else event.at
 

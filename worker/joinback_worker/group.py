@@ -93,7 +93,8 @@ class Group:
                 break
         while True:
             reply = await self._redis.execute_command(
-                "XREADGROUP", "GROUP", wire.GROUP, self._consumer, "COUNT", self._claim_entries,
+                # As one word, which redis-py does not know: it would make a dict of each entry.
+                "XREADGROUP GROUP", wire.GROUP, self._consumer, "COUNT", self._claim_entries,
                 "STREAMS", self._pending, ">",
             )  # fmt: skip
             self._renewed = time.monotonic()
@@ -163,19 +164,29 @@ class Group:
         await _trimmed(self._redis, [self._pending], [wire.GROUP, self._consumer, 10 * self._claim_entries])
 
 
+_NAMES = [b"key", b"kind", b"id"]
+"""What write.lua writes, in its order. Another producer may write more, or less."""
+
+
 def _place(entry_id: bytes) -> tuple[int, int]:
     milliseconds, _, number = entry_id.partition(b"-")
     return int(milliseconds), int(number)
 
 
-def _entries(replies: Iterable[tuple[bytes | None, dict[bytes, bytes]]]) -> list[Entry]:
+def _entries(replies: Iterable[tuple[bytes | None, Any]]) -> list[Entry]:
+    """Return the entries of XREADGROUP's reply, flat as Redis sent it, or of XAUTOCLAIM's, which are dicts."""
     claimed = []
     for entry_id, fields in replies:
         if entry_id is None:
             continue  # Redis 6.2's XAUTOCLAIM lists what was trimmed meanwhile
+        if type(fields) is list and fields[::2] == _NAMES:
+            _, key, _, kind, _, event_id = fields
+        else:
+            named = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
+            key, kind, event_id = map(named.get, _NAMES)
         try:
-            join_key = fields[b"key"].decode()
-        except (KeyError, UnicodeDecodeError):
+            join_key = None if key is None else key.decode()
+        except UnicodeDecodeError:
             join_key = None
-        claimed.append(Entry(entry_id, join_key, fields.get(b"kind"), fields.get(b"id")))
+        claimed.append(Entry(entry_id, join_key, kind, event_id))
     return claimed

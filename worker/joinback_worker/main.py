@@ -7,6 +7,7 @@ away or tampered with, ends the worker or stops a tick.
 `joinback worker` and `arq joinback_worker.main.WorkerSettings` run the same.
 """
 
+import gc
 import logging
 import os
 import socket
@@ -146,6 +147,8 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
                 why="arq asks one server, and the buffer is a cluster",
                 fix="set JOINBACK_QUEUE_URL to any Redis of one server, or probe with joinback worker --check",
             )
+        # What is imported stays: else the cycle collector walks it again and again during a drain.
+        gc.freeze()
         ticker.start()
 
     async def stop(_: dict[str, Any]) -> None:

@@ -5,8 +5,9 @@ no retraction took back, in the order of (time, event id), reduced to one.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -70,7 +71,7 @@ class Judged(Struct, gc=False):
     told: Mapping[str, list[Raw]]
     """Each field's values that count, in order."""
     times: list[datetime]
-    """Of the feedback that counts."""
+    """Of the feedback that counts, in order."""
     late: list[Rejected]
     """Feedback that came too late to have a say."""
 
@@ -108,8 +109,9 @@ def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
         values = policy.default_feedback
     # Who sends a label rarely knows the version; an orphan still shows what its feedback said.
     described: wire.Event | None = winner or (judged.feedback[-1][1] if judged.feedback else None)
-    history: list[tuple[str, wire.Event]] = [(f"feedback:{id_}", event) for id_, event in judged.feedback]
-    history += [(f"retraction:{id_}", event) for id_, event in in_order(record.retractions)]
+    history: dict[str, wire.Event] = {f"feedback:{id_}": event for id_, event in judged.feedback}
+    for id_, event in in_order(record.retractions):
+        history[f"retraction:{id_}"] = event
     conflicts = {f"prediction:{id_}": event for id_, event in judged.others}
     return Row(
         application=record.application,
@@ -123,13 +125,13 @@ def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
         tags=wire.encode(winner.tags) if winner and winner.tags else None,
         feedback=wire.encode(values) if values else None,
         feedback_is_default=bool(unlabelled and values),
-        feedback_at=max(times, default=None),
-        first_feedback_at=min(times, default=None),
-        feedback_delay_s=(min(times) - effective_at(winner)).total_seconds() if winner and times else None,
-        feedback_events=wire.encode(dict(history)) if history else None,
+        feedback_at=times[-1] if times else None,
+        first_feedback_at=times[0] if times else None,
+        feedback_delay_s=(times[0] - effective_at(winner)).total_seconds() if winner and times else None,
+        feedback_events=wire.encode(history) if history else None,
         conflicts=wire.encode(conflicts) if conflicts else None,
         sample_rate=winner.sample_rate if winner else None,
-        clock_skew=any(effective_at(event) != event.at for _, event in [*record.predictions.items(), *history]),
+        clock_skew=any(map(_is_skewed, chain(record.predictions.values(), history.values()))),
         logged_at=winner.logged_at if winner else None,
         prediction_event_id=judged.winner_id,
     ), judged.late
@@ -206,6 +208,10 @@ def _status(winner: wire.Prediction | None, counted: Sequence[wire.Feedback], un
     return "joined" if counted else "unlabelled" if unlabelled else "predicted"
 
 
+def _is_skewed(event: wire.Event) -> bool:
+    return event.at > event.logged_at and effective_at(event) != event.at
+
+
 def _is_mature(winner: wire.Prediction, policy: Policy) -> bool:
     return policy.matured_before is not None and effective_at(winner) < policy.matured_before
 
@@ -216,17 +222,18 @@ def _within_window(
     winner: wire.Prediction | None,
     policy: Policy,
 ) -> tuple[list[tuple[str, wire.Feedback]], list[Rejected]]:
-    if winner is None:
+    if winner is None or not ordered:
         return ordered, []
     window = timedelta(seconds=policy.join_window_s)
+    predicted_at = effective_at(winner)
     on_time: list[tuple[str, wire.Feedback]] = []
     late: list[Rejected] = []
     for event_id, event in ordered:
-        lateness = effective_at(event) - effective_at(winner) - window
-        if lateness <= timedelta(0):
+        delay = effective_at(event) - predicted_at
+        if delay <= window:
             on_time.append((event_id, event))
             continue
-        detail = f"{lateness.total_seconds():.0f} s after the join window"
+        detail = f"{(delay - window).total_seconds():.0f} s after the join window"
         field, mark = f"feedback:{event_id}", f"{wire.LATE}:{event_id}"
         late.append(Rejected(record.join_key, field, "after_window", detail, wire.encode(event), mark))
     return on_time, late
@@ -244,10 +251,12 @@ def _told(
     told: defaultdict[str, list[Raw]] = defaultdict(list)
     counted: list[wire.Feedback] = []
     for _, event in ordered:
-        at = effective_at(event)
-        if None in retracted_at and at <= retracted_at[None]:
-            continue
-        standing = [name for name in event.feedback if name not in retracted_at or at > retracted_at[name]]
+        standing: Collection[str] = event.feedback
+        if retracted_at:
+            at = effective_at(event)
+            if None in retracted_at and at <= retracted_at[None]:
+                continue
+            standing = [name for name in event.feedback if name not in retracted_at or at > retracted_at[name]]
         for name in standing:
             told[name].append(event.feedback[name])
         if standing:

@@ -4,7 +4,7 @@
 -- ARGV  1 stats TTL (s)   2 dead letters' TTL (s)   3 dead letters at most   4 a late mark's TTL (s)
 --       5 a settled record's TTL (s)
 --       then five lists, each preceded by its length:
---       counters: name, amount      settled entries: outcome, id
+--       counters: name, amount      settled entries by outcome: its name, the number of ids, the ids
 --       dead entries: id, join key, reason, detail
 --       rejected events: join key, field, reason, detail, bytes, and the field that marks it, if it stays
 --       settled records: the fields, one a line; each is in a sink that can look it up
@@ -19,6 +19,8 @@ local pending, stats, dead = KEYS[1], KEYS[2], KEYS[3]
 local stats_ttl_s, dead_ttl_s, dead_letters_max, late_mark_ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local settled_ttl_s = tonumber(ARGV[5])
 local position = 5
+-- Lua's stack holds some thousands.
+local ids_of_a_call = 1000
 
 -- Everything that can refuse the call comes before anything is written.
 local dead_type = redis.call('TYPE', dead).ok
@@ -46,13 +48,14 @@ for _ = 1, tonumber(next_argument()) do
   counters[name] = tonumber(next_argument())
 end
 
-local settled = 0
 for _ = 1, tonumber(next_argument()) do
-  local outcome, id = next_argument(), next_argument()
-  redis.call('XACK', pending, 'worker', id)
-  if redis.call('XDEL', pending, id) == 1 then
-    settled = settled + 1
-    counters[outcome] = (counters[outcome] or 0) + 1
+  local outcome, left = next_argument(), tonumber(next_argument())
+  while left > 0 do
+    local first, last = position + 1, position + math.min(left, ids_of_a_call)
+    redis.call('XACK', pending, 'worker', unpack(ARGV, first, last))
+    counters[outcome] = (counters[outcome] or 0) + redis.call('XDEL', pending, unpack(ARGV, first, last))
+    left = left - (last - position)
+    position = last
   end
 end
 
@@ -85,15 +88,27 @@ for i = 1, rejected do
   end
 end
 
--- Only if the record is, field by field, what was loaded: it may have got an event since, or have expired and begun
--- anew. A TTL is never made longer here; the next event renews it.
-for i = 1, tonumber(next_argument()) do
-  local record, fields, same = KEYS[3 + rejected + i], 0, true
-  for field in string.gmatch(next_argument(), '[^\n]+') do
-    fields = fields + 1
-    same = same and redis.pcall('HEXISTS', record, field) == 1
+-- Whether the record is, field by field, what was loaded: it may have got an event since, or have expired and begun
+-- anew. In whatever order: a hash that is being rehashed changes it.
+local function is_unchanged(record, loaded)
+  local fields = redis.pcall('HKEYS', record)
+  if fields.err then return false end
+  local known, left = {}, 0
+  for field in string.gmatch(loaded, '[^\n]+') do
+    known[field] = true
+    left = left + 1
   end
-  if same and redis.call('HLEN', record) == fields then
+  for _, field in ipairs(fields) do
+    if not known[field] then return false end
+    left = left - 1
+  end
+  return left == 0
+end
+
+-- A TTL is never made longer here; the next event renews it.
+for i = 1, tonumber(next_argument()) do
+  local record = KEYS[3 + rejected + i]
+  if is_unchanged(record, next_argument()) then
     local ttl_s = redis.call('TTL', record)
     if ttl_s == -1 or ttl_s > settled_ttl_s then redis.call('EXPIRE', record, settled_ttl_s) end
   end

@@ -17,8 +17,9 @@ from .scripts import Script
 
 RECORD_FIELDS_MAX = 4 * wire.RECORD_EVENTS_MAX
 """The write script lets in twice the cap, and each may have a late mark; more were written by hand."""
-RECORD_BYTES_MAX = 64 << 20
-"""A worker needs some five times of it to make the row, and so still lives in a container of 512 MiB."""
+RECORD_BYTES_MAX = 32 << 20
+"""A worker needs up to eleven times of it to make the row (measured into SQLite, into a row that is there already),
+and so still lives in a container of 512 MiB; one that is killed for it would come back and claim the same again."""
 
 _load = Script("load.lua")
 _settle = Script("settle.lua")
@@ -128,8 +129,10 @@ class Source:
 
         Returns the number of dead letters written. Call it only after the sink has the rows.
         """
-        outcomes = [("in_rows", entry.id) for entry in settlement.in_rows]
-        outcomes += [("unemitted", entry.id) for entry in settlement.unemitted]
+        outcomes = [
+            (outcome, len(entries), *(entry.id for entry in entries))
+            for outcome, entries in (("in_rows", settlement.in_rows), ("unemitted", settlement.unemitted))
+        ]
         dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in settlement.dead]
         rejected = [(e.join_key, _raw(e.field), e.reason, e.detail, e.payload, e.mark) for e in settlement.rejected]
         # In one argument: no event's field has a line feed, and each argument costs as much as a field.

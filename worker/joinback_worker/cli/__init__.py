@@ -1,6 +1,7 @@
 """The `joinback` command. Exit codes: 0 done, 1 the answer is no, 2 something to mend, said in one line."""
 
 import asyncio
+import gc
 import json
 import logging
 import sys
@@ -65,6 +66,8 @@ def drain_command(only: tuple[str, ...], as_json: bool) -> None:
     warn_of_path(settings.sink_url)
     # Rows go to standard output, if that is the sink; nothing else may then.
     on_stderr = settings.sink_url.startswith("stdout:")
+    # What is imported stays: else the cycle collector walks it again and again.
+    gc.freeze()
     with Console(stderr=True).status(f"draining into {shown(settings.sink_url)} …"):
         drained = asyncio.run(_drain(settings, only))
     result = {name: getattr(drained, name) for name in _COUNTS} | {"sink": shown(settings.sink_url)}

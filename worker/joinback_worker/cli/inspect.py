@@ -16,6 +16,7 @@ from rich.console import Console
 
 from joinback import wire
 from joinback.errors import JoinbackError
+from joinback.sampling import verdict
 from joinback.settings import Settings, settings_from
 from joinback_worker.connect import connect
 from joinback_worker.drains import policy_of
@@ -24,7 +25,7 @@ from joinback_worker.layouts import Layout, layouts
 from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
 from joinback_worker.sinks import open_sink, shown
-from joinback_worker.source import Source, Unusable
+from joinback_worker.source import Source, Unusable, applications
 
 from .names import check_known
 from .redis_cli import redis_cli, redis_password_hint
@@ -41,6 +42,8 @@ class Found(Struct, kw_only=True):
     """Where it may be: the tag of the present shards first, then those of former ones."""
     applications: list[str] = []
     """All that have been announced."""
+    sample: str | None = None
+    """What the published rate means for this key; None if all keys are logged."""
     events: dict[str, str] | None = None
     """The record's hash; None if Redis does not hold it."""
     unusable: str | None = None
@@ -86,6 +89,9 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
         known = await layouts(redis)
         tags = known.get(application, Layout()).tags_of(application, join_key)
         found = Found(tags=tags, applications=sorted(known))
+        rate = (await applications(redis)).get(application, wire.Application()).sample_rate
+        if rate not in (None, wire.UNSAMPLED):
+            found.sample = verdict(application, join_key, rate)
         for tag in tags:
             await _look_under(redis, tag, join_key, found)
     finally:
@@ -158,6 +164,8 @@ def _redis_lines(found: Found, join_key: str) -> Iterator[str]:
         for field, payload in found.events.items():
             yield f"  {field}  {payload}"
         yield f"  expires in {found.expires_in_s} s"
+    if found.sample:
+        yield f"sample  {found.sample}"
     yield f"pending  {len(found.pending)} of the newest {ENTRIES_SEARCHED} entries" + _listed(found.pending)
     for letter in found.dead:
         yield f"dead  {letter.get('event', '')}  {letter.get('reason')}: {letter.get('detail')}"

@@ -76,6 +76,8 @@ def _as_json(books: Accounting) -> dict[str, object]:
 
 
 def _show(console: Console, books: Books, conditions: dict[str, str]) -> None:
+    if not books:
+        console.print("no application yet: a client announces its own with its first event; see joinback.ping()")
     table = Table()
     columns = ("received", "in rows", "pending", "dead", "duplicates", "unemitted", "difference")
     table.add_column("application")
