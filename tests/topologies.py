@@ -297,14 +297,18 @@ class Sentinels:
     def wait_promoted(self, gone: Node) -> None:
         wait_for(lambda: self.has_promoted(gone), PATIENCE_S)
 
+    def order_failover(self) -> None:
+        """Tell the Sentinels to let a replica take over; they begin."""
+        # Refused for some seconds after another one.
+        wait_for(lambda: _may(lambda: self.sentinels[0].ask("SENTINEL", "FAILOVER", NAME)), PATIENCE_S)
+
     def fail_over(self) -> Node:
         """Let a replica take over while the primary lives. Returns the new one.
 
         The old one goes on taking writes until the Sentinels demote it, some ten seconds later; those are lost.
         """
         old = self.primary
-        # Refused for some seconds after another one.
-        wait_for(lambda: _may(lambda: self.sentinels[0].ask("SENTINEL", "FAILOVER", NAME)), PATIENCE_S)
+        self.order_failover()
         self.wait_promoted(old)
         wait_for(lambda: old.follows(self.primary), PATIENCE_S)
         return self.primary

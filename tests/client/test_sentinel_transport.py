@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import pytest
-from conftest import PATIENCE_S
+from conftest import PATIENCE_S, wait_for
 from strangers import answering
 from topologies import Sentinels
 
+import joinback
 from joinback.redis_errors import RedisRefusal
 from joinback.redis_url import redis_url as read_url
 from joinback.transport import Transport, transport_of, trouble_with
@@ -109,6 +110,27 @@ def test_a_killed_primary(sentinels: Sentinels) -> None:
         sentinels.primary.kill()
         patiently(lambda: write(transport, b"2"))
         assert transport.server_of(KEY) != before
+
+
+@pytest.mark.heavy
+def test_what_the_former_primary_took_is_sent_again(sentinels: Sentinels) -> None:
+    """An operator orders a failover. The old primary goes on to say OK, for ten seconds, and forgets it all."""
+    old, logged = sentinels.primary, 0
+
+    def is_over() -> bool:
+        nonlocal logged
+        client.log_record("loans", inputs=1, outputs=2, join_key=f"k{logged}")
+        logged += 1
+        return old.follows(sentinels.primary)
+
+    with closing(joinback.Client().init(sentinels.url, strict=True)) as client:
+        client.log_record("loans", inputs=1, outputs=2)
+        assert client.flush(PATIENCE_S)
+        sentinels.order_failover()
+        wait_for(is_over)
+        assert client.flush(PATIENCE_S)
+        assert client.stats()["sent"] == logged + 1
+    assert len(sentinels.primary.scan("joinback:{loans}:record:*")) == logged + 1
 
 
 def test_a_replica_that_a_sentinel_names_is_passed_over(sentinels: Sentinels) -> None:

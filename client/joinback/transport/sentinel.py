@@ -1,5 +1,6 @@
 """To the primary that Sentinels name: asked anew at each connection, for after a failover it is another one."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,12 @@ from joinback.redis_url import Address, shown_address
 from .dialing import Dialer
 from .link import Link, expect_list
 from .server import Server
+
+LOOK_S = 1.0
+"""After a failover that was ordered the old primary takes writes for ten seconds more, and forgets them: well within
+the seconds that are sent again, `replay.REPLAY_S`, it must be noticed. A connection to a Sentinel is a millisecond."""
+LOOK_SHARE_MAX = 0.1
+"""Of the sender's time: a Sentinel that hangs takes a whole time-out."""
 
 
 class Sentinel(Server):
@@ -21,6 +28,7 @@ class Sentinel(Server):
         self._dial = dial
         self._asked: Link | None = None
         self._primary = self._sentinels[0]
+        self._look_at = 0.0
         super().__init__(lambda: self._dial.link(self._primary))
 
     @property
@@ -42,6 +50,7 @@ class Sentinel(Server):
                 # Asked first the next time.
                 self._sentinels.remove(sentinel)
                 self._sentinels.insert(0, sentinel)
+                self._look_at = time.monotonic() + LOOK_S
                 return
         # What is known to be wrong, before what may be wrong with one Sentinel.
         raise next((e for e in reversed(troubles) if isinstance(e, RedisRefusal | Unreachable)), troubles[-1])
@@ -54,6 +63,22 @@ class Sentinel(Server):
                 # Demoted meanwhile; the Sentinels know the new one.
                 self.disconnect()
             raise
+
+    def look(self, *, closely: bool = False) -> None:
+        """Leave a primary that the Sentinels have replaced, though it says nothing of it."""
+        now = time.monotonic()
+        if not self.connected or (now < self._look_at and not closely):
+            return
+        try:
+            is_former = self._primary_by(self._sentinels[0]) != self._primary
+        except (RedisRefusal, OSError):
+            # The next one is asked the next time.
+            self._sentinels.append(self._sentinels.pop(0))
+            is_former = False
+        self._look_at = time.monotonic() + max(LOOK_S, (time.monotonic() - now) / LOOK_SHARE_MAX)
+        if is_former:
+            self.disconnect()
+            self.connect()
 
     def abort(self) -> None:
         if (asked := self._asked) is not None:
