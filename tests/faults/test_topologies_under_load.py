@@ -137,15 +137,6 @@ def failed_over(site: Site) -> Iterator[None]:
 
 
 @contextmanager
-def everyone_killed(site: Site) -> Iterator[None]:
-    """Every server at once, and they come back without anything."""
-    for node in site.nodes:
-        node.kill()
-    yield
-    site.heal()
-
-
-@contextmanager
 def slot_moves_by_hand(cluster: Cluster) -> Iterator[None]:
     """The slot of an application is on its way, half its keys here and half there, for as long as the load goes on."""
     pending = wire.pending_key(wire.tag("loans"))
