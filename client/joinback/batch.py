@@ -123,6 +123,7 @@ def read(given: Mapping[str, Column | None], unnamed: str | None = None) -> Cell
     `unnamed` is the field for the values of a Series without a name. Raises Refused if a column is none, or if
     their lengths differ.
     """
+    _check_indexes(given)
     table: dict[str, Sequence[Any]] = {}
     for name, column in given.items():
         if column is None:
@@ -138,6 +139,21 @@ def read(given: Mapping[str, Column | None], unnamed: str | None = None) -> Cell
     if len(set(lengths.values())) > 1:
         raise Refused("invalid", f"columns of different lengths: {lengths}")
     return table
+
+
+def _check_indexes(given: Mapping[str, Column | None]) -> None:
+    """Raise Refused for columns of pandas with one index in two orders: one of them was sorted alone."""
+    first: tuple[str, Any] | None = None
+    for name, column in given.items():
+        index: Any = getattr(column, "index", None)
+        # A list has an `index` too, to be called. That of a frame knows its equal.
+        if not callable(getattr(index, "equals", None)):
+            continue
+        if first is None:
+            first = name, index
+        elif len(index) == len(first[1]) and not first[1].equals(index) and index.isin(first[1]).all():
+            fix = "bring them into one order, or reset_index(drop=True) if they are in one already"
+            raise Refused("invalid", f"{first[0]} and {name} have one index in two orders; {fix}")
 
 
 def refuse_wrong(table: Cells, *, if_all: bool = False) -> None:

@@ -8,7 +8,7 @@
 | Series or Index without a name | its n-th value; a dict in a Series stands for itself, whatever its name |
 | numpy or pyarrow array, tensor, or what else has `tolist` | its n-th value; in two dimensions a row, as a list |
 
-Columns belong together by position; the index of a DataFrame or Series has no say.
+Columns belong together by position. Those of pandas whose indexes are one, in two orders, are refused.
 
 pandas and the others are never imported: their objects are known by what they offer. What a cell means is said
 in `joinback.cells`.

@@ -63,7 +63,8 @@ _ADVICE = {
     "NOPERM": "the Redis user lacks a right; see README for the ACL that client and worker need",
     "OOM": "Redis is at maxmemory; give it more, or let the worker drain it",
     "READONLY": "this Redis is a read-only replica; point JOINBACK_REDIS_URL at the primary",
-    "WRONGTYPE": "a key of Joinback holds another type; find it with TYPE (joinback:{...}:pending, :stats), rename it",
+    "WRONGTYPE": "a key of Joinback holds another type; find it with TYPE among joinback:applications, joinback:sink,"
+    " joinback:workers and joinback:{...}:pending, :stats, :dead, and rename it",
     "MAXCLIENTS": "Redis has no connection to give; raise its maxclients, or close what is idle",
     "LIMIT": "a limit of this Redis's plan or proxy is reached; raise it, or wait until it is counted anew",
     "UNKNOWN": "this server lacks a command that Joinback needs: is it a Sentinel, a proxy, or was it renamed?",

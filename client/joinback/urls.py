@@ -3,10 +3,12 @@
 from urllib.parse import unquote
 
 _HIDDEN = "…"
+_PLACES = frozenset({"host", "hostaddr", "port", "dbname", "db"})
+"""Options that say where something is: without them two places look like one."""
 
 
 def shown_url(url: str) -> str:
-    """Return the URL as a log line or a terminal may show it: without passwords, tokens and values of options.
+    """Return the URL as a log line or a terminal may show it: without passwords, tokens and most options' values.
 
     A user name stands, if a password follows it; what stands alone before an `@` may be a token. Everything up
     to the last `@` counts as login: a password somebody forgot to encode may hold `@`, `/`, `?` or `#`.
@@ -20,10 +22,14 @@ def shown_url(url: str) -> str:
     login, at, place = rest.rpartition("@")
     user, colon, _ = login.partition(":")
     place, question, query = place.partition("?")
-    names = [option.partition("=")[0] for option in query.split("&") if option]
-    options = question + "&".join(f"{name}={_HIDDEN}" for name in names) if names else ""
+    names = [_option(*option.partition("=")) for option in query.split("&") if option]
+    options = question + "&".join(names)
     shown_login = f"{user}:{_HIDDEN}@" if colon and user else f"{_HIDDEN}@" if at else ""
     return _plain(f"{scheme}://{shown_login}{unquote(place.partition('#')[0])}{options}")
+
+
+def _option(name: str, _: str, value: str) -> str:
+    return f"{name}={value if name in _PLACES else _HIDDEN}"
 
 
 def _plain(text: str) -> str:

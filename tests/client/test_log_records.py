@@ -412,6 +412,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (FEEDBACK, "join_keys: 3 of 3 .* index 0: missing"),
     (FEEDBACK | {"join_keys": pd.Series([1, 2.5, 3.5])}, "join_keys: 2 of 3 .* index 1: a float with a fraction; read"),
     (FEEDBACK | {"join_keys": [1, 2, 2.0**53]}, "join_keys: 1 of 3 .* index 2: a float that has lost digits"),
+    (
+        {"feedback": pd.DataFrame({"y": [1, 2]}, index=[2, 1]), "join_keys": pd.Series(["a", "b"], index=[1, 2])},
+        "feedback and join_keys have one index in two orders; bring them into one order",
+    ),
     (FEEDBACK | {"join_keys": np.ones(3, "f4")}, "join_keys is float32, which has lost digits"),
     (FEEDBACK | {"join_keys": [1, 2, float("inf")]}, "a float that has lost digits"),
     (FEEDBACK | {"join_keys": [Decimal("1.5"), 1, Decimal("inf")]}, "2 of 3 .* a Decimal with a fraction"),

@@ -19,6 +19,10 @@ from joinback.urls import shown_url
         ("postgresql://host/base?user=me&password=canary", "postgresql://host/base?user=…&password=…"),
         ("delta+s3://bucket/lake?AWS_SECRET_ACCESS_KEY=canary", "delta+s3://bucket/lake?AWS_SECRET_ACCESS_KEY=…"),
         ("sqlite:////var/lib/joinback.db", "sqlite:////var/lib/joinback.db"),
+        (
+            "postgresql://me:canary@/base?host=/run/a&sslpassword=canary",
+            "postgresql://me:…@/base?host=/run/a&sslpassword=…",
+        ),
         ("stdout:", "stdout:"),
         ("canary", "…"),
         ("redis://cache/%1b[31m", "redis://cache/\\x1b[31m"),

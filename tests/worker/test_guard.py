@@ -20,6 +20,7 @@ from joinback_worker.drains import drain_all
 from joinback_worker.guard import adopt, guarded, published_of
 from joinback_worker.sinks import module_of, open_sink, place_of, shown
 from joinback_worker.sinks.place import absolute, warning
+from joinback_worker.source import Source
 
 
 def log(stack: Stack, key: str = "k", application: str = "loans") -> None:
@@ -75,7 +76,7 @@ def test_adopt(stack: Stack, cli: Cli) -> None:
 
 
 def test_one_application_elsewhere(stack: Stack, cli: Cli) -> None:
-    """An application may be given a sink of its own: the worker for all leaves it alone, and says so."""
+    """An application may be given a sink of its own: the worker for all leaves it alone, until that is taken back."""
     log(stack, "a", "loans")
     assert cli("drain").returncode == 0
     log(stack, "b", "ads")
@@ -83,14 +84,50 @@ def test_one_application_elsewhere(stack: Stack, cli: Cli) -> None:
     assert cli("drain", "--application", "ads", JOINBACK_SINK_URL=other(stack)).returncode == 2
     assert cli("sink", "adopt", other(stack), "--application", "ads").returncode == 0
     done = cli("drain")
-    assert done.returncode == 2
+    assert (done.returncode, done.stderr) == (0, "")
     assert "claimed=1 rows=1" in done.stdout
-    assert f"ads: rows go to {other(stack)}" in done.stderr
+    assert f"rows go to {other(stack)}" in cli("inspect", "ads", "b").stdout
     assert cli("drain", "--application", "ads", JOINBACK_SINK_URL=other(stack)).returncode == 0
     assert stack.books().pending == 0
     told = json.loads(cli("status", "--json").stdout)["sinks"]
     assert told == {"*": stack.settings.sink_url, "ads": other(stack)}
     assert f"sink  {other(stack)}  of ads" in cli("status").stdout
+    assert "ads has no sink of its own any more" in cli("sink", "release", "ads").stdout
+    log(stack, "d", "ads")
+    assert "claimed=1" in cli("drain").stdout
+
+
+def test_a_sink_adopted_in_the_middle_of_a_drain(stack: Stack, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drain asks at each claim whose sink is in use: once another is adopted it writes no claim more."""
+    for n in range(2_500):
+        stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"key_{n}")
+    assert stack.client.flush(PATIENCE_S)
+    settle = Source.settle
+    adopted: list[int] = []
+
+    async def settle_and_adopt(self: Source, *arguments: Any) -> int:
+        dead = await settle(self, *arguments)
+        if not adopted:
+            adopted.append(cli("sink", "adopt", other(stack)).returncode)
+        return dead
+
+    monkeypatch.setattr(Source, "settle", settle_and_adopt)
+    drained = stack.drain()
+    assert adopted == [0]
+    assert (drained.rows, drained.released) == (1_000, 1_000)
+    assert drained.error is not None
+    assert f"rows go to {other(stack)}" in drained.error
+    assert stack.books().pending == 1_500
+
+
+def test_a_refold_keeps_to_the_guard(stack: Stack, cli: Cli, tmp_path: Path) -> None:
+    """A refold of a sink that is not in use is refused, and makes no file."""
+    log(stack, "a", "loans")
+    assert cli("drain").returncode == 0
+    done = cli("sink", "refold", "loans", other(stack))
+    assert done.returncode == 2
+    assert "rows go to" in done.stderr
+    assert not Path(other(stack).removeprefix("sqlite:///")).exists()
 
 
 def test_a_restricted_worker_publishes_its_applications_only(stack: Stack, cli: Cli) -> None:

@@ -9,6 +9,11 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 
+def is_counted(name: str) -> bool:
+    """Whether the identity counts this field of a tag's stats hash."""
+    return name.startswith(("received:", "dead:")) or name in ("in_rows", "duplicates", "unemitted")
+
+
 class Accounting(Struct, kw_only=True):
     """Where every event went that Redis received. `difference` is 0 unless something was lost."""
 

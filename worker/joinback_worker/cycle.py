@@ -6,7 +6,7 @@ leaves entries that the next one claims again. The fold makes the repetition har
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from itertools import chain, islice
 
@@ -38,12 +38,14 @@ async def drain(
     budget_s: float = float("inf"),
     conditions: Mapping[str, str] | None = None,
     pace: Pace | None = None,
+    refusal: Callable[[], Awaitable[str | None]] | None = None,
 ) -> Drained:
     """Drain what is pending now, slice by slice, until none of it is left or the budget is spent.
 
     `settled_ttl_s`: how long Redis keeps a record that the sink has whole; None leaves its TTL as it is.
     `conditions` are named troubles of Redis, for the log line. `pace` is for callers that drain again: what a
-    time-out taught outlives the cycle.
+    time-out taught outlives the cycle. `refusal` is asked at each claim; what it says ends the cycle before anything of
+    the claim is written.
 
     Raises what Redis raises. A sink that is unavailable, and trouble nobody foresaw, end the cycle and are told in
     the result. Whatever ends it, what was claimed and not settled is given back.
@@ -52,7 +54,7 @@ async def drain(
     started = time.monotonic()
     work = Work(source, sink, application, emit_joined_only, settled_ttl_s)
     try:
-        await _drain_claims(work, pace or Pace(), started + budget_s, drained)
+        await _drain_claims(work, pace or Pace(), started + budget_s, drained, refusal)
         await source.group.retire()
         drained.unlabelled = await sink.close_unlabelled(application)
     except _REDIS_TROUBLE:
@@ -70,12 +72,21 @@ async def drain(
     return drained
 
 
-async def _drain_claims(work: Work, pace: Pace, until: float, drained: Drained) -> None:
+async def _drain_claims(
+    work: Work,
+    pace: Pace,
+    until: float,
+    drained: Drained,
+    refusal: Callable[[], Awaitable[str | None]] | None,
+) -> None:
     async with aclosing(work.source.group.claims()) as claims:
         async for entries in claims:
             drained.claimed += len(entries)
             claim = _Claim(work, entries, pace)
             try:
+                if refusal is not None and (why := await refusal()):
+                    drained.error = why
+                    return
                 drained.unfinished = not await claim.drain(until, drained)
             finally:
                 drained.released += await claim.give_back()

@@ -8,10 +8,12 @@ or restarted in between needs no code of its own.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from redis.asyncio import Redis
@@ -25,7 +27,7 @@ from .connect import AWAY, ask_each, connect
 from .cycle import drain
 from .drained import Drained
 from .errors import SinkUnavailable, described
-from .guard import guarded
+from .guard import guarded, refusal
 from .health import Health, publish_pause
 from .heartbeat import redis_time
 from .layouts import Layout, Watch, layouts
@@ -172,6 +174,8 @@ class Drainer:
                     budget_s=budget_s,
                     conditions=conditions,
                     pace=self._paces[tag],
+                    # At each claim: another sink may be adopted while a long drain goes on.
+                    refusal=partial(refusal, self.redis, self.settings, application),
                 )
         except SinkUnavailable as error:
             drained = Drained(error=str(error))
@@ -187,6 +191,10 @@ async def drain_all(settings: Settings, only: Sequence[str] = ()) -> Drained:
     """Drain what is pending now, and no more. Raises ConfigurationError for a wrong sink."""
     drainer = Drainer(settings, only)
     try:
-        return await drainer.round(tag_budget_s=float("inf"))
+        started = time.monotonic()
+        drained = await drainer.round(tag_budget_s=float("inf"))
+        # Not the sum of drains that ran at once.
+        drained.duration_s = round(time.monotonic() - started, 3)
+        return drained
     finally:
         await drainer.aclose()

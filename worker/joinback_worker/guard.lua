@@ -2,10 +2,11 @@
 --
 -- KEYS  1 joinback:sink   ARGV  1 TTL (s)   2 the entry   3 'adopt': whatever stands there
 --       then pairs: field, the value that it may replace ('' for none)
--- Returns the whole hash. One step, so that of two first workers one wins. Where there is nothing to publish it
--- writes nothing that a full Redis refuses.
+-- Returns the whole hash. One step, so that of two first workers one wins. A full Redis refuses HSET as the first
+-- write of a script, so one that it allows goes before: then the guard holds on a full Redis, too.
 
 local key, ttl_s, entry, adopt = KEYS[1], ARGV[1], ARGV[2], ARGV[3] == 'adopt'
+redis.call('HDEL', key, '')
 for i = 4, #ARGV, 2 do
   local field, replaceable = ARGV[i], ARGV[i + 1]
   local standing = redis.call('HGET', key, field)

@@ -68,8 +68,9 @@ async def guarded(
     """Return those of the (application, tag)s that this sink may take, and why not the others, in one line.
 
     Where none is published and there is work, the sink is opened, and published if that succeeds: a URL that leads
-    nowhere binds nobody. At `maxmemory`, or where the key cannot be written, what stands there is judged; if nothing
-    does, all is allowed. `only`: what this worker is restricted to. Raises what Redis raises when it does not answer.
+    nowhere binds nobody. Where the key cannot be written, what stands there is judged; if nothing does, all is
+    allowed. An application with a sink of its own is left to the worker of that one, without a word. `only`: what
+    this worker is restricted to. Raises what Redis raises when it does not answer.
     """
     ours = published_of(settings.sink_url)
     fields = sorted(set(only)) or [wire.ALL_APPLICATIONS]
@@ -85,16 +86,25 @@ async def guarded(
         log.warning("sink_unguarded", sink=ours.url, why=advice(error))
         return list(work), None
     # With no work at all, a wrong sink is told all the same.
-    applications = {application for application, _ in work} or set(fields)
+    others = {name for name in standing if name not in fields and standing[name].fingerprint != ours.fingerprint}
+    mine = [(application, tag) for application, tag in work if application not in others]
+    applications = {application for application, _ in mine} or (set() if work else set(fields))
     refused = {name: why for name in applications if (why := _refusal(ours, standing, name, settings.sink_url))}
-    allowed = [(application, tag) for application, tag in work if application not in refused]
+    allowed = [(application, tag) for application, tag in mine if application not in refused]
     return allowed, _in_one_line(refused, all_refused=len(refused) == len(applications))
 
 
-async def refusal(redis: Redis, settings: Settings) -> str | None:
-    """Return why this sink may not take rows, in one line. Publishes nothing. Raises what Redis raises."""
-    why = _refusal(published_of(settings.sink_url), await published(redis), wire.ALL_APPLICATIONS, settings.sink_url)
-    return None if why is None else _in_one_line({wire.ALL_APPLICATIONS: why}, all_refused=True)
+async def refusal(redis: Redis, settings: Settings, application: str = wire.ALL_APPLICATIONS) -> str | None:
+    """Return why this sink may not take an application's rows, in one line; None if it may, or nobody can tell.
+
+    Publishes nothing. Raises what Redis raises when it does not answer.
+    """
+    try:
+        standing = await published(redis)
+    except ResponseError:
+        return None
+    why = _refusal(published_of(settings.sink_url), standing, application, settings.sink_url)
+    return None if why is None else _in_one_line({application: why}, all_refused=True)
 
 
 async def adopt(redis: Redis, url: str, applications: Sequence[str] = ()) -> dict[str, Published]:
@@ -125,7 +135,7 @@ async def _standing(
         }
         return _decoded(await _publish(redis, ours, stale) if stale else raw)
     except ResponseError:
-        # At maxmemory a first publication is refused, and on a replica any: reading is not.
+        # A replica, or a login without the right, refuses to write; reading it does not.
         return await published(redis)
 
 

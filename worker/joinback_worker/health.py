@@ -58,9 +58,8 @@ class Health:
             )
         if limit and info["used_memory"] > MEMORY_SHARE_MAX * limit:
             share = info["used_memory"] / limit
-            found["memory_high"] = (
-                f"Redis uses {share:.0%} of maxmemory; give it more, or shorten JOINBACK_SETTLED_TTL_S"
-            )
+            used = f"{share:.0%} of maxmemory" if share < 2 else "many times its maxmemory"
+            found["memory_high"] = f"Redis uses {used}; give it more, or shorten JOINBACK_SETTLED_TTL_S"
         self._changes(server, info, found)
         return found
 

@@ -23,7 +23,7 @@ import structlog
 from arq import Worker, cron
 from arq.connections import RedisSettings
 from arq.cron import CronJob
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import RedisError
 
 from joinback.errors import ConfigurationError
 from joinback.redis_url import RedisUrl, redis_url
@@ -34,9 +34,11 @@ from .connect import open_redis
 from .drains import Drainer
 from .heartbeat import TTL_S, Beat, digest_of
 from .logs import Quiet, configure_logging
+from .scripts import Script
 from .tick import Ticker
 
 log = structlog.get_logger("joinback")
+_arq_sign = Script("arq_sign.lua")
 # Its start and its Redis are told by our own line; the answer of `arq --check` is what somebody asked for.
 logging.getLogger("arq.worker").addFilter(Quiet("async_check_health"))
 
@@ -188,11 +190,7 @@ async def sign_for_arq(url: RedisUrl | None, key: str) -> None:
         return
     redis = open_redis(url)
     with suppress(RedisError, OSError):
-        try:
-            await redis.execute_command("SET", key, "alive; see joinback worker --check", "EX", int(TTL_S))
-        except OutOfMemoryError:
-            # A full Redis lets a key live on that is there.
-            await redis.execute_command("EXPIRE", key, int(TTL_S))
+        await _arq_sign(redis, [key], ["alive; see joinback worker --check", int(TTL_S)])
     await redis.aclose()
 
 

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from joinback import wire
 
-from .accounting import Accounting
+from .accounting import Accounting, is_counted
 from .fold import Rejected
 from .group import CLAIM_ENTRIES, LEASE_S, Entry, Group, consumer_name
 from .pace import SLICE_BYTES
@@ -168,7 +168,8 @@ class Source:
                 counts[name.decode(errors="backslashreplace")] = int(value)
             except ValueError:
                 shown = name.decode(errors="backslashreplace")[:100]
-                troubles.append(f"{shown!r} in {stats} is no number; HDEL it")
+                fix = "HSET it to the number that brings the difference to 0" if is_counted(shown) else "HDEL it"
+                troubles.append(f"{shown!r} in {stats} is no number; {fix}")
         books = Accounting.of(counts, pending=pending, oldest_pending_s=max(0, age_ms) / 1000)
         books.troubles = troubles
         return books

@@ -159,8 +159,12 @@ class Ticker:
 
 
 async def _end(task: asyncio.Task[None] | None, wait_s: float) -> None:
-    """Cancel a task until it has ended, at most so long: a library may swallow the first cancellation."""
-    deadline = time.monotonic() + wait_s
-    while task is not None and not task.done() and time.monotonic() < deadline:
+    """Cancel a task, and once more if it has not ended in time: a library may swallow a cancellation.
+
+    Not at once: the second one would meet the task while it gives its claims back.
+    """
+    for _ in range(2):
+        if task is None or task.done():
+            return
         task.cancel()
-        await asyncio.wait({task}, timeout=1.0)
+        await asyncio.wait({task}, timeout=wait_s / 2)

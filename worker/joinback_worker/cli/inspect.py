@@ -21,6 +21,7 @@ from joinback.settings import Settings, settings_from
 from joinback_worker.connect import connect
 from joinback_worker.drains import policy_of
 from joinback_worker.errors import SinkMissing, WorkerError
+from joinback_worker.guard import refusal
 from joinback_worker.layouts import Layout, layouts
 from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
@@ -53,6 +54,8 @@ class Found(Struct, kw_only=True):
     dead: list[dict[str, str]] = []
     row: Row | None = None
     sink_trouble: str | None = None
+    sink_elsewhere: str | None = None
+    """Why the rows of this application are not in the sink that was looked at."""
     sink_missing: str | None = None
 
 
@@ -94,6 +97,7 @@ async def _look(settings: Settings, application: str, join_key: str) -> Found:
             found.sample = verdict(application, join_key, rate)
         for tag in tags:
             await _look_under(redis, tag, join_key, found)
+        found.sink_elsewhere = await refusal(redis, settings, application)
     finally:
         await redis.aclose()
     try:
@@ -173,6 +177,8 @@ def _redis_lines(found: Found, join_key: str) -> Iterator[str]:
 
 def _sink_lines(settings: Settings, found: Found) -> Iterator[str]:
     yield f"sink  {shown(settings.sink_url)}"
+    if found.sink_elsewhere:
+        yield f"  {found.sink_elsewhere}"
     if found.sink_trouble or found.sink_missing:
         yield f"  {found.sink_trouble or found.sink_missing}"
     elif found.row is None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import click
+from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
@@ -18,13 +19,13 @@ from joinback.settings import Settings, settings_from
 from joinback_worker.connect import connect
 from joinback_worker.copying import Copied, copy
 from joinback_worker.drains import policy_of
-from joinback_worker.guard import Published, adopt
+from joinback_worker.guard import Published, adopt, forget, published, refusal
 from joinback_worker.redis_errors import advice
 from joinback_worker.sinks import module_of, open_sink, shown
-from joinback_worker.sinks.place import absolute
+from joinback_worker.sinks.place import absolute, path_of
 from joinback_worker.source import applications
 
-from .names import check_known
+from .names import check_known, warn_of_unknown
 from .show import printable, warn_of_path
 
 T = TypeVar("T")
@@ -76,9 +77,20 @@ def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
     """
     settings = settings_from()
     url = _url(url, settings)
-    open_sink(url, policy_of(settings, "", datetime.now(UTC)))  # a wrong URL is told
+    if wire.ALL_APPLICATIONS in only:
+        raise JoinbackError(f"{wire.ALL_APPLICATIONS!r} stands for all applications; leave --application out")
+    warn_of_unknown(settings, only)
+    sink = open_sink(url, policy_of(settings, "", datetime.now(UTC)))
+
+    path = path_of(url)
+    if path is not None and not path.parent.is_dir():
+        click.echo(f"joinback: there is no folder {printable(str(path.parent), markup=False)} on this host", err=True)
 
     async def run(redis: Redis) -> dict[str, Published]:
+        if path is None:
+            # As a worker would: a server that cannot be opened would only keep every worker waiting.
+            async with sink:
+                pass
         return await adopt(redis, url, only)
 
     before = _with_redis(settings, run)
@@ -89,6 +101,23 @@ def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
     for name, own in sorted(before.items()):
         if not only and name != wire.ALL_APPLICATIONS:
             click.echo(printable(f"{name} keeps its own: {own.url}", markup=False))
+
+
+@sink.command("release", short_help="Take back that an application has a sink of its own.")
+@click.argument("applications", nargs=-1, required=True, metavar="APPLICATION...")
+def release_sink(applications: tuple[str, ...]) -> None:
+    """Take back that APPLICATION has a sink of its own: its rows go where those of all others go, from now on."""
+
+    async def run(redis: Redis) -> list[str]:
+        own = await published(redis)
+        for application in applications:
+            await forget(redis, application)
+        return [application for application in applications if application in own]
+
+    had = _with_redis(settings_from(), run)
+    for application in applications:
+        done = "has no sink of its own any more" if application in had else "had none of its own"
+        click.echo(printable(f"{application} {done}", markup=False))
 
 
 @sink.command("copy", short_help="Merge all rows of one sink into another.")
@@ -122,6 +151,11 @@ def refold(application: str, url: str | None) -> None:
 
     async def run(redis: Redis) -> int:
         check_known([application], await applications(redis))
+        if why := await refusal(redis, structs.replace(settings, sink_url=url), application):
+            raise JoinbackError(why)
+        # One that is not there is told, not made.
+        async with open_sink(url, policy_of(settings, application, datetime.now(UTC)), read_only=True):
+            pass
         async with open_sink(url, policy_of(settings, application, datetime.now(UTC))) as opened:
             return await opened.refold(application)
 

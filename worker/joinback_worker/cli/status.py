@@ -5,7 +5,7 @@ import json
 import sys
 
 import click
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rich.console import Console
 from rich.table import Table
 
@@ -57,8 +57,12 @@ async def _look(settings: Settings) -> tuple[Books, dict[str, str], dict[str, st
             for tag in layout.tags(application):
                 total += await Source(redis, tag).accounting()
             books[application] = total
-        sinks = {name: entry.url for name, entry in sorted((await published(redis)).items())}
-        return books, await Health().look(redis), sinks
+        conditions = await Health().look(redis)
+        try:
+            sinks = {name: entry.url for name, entry in sorted((await published(redis)).items())}
+        except ResponseError as error:
+            sinks, conditions["sink_unguarded"] = {}, f"which sink is in use is not known: {advice(error)}"
+        return books, conditions, sinks
     finally:
         await redis.aclose()
 
