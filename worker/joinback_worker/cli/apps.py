@@ -1,15 +1,12 @@
 """`joinback apps`: every application with its shards, rate and memory; and how to change them."""
 
-import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import click
 from msgspec import structs
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 
@@ -18,11 +15,10 @@ from joinback.errors import JoinbackError
 from joinback.settings import settings_from
 from joinback_worker.apps import App, change
 from joinback_worker.apps import apps as known_apps
-from joinback_worker.connect import connect
 from joinback_worker.layouts import layouts
-from joinback_worker.redis_errors import advice
 
 from .show import printable
+from .with_redis import with_redis
 
 T = TypeVar("T")
 
@@ -34,7 +30,7 @@ def apps(context: click.Context, as_json: bool) -> None:
     """List the applications: shards, sample rate, last event, records and memory in Redis (estimated)."""
     if context.invoked_subcommand is not None:
         return
-    found = _with_redis(known_apps)
+    found = with_redis(settings_from(), known_apps)
     if as_json:
         click.echo(json.dumps([_as_json(app) for app in found]))
     else:
@@ -68,23 +64,7 @@ def set_app(application: str, shards: int | None, sample_rate: float | None, is_
             words.append(f"sample rate {sample_rate}")
         click.echo(", ".join(words))
 
-    _with_redis(run)
-
-
-def _with_redis(work: Callable[[Redis], Awaitable[T]]) -> T:
-    """Run it with a connection. Raises JoinbackError, with the fix, for trouble with Redis."""
-
-    async def run() -> T:
-        redis = connect(settings_from())
-        try:
-            return await work(redis)
-        finally:
-            await redis.aclose()
-
-    try:
-        return asyncio.run(run())
-    except (RedisError, OSError) as error:
-        raise JoinbackError(advice(error)) from None
+    with_redis(settings_from(), run)
 
 
 def _as_json(app: App) -> dict[str, Any]:

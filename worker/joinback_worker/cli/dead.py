@@ -1,6 +1,5 @@
 """`joinback dead list|show|replay|drop`: the dead letters of one application."""
 
-import asyncio
 import json
 import sys
 from collections import Counter
@@ -9,18 +8,16 @@ from typing import Any, TypeVar
 
 import click
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.connect import connect
 from joinback_worker.dead import Letter, drop, letter_of, letters, replay
 from joinback_worker.layouts import Layout, layouts
-from joinback_worker.redis_errors import advice
 
 from .names import check_known
 from .show import printable
+from .with_redis import with_redis
 
 T = TypeVar("T")
 
@@ -152,22 +149,15 @@ def _will_fail_again(reason: str, settings: Settings) -> str | None:
 def _on_each_tag(application: str, work: Callable[[Redis, str], Awaitable[T]]) -> list[T]:
     """Run it on each tag of an application. Raises JoinbackError, with the fix, for trouble with Redis."""
 
-    async def run() -> list[T]:
-        redis = connect(settings_from())
-        try:
-            known = await layouts(redis)
-            tags = known.get(application, Layout()).tags(application)
-            # Letters may outlive what announced their application.
-            if not any([await redis.execute_command("EXISTS", wire.dead_key(tag)) for tag in tags]):
-                check_known([application], known)
-            return [await work(redis, tag) for tag in tags]
-        finally:
-            await redis.aclose()
+    async def run(redis: Redis) -> list[T]:
+        known = await layouts(redis)
+        tags = known.get(application, Layout()).tags(application)
+        # Letters may outlive what announced their application.
+        if not any([await redis.execute_command("EXISTS", wire.dead_key(tag)) for tag in tags]):
+            check_known([application], known)
+        return [await work(redis, tag) for tag in tags]
 
-    try:
-        return asyncio.run(run())
-    except (RedisError, OSError) as error:
-        raise JoinbackError(advice(error)) from None
+    return with_redis(settings_from(), run)
 
 
 def _as_json(letter: Letter) -> dict[str, Any]:

@@ -1,18 +1,14 @@
 """`joinback requeue APP`: what Redis still holds of an application becomes pending again."""
 
-import asyncio
-
 import click
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
 
-from joinback.errors import JoinbackError
-from joinback.settings import Settings, settings_from
-from joinback_worker.connect import connect
+from joinback.settings import settings_from
 from joinback_worker.layouts import layouts
-from joinback_worker.redis_errors import advice
 from joinback_worker.requeue import requeue as requeue_tag
 
 from .names import check_known
+from .with_redis import with_redis
 
 
 @click.command(short_help="Make pending again what Redis holds of APPLICATION.")
@@ -23,16 +19,9 @@ def requeue(application: str) -> None:
     The next drain merges it once more, which changes no row that has it. The books count each record as received
     once more. In the login's ACL it needs +scan.
     """
-    try:
-        queued = asyncio.run(_requeue(settings_from(), application))
-    except (RedisError, OSError) as error:
-        raise JoinbackError(advice(error)) from None
-    click.echo(f"requeued {queued} records of {application}; the next drain merges them")
+    settings = settings_from()
 
-
-async def _requeue(settings: Settings, application: str) -> int:
-    redis = connect(settings)
-    try:
+    async def run(redis: Redis) -> int:
         known = await layouts(redis)
         check_known([application], known)
         queued = 0
@@ -40,5 +29,6 @@ async def _requeue(settings: Settings, application: str) -> int:
             async for number in requeue_tag(redis, tag, settings.buffer_ttl_s):
                 queued += number
         return queued
-    finally:
-        await redis.aclose()
+
+    queued = with_redis(settings, run)
+    click.echo(f"requeued {queued} records of {application}; the next drain merges them")

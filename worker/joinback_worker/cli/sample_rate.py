@@ -1,20 +1,19 @@
 """`joinback sample-rate APP [RATE]`: the published rate, which the feedback of an application follows."""
 
-import asyncio
 import difflib
+from functools import partial
 
 import click
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
 
 from joinback import wire
 from joinback.errors import JoinbackError
-from joinback.settings import Settings, settings_from
+from joinback.settings import settings_from
 from joinback_worker.apps import change
-from joinback_worker.connect import connect
-from joinback_worker.redis_errors import advice
 from joinback_worker.source import applications
 
 from .show import printable
+from .with_redis import with_redis
 
 
 @click.command("sample-rate", short_help="Show or set the rate that feedback follows.")
@@ -30,33 +29,25 @@ def sample_rate(application: str, rate: float | None) -> None:
     # Not click's own range: nan is in it.
     if rate is not None and not 0 < rate <= 1:
         raise JoinbackError("RATE must be over 0 and at most 1")
-    try:
-        before, after = asyncio.run(_publish(settings_from(), application, rate))
-    except (RedisError, OSError) as error:
-        raise JoinbackError(advice(error)) from None
+    before = with_redis(settings_from(), partial(_publish, application, rate))
     name = printable(application, markup=False)
     if rate is None:
         click.echo(f"{name} sample_rate={_shown(before)}")
     else:
-        click.echo(f"{name} sample_rate={_shown(after)} before={_shown(before)}")
+        click.echo(f"{name} sample_rate={_shown(rate)} before={_shown(before)}")
 
 
 def _shown(rate: float | None) -> str:
     return "none" if rate is None else f"{rate:g}"
 
 
-async def _publish(settings: Settings, application: str, rate: float | None) -> tuple[float | None, float | None]:
-    """The rate before and after. Raises JoinbackError for an application that nobody announced."""
-    redis = connect(settings)
-    try:
-        before = _of(await applications(redis), application).sample_rate
-        if rate is None:
-            return before, before
+async def _publish(application: str, rate: float | None, redis: Redis) -> float | None:
+    """Publish the rate, if one is given; return the one before. Raises JoinbackError for an application unknown."""
+    before = _of(await applications(redis), application).sample_rate
+    if rate is not None:
         # In one script: a client that announces more shards meanwhile would be undone by a read and a write.
         await change(redis, application, sample_rate=rate)
-        return before, rate
-    finally:
-        await redis.aclose()
+    return before
 
 
 def _of(known: dict[str, wire.Application], application: str) -> wire.Application:

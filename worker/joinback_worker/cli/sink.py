@@ -3,30 +3,28 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import click
 from msgspec import structs
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from rich.console import Console
 
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.connect import connect
 from joinback_worker.copying import Copied, copy
 from joinback_worker.drains import policy_of
 from joinback_worker.guard import Published, adopt, forget, published, refusal
-from joinback_worker.redis_errors import advice
 from joinback_worker.sinks import module_of, open_sink, shown
 from joinback_worker.sinks.place import absolute, path_of
 from joinback_worker.source import applications
 
 from .names import check_known, warn_of_unknown
 from .show import printable, warn_of_path
+from .with_redis import with_redis
 
 T = TypeVar("T")
 
@@ -93,7 +91,7 @@ def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
                 pass
         return await adopt(redis, url, only)
 
-    before = _with_redis(settings, run)
+    before = with_redis(settings, run)
     for name in only or [wire.ALL_APPLICATIONS]:
         whose = "all applications" if name == wire.ALL_APPLICATIONS else name
         was = f" (before: {before[name].url})" if name in before else ""
@@ -114,7 +112,7 @@ def release_sink(applications: tuple[str, ...]) -> None:
             await forget(redis, application)
         return [application for application in applications if application in own]
 
-    had = _with_redis(settings_from(), run)
+    had = with_redis(settings_from(), run)
     for application in applications:
         done = "has no sink of its own any more" if application in had else "had none of its own"
         click.echo(printable(f"{application} {done}", markup=False))
@@ -159,7 +157,7 @@ def refold(application: str, url: str | None) -> None:
         async with open_sink(url, policy_of(settings, application, datetime.now(UTC))) as opened:
             return await opened.refold(application)
 
-    changed = _with_redis(settings, run)
+    changed = with_redis(settings, run)
     click.echo(printable(f"refolded {application} in {shown(url)}: {changed} rows changed", markup=False))
 
 
@@ -175,19 +173,3 @@ def _url(given: str | None, settings: Settings) -> str:
     url = settings.sink_url if given is None else given if ":" in given else os.environ.get(given, given)
     warn_of_path(url)
     return url
-
-
-def _with_redis(settings: Settings, work: Callable[[Redis], Coroutine[Any, Any, T]]) -> T:
-    """Run it. Raises JoinbackError, with the fix, for trouble with Redis."""
-
-    async def run() -> T:
-        redis = connect(settings)
-        try:
-            return await work(redis)
-        finally:
-            await redis.aclose()
-
-    try:
-        return asyncio.run(run())
-    except (RedisError, OSError) as error:
-        raise JoinbackError(advice(error)) from None

@@ -1,19 +1,17 @@
 """`joinback status`: the books of every application, and the state of Redis."""
 
-import asyncio
 import json
 import sys
 
 import click
-from redis.exceptions import RedisError, ResponseError
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.table import Table
 
 from joinback import wire
-from joinback.errors import JoinbackError
-from joinback.settings import Settings, settings_from
+from joinback.settings import settings_from
 from joinback_worker.accounting import Accounting
-from joinback_worker.connect import connect
 from joinback_worker.guard import published
 from joinback_worker.health import Health
 from joinback_worker.layouts import layouts
@@ -21,6 +19,7 @@ from joinback_worker.redis_errors import advice
 from joinback_worker.source import Source
 
 from .show import printable
+from .with_redis import with_redis
 
 Books = dict[str, Accounting]
 
@@ -32,10 +31,7 @@ def status(as_json: bool) -> None:
 
     Exit code 1 if a difference is not 0, the books hold what is no count, or Redis is in a state that may lose events.
     """
-    try:
-        books, conditions, sinks = asyncio.run(_look(settings_from()))
-    except (RedisError, OSError) as error:
-        raise JoinbackError(advice(error)) from None
+    books, conditions, sinks = with_redis(settings_from(), _look)
     if as_json:
         told = {"applications": {a: _as_json(b) for a, b in books.items()}, "conditions": conditions, "sinks": sinks}
         click.echo(json.dumps(told))
@@ -47,24 +43,20 @@ def status(as_json: bool) -> None:
         sys.exit(1)
 
 
-async def _look(settings: Settings) -> tuple[Books, dict[str, str], dict[str, str]]:
+async def _look(redis: Redis) -> tuple[Books, dict[str, str], dict[str, str]]:
     """Return books and conditions, and each application's sink, `*` for all others."""
-    redis = connect(settings)
+    books: Books = {}
+    for application, layout in sorted((await layouts(redis)).items()):
+        total = Accounting()
+        for tag in layout.tags(application):
+            total += await Source(redis, tag).accounting()
+        books[application] = total
+    conditions = await Health().look(redis)
     try:
-        books: Books = {}
-        for application, layout in sorted((await layouts(redis)).items()):
-            total = Accounting()
-            for tag in layout.tags(application):
-                total += await Source(redis, tag).accounting()
-            books[application] = total
-        conditions = await Health().look(redis)
-        try:
-            sinks = {name: entry.url for name, entry in sorted((await published(redis)).items())}
-        except ResponseError as error:
-            sinks, conditions["sink_unguarded"] = {}, f"which sink is in use is not known: {advice(error)}"
-        return books, conditions, sinks
-    finally:
-        await redis.aclose()
+        sinks = {name: entry.url for name, entry in sorted((await published(redis)).items())}
+    except ResponseError as error:
+        sinks, conditions["sink_unguarded"] = {}, f"which sink is in use is not known: {advice(error)}"
+    return books, conditions, sinks
 
 
 def _sink_lines(sinks: dict[str, str]) -> list[str]:

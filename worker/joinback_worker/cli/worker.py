@@ -1,21 +1,19 @@
 """`joinback worker`: the worker, and the probe that asks whether it lives."""
 
-import asyncio
 import socket
 import sys
+from functools import partial
 
 import click
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
 
-from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.connect import connect
 from joinback_worker.heartbeat import TTL_S, Beat, redis_time, workers
 from joinback_worker.main import run
-from joinback_worker.redis_errors import advice
 
 from .names import warn_of_unknown
 from .show import printable, warn_of_path
+from .with_redis import with_redis
 
 STUCK_INTERVALS = 2
 """A worker that has ended no drain for so many intervals, and a budget, hangs: a tick follows a tick."""
@@ -37,23 +35,16 @@ def worker(only: tuple[str, ...], check: bool) -> None:
         warn_of_unknown(settings, only)
         run(settings, only)
         return
-    try:
-        alive, line = asyncio.run(_probe(settings))
-    except (RedisError, OSError) as error:
-        raise JoinbackError(advice(error)) from None
+    alive, line = with_redis(settings, partial(_probe, settings))
     click.echo(printable(line, markup=False))
     sys.exit(0 if alive else 1)
 
 
-async def _probe(settings: Settings) -> tuple[bool, str]:
+async def _probe(settings: Settings, redis: Redis) -> tuple[bool, str]:
     """Return whether a worker on this host lives, and a line that says so or why not."""
     host = socket.gethostname()
-    redis = connect(settings)
-    try:
-        now = await redis_time(redis)
-        mine = [sign for sign in await workers(redis) if sign.host == host]
-    finally:
-        await redis.aclose()
+    now = await redis_time(redis)
+    mine = [sign for sign in await workers(redis) if sign.host == host]
     if not mine:
         return False, f"no worker on {host} has given a sign of life for {TTL_S:.0f} s; start joinback worker"
     patience_s = max(STUCK_S_MIN, STUCK_INTERVALS * settings.interval_s)

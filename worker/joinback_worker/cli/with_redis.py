@@ -1,0 +1,31 @@
+"""A command's connection to Redis: opened, closed, and its trouble put into one line that names the fix."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from joinback.errors import JoinbackError
+from joinback.settings import Settings
+from joinback_worker.connect import connect
+from joinback_worker.redis_errors import advice
+
+T = TypeVar("T")
+
+
+def with_redis(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
+    """Return what `work` does with a connection. Raises JoinbackError, with the fix, for trouble with Redis."""
+
+    async def run() -> T:
+        redis = connect(settings)
+        try:
+            return await work(redis)
+        finally:
+            await redis.aclose()
+
+    try:
+        return asyncio.run(run())
+    except (RedisError, OSError) as error:
+        raise JoinbackError(advice(error)) from None
