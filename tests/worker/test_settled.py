@@ -112,6 +112,14 @@ def test_a_record_that_expired_and_began_anew_keeps_its_time(stack: Stack) -> No
     assert ttl_of(stack, "a") > SETTLED_TTL_S
 
 
+def test_what_took_a_records_place_keeps_its_time(stack: Stack) -> None:
+    """A key that somebody overwrote between load and settling is not ours to let go."""
+    write(stack.server, "a", prediction_p=prediction())
+    drain_and_then(stack.settings, lambda: stack.server.set(stack.record("a"), "somebody's", ex=BUFFER_TTL_S))
+    assert ttl_of(stack, "a") > SETTLED_TTL_S
+    stack.server.delete(stack.record("a"))
+
+
 def torn(stack: Stack) -> None:
     write(stack.server, "a", prediction_p=prediction(), feedback_f=b"torn")
 

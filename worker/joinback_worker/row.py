@@ -7,7 +7,6 @@ no retraction took back, in the order of (time, event id), reduced to one.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -131,7 +130,7 @@ def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
         feedback_events=wire.encode(history) if history else None,
         conflicts=wire.encode(conflicts) if conflicts else None,
         sample_rate=winner.sample_rate if winner else None,
-        clock_skew=any(map(_is_skewed, chain(record.predictions.values(), history.values()))),
+        clock_skew=any(map(_is_skewed, [*record.predictions.values(), *history.values()])),
         logged_at=winner.logged_at if winner else None,
         prediction_event_id=judged.winner_id,
     ), judged.late

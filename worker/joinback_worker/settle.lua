@@ -88,27 +88,22 @@ for i = 1, rejected do
   end
 end
 
--- Whether the record is, field by field, what was loaded: it may have got an event since, or have expired and begun
--- anew. In whatever order: a hash that is being rehashed changes it.
-local function is_unchanged(record, loaded)
+-- Whether the record holds nothing but what was loaded: it may have got an event since, or have expired and begun anew.
+local function is_known(record, loaded)
   local fields = redis.pcall('HKEYS', record)
   if fields.err then return false end
-  local known, left = {}, 0
-  for field in string.gmatch(loaded, '[^\n]+') do
-    known[field] = true
-    left = left + 1
-  end
+  local known = {}
+  for field in string.gmatch(loaded, '[^\n]+') do known[field] = true end
   for _, field in ipairs(fields) do
     if not known[field] then return false end
-    left = left - 1
   end
-  return left == 0
+  return true
 end
 
 -- A TTL is never made longer here; the next event renews it.
 for i = 1, tonumber(next_argument()) do
   local record = KEYS[3 + rejected + i]
-  if is_unchanged(record, next_argument()) then
+  if is_known(record, next_argument()) then
     local ttl_s = redis.call('TTL', record)
     if ttl_s == -1 or ttl_s > settled_ttl_s then redis.call('EXPIRE', record, settled_ttl_s) end
   end
