@@ -75,7 +75,7 @@ def test_one_file_imports_arq() -> None:
 @pytest.mark.parametrize("name", ["fold.py", "row.py"])
 def test_the_join_is_pure(name: str) -> None:
     """The fold and the row import nothing that does I/O, tells the time or logs."""
-    pure = {"collections", "datetime", "hashlib", "itertools", "typing", "msgspec", "joinback", "joinback_worker"}
+    pure = {"collections", "datetime", "hashlib", "typing", "msgspec", "joinback", "joinback_worker"}
     assert top_level(WORKER / name) <= pure
 
 
