@@ -70,11 +70,11 @@ MISTAKES = [
     ),
     Mistake(
         "nothing is sent again where INFO is forbidden",
-        f"{CLIENT}/writer.py",
-        "(run is None or run != self._run)",
-        "(run is not None and run != self._run)",
-        "client faults",
-        "replay or info or again",
+        f"{CLIENT}/transport/link.py",
+        'about.get("run_id") or f"{self.where}#{next(_numbers)}"',
+        'about.get("run_id") or self.where',
+        "faults/test_outages.py",
+        "without_info",
     ),
     Mistake(
         "a late mark makes a record that lives for ever",
@@ -102,11 +102,11 @@ MISTAKES = [
     ),
     Mistake(
         "the spool does not wait for the disk",
-        f"{CLIENT}/spool.py",
-        "                os.fsync(segment.fd)\n",
+        f"{CLIENT}/spool_segment.py",
+        "            os.fsync(self.fd)\n",
         "",
         "client/test_spool.py",
-        "spool",
+        "on_disk",
     ),
     Mistake(
         "SQLite does not wait for the disk",
@@ -119,11 +119,11 @@ MISTAKES = [
     # Further ones, in the worker and the sinks.
     Mistake(
         "Redis is told before the sink has it",
-        f"{WORKER}/cycle.py",
-        "    merged, refused = await _merge(sink, emitted)\n",
-        "    await source.settle(Settlement(in_rows=list(entries)))\n"
-        "    merged, refused = await _merge(sink, emitted)\n",
-        "faults worker/test_cycle.py",
+        f"{WORKER}/chunk.py",
+        "    merged, refused = await merge_each(work.sink, emitted)\n",
+        "    await work.source.settle(Settlement(in_rows=[e for es in by_key.values() for e in es]))\n"
+        "    merged, refused = await merge_each(work.sink, emitted)\n",
+        "faults/test_crash_points.py worker/test_cycle.py",
         "crash_point or sink",
     ),
     Mistake(
@@ -136,28 +136,28 @@ MISTAKES = [
     ),
     Mistake(
         "an abandoned claim is left alone",
-        f"{WORKER}/source.py",
-        "            if claimed := _entries(entries):\n                yield claimed\n",
-        "",
-        "faults worker/test_cycle.py",
-        "killed or claim or lease",
+        f"{WORKER}/group.py",
+        "            if claimed := _entries(replies):\n                yield claimed\n",
+        "            claimed = replies\n",
+        "faults/test_crash_points.py worker/test_group.py",
+        "crash_point or claim or lease",
     ),
     Mistake(
         "a stopped worker keeps its claims until the lease ends",
         f"{WORKER}/cycle.py",
-        "            await source.release(entries)\n            raise\n",
-        "            raise\n",
-        "worker",
+        "                drained.released += await claim.give_back()\n",
+        "                pass\n",
+        "worker/test_cycle.py worker/test_main.py",
         "cancel or stop or release",
     ),
     Mistake(
         "one row that the sink refuses takes its batch with it",
-        f"{WORKER}/cycle.py",
-        "    first, refused = await _merge(sink, records[:middle])\n",
+        f"{WORKER}/refusals.py",
+        "    first, refused = await merge_each(sink, records[:middle])\n",
         '    return Merged(), {record.join_key: "refused" for record in records}\n'
-        "    first, refused = await _merge(sink, records[:middle])\n",
-        "worker/test_cycle.py sinks/test_postgres.py",
-        "refuse or poison or bisect",
+        "    first, refused = await merge_each(sink, records[:middle])\n",
+        "worker/test_cycle.py",
+        "refuse or poison",
     ),
     Mistake(
         "feedback at the very end of the window is late",
