@@ -46,7 +46,7 @@ def check_names(application: object, key: str, join_key: object, event_id: objec
         is_known = False
     if not is_known:
         if not _is_name(application, wire.APPLICATION_BYTES_MAX):
-            raise Refused("invalid", f"application must be text of 1 to {wire.APPLICATION_BYTES_MAX} bytes")
+            raise Refused("invalid", f"application must be printable text of 1 to {wire.APPLICATION_BYTES_MAX} bytes")
         if type(application) is str and len(_applications) < APPLICATIONS_REMEMBERED_MAX:
             _applications.add(application)
     # The usual case in one look.
