@@ -98,7 +98,7 @@ MISTAKES = [
         'wanted = sorted(key for key in join_keys if "\\0" not in key)',
         'wanted = list({key for key in join_keys if "\\0" not in key})',
         "sinks/test_postgres.py",
-        "lock or order or writers",
+        "locked_in_their_order",
     ),
     Mistake(
         "the spool does not wait for the disk",

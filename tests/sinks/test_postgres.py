@@ -248,6 +248,26 @@ def test_a_person_may_deadlock_with_it(url: str) -> None:
     assert {row.status for row in held(url, "a", "b").values()} == {"joined"}
 
 
+def test_keys_are_locked_in_their_order(url: str) -> None:
+    """A batch that waits for its first key holds no other, in whatever order it names them: no two can deadlock."""
+    keys = [f"k{n:02}" for n in range(20)]
+    merge(url, *map(predicted, keys))
+    batch = [record({"feedback:f": feedback(a=1)}, key) for key in reversed(keys)]
+
+    async def run() -> None:
+        async with sink(url) as opened:
+            with psycopg.connect(url) as person:
+                person.execute("UPDATE records SET version = 'mine' WHERE join_key = 'k00'")
+                merging = asyncio.create_task(opened.merge(batch))
+                await asyncio.to_thread(wait_for, lambda: sql(url, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+                free = sql(url, "SELECT join_key FROM records WHERE join_key <> 'k00' FOR NO KEY UPDATE SKIP LOCKED")
+                person.rollback()
+            assert sorted(key for (key,) in free) == keys[1:]
+            assert await merging == Merged(rows=20, joined=20)
+
+    asyncio.run(run())
+
+
 def test_a_worker_that_vanished_holds_no_lock(url: str) -> None:
     """A transaction that stands still is ended by the server, and others go on; so is the worker, if it was paused."""
     merge(url)
