@@ -71,7 +71,6 @@ def test_what_each_column_becomes(offline: joinback.Client, column: Any, values:
     assert [event.outputs for event in events] == values
 
 
-@pytest.mark.heavy
 def test_a_polars_frame_is_its_rows_too(offline: joinback.Client) -> None:
     """A frame of polars, whose iteration goes by columns, is rows all the same; its Series are as pandas'."""
     import polars

@@ -29,7 +29,10 @@ from joinback_worker.row import Policy
 from joinback_worker.sinks import merge_on_write, open_sink
 
 POLICY = Policy(join_window_s=180 * 86_400)
-every_engine = pytest.mark.parametrize("engine", ENGINES.values(), ids=list(ENGINES))
+every_engine = pytest.mark.parametrize(
+    "engine",
+    [pytest.param(engine, id=name, marks=[pytest.mark.heavy] * engine.is_heavy) for name, engine in ENGINES.items()],
+)
 
 
 def put(url: str, *batches: Sequence[Record]) -> None:

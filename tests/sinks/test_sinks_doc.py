@@ -96,7 +96,6 @@ def test_the_query_to_begin_with(heading: str, engine: Engine, ask: Any, tmp_pat
     assert "\n".join([head, *shown]) + "\n" == block(section(heading), "text")
 
 
-@pytest.mark.heavy
 def test_the_polars_recipe(tmp_path: Path) -> None:
     """For any history the recipe of the document gives the statuses, labels and delays of the model."""
     import polars as pl
