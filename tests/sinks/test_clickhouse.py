@@ -202,6 +202,17 @@ def test_a_table_that_goes_while_the_sink_is_open(url: str) -> None:
         asyncio.run(run())
 
 
+def test_the_average_of_many_times(url: str) -> None:
+    """`event_at` averages well over as many events as there are; `ordered_at_us` wraps, as the document says."""
+    put(url, loans()[:1])
+    many = "SELECT e.* REPLACE (toString(number) AS event_id) FROM events AS e CROSS JOIN numbers(6000) AS n"
+    right, wrong = "avg(event_at) BETWEEN min(event_at) AND max(event_at)", "avg(ordered_at_us) < 0"
+    averages = f"SELECT {right}, {wrong} FROM events WHERE kind = 'prediction'"
+    ((well, wraps),) = command(url, f"INSERT INTO events {many}", averages)[1]
+    assert well
+    assert wraps
+
+
 def test_a_row_against_a_constraint_is_refused(url: str) -> None:
     """A constraint that somebody added refuses the rows against it, and only the batch that has one."""
     put(url, loans()[:1])
