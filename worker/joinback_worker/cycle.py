@@ -4,6 +4,7 @@ The order is the promise: nothing is acknowledged before the sink has it, and wh
 leaves entries that the next one claims again. The fold makes the repetition harmless.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -89,7 +90,9 @@ async def _drain_claims(
                     return
                 drained.unfinished = not await claim.drain(until, drained)
             finally:
-                drained.released += await claim.give_back()
+                # In a task of its own: in one that is cancelled, redis-py's next look at a connection raises
+                # CancelledError on Python before 3.11.3, whose timeouts take the worker's end for theirs.
+                drained.released += await asyncio.create_task(claim.give_back())
             if drained.unfinished:
                 return
 
