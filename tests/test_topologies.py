@@ -48,6 +48,22 @@ def test_a_slot_moves_in_both_ways(cluster: Cluster) -> None:
         cluster.move(slot, first)
 
 
+def test_servers_that_were_all_away_come_back_empty(cluster: Cluster) -> None:
+    """No server writes to disk, so none brings back what an earlier test left there when it followed another."""
+    with cluster.client() as client:
+        client.set("before", 1)
+    for _ in range(2):  # so that one follows the other first, and leads then
+        victim = cluster.primary_of("before")
+        victim.kill()
+        cluster.wait_promoted(victim)
+        cluster.heal()
+    cluster.empty()
+    for node in cluster.nodes:
+        node.kill()
+    cluster.heal()
+    assert cluster.keys("*") == []
+
+
 def test_a_killed_primary_behind_sentinels_is_replaced(sentinels: Sentinels) -> None:
     """The Sentinels name another; the old one comes back as a replica."""
     primary = sentinels.primary

@@ -28,7 +28,7 @@ SHARDS = 3
 SENTINELS = 3
 NAME = "joinback"
 """What the Sentinels call the primary."""
-_COMMON = ("save ''", "appendonly no", "repl-diskless-sync-delay 0", "repl-ping-replica-period 1")
+_COMMON = ("save ''", "appendonly no", "rdb-del-sync-files yes", "repl-diskless-sync-delay 0", "repl-ping-replica-period 1")
 
 
 class _Peer(NamedTuple):
