@@ -28,7 +28,14 @@ SHARDS = 3
 SENTINELS = 3
 NAME = "joinback"
 """What the Sentinels call the primary."""
-_COMMON = ("save ''", "appendonly no", "rdb-del-sync-files yes", "repl-diskless-sync-delay 0", "repl-ping-replica-period 1")
+_COMMON = (
+    "save ''",
+    "appendonly no",
+    # Else a server that followed another keeps what it got on disk, and a restart brings it back.
+    "rdb-del-sync-files yes",
+    "repl-diskless-sync-delay 0",
+    "repl-ping-replica-period 1",
+)
 
 
 class _Peer(NamedTuple):
