@@ -155,6 +155,40 @@ class Endless:
         return 0
 
 
+def test_a_cancelled_drain_gives_back_in_a_task_that_is_not_cancelled(stack: Stack) -> None:
+    """Before Python 3.11.3 a cancelled task reaches no Redis, so the claims go back by another one."""
+    log(stack, 10)
+
+    async def stop(buffer: Redis) -> None:
+        source, merging, cancelled = Source(buffer, TAG), asyncio.Event(), list[int]()
+        release = source.group.release
+
+        async def released(entries: Any) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            cancelled.append(task.cancelling())
+            await release(entries)
+
+        source.group.release = released  # type: ignore[method-assign]
+
+        class Hung(Down):
+            async def merge(self, records: Any) -> Any:
+                merging.set()
+                await asyncio.Event().wait()
+
+        async with sink_of(stack.settings) as sink:
+            hung: Any = Hung(sink)
+            draining = asyncio.create_task(drain(source, hung, "loans"))
+            await asyncio.wait_for(merging.wait(), PATIENCE_S)
+            draining.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await draining
+        assert cancelled == [0]
+
+    on_buffer(stack, stop)
+    assert stack.drain().rows == 10
+
+
 def test_a_budget_that_is_spent_gives_the_rest_back(stack: Stack) -> None:
     """What a drain claimed and had no time for is released, for whoever comes next."""
     log(stack, 3_000)
