@@ -150,6 +150,18 @@ def client(settings: Settings) -> Iterator[joinback.Client]:
     client.close()
 
 
+async def books_of(settings: Settings) -> Accounting:
+    """Sum up what all tags of a Redis say."""
+    buffer = connect(settings)
+    try:
+        books = Accounting()
+        for _, tag in await tags(buffer):
+            books += await Source(buffer, tag).accounting()
+        return books
+    finally:
+        await buffer.aclose()
+
+
 class Stack:
     """Client, worker and sink of one test, and what a person would ask them."""
 
@@ -180,17 +192,7 @@ class Stack:
         return row
 
     def books(self) -> Accounting:
-        return asyncio.run(self._books())
-
-    async def _books(self) -> Accounting:
-        buffer = connect(self.settings)
-        try:
-            books = Accounting()
-            for _, tag in await tags(buffer):
-                books += await Source(buffer, tag).accounting()
-            return books
-        finally:
-            await buffer.aclose()
+        return asyncio.run(books_of(self.settings))
 
     def dead(self, application: str = "loans") -> list[dict[str, str]]:
         letters = self.server.xrange(wire.dead_key(wire.tag(application)))

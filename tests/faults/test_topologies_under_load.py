@@ -17,17 +17,13 @@ from typing import Any
 
 import model
 import pytest
-from conftest import PATIENCE_S, Cli, wait_for
+from conftest import PATIENCE_S, Cli, books_of, wait_for
 from redis.crc import key_slot
 from topologies import Cluster, Sentinels
 
 import joinback
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.accounting import Accounting
-from joinback_worker.connect import connect
-from joinback_worker.drains import tags
-from joinback_worker.source import Source
 
 pytestmark = pytest.mark.heavy
 
@@ -186,20 +182,6 @@ def rows_of(settings: Settings) -> dict[str, dict[str, Any]]:
     return found
 
 
-def books_of(settings: Settings) -> Accounting:
-    async def run() -> Accounting:
-        redis = connect(settings)
-        try:
-            books = Accounting()
-            for _, tag in await tags(redis):
-                books += await Source(redis, tag).accounting()
-            return books
-        finally:
-            await redis.aclose()
-
-    return asyncio.run(run())
-
-
 def events_in(rows: dict[str, dict[str, Any]]) -> int:
     """Return how many events of the model the rows hold: predictions that won or lost, feedback, retractions."""
     count = 0
@@ -228,13 +210,13 @@ def run_under_load(site: Site, fault: Fault, settings: Settings, spawn: Callable
     looks.append(stats := client.stats())
     client.close()
     assert worker.poll() is None, Path(worker.log.name).read_text()  # type: ignore[attr-defined]
-    wait_for(lambda: books_of(settings).pending == 0)
+    wait_for(lambda: asyncio.run(books_of(settings)).pending == 0)
     worker.terminate()
     worker.wait(60)
 
     rows = rows_of(settings)
     expected = {a: {key: model.row(events) for key, events in load.events[a].items()} for a in APPLICATIONS}
-    books = books_of(settings)
+    books = asyncio.run(books_of(settings))
     logged = sum(len(events) for records in load.events.values() for events in records.values())
     # A line of the table of topologies and faults.
     lost, sent_twice = logged - events_in(rows), books.duplicates - (stats["sent"] - logged)

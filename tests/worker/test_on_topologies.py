@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import PATIENCE_S, Cli, wait_for
+from conftest import PATIENCE_S, Cli, books_of, wait_for
 from events import at
 from redis.asyncio.cluster import RedisCluster
 from redis.crc import key_slot
@@ -20,10 +20,8 @@ from topologies import Cluster, Sentinels
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.accounting import Accounting
 from joinback_worker.connect import connect
-from joinback_worker.drains import Drainer, drain_all, tags
-from joinback_worker.source import Source
+from joinback_worker.drains import Drainer, drain_all
 
 APPLICATIONS = ["loans", "ads", "fraud", "churn", "search"]
 """Of three primaries each holds one at least."""
@@ -253,7 +251,7 @@ def test_a_slot_moves_while_it_is_drained(cluster: Cluster, settings: Settings) 
         lambda: asyncio.run(drain_all(settings)).error is None and rows(settings) == dict.fromkeys(APPLICATIONS, 20)
     )
     assert rows(settings) == dict.fromkeys(APPLICATIONS, 20)
-    assert asyncio.run(_books(settings)).difference == 0
+    assert asyncio.run(books_of(settings)).difference == 0
 
 
 def test_a_drainer_follows_a_slot_that_has_moved(cluster: Cluster, settings: Settings) -> None:
@@ -274,17 +272,6 @@ def test_a_drainer_follows_a_slot_that_has_moved(cluster: Cluster, settings: Set
 
     asyncio.run(rounds())
     assert rows(settings) == {"loans": 3}
-
-
-async def _books(settings: Settings) -> Accounting:
-    redis = connect(settings)
-    try:
-        books = Accounting()
-        for _, tag in await tags(redis):
-            books += await Source(redis, tag).accounting()
-        return books
-    finally:
-        await redis.aclose()
 
 
 def test_no_sentinel_names_a_primary(sentinels: Sentinels, cli: Cli, settings: Settings) -> None:
