@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from msgspec import structs
 
 from joinback_worker.fold import Record
-from joinback_worker.row import Policy, project
+from joinback_worker.row import project
+from joinback_worker.rules import Policy
 from joinback_worker.sinks.event_log import COLUMNS, EventRow
 from joinback_worker.sinks.event_log import rows_of as event_rows
 
@@ -28,7 +29,7 @@ def floor_of(name: str, url: str) -> Iterator[Bulk]:
 
 
 def _rows(records: Sequence[Record]) -> list[Any]:
-    return [project(record, Policy(join_window_s=180 * 86_400))[0] for record in records]
+    return [project(record, Policy())[0] for record in records]
 
 
 def _events(records: Sequence[Record]) -> list[EventRow]:

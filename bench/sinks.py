@@ -29,7 +29,7 @@ from msgspec import Raw
 
 from joinback import wire
 from joinback_worker.fold import Record
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy
 from joinback_worker.sinks import Sink, open_sink
 
 # What a commit costs is a part of the figures.
@@ -37,7 +37,7 @@ os.environ["PGSERVER_FSYNC"] = "on"
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "sinks"))
 from engines import ENGINES
 
-POLICY = Policy(join_window_s=180 * 86_400)
+POLICY = Policy()
 SPREAD_S = 90 * 86_400
 """Predictions are spread over as long, as in a table that has grown."""
 START = datetime(2026, 6, 1, tzinfo=UTC)

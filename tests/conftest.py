@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import hypothesis
 import pytest
 import redis
+import ruled
 from msgspec import structs
 
 import joinback
@@ -170,10 +171,17 @@ class Stack:
         self.client = client
         self.server = server
 
-    def drain(self, **changed: Any) -> Drained:
-        """Flush the client, then one cycle of everything."""
+    def drain(self, rules: Mapping[str, ruled.Tables] | None = None, **changed: Any) -> Drained:
+        """Flush the client, then one cycle of everything; by these rules, where they are given."""
         assert self.client.flush(PATIENCE_S)
+        if rules is not None:
+            changed["config"] = ruled.file(self.folder, **rules)
         return asyncio.run(drain_all(structs.replace(self.settings, **changed)))
+
+    @property
+    def folder(self) -> Path:
+        """The test's own."""
+        return Path(self.settings.sink_url.removeprefix("sqlite:///")).parent
 
     def rows(self, where: str = "1") -> list[dict[str, Any]]:
         with sqlite3.connect(self.settings.sink_url.removeprefix("sqlite:///")) as database:

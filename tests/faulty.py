@@ -66,8 +66,8 @@ class FaultySink:
     async def merge(self, records: Any) -> Any:
         return await self._faults.call(self._sink.merge, records, error=SinkUnavailable("planned"))
 
-    async def close_unlabelled(self, application: str) -> Any:
-        return await self._faults.call(self._sink.close_unlabelled, application, error=SinkUnavailable("planned"))
+    async def close_matured(self, application: str) -> Any:
+        return await self._faults.call(self._sink.close_matured, application, error=SinkUnavailable("planned"))
 
     async def get(self, application: str, join_keys: Any) -> Any:
         return await self._faults.call(self._sink.get, application, join_keys, error=SinkUnavailable("planned"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 from redis.exceptions import ResponseError
+from ruled import file, reducing
 
 import joinback.testing
 from joinback import wire
@@ -31,10 +32,11 @@ def test_a_prediction_and_its_feedback() -> None:
     assert [row["application"] for row in local.rows()] == ["ads", "loans"]
 
 
-def test_the_settings_of_a_worker() -> None:
+def test_the_settings_of_a_worker(tmp_path: Path) -> None:
     """The worker's settings are those of README's variables, and a wrong one is refused by name."""
     client = joinback.Client()
-    with joinback.testing.local(client, emit="joined", reducers={"ads": {"clicks": "sum"}}) as local:
+    config = file(tmp_path, ads=reducing(clicks="sum"))
+    with joinback.testing.local(client, emit="joined", config=config) as local:
         client.log_record("ads", inputs=1, outputs=2, join_key="k")
         client.log_record("ads", inputs=1, outputs=2, join_key="alone")
         for clicks in (2, 3):

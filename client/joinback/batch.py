@@ -29,12 +29,14 @@ def log(
     version: object,
     tags: Mapping[str, Any] | None,
     wait_s: float,
+    source: object = None,
 ) -> list[str]:
     """What `Client.log_records` does. `version` and `tags` are for the records of which no column says its own."""
     try:
         # A name for the key, which is none of this call's.
         events.check_names(application, "-", None, None)
         room = Room(wait_s)
+        told_by = events.source_of(source)
         if version is not None and given.get("versions") is not None:
             raise Refused("invalid", "give version or versions, not both")
         table = read(given)
@@ -64,7 +66,7 @@ def log(
         )
         identity = events.new_id() if event_id is None else event_id
         try:
-            put(funnel, application, key, identity, (inputs, outputs, feedback), common, rates, room)
+            put(funnel, application, key, identity, (inputs, outputs, feedback), common, rates, room, told_by)
         except InvalidEvent as error:
             raise InvalidEvent(f"record {len(keys)} of {total}: {error}; those before it were logged") from error
         except Exception as error:
@@ -81,6 +83,7 @@ def put(
     common: Common,
     rates: tuple[float, float],
     room: Room | None,
+    source: str | None = None,
 ) -> None:
     """Log one checked record as a prediction, feedback, or both, whose sides are inputs, outputs and feedback.
 
@@ -90,7 +93,7 @@ def put(
     if inputs is not None:
         at, logged_at, version, environment, tags = common
         prediction = wire.Prediction(
-            v=wire.WIRE_VERSION,
+            v=wire.PLAIN_VERSION,
             at=at,
             logged_at=logged_at,
             version=version,
@@ -102,7 +105,8 @@ def put(
         )
         funnel.put(application, key, f"prediction:{identity}", prediction, rates[0], room)
     if feedback is not None:
-        funnel.put(application, key, f"feedback:{identity}", events.feedback(common, feedback), rates[1], room)
+        event = events.feedback(common, feedback, source)
+        funnel.put(application, key, f"feedback:{identity}", event, rates[1], room)
 
 
 # --- from columns to cells ------------------------------------------------------------------------------

@@ -92,16 +92,25 @@ class Client:
         )
         if not isinstance(environment, str | None):
             raise ConfigurationError(f"environment must be text, not {type(environment).__name__}")
+        rates: Mapping[str, float]
+        if sample_rates is not None:
+            rates = checked_rates(sample_rates)
+        elif settings.config is not None:
+            from .config_file import sample_rates_in  # it brings tomllib, which most services do not need
+
+            rates, wrong = sample_rates_in(settings.config)
+            lines += wrong
+        else:
+            rates = {}
         for line in lines:
             log.warning("joinback: %s", line)
-        rates = checked_rates(settings.sample_rates if sample_rates is None else sample_rates)
         hooks = None
         if redact or before_send is not None:
             from .redaction import Hooks  # most services need none
 
             hooks = Hooks(redact, before_send)
         self.close()
-        delivery = Delivery(route, rates)
+        delivery = Delivery(route, dict(rates))
         delivery.close_at_exit()
         self._funnel = Funnel(
             delivery, environment=events.text_of(environment or settings.environment), hooks=hooks, strict=strict
@@ -186,6 +195,7 @@ class Client:
         tags: Mapping[str, Any] | None = None,
         timestamp: datetime | str | None = None,
         event_id: str | None = None,
+        source: str | None = None,
     ) -> str:
         """Log a prediction (`inputs` and `outputs`), feedback on one (`feedback`), or both at once.
 
@@ -195,6 +205,7 @@ class Client:
         Feedback is a dict of fields and may come before its prediction, more than once, and up to six months
         late; an explicit None is a value.
         `event_id` makes a repeated call (a retried task) count once; without it each call is an event.
+        `source` says who tells the feedback (`human`, `model`, `rule`, or a name), for fields whose rules rank sources.
         Values become JSON by the rules in `joinback.values`. Never blocks; with `strict=True` raises InvalidEvent.
         """
         key = join_key if type(join_key) is str else events.key_of(join_key)
@@ -205,6 +216,8 @@ class Client:
             events.check_names(application, key, join_key, event_id)
             if inputs is None or outputs is None or feedback is not None:
                 events.check_sides(inputs, outputs, feedback, join_key)
+            if source is not None and feedback is None:
+                raise Refused("invalid", "source says who tells feedback, and there is no feedback")
             if type(application) is not str:
                 # An Enum of texts would be written by its name.
                 application = str.__str__(application)
@@ -216,7 +229,7 @@ class Client:
                 rate = funnel.delivery.told_rates.get(application, wire.UNSAMPLED)
                 # Made here, unlike the others: of all calls, nearly all come by.
                 prediction = wire.Prediction(
-                    v=wire.WIRE_VERSION,
+                    v=wire.PLAIN_VERSION,
                     at=at,
                     logged_at=logged_at,
                     version=said,
@@ -230,7 +243,8 @@ class Client:
             if feedback is not None:
                 rate = funnel.delivery.feedback_rate(application)
                 common = (at, logged_at, said, funnel.environment, tags)
-                funnel.put(application, key, f"feedback:{identity}", events.feedback(common, feedback), rate)
+                event = events.feedback(common, feedback, events.source_of(source))
+                funnel.put(application, key, f"feedback:{identity}", event, rate)
         except InvalidEvent:
             raise
         # Whatever a caller's object does when it is looked at, the caller goes on.
@@ -254,6 +268,7 @@ class Client:
         tags: Mapping[str, Any] | Column | None = None,
         timestamps: Column | None = None,
         event_ids: Column | None = None,
+        source: str | None = None,
         wait_s: float = WAIT_S,
     ) -> list[str]:
         """Log many records: the n-th of each column belong together; `joinback.columns` says what a column is.
@@ -261,7 +276,8 @@ class Client:
         Returns their join keys, line by line. `joinback.cells` says what a cell means: a missing label says
         nothing. A wrong column, or unequal lengths, are one counted drop with the number of wrong cells: nothing
         is logged, and the list is empty. `tags` are one dict for all, or a column of them. `event_ids` make the
-        call repeatable: give the table's own ids, and what is logged twice counts once.
+        call repeatable: give the table's own ids, and what is logged twice counts once. `source` says who tells all of
+        the feedback, as in `log_record`.
 
         Blocks while the buffer is full, until nothing has left it for `wait_s` seconds; what then has no room is
         counted as `buffer_full`. In asyncio code await `asyncio.to_thread(joinback.log_records, …)`, or give
@@ -271,7 +287,7 @@ class Client:
         given = {"inputs": inputs, "outputs": outputs, "feedback": feedback, "join_keys": join_keys}
         given |= {"timestamps": timestamps, "event_ids": event_ids, "versions": versions}
         given["tags"] = None if own is not None else cast(Column | None, tags)
-        return batch.log(self, application, given, version, own, wait_s)
+        return batch.log(self, application, given, version, own, wait_s, source)
 
     def retract(
         self,
@@ -279,11 +295,15 @@ class Client:
         join_key: str | UUID | SupportsIndex,
         *,
         fields: Sequence[str] | None = None,
+        event_ids: Sequence[str] | None = None,
+        retraction_ids: Sequence[str] | None = None,
         timestamp: datetime | str | None = None,
         event_id: str | None = None,
     ) -> None:
         """Take feedback back: these fields of it, or all; what was said up to `timestamp`, now if not given.
 
+        `event_ids` names the feedback events to take back instead, whatever their time: what else was said stays.
+        `retraction_ids` names earlier retractions (their own `event_id`) to take back: what they took counts again.
         The history stays on the row. Feedback with a later time counts again.
         """
         if not self._funnel.delivery.open and not self._ready():
@@ -297,7 +317,8 @@ class Client:
             application = str.__str__(application)
             logged_at = datetime.now(UTC)
             at = logged_at if timestamp is None else events.utc(timestamp)
-            event = events.retraction((at, logged_at, None, funnel.environment, None), fields)
+            common = (at, logged_at, None, funnel.environment, None)
+            event = events.retraction(common, fields, event_ids, retraction_ids)
             identity = events.new_id() if event_id is None else str.__str__(event_id)
             rate = funnel.delivery.feedback_rate(application)
             funnel.put(application, key, f"retraction:{identity}", event, rate)

@@ -174,17 +174,28 @@ NO_TAGS: dict[str, Any] = {}
 """One for all: nothing changes the tags of an event, it only replaces them."""
 
 
-def feedback(common: Common, fields: Mapping[str, Any]) -> wire.Feedback:
+def feedback(common: Common, fields: Mapping[str, Any], source: str | None = None) -> wire.Feedback:
+    """Return the event of these fields. `source` is what `source_of` made of it."""
     at, logged_at, version, environment, tags = common
     return wire.Feedback(
-        v=wire.WIRE_VERSION,
+        v=wire.PLAIN_VERSION if source is None else wire.WIRE_VERSION,
         at=at,
         logged_at=logged_at,
         version=version,
         environment=environment,
         tags=NO_TAGS if tags is None else tags_of(tags),
         feedback=copied("feedback", fields),
+        source=source,
     )
+
+
+def source_of(source: object) -> str | None:
+    """Return a caller's source as text of our own. Raises Refused."""
+    if source is None:
+        return None
+    if not _is_name(source, wire.SOURCE_BYTES_MAX):
+        raise Refused("invalid", f"source must be printable text of 1 to {wire.SOURCE_BYTES_MAX} bytes, such as human")
+    return str.__str__(source)
 
 
 def tags_of(tags: object) -> dict[str, Any]:
@@ -204,22 +215,36 @@ def copied(name: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
         raise Refused("invalid", f"{name} cannot be read: {type(error).__name__}") from None
 
 
-def retraction(common: Common, fields: Iterable[str] | None) -> wire.Retraction:
+def retraction(
+    common: Common,
+    fields: Iterable[str] | None,
+    event_ids: Iterable[str] | None = None,
+    retraction_ids: Iterable[str] | None = None,
+) -> wire.Retraction:
+    """Return the event. Raises Refused for lists that are none."""
     at, logged_at, _, environment, _ = common
-    if fields is not None:
-        try:
-            fields = None if isinstance(fields, str) else [text_of(name) or "" for name in fields]
-        except TypeError:
-            fields = None
-        if fields is None:
-            raise Refused("invalid", "fields must be a list of names, or left out to take all back")
+    names_events = event_ids is not None or retraction_ids is not None
     return wire.Retraction(
-        v=wire.WIRE_VERSION,
+        v=wire.WIRE_VERSION if names_events else wire.PLAIN_VERSION,
         at=at,
         logged_at=logged_at,
         environment=environment,
-        fields=fields,
+        fields=_names("fields", fields, "left out to take all back"),
+        event_ids=_names("event_ids", event_ids, "left out to take back what was told up to now"),
+        retraction_ids=_names("retraction_ids", retraction_ids, "left out"),
     )
+
+
+def _names(what: str, names: Iterable[str] | None, else_: str) -> list[str] | None:
+    if names is None:
+        return None
+    try:
+        listed = None if isinstance(names, str) else [text_of(name) or "" for name in names]
+    except TypeError:
+        listed = None
+    if listed is None:
+        raise Refused("invalid", f"{what} must be a list of names, or {else_}")
+    return listed
 
 
 # --- encoding -------------------------------------------------------------------------------------------

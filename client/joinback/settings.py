@@ -21,7 +21,6 @@ _PREFIX = "JOINBACK_"
 CLIENT, WORKER, BOTH = "client", "worker", "both"
 """Who reads a variable; it stands in the variable's type, beside its meaning."""
 
-Reducer = Literal["last", "first", "sum", "mean", "min", "max", "count", "majority"]
 _CENTURY_S = 3_153_600_000
 
 
@@ -76,29 +75,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="`all` rows, or only those `joined`: with both sides seen."),
         WORKER,
     ] = "all"
-    reducers: Annotated[
-        dict[str, dict[str, Reducer]],
+    config: Annotated[
+        str | None,
         Meta(
-            description="How a field told by several events becomes one value: `last` if not named, `first`,"
-            ' `sum`, `mean`, `min`, `max`, `count` or `majority`; as JSON: `{"loans": {"clicks": "sum"}}`.'
+            description="A file of rules by application and feedback field, such as `joinback.toml`:"
+            " [docs/rules.md](docs/rules.md). Read at the start."
         ),
-        WORKER,
-    ] = {}
-    maturity_s: Annotated[
-        dict[str, Annotated[int, Meta(ge=1, le=_CENTURY_S)]],
-        Meta(description='When a prediction without feedback counts as `unlabelled`, as JSON: `{"loans": 2592000}`.'),
-        WORKER,
-    ] = {}
-    default_feedback: Annotated[
-        dict[str, dict[str, Any]],
-        Meta(description='What an unlabelled row gets as feedback, as JSON: `{"ads": {"clicked": false}}`.'),
-        WORKER,
-    ] = {}
-    sample_rates: Annotated[
-        dict[str, Annotated[float, Meta(gt=0, le=1)]],
-        Meta(description='The share of predictions a client logs, as JSON: `{"ads": 0.01}`; their feedback follows.'),
-        CLIENT,
-    ] = {}
+        BOTH,
+    ] = None
     spool_dir: Annotated[
         str | None,
         Meta(description="Where a client keeps events on disk that memory cannot hold while Redis is away."),
@@ -121,10 +105,13 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
     texts, unknown = _given(environ, WORKER)
     own = _variables(WORKER, BOTH)
     for variable in unknown:
+        if variable in _MOVED[WORKER]:
+            raise ConfigurationError(_moved(variable, _MOVED[WORKER][variable]))
         if near := _nearest(variable, own, _TYPO):
             raise ConfigurationError(f"{variable} is not a variable of Joinback; did you mean {near}?")
     for variable in unknown:
-        log.warning("joinback: %s", _ignored(variable))
+        if variable not in _MOVED[CLIENT]:
+            log.warning("joinback: %s", _ignored(variable))
     settings = Settings(**{field: value_of(_variable(field), text, _hints()[field]) for field, text in texts.items()})
     check_redis_url(settings.redis_url, "JOINBACK_REDIS_URL")
     if settings.queue_url is not None:
@@ -139,7 +126,9 @@ def client_settings(environ: Mapping[str, str] = os.environ) -> tuple[Settings, 
     `redis_url` is as it was given: nothing can stand in for it, so `check_redis_url` has the word.
     """
     texts, unknown = _given(environ, CLIENT)
-    lines = [_ignored(variable) for variable in unknown]
+    moved = _MOVED[CLIENT]
+    lines = [_moved(variable, moved[variable]) for variable in unknown if variable in moved]
+    lines += [_ignored(variable) for variable in unknown if variable not in moved and variable not in _MOVED[WORKER]]
     values: dict[str, Any] = {}
     for field, text in texts.items():
         try:
@@ -204,6 +193,24 @@ def _nearest(variable: str, known: Iterable[str], ratio_min: float) -> str | Non
     names = [name.removeprefix(_PREFIX) for name in known]
     near = difflib.get_close_matches(variable.removeprefix(_PREFIX), names, n=1, cutoff=ratio_min)
     return _PREFIX + near[0] if near else None
+
+
+_MOVED = {
+    WORKER: {
+        "JOINBACK_REDUCERS": "feedback.<field>.reducer",
+        "JOINBACK_MATURITY_S": "maturity_s",
+        "JOINBACK_DEFAULT_FEEDBACK": "feedback.<field>.default",
+    },
+    CLIENT: {"JOINBACK_SAMPLE_RATES": "sample_rate"},
+}
+"""By who read it, a variable of before, which was JSON; and where in the file of JOINBACK_CONFIG it is said now."""
+
+
+def _moved(variable: str, key: str) -> str:
+    return (
+        f"{variable} has no effect any more: say it in the file that JOINBACK_CONFIG names, as"
+        f" applications.<name>.{key}, and unset the variable; docs/rules.md has an example"
+    )
 
 
 def _ignored(variable: str) -> str:

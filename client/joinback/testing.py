@@ -49,7 +49,10 @@ class Event(Struct, frozen=True, kw_only=True):
     outputs: Any = None
     sample_rate: float | None = None
     feedback: dict[str, Any] | None = None
+    source: str | None = None
     fields: list[str] | None = None
+    event_ids: list[str] | None = None
+    retraction_ids: list[str] | None = None
 
 
 @contextmanager

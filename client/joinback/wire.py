@@ -9,9 +9,13 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:{tag}:pending             STREAM  group `worker`; `key=<join_key> kind=<kind> id=<event_id>`;
                                                its own id is the receive time by Redis's clock
     joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
-    joinback:{tag}:stats               HASH    counters (see COUNTERS below)
+    joinback:{tag}:stats               HASH    counters
+    joinback:{tag}:fields              HASH    `seen:<feedback field>` -> when it was first seen; `broken:<field>` ->
+                                               how many of its values are not what is declared of it
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
     joinback:layouts                   HASH    `<shards>:<application>` -> when it was last seen with so many shards
+    joinback:rules                     HASH    `<digest>:<application>` -> which worker folded by these rules, since
+                                               when and when last, as JSON
     joinback:workers                   HASH    worker (host:pid) -> its newest sign of life, as JSON
     joinback:sink                      HASH    application, or `*` for all others -> which sink its rows go to: JSON
                                                {"fingerprint":…,"url":…,"host":…,"since":…,"found":…}, no secret
@@ -35,8 +39,11 @@ from msgspec import Meta, Raw, Struct
 
 from .errors import NewerWireVersion, UndecodableEvent
 
-WIRE_VERSION = 1
-"""Raised when an older worker could misread a new event; it then leaves such events pending."""
+WIRE_VERSION = 2
+"""The newest that this release reads. Raised when an older worker could misread a new event; it then leaves such
+events pending."""
+PLAIN_VERSION = 1
+"""What an event carries that any worker reads. 2 is for feedback with a source, and retractions that name events."""
 
 Kind = Literal["prediction", "feedback", "retraction"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -46,6 +53,7 @@ LATE = "late"
 
 APPLICATIONS_KEY = "joinback:applications"
 LAYOUTS_KEY = "joinback:layouts"
+RULES_KEY = "joinback:rules"
 WORKERS_KEY = "joinback:workers"
 PAUSED_KEY = "joinback:paused"
 SINK_KEY = "joinback:sink"
@@ -61,6 +69,8 @@ JOIN_KEY_BYTES_MAX = 512
 """Room for a URL or a composite id, and still one line on a terminal."""
 EVENT_ID_BYTES_MAX = 64
 """Room for a UUID or a SHA-256 in hex."""
+SOURCE_BYTES_MAX = 64
+"""A name of who tells labels; it stands on each of its events."""
 SHARDS_MAX = 1_024
 """Each costs the worker a command per tick; a cluster has seldom a tenth as many nodes."""
 EVENT_BYTES_MAX = 1 << 20
@@ -118,11 +128,19 @@ class Prediction(Event, kw_only=True, omit_defaults=True, gc=False):
 
 class Feedback(Event, kw_only=True, omit_defaults=True, gc=False):
     feedback: dict[str, Json]
+    source: str | None = None
+    """Who told it: `human`, `model`, `rule`, or a name of the caller's."""
 
 
 class Retraction(Event, kw_only=True, omit_defaults=True, gc=False):
+    """Takes feedback back: what was told up to its time; or, if it names events, these and no others."""
+
     fields: list[str] | None = None
     """The feedback fields taken back; None means all of them."""
+    event_ids: list[str] | None = None
+    """The feedback events taken back, whatever their time."""
+    retraction_ids: list[str] | None = None
+    """The earlier retractions taken back: what they took counts again."""
 
 
 class Application(Struct, frozen=True):
@@ -216,6 +234,11 @@ def layout_field(application: str, shards: int) -> str:
     return f"{shards}:{application}"
 
 
+def rules_field(application: str, digest: str) -> str:
+    """The field of `joinback:rules` that says who folds the application by these rules."""
+    return f"{digest}:{application}"
+
+
 def record_key(tag: str, join_key: str) -> str:
     return f"joinback:{{{tag}}}:record:{join_key}"
 
@@ -230,6 +253,10 @@ def dead_key(tag: str) -> str:
 
 def stats_key(tag: str) -> str:
     return f"joinback:{{{tag}}}:stats"
+
+
+def fields_key(tag: str) -> str:
+    return f"joinback:{{{tag}}}:fields"
 
 
 # --- the one write path ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from conftest import PATIENCE_S, Stack
 from events import NOON
 from hypothesis import given
 from hypothesis import strategies as st
+from ruled import policy
 
 import joinback
 from joinback.buffer import Buffer
@@ -28,7 +29,7 @@ from joinback.sampling import keeps
 from joinback.settings import Settings
 from joinback.testing import Event, capture
 from joinback_worker.fold import fold
-from joinback_worker.row import Policy, project
+from joinback_worker.row import project
 
 NOWHERE = "redis://127.0.0.1:1/0"
 NAN = float("nan")
@@ -542,8 +543,8 @@ def rows_of(events: list[Event]) -> dict[str, Any]:
     for event in events:
         body = {"v": 1, "at": event.at, "logged_at": event.logged_at, "feedback": event.feedback}
         found.setdefault(event.join_key, {})[f"feedback:{event.event_id}"] = msgspec.json.encode(body)
-    policy = Policy(join_window_s=1_000)
-    rows = [project(fold("loans", key, fields.items()).record, policy)[0] for key, fields in found.items()]
+    window = policy(join_window_s=1_000)
+    rows = [project(fold("loans", key, fields.items()).record, window)[0] for key, fields in found.items()]
     return {row.join_key: (row.status, msgspec.json.decode(row.feedback or b"null")) for row in rows}
 
 

@@ -3,11 +3,14 @@
 import contextlib
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
+import joinback
+import joinback.testing
 from joinback import wire
 from joinback.errors import NewerWireVersion, UndecodableEvent
 
@@ -40,19 +43,55 @@ GOLDEN = {
         b'{"v":1,"at":"2026-11-23T11:00:00.123456Z","logged_at":"2026-11-23T11:00:01Z","fields":["repaid"]}',
     ),
 }
+NEWER_GOLDEN = {
+    "feedback": (
+        wire.Feedback(v=2, at=AT, logged_at=LOGGED_AT, feedback={"repaid": Raw(b"true")}, source="human"),
+        b'{"v":2,"at":"2026-11-23T11:00:00.123456Z","logged_at":"2026-11-23T11:00:01Z",'
+        b'"feedback":{"repaid":true},"source":"human"}',
+    ),
+    "retraction": (
+        wire.Retraction(v=2, at=AT, logged_at=LOGGED_AT, event_ids=["f"], retraction_ids=["r"]),
+        b'{"v":2,"at":"2026-11-23T11:00:00.123456Z","logged_at":"2026-11-23T11:00:01Z",'
+        b'"event_ids":["f"],"retraction_ids":["r"]}',
+    ),
+}
+"""What only a worker that knows them may read: an older one would take back too much, or believe anybody."""
 
 
-@pytest.mark.parametrize("kind", GOLDEN)
-def test_golden_bytes(kind: str) -> None:
+@pytest.mark.parametrize("golden", [GOLDEN, NEWER_GOLDEN], ids=["plain", "newer"])
+def test_golden_bytes(golden: dict[str, tuple[wire.Event, bytes]]) -> None:
     """An event of each kind is written as these bytes, and read back as itself."""
-    event, encoded = GOLDEN[kind]
-    assert wire.encode(event) == encoded
-    assert wire.decode_event(kind, encoded) == event
+    for kind, (event, encoded) in golden.items():
+        assert wire.encode(event) == encoded
+        assert wire.decode_event(kind, encoded) == event
+
+
+def test_only_what_needs_it_has_the_newer_version() -> None:
+    """A worker of before joins all that a client of today writes without a source, and without naming events."""
+    client = joinback.Client()
+    with joinback.testing.capture(client):
+        seen: list[tuple[str, bytes]] = []
+        client._funnel.delivery.buffer.put = lambda event, _: seen.append((event[2].split(":")[0], event[3])) or False  # type: ignore[method-assign, func-returns-value]
+        client.log_record("loans", inputs=1, outputs=2, feedback={"a": 1}, join_key="k")
+        client.log_record("loans", feedback={"a": 1}, join_key="k", source="human")
+        client.retract("loans", "k", fields=["a"])
+        client.retract("loans", "k", event_ids=["f"])
+        client.retract("loans", "k", retraction_ids=["r"])
+    versions = [(kind, msgspec.json.decode(payload)["v"]) for kind, payload in seen]
+    plain = [
+        ("prediction", 1),
+        ("feedback", 1),
+        ("feedback", 2),
+        ("retraction", 1),
+        ("retraction", 2),
+        ("retraction", 2),
+    ]
+    assert versions == plain
 
 
 def test_wire_version_is_pinned() -> None:
     """Changing the version means changing the golden bytes: this test stands beside them."""
-    assert wire.WIRE_VERSION == 1
+    assert wire.WIRE_VERSION == 2
 
 
 @pytest.mark.parametrize("kind", GOLDEN)
@@ -70,7 +109,7 @@ def test_a_field_we_do_not_know_is_ignored() -> None:
     assert wire.decode_event("feedback", encoded[:-1] + b',"colour":"red"}') == event
 
 
-@pytest.mark.parametrize("body", [b'{"v":2}', b'{"v":2,"at":1}', GOLDEN["feedback"][1].replace(b'"v":1', b'"v":7')])
+@pytest.mark.parametrize("body", [b'{"v":9}', b'{"v":9,"at":1}', GOLDEN["feedback"][1].replace(b'"v":1', b'"v":7')])
 def test_a_newer_version_is_told_apart(body: bytes) -> None:
     """An event of a newer version is not called broken, whatever else is in it."""
     with pytest.raises(NewerWireVersion):

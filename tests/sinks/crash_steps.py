@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from events import feedback, prediction, record
 
 from joinback_worker.fold import Record
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy
 from joinback_worker.sinks import open_sink
 
 STEPS = 12
@@ -42,7 +42,7 @@ def merge(url: str, step: int, kill_at: int | None) -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     async def run() -> None:
-        async with open_sink(url, Policy(join_window_s=180 * 86_400)) as sink:
+        async with open_sink(url, Policy()) as sink:
             original = sink._merge  # type: ignore[attr-defined]
 
             def profiled(records: Any) -> Any:
@@ -78,7 +78,7 @@ def in_a_child(url: str, step: int, kill_at: int | None) -> int:
 
 def main() -> None:
     url = sys.argv[1]
-    open_sink(url, Policy(join_window_s=1))  # imports the driver, once for all children
+    open_sink(url, Policy())  # imports the driver, once for all children
     assert threading.active_count() == 1, "a fork must not find other threads"
     calls = in_a_child(url, 0, None)  # its rows are the batch of step 0
     steps = {1 + (calls - 1) * n // STEPS for n in range(STEPS)} | set(range(max(1, calls - STEPS), calls + 1))

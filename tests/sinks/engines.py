@@ -17,7 +17,9 @@ import pytest
 from joinback.settings import Settings
 from joinback_worker.sinks import lake_view
 
-JSON = frozenset({"inputs", "outputs", "tags", "feedback", "feedback_events", "conflicts"})
+JSON = frozenset(
+    {"inputs", "outputs", "tags", "feedback", "default_fields", "field_times", "feedback_events", "conflicts"}
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def _plain(name: str, value: Any) -> Any:
         value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    return bool(value) if name in ("clock_skew", "feedback_is_default") else value
+    return bool(value) if name == "clock_skew" else value
 
 
 class SQLite(Engine):

@@ -18,6 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from loans import loans
 from msgspec import structs
+from ruled import file, reducing
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
@@ -25,10 +26,10 @@ from joinback_worker import copying
 from joinback_worker.copying import Copied, copy
 from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.fold import Record
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy
 from joinback_worker.sinks import merge_on_write, open_sink
 
-POLICY = Policy(join_window_s=180 * 86_400)
+POLICY = Policy()
 every_engine = pytest.mark.parametrize(
     "engine",
     [pytest.param(engine, id=name, marks=[pytest.mark.heavy] * engine.is_heavy) for name, engine in ENGINES.items()],
@@ -257,7 +258,7 @@ def test_refold(name: str, stack: Stack, cli: Cli, tmp_path: Path, monkeypatch: 
                     stack.client.log_record(application, feedback={"clicks": clicks}, join_key=f"{application}_{n}")
         stack.drain(sink_url=url)
         assert {row["feedback"]["clicks"] for row in engine.rows(url, before).values()} == {2}
-        variables = {"JOINBACK_REDUCERS": '{"loans": {"clicks": "sum"}}', "JOINBACK_SINK_URL": url}
+        variables = {"JOINBACK_CONFIG": file(tmp_path, loans=reducing(clicks="sum")), "JOINBACK_SINK_URL": url}
         done = cli("sink", "refold", "loans", **variables)
         assert done.returncode == 0, done.stderr
         assert done.stdout.endswith(": 15 rows changed\n")

@@ -17,16 +17,17 @@ from clickhouse_http import PASSWORD, USER, clickhouse_http
 from engines import ENGINES
 from events import feedback, prediction, record, retraction
 from loans import loans
+from ruled import policy, reducing
 
 from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.fold import Record
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy
 from joinback_worker.sinks import Merged, clickhouse, open_sink
 
 pytestmark = pytest.mark.heavy
 
-POLICY = Policy(join_window_s=180 * 86_400)
+POLICY = Policy()
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ def test_a_row_against_a_constraint_is_refused(url: str) -> None:
 
 def test_the_policy_of_each_application(url: str) -> None:
     """The view folds by what each application's worker was told last."""
-    sums = Policy(join_window_s=1e9, reducers={"a": "sum"})
+    sums = policy(**reducing(a="sum"))
     events = {"prediction:p": prediction(), "feedback:f": feedback(1, a=1), "feedback:g": feedback(2, a=2)}
     put(url, [record(events)], policy=sums)
     other = record(events)
@@ -241,14 +242,14 @@ def test_the_policy_of_each_application(url: str) -> None:
 def test_a_policy_from_the_future_does_not_stand(url: str) -> None:
     """What a worker with a clock of 2046 once wrote is overruled by the next that says something else."""
     events = {"prediction:p": prediction(), "feedback:f": feedback(1, a=1), "feedback:g": feedback(2, a=2)}
-    put(url, [record(events)], policy=Policy(join_window_s=1e9, reducers={"a": "sum"}))
+    put(url, [record(events)], policy=policy(**reducing(a="sum")))
     far = "toDateTime64('2046-01-01 00:00:00', 6, 'UTC')"
-    names = "application, join_window_s, reducers, matured_before_us, default_feedback"
+    names = "application, rules, now_us"
     command(url, f"INSERT INTO policies SELECT {names}, {far} FROM policies")
-    put(url, [record(events)], policy=Policy(join_window_s=1e9, reducers={"a": "first"}))
+    put(url, [record(events)], policy=policy(**reducing(a="first")))
     ((feedback_now,),) = command(url, "SELECT feedback FROM records")[0]
     assert feedback_now == '{"a":1}'
-    put(url, [record(events)], policy=Policy(join_window_s=1e9, reducers={"a": "max"}))
+    put(url, [record(events)], policy=policy(**reducing(a="max")))
     ((feedback_then,),) = command(url, "SELECT feedback FROM records")[0]
     assert feedback_then == '{"a":2}'
 

@@ -22,16 +22,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from msgspec import structs
+from ruled import file, policy, reducing
 
 from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused
 from joinback_worker.fold import Record, merge
-from joinback_worker.row import Policy, Row, project
+from joinback_worker.row import Row, project
+from joinback_worker.rules import Policy
 from joinback_worker.sinks import Merged, Sink, open_sink
 
-POLICY = Policy(join_window_s=180 * 86_400)
+POLICY = Policy()
 fresh = itertools.count()
 
 
@@ -65,7 +67,7 @@ def on(url: str, *batches: Iterable[Record], policy: Policy = POLICY) -> tuple[l
 
 def read(row: Row) -> dict[str, Any]:
     """A row as SQL answers it, in Python's types."""
-    cells = structs.asdict(row)
+    cells = of_row(structs.asdict(row))
     return {name: msgspec.json.decode(cell) if name in JSON and cell else cell for name, cell in cells.items()}
 
 
@@ -74,8 +76,8 @@ def expected(*wholes: Record, policy: Policy = POLICY) -> dict[str, dict[str, An
 
 
 def of_row(cells: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what tells of the writing, not of the record."""
-    return {name: cell for name, cell in cells.items() if name not in ("updated_at", "row_version")}
+    """Without what tells of the writing, not of the record, and what no view has."""
+    return {name: cell for name, cell in cells.items() if name not in ("updated_at", "row_version", "matures_at")}
 
 
 def in_records(engine: Engine, url: str, **settings: Any) -> dict[str, dict[str, Any]]:
@@ -177,9 +179,9 @@ def test_times_of_any_year(engine: Engine, url: str) -> None:
     ancient = prediction(0).replace(b'"at":"2026', b'"at":"0001')
     future = feedback(60, a=2).replace(b'"at":"2026', b'"at":"9999')
     far = record({"prediction:p": ancient, "prediction:q": prediction(), "feedback:f": future})
-    policy = Policy(join_window_s=1e11)
-    _, rows = on(url, [far, record({"prediction:p": prediction()}, "near")], policy=policy)
-    assert read(rows["k"]) == expected(far, policy=policy)["k"]
+    wide = policy(join_window_s=3_153_600_000)
+    _, rows = on(url, [far, record({"prediction:p": prediction()}, "near")], policy=wide)
+    assert read(rows["k"]) == expected(far, policy=wide)["k"]
     found = in_records(engine, url, join_window_s=3_153_600_000)
     assert found["k"]["prediction_event_id"] == "p"
     assert found["near"]["status"] == "predicted"
@@ -331,7 +333,7 @@ def test_a_full_row_admits_no_more(engine: Engine, url: str) -> None:
 REDUCERS = {"s": "sum", "m": "mean", "lo": "min", "hi": "max", "n": "count", "most": "majority", "one": "first"}
 
 
-def test_reducers(engine: Engine, url: str) -> None:
+def test_reducers(engine: Engine, url: str, tmp_path: Path) -> None:
     """Every reducer gives in SQL what it gives in Python: of numbers, of big ones, of texts, nulls and ties."""
     histories = {
         "whole": [1, 2, 2],
@@ -348,10 +350,10 @@ def test_reducers(engine: Engine, url: str) -> None:
         )
         for key, values in histories.items()
     ]
-    policy = Policy(join_window_s=1e9, reducers=REDUCERS)
-    on(url, wholes, policy=policy)
-    rows = in_records(engine, url, join_window_s=1_000_000_000, reducers={"loans": REDUCERS})
-    for key, row in expected(*wholes, policy=policy).items():
+    rules = reducing(**REDUCERS)
+    on(url, wholes, policy=policy(**rules))
+    rows = in_records(engine, url, config=file(tmp_path, loans=rules))
+    for key, row in expected(*wholes, policy=policy(**rules)).items():
         assert rows[key]["feedback"].keys() == row["feedback"].keys()
         for name, value in row["feedback"].items():
             # Floats are added up in another order.
@@ -362,17 +364,17 @@ def test_reducers(engine: Engine, url: str) -> None:
 # --- maturity ------------------------------------------------------------------------------------------------
 
 
-def closing_at(url: str, before: datetime, **policy: Any) -> int:
+def closing_at(url: str, policy: Policy) -> int:
     """Close what matured, as a tick without events does."""
 
     async def run() -> int:
-        async with open_sink(url, Policy(join_window_s=1e9, matured_before=before, **policy)) as sink:
-            return await sink.close_unlabelled("loans")
+        async with open_sink(url, policy) as sink:
+            return await sink.close_matured("loans")
 
     return asyncio.run(run())
 
 
-def test_unlabelled_rows_are_closed_by_the_clock(engine: Engine, url: str) -> None:
+def test_unlabelled_rows_are_closed_by_the_clock(engine: Engine, url: str, tmp_path: Path) -> None:
     """What matured without feedback is closed, once, with no event to prompt it; nothing else is touched."""
     skewed = prediction(0).replace(b'"at":"2026', b'"at":"2036')
     on(
@@ -383,24 +385,23 @@ def test_unlabelled_rows_are_closed_by_the_clock(engine: Engine, url: str) -> No
         [record({"prediction:p": skewed}, "skewed")],
     )
     closed = 2_001 if engine.closes_by_writing else 0
-    assert closing_at(url, at(60 * 2_000), default_feedback={"a": 0}) == closed
-    assert closing_at(url, at(60 * 2_000), default_feedback={"a": 0}) == 0
-    late = Policy(join_window_s=1e9, matured_before=at(60 * 2_000), default_feedback={"a": 0})
-    on(url, [record({"feedback:f": feedback(999_999, a=5)}, "k0007")], policy=late)
     # A view is told an age, not a moment; in half a minute nothing matures.
-    age_s = int((datetime.now(UTC) - at(60 * 1_999.5)).total_seconds())
-    policies = {"maturity_s": {"loans": age_s}, "default_feedback": {"loans": {"a": 0}}}
-    rows = in_records(engine, url, join_window_s=1_000_000_000, **policies)
+    now = datetime.now(UTC)
+    rules = {"maturity_s": int((now - at(60 * 1_999.5)).total_seconds()), "feedback": {"a": {"default": 0}}}
+    assert closing_at(url, policy(now, **rules)) == closed
+    assert closing_at(url, policy(now, **rules)) == 0
+    on(url, [record({"feedback:f": feedback(999_999, a=5)}, "k0007")], policy=policy(now, **rules))
+    rows = in_records(engine, url, config=file(tmp_path, loans=rules))
     assert len(rows) == 2_503
     wanted = {
-        "k0007": ("joined", {"a": 5}, False),
-        "k1999": ("unlabelled", {"a": 0}, True),
-        "k2000": ("predicted", None, False),
-        "joined": ("joined", {"a": 1}, False),
-        "orphan": ("orphan", {"a": 1}, False),
-        "skewed": ("unlabelled", {"a": 0}, True),
+        "k0007": ("joined", {"a": 5}, None),
+        "k1999": ("unlabelled", {"a": 0}, ["a"]),
+        "k2000": ("predicted", None, None),
+        "joined": ("joined", {"a": 1}, None),
+        "orphan": ("orphan", {"a": 1}, None),
+        "skewed": ("unlabelled", {"a": 0}, ["a"]),
     }
-    columns = ("status", "feedback", "feedback_is_default")
+    columns = ("status", "feedback", "default_fields")
     assert {key: tuple(rows[key][column] for column in columns) for key in wanted} == wanted
 
 

@@ -15,10 +15,10 @@ from loans import loans
 
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.fold import Record
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy
 from joinback_worker.sinks import module_of, open_sink
 
-POLICY = Policy(join_window_s=180 * 86_400)
+POLICY = Policy()
 
 
 @pytest.fixture(params=["parquet", "jsonl"])

@@ -15,17 +15,19 @@ import pytest
 from conftest import wait_for
 from events import at, feedback, prediction, record, retraction
 from postgres_server import Server, fresh_database, postgres_server, shared_server
+from ruled import policy, reducing
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.fold import Record
-from joinback_worker.row import Policy, Row, project
+from joinback_worker.row import Row, project
+from joinback_worker.rules import Policy
 from joinback_worker.sinks import Merged, open_sink, postgres_table
 from joinback_worker.sinks.postgres import PostgresSink, schema
 from joinback_worker.sinks.postgres_session import Session
 
-POLICY = Policy(join_window_s=180 * 86_400)
+POLICY = Policy()
 SCHEMA = schema("postgresql://", Settings())
 
 
@@ -581,9 +583,9 @@ def test_edited_rows_that_mature_stop_no_others(stack: Any, url: str) -> None:
         stack.client.log_record("loans", inputs=1, outputs=2, join_key=f"k{n}", timestamp=at(-9_999_999))
     stack.drain(sink_url=url)
     sql(url, "UPDATE records SET prediction = NULL WHERE join_key IN ('k3', 'k17')")
-    drained = stack.drain(sink_url=url, maturity_s={"loans": 3_600})
+    drained = stack.drain({"loans": {"maturity_s": 3_600}}, sink_url=url)
     assert drained.error is not None
-    assert drained.error.startswith("2 unlabelled rows cannot be closed, 28 were")
+    assert drained.error.startswith("2 matured rows cannot be written, 28 were")
     assert sql(url, "SELECT count(*) FROM records WHERE status = 'unlabelled'") == [(28,)]
 
 
@@ -617,7 +619,7 @@ def test_feedback_that_changes_its_type_is_written(url: str) -> None:
     whole = record({"prediction:p": prediction(), "feedback:f": feedback(ok=True, n=2.50)})
 
     async def under(**reducers: Any) -> None:
-        async with sink(url, Policy(join_window_s=1e9, reducers=reducers)) as opened:
+        async with sink(url, policy(**reducing(**reducers))) as opened:
             await opened.merge([whole])
 
     for reducers, version in (({}, 1), ({"n": "sum"}, 1), ({"ok": "sum"}, 2), ({"ok": "sum"}, 2)):
@@ -758,7 +760,7 @@ def test_the_printed_schema_and_the_least_rights(stack: Any, url: str) -> None:
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="k")
     assert stack.drain(sink_url=as_role).rows == 1
     stack.client.log_record("loans", feedback={"ok": True}, join_key="k")
-    drained = stack.drain(sink_url=as_role, maturity_s={"loans": 1})
+    drained = stack.drain({"loans": {"maturity_s": 1}}, sink_url=as_role)
     assert (drained.rows, drained.joined, drained.error) == (1, 1, None)
     assert sql(url, "SELECT status, row_version FROM records") == [("joined", 2)]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -904,8 +906,7 @@ def test_keys_and_matured_rows_are_found_by_an_index(url: str) -> None:
         parameters = {"application": "loans", "before": at(-1), "limit": 1_000}
         found = connection.execute(("EXPLAIN " + postgres_table.MATURED).encode(), parameters).fetchall()
     plan = "\n".join(line for (line,) in found)
-    assert "records_waiting" in plan, plan
-    assert "records_waiting_skewed" in plan, plan
+    assert "records_maturing" in plan, plan
     assert "Seq Scan" not in plan, plan
 
 
@@ -915,10 +916,10 @@ def test_a_constraint_against_closing_is_told(url: str) -> None:
     sql(url, "ALTER TABLE records ADD CONSTRAINT open CHECK (status <> 'unlabelled')")
 
     async def close() -> int:
-        async with sink(url, Policy(join_window_s=1e9, matured_before=at(10))) as opened:
-            return await opened.close_unlabelled("loans")
+        async with sink(url, policy(at(1_010), maturity_s=1_000)) as opened:
+            return await opened.close_matured("loans")
 
-    with pytest.raises(SinkUnavailable, match=r"cannot be closed, 0 were: .*'open'"):
+    with pytest.raises(SinkUnavailable, match=r"cannot be written, 0 were: .*'open'"):
         asyncio.run(close())
     sql(url, "ALTER TABLE records DROP CONSTRAINT open")
     assert asyncio.run(close()) == 1

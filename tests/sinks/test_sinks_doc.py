@@ -18,14 +18,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from loans import loans
+from ruled import file, reducing
 
 from joinback.settings import Settings
 from joinback_worker.fold import Record
-from joinback_worker.row import Policy, Row
+from joinback_worker.row import Row
+from joinback_worker.rules import Policy
 from joinback_worker.sinks import SCHEMES, lake_view, open_sink
 
 DOC = (Path(__file__).parents[2] / "docs" / "sinks.md").read_text()
-POLICY = Policy(join_window_s=180 * 86_400)
+POLICY = Policy()
 
 
 def section(heading: str) -> str:
@@ -144,7 +146,7 @@ def test_a_printed_view_is_what_duckdb_reads(tmp_path: Path) -> None:
     import duckdb
 
     put(f"jsonl:///{tmp_path}/lake", loans())
-    environment = {"JOINBACK_REDUCERS": '{"loans": {"repaid": "count"}}', "PATH": "/usr/bin:/bin"}
+    environment = {"JOINBACK_CONFIG": file(tmp_path, loans=reducing(repaid="count")), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-m", "joinback_worker", "sink", "schema", f"jsonl:///{tmp_path}/lake"]
     printed = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=True

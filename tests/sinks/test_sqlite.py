@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from conftest import nobody
 from events import feedback, prediction, record
+from ruled import policy
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy
 from joinback_worker.sinks import open_sink
 from joinback_worker.sinks.sqlite import schema
 from joinback_worker.sinks.sqlite_table import MIGRATIONS
 
-POLICY = Policy(join_window_s=86_400)
+POLICY = policy(join_window_s=86_400)
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_a_commit_is_on_the_disk(path: Path) -> None:
     """A commit survives a power cut: synchronous=FULL, the write-ahead log included."""
 
     async def pragma() -> Any:
-        async with open_sink(f"sqlite:///{path}", Policy(join_window_s=1)) as sink:
+        async with open_sink(f"sqlite:///{path}", Policy()) as sink:
             opened: Any = sink
             ask = opened._open_connection().execute
             return await opened._run(lambda: [ask(f"PRAGMA {name}").fetchone()[0] for name in PRAGMAS])

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import redis
 from conftest import PATIENCE_S, Cli, Stack
+from ruled import file
 
 from joinback import wire
 from joinback.sampling import keeps
@@ -34,7 +35,7 @@ def test_drain_prints_one_line(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     done = cli("drain")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("drained claimed=2 rows=1 joined=1 orphans=0 unlabelled=0 dead=0 released=0 duration")
+    assert done.stdout.startswith("drained claimed=2 rows=1 joined=1 orphans=0 matured=0 dead=0 released=0 duration")
     assert done.stdout.endswith(f" sink={stack.settings.sink_url}\n")
     assert stack.row("loan_17")["status"] == "joined"
 
@@ -44,7 +45,7 @@ def test_drain_json(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     result = json.loads(cli("drain", "--json").stdout)
     assert result.pop("duration_s") >= 0
-    counts = {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "unlabelled": 0, "dead": 0, "released": 0}
+    counts = {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "matured": 0, "dead": 0, "released": 0}
     assert result == counts | {"sink": stack.settings.sink_url, "error": None}
     assert json.loads(cli("drain", "--json").stdout)["claimed"] == 0
 
@@ -287,7 +288,7 @@ def test_demo_on_a_given_redis_leaves_other_applications_alone(stack: Stack, cli
     """On a Redis in use the demo has an application of its own, and touches no other's events."""
     log_a_loan(stack)
     # What is set for other applications is no matter to the demo.
-    done = cli("demo", "--json", JOINBACK_EMIT="joined", JOINBACK_MATURITY_S='{"loans": 60}')
+    done = cli("demo", "--json", JOINBACK_EMIT="joined", JOINBACK_CONFIG=file(stack.folder, loans={"maturity_s": 60}))
     result = json.loads(done.stdout)
     assert result | DEMO == result
     assert stack.server.xlen(wire.pending_key("loans")) == 2

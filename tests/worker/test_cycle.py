@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from conftest import PATIENCE_S, Stack
 from events import feedback
+from ruled import reducing
 
 import joinback
 from joinback import wire
@@ -111,17 +112,17 @@ def test_maturity_needs_no_traffic(stack: Stack) -> None:
     old = datetime.now(UTC) - timedelta(hours=2)
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="old", timestamp=old)
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="young")
-    rule: dict[str, Any] = {"maturity_s": {"loans": 3_600}, "default_feedback": {"loans": {"repaid": False}}}
+    rule = {"loans": {"maturity_s": 3_600, "feedback": {"repaid": {"default": False}}}}
     stack.drain()
     assert stack.row("old")["status"] == "predicted"
-    drained = stack.drain(**rule)
-    assert (drained.claimed, drained.unlabelled) == (0, 1)
+    drained = stack.drain(rule)
+    assert (drained.claimed, drained.matured) == (0, 1)
     assert (stack.row("old")["status"], stack.row("old")["feedback"]) == ("unlabelled", '{"repaid":false}')
     assert stack.row("young")["status"] == "predicted"
     stack.client.log_record("loans", feedback={"repaid": True}, join_key="old")
-    stack.drain(**rule)
+    stack.drain(rule)
     row = stack.row("old")
-    assert (row["status"], row["feedback"], row["feedback_is_default"]) == ("joined", '{"repaid":true}', 0)
+    assert (row["status"], row["feedback"], row["default_fields"]) == ("joined", '{"repaid":true}', None)
 
 
 def test_reducers_by_application(stack: Stack) -> None:
@@ -129,7 +130,7 @@ def test_reducers_by_application(stack: Stack) -> None:
     for application in ("ads", "loans"):
         for n, event_id in enumerate(["a", "b", "b", "c"]):
             stack.client.log_record(application, feedback={"clicks": n + 1}, join_key="k", event_id=event_id)
-    stack.drain(reducers={"ads": {"clicks": "sum"}})
+    stack.drain({"ads": reducing(clicks="sum")})
     assert [(row["application"], row["feedback"]) for row in stack.rows()] == [
         ("ads", '{"clicks":7}'),
         ("loans", '{"clicks":4}'),
@@ -263,7 +264,7 @@ def test_an_event_of_a_newer_client_waits(stack: Stack) -> None:
     stack.client.log_record("loans", feedback={"a": 1}, join_key="loan_17", event_id="new")
     stack.client.flush(PATIENCE_S)
     body = stack.server.hget(stack.record("loan_17"), "feedback:new")
-    stack.server.hset(stack.record("loan_17"), "feedback:new", body.replace(b'"v":1', b'"v":2'))
+    stack.server.hset(stack.record("loan_17"), "feedback:new", body.replace(b'"v":1', b'"v":9'))
     drained = stack.drain()
     assert (drained.rows, drained.newer, drained.dead) == (1, 2, 0)
     assert stack.row("loan_17")["status"] == "predicted"
@@ -306,7 +307,7 @@ class Troubled:
         merged: Merged = await self.sink.merge(records)
         return merged
 
-    async def close_unlabelled(self, application: str) -> int:
+    async def close_matured(self, application: str) -> int:
         return 0
 
     async def get(self, application: str, join_keys: Sequence[str]) -> Any:

@@ -67,7 +67,7 @@ def test_an_idle_application_closes_its_unlabelled(stack: Stack) -> None:
     stack.client.log_record("ads", inputs=1, outputs=2, join_key="shown", timestamp=an_hour_ago)
     stack.drain()
     assert stack.row("shown")["status"] == "predicted"
-    stack.drain(maturity_s={"ads": 60})
+    stack.drain({"ads": {"maturity_s": 60}})
     assert stack.row("shown")["status"] == "unlabelled"
 
 

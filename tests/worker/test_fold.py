@@ -51,7 +51,7 @@ def test_fold_sorts_events_by_kind() -> None:
 
 def test_one_bad_event_costs_only_itself() -> None:
     """Undecodable, misnamed and newer events are told apart from the good one, which stays."""
-    newer = feedback(a=1).replace(b'"v":1', b'"v":2')
+    newer = feedback(a=1).replace(b'"v":1', b'"v":9')
     fields = [
         ("feedback:good", feedback(a=1)),
         ("feedback:torn", b'{"v":1,'),

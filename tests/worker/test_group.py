@@ -151,7 +151,7 @@ class Endless:
         self.meanwhile()
         return await self.sink.merge(records)
 
-    async def close_unlabelled(self, application: str) -> int:
+    async def close_matured(self, application: str) -> int:
         return 0
 
 

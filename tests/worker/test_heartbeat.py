@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import redis
 from conftest import PATIENCE_S, Cli, Stack, free_port, process_environment
+from ruled import file, reducing
 
 from joinback import wire
 from joinback_worker.connect import connect
@@ -58,14 +60,17 @@ def test_a_sign_of_life(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:
     stack.server.execute_command("ACL", "DELUSER", "who")
 
 
-def test_the_digest_of_the_settings() -> None:
+def test_the_digest_of_the_settings(tmp_path: Path) -> None:
     """The digest differs where rows would, and not by a URL or an interval."""
     from joinback.settings import Settings
 
     base = digest_of(Settings())
     assert digest_of(Settings(interval_s=5, redis_url="redis://elsewhere:1/0")) == base
-    assert digest_of(Settings(reducers={"ads": {"clicks": "sum"}})) != base
-    assert digest_of(Settings(maturity_s={"ads": 60})) != base
+    assert digest_of(Settings(config=file(tmp_path, ads=reducing(clicks="sum")))) != base
+    assert digest_of(Settings(config=file(tmp_path, ads={"maturity_s": 60}))) != base
+    assert digest_of(Settings(config=file(tmp_path, ads={"sample_rate": 0.5}))) == digest_of(
+        Settings(config=file(tmp_path, ads={"sample_rate": 0.1}))
+    )
 
 
 def test_the_probe(stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli) -> None:

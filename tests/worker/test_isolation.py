@@ -10,6 +10,7 @@ import pytest
 from conftest import PATIENCE_S, Cli, Stack
 from events import feedback, prediction, record
 from msgspec import structs
+from ruled import policy, reducing
 
 from joinback import wire
 from joinback.settings import Settings
@@ -18,7 +19,7 @@ from joinback_worker.cycle import drain
 from joinback_worker.drained import Drained
 from joinback_worker.drains import sink_of
 from joinback_worker.errors import SinkRefused
-from joinback_worker.row import Policy, project, unfold
+from joinback_worker.row import project, unfold
 from joinback_worker.source import Source
 
 TAG = wire.tag("loans")
@@ -107,9 +108,9 @@ def test_edited_rows_that_mature_stop_no_others(stack: Stack) -> None:
         stack.client.log_record("loans", inputs=1, outputs=2, join_key=f"loan_{n:02}", timestamp=old)
     stack.drain()
     stack.execute("UPDATE records SET inputs = 'x' WHERE join_key IN ('loan_03', 'loan_17')")
-    drained = stack.drain(maturity_s={"loans": 3_600})
+    drained = stack.drain({"loans": {"maturity_s": 3_600}})
     assert drained.error is not None
-    assert drained.error.startswith("2 unlabelled rows cannot be closed, 28 were: column inputs")
+    assert drained.error.startswith("2 matured rows cannot be written, 28 were: column inputs")
     assert len(stack.rows("status = 'unlabelled'")) == 28
 
 
@@ -121,7 +122,7 @@ def test_more_edited_rows_than_a_batch_closes(stack: Stack, monkeypatch: pytest.
         stack.client.log_record("loans", inputs=1, outputs=2, join_key=f"loan_{n:02}", timestamp=old)
     stack.drain()
     stack.execute("UPDATE records SET inputs = 'x' WHERE join_key < 'loan_08'")
-    stack.drain(maturity_s={"loans": 3_600})
+    stack.drain({"loans": {"maturity_s": 3_600}})
     assert len(stack.rows("status = 'unlabelled'")) == 4
 
 
@@ -157,7 +158,7 @@ def test_a_prediction_is_no_casualty_of_its_label(stack: Stack) -> None:
     stack.client.flush(PATIENCE_S)
     body = stack.server.hget(stack.record("a"), "feedback:big")
     stack.server.hset(stack.record("a"), "feedback:big", body.replace(b'"n":1', b'"n":' + b"9" * 400))
-    drained = stack.drain(reducers={"loans": {"n": "mean"}})
+    drained = stack.drain({"loans": reducing(n="mean")})
     assert (drained.joined, drained.dead) == (1, 0)
     assert stack.row("a")["feedback"] == '{"n":null}'
 
@@ -227,7 +228,7 @@ class Broken:
     async def merge(self, records: Sequence[Any]) -> Any:
         return {}["secret payload"]
 
-    async def close_unlabelled(self, application: str) -> int:
+    async def close_matured(self, application: str) -> int:
         return 0
 
 
@@ -258,9 +259,9 @@ def test_an_unknown_exception_ends_the_drain_and_keeps_the_entries(stack: Stack)
 
 def test_a_row_of_a_newer_worker_is_not_made_smaller() -> None:
     """An event in a row that this worker cannot read would be gone from a row that it wrote: it is refused."""
-    row, _ = project(record({"prediction:p": prediction(), "feedback:f": feedback(1, a=1)}), Policy(join_window_s=60))
+    row, _ = project(record({"prediction:p": prediction(), "feedback:f": feedback(1, a=1)}), policy(join_window_s=60))
     assert row.feedback_events is not None
-    newer = structs.replace(row, feedback_events=row.feedback_events.replace(b'"v":1', b'"v":2'))
+    newer = structs.replace(row, feedback_events=row.feedback_events.replace(b'"v":1', b'"v":9'))
     with pytest.raises(SinkRefused, match="feedback_events"):
         unfold(newer)
     assert msgspec.json.decode(wire.encode(unfold(row).fields)) is not None

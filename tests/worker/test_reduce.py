@@ -9,10 +9,10 @@ from events import feedback, prediction, record
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
+from ruled import policy, reducing
 
-from joinback.settings import Reducer
-from joinback_worker.reduce import reduce
-from joinback_worker.row import Policy, project
+from joinback_worker.reduce import Reducer, reduce
+from joinback_worker.row import project
 
 
 def reduced(reducer: Reducer, *values: Any) -> Any:
@@ -82,8 +82,7 @@ def test_an_event_counts_once(reducer: Reducer) -> None:
         "feedback:a": feedback(10, x=2, y=2),
         "feedback:c": feedback(30, x=2, y=2),
     }
-    policy = Policy(join_window_s=1e6, reducers={"x": reducer})
-    row, _ = project(record(events), policy)
+    row, _ = project(record(events), policy(**reducing(x=reducer)))
     assert row.feedback is not None
     expected = {"last": 2, "first": 2, "sum": 9, "mean": 3, "min": 2, "max": 5, "count": 3, "majority": 2}
     assert msgspec.json.decode(row.feedback) == {"x": expected[reducer], "y": 2}

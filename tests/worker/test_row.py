@@ -6,12 +6,14 @@ import msgspec
 import pytest
 from events import NOON, at, feedback, prediction, record, records, retraction
 from hypothesis import given
+from ruled import policy
 
 from joinback_worker.fold import Record, merge
-from joinback_worker.row import Policy, Row, late_news, project, unfold
+from joinback_worker.row import Row, late_news, project, unfold
+from joinback_worker.rules import Policy
 
 DAY_S = 86_400
-POLICY = Policy(join_window_s=180 * DAY_S)
+POLICY = Policy()
 
 
 def row_of(**fields: bytes) -> Row:
@@ -183,7 +185,7 @@ def test_late_feedback_is_told_once() -> None:
     assert late_news(record({"feedback:new": feedback(1, a=2)}), late) == []
 
 
-MATURE = Policy(join_window_s=1e9, matured_before=at(100), default_feedback={"repaid": False})
+MATURE = policy(at(1_100), maturity_s=1_000, feedback={"repaid": {"default": False}})
 
 
 @pytest.mark.parametrize(
@@ -200,15 +202,14 @@ def test_maturity(
 ) -> None:
     """A prediction older than the bound, without standing feedback, is unlabelled and says the default."""
     row, _ = project(record({"prediction:p": prediction(seconds)} | events), MATURE)
-    assert (row.status, folded(row), row.feedback_is_default) == (status, said, is_default)
+    assert (row.status, folded(row), row.default_fields == b'["repaid"]') == (status, said, is_default)
     assert unfold(row) == record({"prediction:p": prediction(seconds)} | events)
 
 
 def test_maturity_without_a_default() -> None:
     """Unlabelled, and no feedback."""
-    policy = Policy(join_window_s=1e9, matured_before=at(100))
-    row, _ = project(record({"prediction:p": prediction(0)}), policy)
-    assert (row.status, row.feedback, row.feedback_is_default) == ("unlabelled", None, False)
+    row, _ = project(record({"prediction:p": prediction(0)}), policy(at(1_100), maturity_s=1_000))
+    assert (row.status, row.feedback, row.default_fields) == ("unlabelled", None, None)
 
 
 def test_an_orphan_does_not_mature() -> None:

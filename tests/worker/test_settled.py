@@ -44,7 +44,7 @@ class Interrupted:
         self.then()
         return merged
 
-    async def close_unlabelled(self, application: str) -> int:
+    async def close_matured(self, application: str) -> int:
         return 0
 
 
@@ -125,7 +125,7 @@ def torn(stack: Stack) -> None:
 
 
 def newer(stack: Stack) -> None:
-    write(stack.server, "a", prediction_p=prediction(), feedback_f=feedback(1, x=1).replace(b'"v":1', b'"v":2'))
+    write(stack.server, "a", prediction_p=prediction(), feedback_f=feedback(1, x=1).replace(b'"v":1', b'"v":9'))
 
 
 def late(stack: Stack) -> None:

@@ -72,7 +72,7 @@ async def _rights(redis: Redis) -> Finding:
     """A record of an application that nobody announces, there and back by the scripts of client and worker."""
     tag = wire.tag(f"joinback-check-{secrets.token_hex(4)}")
     at = datetime.now(UTC)
-    event = wire.encode(wire.Feedback(v=wire.WIRE_VERSION, at=at, logged_at=at, feedback={"tried": True}))
+    event = wire.encode(wire.Feedback(v=wire.PLAIN_VERSION, at=at, logged_at=at, feedback={"tried": True}))
     keys = wire.write_keys(tag, ["tried"])
     source = Source(redis, tag)
     try:

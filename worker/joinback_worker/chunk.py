@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+from .declared import strict_troubles
 from .drained import Drained
 from .errors import SinkRefused
-from .fold import Folded, Record, Rejected, fold
+from .fields_seen import FieldsSeen, broken_of, told_by
+from .fold import Bad, Folded, Record, Rejected, fold
 from .group import Entry
 from .refusals import get_each, merge_each
 from .row import unfold
+from .rules import Rules
 from .sinks import Sink
 from .source import DeadEntry, Fields, Settlement, Source, Unusable
 
@@ -23,6 +26,8 @@ class Work(NamedTuple):
     emit_joined_only: bool
     settled_ttl_s: int | None
     """How long Redis keeps a record that the sink has whole. None: as long as one that is pending."""
+    rules: Rules
+    fields_seen: FieldsSeen
 
 
 ByKey = Mapping[str, Sequence[Entry]]
@@ -37,7 +42,7 @@ async def bury_unreadable(work: Work, entries: Sequence[Entry]) -> int:
 async def drain_slice(work: Work, by_key: ByKey, loaded: Sequence[Fields | Unusable]) -> Drained:
     """Merge the records of these keys, then settle their entries. What it raises leaves them claimed."""
     settlement = Settlement()
-    folded, gone = _fold(work.application, by_key, loaded, settlement)
+    folded, gone = _fold(work, by_key, loaded, settlement)
     await _settle_gone(work, gone, settlement)
     records = [found.record for found in folded.values() if found.record.has_events]
     emitted = await _emitted(work, records) if work.emit_joined_only else records
@@ -65,13 +70,19 @@ async def drain_slice(work: Work, by_key: ByKey, loaded: Sequence[Fields | Unusa
         settlement.settled = _settled(folded, settlement.rejected)
         settlement.settled_ttl_s = work.settled_ttl_s
     drained.dead = await work.source.settle(settlement)
+    await _note_fields(work, folded, by_key)
     for name, amount in settlement.counters.items():
         setattr(drained, name, amount)
     return drained
 
 
+async def _note_fields(work: Work, folded: Mapping[str, Folded], by_key: ByKey) -> None:
+    told = list(told_by({key: found.record for key, found in folded.items()}, by_key))
+    await work.source.note_fields(work.fields_seen, work.application, told, broken_of(told, work.rules))
+
+
 def _fold(
-    application: str, by_key: ByKey, loaded: Sequence[Fields | Unusable], settlement: Settlement
+    work: Work, by_key: ByKey, loaded: Sequence[Fields | Unusable], settlement: Settlement
 ) -> tuple[dict[str, Folded], dict[str, Sequence[Entry]]]:
     """The slice's records, each folded once, and the entries of those that are gone. Unusable ones are dead."""
     folded, gone = {}, {}
@@ -79,7 +90,10 @@ def _fold(
         if isinstance(fields, Unusable):
             settlement.dead += [DeadEntry(entry, *fields) for entry in entries]
             continue
-        found = fold(application, key, fields)
+        found = fold(work.application, key, fields)
+        for event_id, why in strict_troubles(found.record, work.rules).items():
+            found.bad[f"feedback:{event_id}"] = Bad("breaks_declaration", why)
+            del found.record.feedback[event_id]
         # A record of late marks alone is gone as well.
         if found.payloads:
             folded[key] = found
@@ -109,7 +123,7 @@ async def _settle_gone(work: Work, gone: ByKey, settlement: Settlement) -> None:
 def _bad_events(found: Folded, refusal: str | None) -> list[Rejected]:
     """The events of a record that cannot become a part of a row: the bad ones, or all if the sink refused it."""
     key = found.record.join_key
-    rejected = [Rejected(key, field, "undecodable", why, found.payloads[field]) for field, why in found.bad.items()]
+    rejected = [Rejected(key, field, *why, found.payloads[field]) for field, why in found.bad.items()]
     if refusal is not None:
         good = found.payloads.keys() - found.bad.keys() - found.newer
         rejected += [Rejected(key, field, "sink_refused", refusal, found.payloads[field]) for field in sorted(good)]

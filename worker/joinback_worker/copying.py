@@ -15,7 +15,7 @@ from joinback.settings import Settings
 from .drains import policy_of
 from .errors import SinkRefused
 from .fold import Record, Rejected
-from .row import Policy
+from .rules import Policy
 from .sinks import Sink, open_sink, place_of
 
 
@@ -40,8 +40,7 @@ async def copy(settings: Settings, from_url: str, to_url: str) -> AsyncIterator[
     if place_of(from_url) == place_of(to_url):
         raise ConfigurationError("both URLs are of one sink: there is nothing to copy")
     copied = Copied(refused=[])
-    any_policy = Policy(join_window_s=settings.join_window_s)
-    async with open_sink(from_url, any_policy, read_only=True) as source, AsyncExitStack() as stack:
+    async with open_sink(from_url, Policy(), read_only=True) as source, AsyncExitStack() as stack:
         target, entered = None, None
         async for records in source.records():
             for application, group in _by_application(records).items():

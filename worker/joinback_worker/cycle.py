@@ -19,8 +19,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from .chunk import Work, bury_unreadable, drain_slice
 from .drained import Drained
 from .errors import WorkerError, described
+from .fields_seen import FieldsSeen
 from .group import Entry
 from .pace import Pace
+from .rules import Rules
 from .sinks import Sink
 from .source import Source
 
@@ -40,24 +42,28 @@ async def drain(
     conditions: Mapping[str, str] | None = None,
     pace: Pace | None = None,
     refusal: Callable[[], Awaitable[str | None]] | None = None,
+    rules: Rules | None = None,
+    fields_seen: FieldsSeen | None = None,
 ) -> Drained:
     """Drain what is pending now, slice by slice, until none of it is left or the budget is spent.
 
     `settled_ttl_s`: how long Redis keeps a record that the sink has whole; None leaves its TTL as it is.
     `conditions` are named troubles of Redis, for the log line. `pace` is for callers that drain again: what a
     time-out taught outlives the cycle. `refusal` is asked at each claim; what it says ends the cycle before anything of
-    the claim is written.
+    the claim is written. `rules` are the application's, and `fields_seen` is for callers that drain again.
 
     Raises what Redis raises. A sink that is unavailable, and trouble nobody foresaw, end the cycle and are told in
     the result. Whatever ends it, what was claimed and not settled is given back.
     """
     drained = Drained()
     started = time.monotonic()
-    work = Work(source, sink, application, emit_joined_only, settled_ttl_s)
+    work = Work(
+        source, sink, application, emit_joined_only, settled_ttl_s, rules or Rules(), fields_seen or FieldsSeen()
+    )
     try:
         await _drain_claims(work, pace or Pace(), started + budget_s, drained, refusal)
         await source.group.retire()
-        drained.unlabelled = await sink.close_unlabelled(application)
+        drained.matured = await sink.close_matured(application)
     except _REDIS_TROUBLE:
         raise
     except WorkerError as error:

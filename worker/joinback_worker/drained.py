@@ -11,8 +11,8 @@ class Drained(Struct, kw_only=True):
     joined: int = 0
     orphans: int = 0
     conflicts: int = 0
-    unlabelled: int = 0
-    """Predictions that matured without feedback and were closed."""
+    matured: int = 0
+    """Rows that the clock alone changed: a label or a field was not told in time."""
     dead: int = 0
     released: int = 0
     newer: int = 0
@@ -28,7 +28,7 @@ class Drained(Struct, kw_only=True):
 
     def include(self, other: "Drained") -> None:
         """Add what another cycle, or a part of this one, did."""
-        for name in ("claimed", "rows", "joined", "orphans", "conflicts", "unlabelled", "dead", "released", "newer"):
+        for name in ("claimed", "rows", "joined", "orphans", "conflicts", "matured", "dead", "released", "newer"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.unfinished = self.unfinished or other.unfinished
         self.error = self.error or other.error

@@ -8,6 +8,8 @@ or restarted in between needs no code of its own.
 """
 
 import asyncio
+import os
+import socket
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,16 +25,19 @@ from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.redis_errors import advice
 
+from .config import config_of
 from .connect import AWAY, ask_each, connect
 from .cycle import drain
 from .drained import Drained
 from .errors import SinkUnavailable, described
+from .fields_seen import FieldsSeen
 from .guard import guarded, refusal
 from .health import Health, publish_pause
 from .heartbeat import redis_time
 from .layouts import Layout, Watch, layouts
 from .pace import Pace
-from .row import Policy
+from .rules import Policy
+from .rules_in_use import Use, Uses, note, rules_in_use
 from .sinks import Sink, check_emit, open_sink, shown, writers_max
 from .source import Elsewhere, Source
 
@@ -41,18 +46,15 @@ log = structlog.get_logger("joinback")
 
 def sink_of(settings: Settings, policy: Policy | None = None) -> Sink:
     """Return the sink, not yet entered. Raises ConfigurationError for a wrong URL."""
-    return open_sink(settings.sink_url, policy or Policy(join_window_s=settings.join_window_s))
+    return open_sink(settings.sink_url, policy or Policy())
 
 
 def policy_of(settings: Settings, application: str, now: datetime) -> Policy:
-    """Return what the settings say of one application at one moment of Redis's clock."""
-    maturity_s = settings.maturity_s.get(application)
-    return Policy(
-        join_window_s=settings.join_window_s,
-        reducers=settings.reducers.get(application, {}),
-        matured_before=None if maturity_s is None else now - timedelta(seconds=maturity_s),
-        default_feedback=settings.default_feedback.get(application),
-    )
+    """Return what the configuration says of one application at one moment of Redis's clock.
+
+    Raises ConfigurationError for a file that cannot be read, or says what it may not.
+    """
+    return Policy(config_of(settings).rules_of(application), now)
 
 
 async def tags(redis: Redis, only: Sequence[str] = ()) -> list[tuple[str, str]]:
@@ -73,16 +75,21 @@ class Drainer:
     """One worker's drains, tick after tick: its name in the consumer groups, and what it remembers of Redis."""
 
     def __init__(self, settings: Settings, only: Sequence[str] = ()) -> None:
-        check_emit(sink_of(settings), settings.emit)  # what is wrong must fail here, not at the first tick
+        # What is wrong must fail here, not at the first tick.
+        check_emit(sink_of(settings), settings.emit)
+        self._config = config_of(settings)
         self.settings = settings
         self.only = only
         self.sink = shown(settings.sink_url)
         self.redis = connect(settings)
         self._health = Health()
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)
+        self._fields: defaultdict[str, FieldsSeen] = defaultdict(FieldsSeen)
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._knows_applications = True
         self._layouts: Mapping[str, Layout] = {}
         self._watch = Watch()
+        self._uses: Mapping[str, Uses] = {}
 
     async def round(self, tag_budget_s: float) -> Drained:
         """Drain each tag that has work once, a few at a time. `unfinished`: a budget was spent, so go on with a next.
@@ -98,6 +105,7 @@ class Drainer:
                 await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
             self._layouts = await self._watch.look(self.redis, now)
             known = self._known()
+            self._uses = await rules_in_use(self.redis)
             allowed, refused = await guarded(self.redis, self.settings, known, self.only)
             work, away = await self._with_work(allowed)
         except (RedisError, OSError) as error:
@@ -156,7 +164,7 @@ class Drainer:
         return tags_of if layout.former else None
 
     def _closes(self, application: str) -> bool:
-        return application in self.settings.maturity_s
+        return self._config.rules_of(application).mature
 
     async def _drain(
         self, application: str, tag: str, now: datetime, conditions: dict[str, str], budget_s: float
@@ -164,7 +172,11 @@ class Drainer:
         """One drain of one tag. Trouble with Redis, the sink or this tag's data is told in the result, and logged."""
         structlog.contextvars.bind_contextvars(sink=self.sink)
         try:
-            async with sink_of(self.settings, policy_of(self.settings, application, now)) as sink:
+            policy = policy_of(self.settings, application, now)
+            async with sink_of(self.settings, policy) as sink:
+                use = Use(worker=self._name, since=now, last=now)
+                uses = self._uses.get(application, {})
+                await note(self.redis, application, use, policy.rules.digest, uses, refolds=sink.refolds)
                 return await drain(
                     Source(self.redis, tag, elsewhere=self._elsewhere(application, tag, now)),
                     sink,
@@ -174,6 +186,8 @@ class Drainer:
                     budget_s=budget_s,
                     conditions=conditions,
                     pace=self._paces[tag],
+                    rules=policy.rules,
+                    fields_seen=self._fields[tag],
                     # At each claim: another sink may be adopted while a long drain goes on.
                     refusal=partial(refusal, self.redis, self.settings, application),
                 )

@@ -49,14 +49,21 @@ class Record(Struct, kw_only=True, gc=False):
         return bool(self.predictions and self.feedback)
 
 
+class Bad(NamedTuple):
+    """Why a field of a record's hash becomes a dead letter."""
+
+    reason: str
+    detail: str
+
+
 class Folded(NamedTuple):
     """A record as read from its hash, and what in the hash is no part of it."""
 
     record: Record
     payloads: dict[str, bytes]
     """The hash itself: field -> bytes."""
-    bad: dict[str, str]
-    """Fields that are no event, and why."""
+    bad: dict[str, Bad]
+    """Fields that are no part of a row, and why."""
     newer: set[str]
     """Fields that a later client wrote: left where they are until the worker is upgraded."""
 
@@ -84,7 +91,7 @@ def fold(application: str, join_key: str, fields: Iterable[tuple[str, bytes]]) -
         "retraction": retractions,
     }
     payloads: dict[str, bytes] = {}
-    bad: dict[str, str] = {}
+    bad: dict[str, Bad] = {}
     newer: set[str] = set()
     for field, payload in fields:
         kind, colon, event_id = field.partition(":")
@@ -96,7 +103,7 @@ def fold(application: str, join_key: str, fields: Iterable[tuple[str, bytes]]) -
                 raise UndecodableEvent("the field is not <kind>:<event_id>")
             event = wire.decode_event(kind, payload)
         except UndecodableEvent as error:
-            bad[field] = str(error)
+            bad[field] = Bad("undecodable", str(error))
         except NewerWireVersion:
             newer.add(field)
         else:

@@ -22,7 +22,7 @@ from joinback.settings import Settings
 
 from .errors import SinkUnavailable
 from .redis_errors import advice
-from .row import Policy
+from .rules import Policy
 from .scripts import Script
 from .sinks import open_sink, place_of, shown
 from .sinks.place import path_of
@@ -77,7 +77,7 @@ async def guarded(
     try:
         standing = await _standing(redis, ours, fields)
         if work and not all(field in standing or wire.ALL_APPLICATIONS in standing for field in fields):
-            async with open_sink(settings.sink_url, Policy(join_window_s=settings.join_window_s)):
+            async with open_sink(settings.sink_url, Policy()):
                 ours = published_of(settings.sink_url)
             standing = await _standing(redis, ours, fields, is_first=True)
     except SinkUnavailable as error:

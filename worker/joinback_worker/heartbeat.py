@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from joinback import wire
 from joinback.settings import Settings
 
+from .config import config_of
 from .scripts import Script
 
 INTERVAL_S = 15.0
@@ -55,13 +56,9 @@ class Beat(Struct, kw_only=True):
 
 def digest_of(settings: Settings) -> str:
     """Return eight hex digits of the settings that decide what a row says; they hold no secret."""
-    deciding = (
-        settings.join_window_s,
-        settings.emit,
-        settings.reducers,
-        settings.maturity_s,
-        settings.default_feedback,
-    )
+    config = config_of(settings)
+    digests = {application: rules.digest for application, rules in config.applications.items()}
+    deciding = (settings.join_window_s, settings.emit, digests)
     return sha256(msgspec.json.encode(deciding, order="deterministic")).hexdigest()[:8]
 
 

@@ -8,13 +8,12 @@ their events. Numbers are JSON numbers, and true and false as 1 and 0; what is n
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw
 
-from joinback.settings import Reducer
-
+Reducer = Literal["last", "first", "sum", "mean", "min", "max", "count", "majority"]
 _NULL = Raw(b"null")
 
 

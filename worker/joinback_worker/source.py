@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from joinback import wire
 
 from .accounting import Accounting, is_counted
+from .fields_seen import FieldsSeen
 from .fold import Rejected
 from .group import CLAIM_ENTRIES, LEASE_S, Entry, Group, consumer_name
 from .pace import SLICE_BYTES
@@ -150,6 +151,12 @@ class Source:
             for row in rows:
                 arguments.extend(row)
         return int(await _settle(self._redis, keys, arguments))
+
+    async def note_fields(
+        self, seen: FieldsSeen, application: str, told: Sequence[Mapping[str, object]], broken: Mapping[str, int]
+    ) -> None:
+        """Note the feedback fields that a slice brought, and their values that are not as declared."""
+        await seen.note(self._redis, self._tag, application, told, broken)
 
     async def accounting(self) -> Accounting:
         """The books. What somebody wrote between them is told in them, and hides nothing else."""

@@ -43,7 +43,7 @@ _ONLY = click.option(
 )
 
 
-_COUNTS = ("claimed", "rows", "joined", "orphans", "unlabelled", "dead", "released", "duration_s")
+_COUNTS = ("claimed", "rows", "joined", "orphans", "matured", "dead", "released", "duration_s")
 """Of a drain, as its line tells them."""
 
 

@@ -18,6 +18,7 @@ from joinback.settings import Settings, settings_from
 from joinback_worker.copying import Copied, copy
 from joinback_worker.drains import policy_of
 from joinback_worker.guard import Published, adopt, forget, published, refusal
+from joinback_worker.rules_in_use import refolded
 from joinback_worker.sinks import module_of, open_sink, shown
 from joinback_worker.sinks.place import absolute, path_of
 from joinback_worker.source import applications
@@ -136,11 +137,11 @@ def copy_sink(from_url: str, to_url: str) -> None:
         sys.exit(1)
 
 
-@sink.command(short_help="Project an application's rows anew, after its reducers changed.")
+@sink.command(short_help="Project an application's rows anew, after its rules changed.")
 @click.argument("application")
 @_URL
 def refold(application: str, url: str | None) -> None:
-    """Project the rows of APPLICATION anew, by the reducers, window and defaults of the environment.
+    """Project the rows of APPLICATION anew, by the rules that the file of JOINBACK_CONFIG declares now.
 
     A row is else projected when an event of it comes. Where a view folds there is nothing to do.
     """
@@ -152,10 +153,13 @@ def refold(application: str, url: str | None) -> None:
         if why := await refusal(redis, structs.replace(settings, sink_url=url), application):
             raise JoinbackError(why)
         # One that is not there is told, not made.
-        async with open_sink(url, policy_of(settings, application, datetime.now(UTC)), read_only=True):
+        policy = policy_of(settings, application, datetime.now(UTC))
+        async with open_sink(url, policy, read_only=True):
             pass
-        async with open_sink(url, policy_of(settings, application, datetime.now(UTC))) as opened:
-            return await opened.refold(application)
+        async with open_sink(url, policy) as opened:
+            changed = await opened.refold(application)
+        await refolded(redis, application, policy.rules.digest)
+        return changed
 
     changed = with_redis(settings, run)
     click.echo(printable(f"refolded {application} in {shown(url)}: {changed} rows changed", markup=False))

@@ -2,8 +2,10 @@
 
 import json
 import sys
+from typing import NamedTuple
 
 import click
+import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from rich.console import Console
@@ -12,16 +14,31 @@ from rich.table import Table
 from joinback import wire
 from joinback.settings import settings_from
 from joinback_worker.accounting import Accounting
+from joinback_worker.fields_seen import Field, fields_of
 from joinback_worker.guard import published
 from joinback_worker.health import Health
+from joinback_worker.heartbeat import redis_time
 from joinback_worker.layouts import layouts
 from joinback_worker.redis_errors import advice
+from joinback_worker.rules_in_use import rules_in_use, told
 from joinback_worker.source import Source
 
 from .show import printable
 from .with_redis import with_redis
 
 Books = dict[str, Accounting]
+
+
+class Found(NamedTuple):
+    """What Redis tells, each by application."""
+
+    books: Books
+    conditions: dict[str, str]
+    sinks: dict[str, str]
+    """`*` for all others."""
+    rules: dict[str, tuple[str, bool]]
+    """Those whose rows were folded by several sets of rules: a line, and whether it is amiss."""
+    fields: dict[str, dict[str, Field]]
 
 
 @click.command(short_help="Show where every event went, by application.")
@@ -31,32 +48,46 @@ def status(as_json: bool) -> None:
 
     Exit code 1 if a difference is not 0, the books hold what is no count, or Redis is in a state that may lose events.
     """
-    books, conditions, sinks = with_redis(settings_from(), _look)
+    found = with_redis(settings_from(), _look)
     if as_json:
-        told = {"applications": {a: _as_json(b) for a, b in books.items()}, "conditions": conditions, "sinks": sinks}
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(_as_json(found)))
     else:
-        _show(Console(), books, conditions)
-        for line in _sink_lines(sinks):
+        _show(Console(), found.books, found.conditions)
+        for line in [*_rules_lines(found), *_sink_lines(found.sinks)]:
             click.echo(printable(line, markup=False))
-    if conditions or any(accounting.difference or accounting.troubles for accounting in books.values()):
+    if found.conditions or any(books.difference or books.troubles for books in found.books.values()):
+        sys.exit(1)
+    if any(is_amiss for _, is_amiss in found.rules.values()):
         sys.exit(1)
 
 
-async def _look(redis: Redis) -> tuple[Books, dict[str, str], dict[str, str]]:
-    """Return books and conditions, and each application's sink, `*` for all others."""
+async def _look(redis: Redis) -> Found:
     books: Books = {}
+    fields: dict[str, dict[str, Field]] = {}
+    now = await redis_time(redis)
     for application, layout in sorted((await layouts(redis)).items()):
         total = Accounting()
         for tag in layout.tags(application):
             total += await Source(redis, tag).accounting()
         books[application] = total
+        fields[application] = await fields_of(redis, layout.tags(application))
     conditions = await Health().look(redis)
     try:
         sinks = {name: entry.url for name, entry in sorted((await published(redis)).items())}
     except ResponseError as error:
         sinks, conditions["sink_unguarded"] = {}, f"which sink is in use is not known: {advice(error)}"
-    return books, conditions, sinks
+    rules = {application: told(application, uses, now) for application, uses in (await rules_in_use(redis)).items()}
+    return Found(books, conditions, sinks, {name: line for name, line in rules.items() if line is not None}, fields)
+
+
+def _rules_lines(found: Found) -> list[str]:
+    broken = [
+        f"{application}: {field.broken} values of {name!r} are not what is declared of it; they were kept"
+        for application, fields in found.fields.items()
+        for name, field in fields.items()
+        if field.broken
+    ]
+    return [*(line for line, _ in found.rules.values()), *broken]
 
 
 def _sink_lines(sinks: dict[str, str]) -> list[str]:
@@ -66,7 +97,19 @@ def _sink_lines(sinks: dict[str, str]) -> list[str]:
     return [f"sink  {url}{whose[name]}" for name, url in sinks.items()]
 
 
-def _as_json(books: Accounting) -> dict[str, object]:
+def _as_json(found: Found) -> dict[str, object]:
+    return {
+        "applications": {
+            application: _books_as_json(books) | {"fields": msgspec.to_builtins(found.fields[application])}
+            for application, books in found.books.items()
+        },
+        "conditions": found.conditions,
+        "rules": {application: line for application, (line, _) in found.rules.items()},
+        "sinks": found.sinks,
+    }
+
+
+def _books_as_json(books: Accounting) -> dict[str, object]:
     summary = {**books.summary(), "dead_by_reason": books.dead_by_reason, "oldest_pending_s": books.oldest_pending_s}
     return summary | ({"troubles": books.troubles} if books.troubles else {})
 

@@ -11,7 +11,8 @@ from msgspec import Struct
 from joinback.errors import ConfigurationError
 from joinback.urls import shown_url
 from joinback_worker.fold import Record, Rejected
-from joinback_worker.row import Policy, Row
+from joinback_worker.row import Row
+from joinback_worker.rules import Policy
 
 from .place import DEFAULT_URL, absolute, check_login, path_of
 
@@ -86,6 +87,8 @@ class Sink(Protocol):
     looks_up: ClassVar[bool]
     """Whether `get` finds a key's row cheaply, however much the sink holds. Only then may Redis let a record go soon
     after the sink has it; otherwise nobody could tell a late label's prediction from one that never was."""
+    refolds: ClassVar[bool]
+    """Whether rows stay as the rules of their last event made them until `refold`; else whoever reads folds."""
     read_only: bool
     """Set before it is entered: it then makes and changes nothing, and one that is not there is SinkMissing."""
 
@@ -98,8 +101,8 @@ class Sink(Protocol):
 
     async def merge(self, records: Sequence[Record]) -> Merged: ...
 
-    async def close_unlabelled(self, application: str) -> int:
-        """Give the predictions that matured without feedback their status, by the policy; how many.
+    async def close_matured(self, application: str) -> int:
+        """Write what the clock alone changes, by the policy: a label or a field was not told in time; how many rows.
 
         Driven by the clock and not by events, so that an application without traffic closes too. As often
         as one likes; the same promise of durability as `merge`. 0 from a sink that closes rows as they are read.

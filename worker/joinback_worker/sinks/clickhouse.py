@@ -21,7 +21,7 @@ from msgspec import structs
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy, Rules, plain_fields
 
 from . import Merged, Sink
 from .clickhouse_errors import translated
@@ -97,7 +97,7 @@ def place(url: str) -> tuple[str, ...]:
 
 def schema(url: str, settings: Settings) -> str:
     """All migrations, and what the worker's user needs once they are there."""
-    open_url(url, Policy(join_window_s=settings.join_window_s))  # a wrong URL is told
+    open_url(url, Policy())  # a wrong URL is told
     statements = [statement.strip() for statements in MIGRATIONS for statement in statements]
     record = f"INSERT INTO joinback_migrations SELECT {len(MIGRATIONS)}, now64(6)"
     return ";\n\n".join([MIGRATIONS_TABLE.strip(), *statements, record, *GRANTS]) + ";"
@@ -162,10 +162,9 @@ class ClickHouseSink(MergeOnRead):
             self._tell_policy(application)
         return super()._merge(records)
 
-    def _close_unlabelled(self, application: str) -> int:
-        """Closed by the view, which reads the bound from the policy."""
+    def _close_matured(self, application: str) -> None:
+        """Closed by the view, which reads the time from the policy."""
         self._tell_policy(application)
-        return 0
 
     def _append(self, rows: Sequence[EventRow]) -> None:
         self._opened().insert(
@@ -209,18 +208,16 @@ class ClickHouseSink(MergeOnRead):
         """Write what the view folds by, if it is not what stands there."""
         if application in self._told:
             return
-        policy = self._policy
-        bound = None if policy.matured_before is None else microseconds(policy.matured_before)
-        default = msgspec.json.encode(policy.default_feedback).decode() if policy.default_feedback else None
-        said = (policy.join_window_s, dict(policy.reducers), bound, default)
+        rules, now = self._policy.rules, self._policy.now
+        # The time only where it decides: else each tick would write a row.
+        said = (_declared(rules), microseconds(now) if now is not None and rules.mature else None)
         client = self._opened()
         standing = client.query(
-            "SELECT join_window_s, reducers, matured_before_us, default_feedback FROM policies FINAL"
-            " WHERE application = {application:String}",
+            "SELECT rules, now_us FROM policies FINAL WHERE application = {application:String}",
             parameters={"application": application},
         ).result_rows
         if list(standing) != [said]:
-            names = ["application", "join_window_s", "reducers", "matured_before_us", "default_feedback", "written_at"]
+            names = ["application", "rules", "now_us", "written_at"]
             ((written_at,),) = client.query(_POLICY_TIME, parameters={"application": application}).result_rows
             client.insert(
                 "policies", [(application, *said, written_at)], column_names=names, settings=_STORED_WHEN_ANSWERED
@@ -230,6 +227,18 @@ class ClickHouseSink(MergeOnRead):
     def _opened(self) -> Client:
         assert self._client is not None, "enter the sink first: async with open_sink(...)"
         return self._client
+
+
+def _declared(rules: Rules) -> str:
+    """The rules as the view reads them: JSON, each cell plain."""
+    return msgspec.json.encode(
+        {
+            "join_window_s": rules.join_window_s,
+            "maturity_s": rules.row_maturity_s,
+            "labels": rules.labels,
+            "fields": list(plain_fields(rules)),
+        }
+    ).decode()
 
 
 def _in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:

@@ -60,7 +60,19 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 
 RECORDS = (Path(__file__).parent / "clickhouse_records.sql").read_text(encoding="utf-8")
 
-MIGRATIONS = [(EVENTS, POLICIES, RECORDS)]
+RULES = (
+    "ALTER TABLE policies ADD COLUMN IF NOT EXISTS rules String DEFAULT '' COMMENT 'JSON: what is declared'"
+    " AFTER application",
+    "ALTER TABLE policies ADD COLUMN IF NOT EXISTS now_us Nullable(Int64)"
+    " COMMENT 'when its last drain began: by this time rows mature' AFTER rules",
+    RECORDS,
+    *(
+        f"ALTER TABLE policies DROP COLUMN IF EXISTS {column}"
+        for column in ("join_window_s", "reducers", "matured_before_us", "default_feedback")
+    ),
+)
+
+MIGRATIONS = [(EVENTS, POLICIES), RULES]
 """By number, from 1. ClickHouse has no transactions: each statement may run again, and the record comes last."""
 
 MIGRATIONS_TABLE = """

@@ -18,7 +18,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy
 
 from . import Sink, lake_view
 from .arrow_events import SCHEMA, by_application, stored_of, table_of

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from joinback.errors import ConfigurationError
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy
 
 from .event_log import EventRow, Identity, Stored, content_id, identity
 from .merge_on_read import MergeOnRead

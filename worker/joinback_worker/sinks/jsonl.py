@@ -11,7 +11,7 @@ from msgspec import Raw, Struct, structs
 
 from joinback.settings import Settings
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy
 
 from . import Sink, lake_view
 from .directory import COPY_ROWS, DirectorySink, directory_of
@@ -109,4 +109,4 @@ def _stored(line: _Line) -> Stored:
 
 
 def compact(url: str) -> str:
-    return JsonLinesSink(directory_of(url), Policy(join_window_s=0)).compact()
+    return JsonLinesSink(directory_of(url), Policy()).compact()

@@ -1,11 +1,11 @@
-"""The view `records` over a lake, in DuckDB's SQL, with the policies of these settings written into it."""
+"""The view `records` over a lake, in DuckDB's SQL, with the rules of these settings written into it."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
 from joinback.settings import Settings
+from joinback_worker.config import config_of
+from joinback_worker.rules import Rules, plain_fields
 
 _VIEW = (Path(__file__).parent / "duckdb_records.sql").read_text(encoding="utf-8")
 _JSONL = """(
@@ -40,29 +40,37 @@ def delta_source(location: str) -> str:
 
 def view(source: str, settings: Settings) -> str:
     """Two statements: `events` as it is stored, and `records` over it."""
-    named = sorted({*settings.reducers, *settings.maturity_s, *settings.default_feedback})
-    policies = [_policy(settings, application) for application in named]
-    nobody = "SELECT NULL::VARCHAR, NULL::MAP(VARCHAR, VARCHAR), NULL::BIGINT, NULL::VARCHAR WHERE false"
+    config = config_of(settings)
+    policies = [_policy(application, rules) for application, rules in sorted(config.applications.items())]
     return _VIEW.format(
         source=source,
-        join_window_s=settings.join_window_s,
-        policies="\n    UNION ALL ".join(policies) or nobody,
+        join_window_s=config.otherwise.join_window_s,
+        policies="\n    UNION ALL ".join(policies) or f"{_policy('', config.otherwise)} WHERE false",
     )
 
 
-def _policy(settings: Settings, application: str) -> str:
-    reducers = settings.reducers.get(application, {})
-    default = settings.default_feedback.get(application)
-    pairs = f"MAP {{{_listed(f'{_text(name)}: {_text(reducer)}' for name, reducer in reducers.items())}}}"
+def _policy(application: str, rules: Rules) -> str:
+    fields = [
+        f"{_text(field.name)}: {{'reducer': {_text(field.reducer)}, 'scalar': {_text_or_null(field.scalar)},"
+        f" 'sources': {_list(field.sources)}, 'default': {_text_or_null(field.default)},"
+        f" 'maturity_s': {field.maturity_s or 'NULL'}::BIGINT}}"
+        for field in plain_fields(rules)
+    ]
+    kind = (
+        'MAP(VARCHAR, STRUCT(reducer VARCHAR, scalar VARCHAR, sources VARCHAR[], "default" VARCHAR, maturity_s BIGINT))'
+    )
     return (
-        f"SELECT {_text(application)}, {pairs if reducers else 'NULL::MAP(VARCHAR, VARCHAR)'},"
-        f" {settings.maturity_s.get(application, 'NULL')}::BIGINT,"
-        f" {_text(msgspec.json.encode(default).decode()) if default else 'NULL'}::VARCHAR"
+        f"SELECT {_text(application)}, {rules.join_window_s}::BIGINT, {rules.row_maturity_s or 'NULL'}::BIGINT,"
+        f" {_list(rules.labels)}, MAP {{{', '.join(fields)}}}::{kind}"
     )
 
 
-def _listed(parts: Iterable[str]) -> str:
-    return ", ".join(parts)
+def _list(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(_text, texts))}]::VARCHAR[]"
+
+
+def _text_or_null(value: str | None) -> str:
+    return "NULL::VARCHAR" if value is None else _text(value)
 
 
 def _text(value: str) -> str:

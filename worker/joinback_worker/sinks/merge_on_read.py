@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 from joinback_worker.errors import SinkUnavailable, WorkerError, no_row
 from joinback_worker.fold import Record, admit
-from joinback_worker.row import Row, judge, late_news, overflowed, project
+from joinback_worker.row import Row, late_news, overflowed, project
+from joinback_worker.verdict import judge
 
 from . import Merged
 from .event_log import EventRow, Stored, records_from, rows_of, whole_records
@@ -46,11 +47,11 @@ class MergeOnRead(SinkOnThread):
         for incoming in records:
             try:
                 record, overflow = admit(held.get((incoming.application, incoming.join_key)), incoming)
-                judged = judge(record, self._policy)
+                verdict = judge(record, self._policy)
             except Exception as error:
                 raise no_row(error) from error
-            rejected = late_news(incoming, judged.late) + overflowed(incoming, overflow)
-            merged.count(judged.status, bool(judged.others), rejected)
+            rejected = late_news(incoming, verdict.late) + overflowed(incoming, overflow)
+            merged.count(verdict.status, bool(verdict.others), rejected)
             rows += [row for row in rows_of(incoming, now) if f"{row.kind}:{row.event_id}" not in overflow]
         if rows:
             self._append(rows)
@@ -91,6 +92,5 @@ class MergeOnRead(SinkOnThread):
         except (TypeError, ValueError, AttributeError) as error:
             raise no_row(error) from error
 
-    def _close_unlabelled(self, application: str) -> int:
+    def _close_matured(self, application: str) -> None:
         """Nothing to write: a row is closed when it is read after its time."""
-        return 0

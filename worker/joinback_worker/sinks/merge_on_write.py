@@ -12,10 +12,13 @@ from functools import partial
 from operator import attrgetter
 from typing import TypeVar
 
+from msgspec import structs
+
 from joinback import wire
 from joinback_worker.errors import SinkRefused, SinkUnavailable, WorkerError, no_row
 from joinback_worker.fold import Record, admit
-from joinback_worker.row import Policy, Row, late_news, overflowed, project, unfold
+from joinback_worker.row import Row, late_news, overflowed, project, unfold
+from joinback_worker.rules import Policy
 
 from . import Merged
 from .on_thread import SinkOnThread
@@ -31,8 +34,10 @@ PAGE_BYTES = 16 << 20
 _TRIAL = "joinback check"
 
 COLUMNS = Row.__struct_fields__
-TIMES = frozenset({"predicted_at", "feedback_at", "first_feedback_at", "logged_at"})
-JSON = frozenset({"inputs", "outputs", "tags", "feedback", "feedback_events", "conflicts"})
+TIMES = frozenset({"predicted_at", "feedback_at", "first_feedback_at", "logged_at", "matures_at"})
+JSON = frozenset(
+    {"inputs", "outputs", "tags", "feedback", "default_fields", "field_times", "feedback_events", "conflicts"}
+)
 
 T = TypeVar("T")
 
@@ -47,6 +52,8 @@ class _Undone(Exception):
 
 class MergeOnWrite(SinkOnThread):
     """See `Sink` for the promise. An engine fills in the methods below; they run on the sink's thread."""
+
+    refolds = True
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy)
@@ -75,18 +82,18 @@ class MergeOnWrite(SinkOnThread):
 
     @abstractmethod
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
-        """Join keys of predicted rows from before this time, at most so many, and maybe some too many."""
+        """Join keys of rows that the clock alone may have changed by this time, at most so many."""
 
     def _is_same(self, row: Row, held: Row) -> bool:
         return row == held
 
-    async def close_unlabelled(self, application: str) -> int:
+    async def close_matured(self, application: str) -> int:
         self._unclosable.clear()
-        closed = await super().close_unlabelled(application)
+        closed = await super().close_matured(application)
         if self._unclosable:
             # Somebody edited them, or added a constraint. No event brought this about, so there is none to bury.
             why = min(self._unclosable.values())
-            raise SinkUnavailable(f"{len(self._unclosable)} unlabelled rows cannot be closed, {closed} were: {why}")
+            raise SinkUnavailable(f"{len(self._unclosable)} matured rows cannot be written, {closed} were: {why}")
         return closed
 
     def _merge(self, records: Sequence[Record]) -> Merged:
@@ -129,19 +136,15 @@ class MergeOnWrite(SinkOnThread):
             if row is None or not self._is_same(new_row, row):
                 yield new_row
 
-    def _close_unlabelled(self, application: str) -> int:
-        before = self._policy.matured_before
-        if before is None:
-            return 0
-        while True:
-            passed_over = len(self._unclosable)
-            limit = CLOSE_ROWS + passed_over
-            matured = self._in_transaction(partial(self._matured, application, before, limit))
-            join_keys = [key for key in matured if key not in self._unclosable]
-            closed = self._close_each(application, join_keys) if join_keys else 0
-            # None of a whole batch could be closed: there may be others behind it.
-            if closed or len(self._unclosable) == passed_over:
-                return closed
+    def _close_matured(self, application: str) -> int | None:
+        before = self._policy.now
+        if before is None or not self._policy.rules.mature:
+            return None
+        # A row that cannot be written stays due, and must not stand in the way of those behind it.
+        limit = CLOSE_ROWS + len(self._unclosable)
+        matured = self._in_transaction(partial(self._matured, application, before, limit))
+        join_keys = [key for key in matured if key not in self._unclosable]
+        return self._close_each(application, join_keys) if join_keys else None
 
     def _close_each(self, application: str, join_keys: Sequence[str]) -> int:
         """Close these rows, but for the ones that cannot be: those are found by bisection."""
@@ -159,14 +162,14 @@ class MergeOnWrite(SinkOnThread):
         held = self._rows(application, join_keys)
         try:
             # By the law, not by the query: it decides what is mature.
-            closed = [project(unfold(row), self._policy)[0] for row in held.values()]
+            due = [(row, project(unfold(row), self._policy)[0]) for row in held.values()]
         except WorkerError:
             raise
         except Exception as error:
             raise no_row(error) from error
-        unlabelled = [row for row in closed if row.status == "unlabelled"]
-        self._update(iter(unlabelled))
-        return len(unlabelled)
+        # Each is written, and so due later or never: else it would be found again.
+        self._update(row for _, row in due)
+        return sum(not self._is_same(structs.replace(row, matures_at=held.matures_at), held) for held, row in due)
 
     def _pages(self) -> Iterator[list[Record]]:
         for rows in self._row_pages(("", "")):
@@ -199,7 +202,7 @@ class MergeOnWrite(SinkOnThread):
     def _try_rights(self) -> None:
         """Merge a record of no application, and roll back."""
         at = datetime.now(UTC)
-        tried = wire.Feedback(v=wire.WIRE_VERSION, at=at, logged_at=at, feedback={})
+        tried = wire.Feedback(v=wire.PLAIN_VERSION, at=at, logged_at=at, feedback={})
         record = Record(application=_TRIAL, join_key=_TRIAL, feedback={_TRIAL: tried})
 
         def merge_and_undo() -> None:

@@ -10,7 +10,8 @@ from typing import ClassVar, Self, TypeVar
 
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.fold import Record
-from joinback_worker.row import Policy, Row
+from joinback_worker.row import Row
+from joinback_worker.rules import Policy
 
 from . import Merged
 
@@ -21,6 +22,7 @@ class SinkOnThread(ABC):
     """See `Sink` for the promise. The methods below are what a sink fills in; they run on the sink's thread."""
 
     looks_up: ClassVar[bool] = True
+    refolds: ClassVar[bool] = False
     read_only = False
 
     def __init__(self, policy: Policy) -> None:
@@ -41,8 +43,8 @@ class SinkOnThread(ABC):
         """As `Sink.merge`; there is one record at least."""
 
     @abstractmethod
-    def _close_unlabelled(self, application: str) -> int:
-        """Close some of what matured; called until it answers 0."""
+    def _close_matured(self, application: str) -> int | None:
+        """Write some of what matured, and return how many rows say something else now; None if nothing is left."""
 
     @abstractmethod
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
@@ -82,9 +84,9 @@ class SinkOnThread(ABC):
     async def merge(self, records: Sequence[Record]) -> Merged:
         return await self._run(partial(self._merge, records)) if records else Merged()
 
-    async def close_unlabelled(self, application: str) -> int:
+    async def close_matured(self, application: str) -> int:
         closed = 0
-        while number := await self._run(partial(self._close_unlabelled, application)):
+        while (number := await self._run(partial(self._close_matured, application))) is not None:
             closed += number
         return closed
 

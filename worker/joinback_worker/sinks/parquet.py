@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from joinback.settings import Settings
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy
 
 from . import Sink, lake_view
 from .arrow_events import SCHEMA, by_application, stored_of, table_of
@@ -71,4 +71,4 @@ def _file_of(table: pa.Table) -> bytes:
 
 
 def compact(url: str) -> str:
-    return ParquetSink(directory_of(url), Policy(join_window_s=0)).compact()
+    return ParquetSink(directory_of(url), Policy()).compact()

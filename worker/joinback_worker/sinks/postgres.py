@@ -23,7 +23,8 @@ from psycopg.conninfo import conninfo_to_dict
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import AlteredRow, SinkMissing, SinkRefused, SinkUnavailable
-from joinback_worker.row import Policy, Row
+from joinback_worker.row import Row
+from joinback_worker.rules import Policy
 
 from . import Sink
 from . import postgres_table as table
@@ -62,7 +63,7 @@ def schema(url: str, settings: Settings) -> str:
 
     It may be run again: what is there stays.
     """
-    open_url(url, Policy(join_window_s=settings.join_window_s))  # a wrong URL is told
+    open_url(url, Policy())  # a wrong URL is told
     head = "-- For psql, as the owner, and with the search_path of the worker's URL if that names one."
     return head + "".join(map(migration, sorted(MIGRATIONS))) + GRANTS
 

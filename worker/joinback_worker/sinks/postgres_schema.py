@@ -16,7 +16,8 @@ TYPES = {
     "outputs": "jsonb",
     "tags": "jsonb",
     "feedback": "jsonb",
-    "feedback_is_default": "boolean",
+    "default_fields": "jsonb",
+    "field_times": "json",
     "feedback_at": "timestamp with time zone",
     "first_feedback_at": "timestamp with time zone",
     "feedback_delay_s": "double precision",
@@ -26,6 +27,7 @@ TYPES = {
     "clock_skew": "boolean",
     "logged_at": "timestamp with time zone",
     "prediction_event_id": "text",
+    "matures_at": "timestamp with time zone",
     "prediction": "json",
     # These two by their defaults.
     "updated_at": "timestamp with time zone",
@@ -91,6 +93,23 @@ CREATE INDEX records_by_time ON records (application, predicted_at);
 -- What label maturity asks each tick: small, as both hold only rows that still wait.
 CREATE INDEX records_waiting ON records (application, predicted_at) WHERE status = 'predicted';
 CREATE INDEX records_waiting_skewed ON records (application, logged_at) WHERE status = 'predicted' AND clock_skew;
+""",
+    2: """
+ALTER TABLE records
+    ADD COLUMN default_fields jsonb,        -- the fields whose value nobody told: an array of names
+    ADD COLUMN field_times    json,         -- field -> {"first": ..., "last": ...}, of the values that count
+    ADD COLUMN matures_at     timestamptz;  -- when the clock alone may next change the row
+UPDATE records SET default_fields = (
+    SELECT jsonb_agg(name ORDER BY name COLLATE "C") FROM jsonb_object_keys(feedback) AS name
+) WHERE feedback_is_default;
+-- Due at once: at the next tick the law says when they really are.
+UPDATE records SET matures_at = CASE
+    WHEN clock_skew AND predicted_at - logged_at > interval '5 minutes' THEN logged_at ELSE predicted_at
+END WHERE status = 'predicted';
+DROP INDEX records_waiting, records_waiting_skewed;
+ALTER TABLE records DROP COLUMN feedback_is_default;
+-- What maturity asks each tick: small, as it holds only rows that still wait.
+CREATE INDEX records_maturing ON records (application, matures_at) WHERE matures_at IS NOT NULL;
 """,
 }
 """Numbers only grow, and a migration that was released never changes."""

@@ -70,14 +70,8 @@ PAGE = f"""
 SELECT {", ".join(_READ)}, prediction FROM records WHERE (application, join_key) > (%s, %s)
 ORDER BY application, join_key LIMIT %s"""  # noqa: S608
 MATURED = """
-(SELECT join_key FROM records WHERE application = %(application)s AND status = 'predicted'
-    AND predicted_at < %(before)s ORDER BY predicted_at LIMIT %(limit)s)
-UNION
-(SELECT join_key FROM records WHERE application = %(application)s AND status = 'predicted' AND clock_skew
-    AND logged_at < %(before)s
-    AND predicted_at - logged_at > interval '5 minutes' -- fold.CLOCK_SKEW_MAX
-    ORDER BY logged_at LIMIT %(limit)s)
-LIMIT %(limit)s
+SELECT join_key FROM records WHERE application = %(application)s AND matures_at < %(before)s
+ORDER BY matures_at LIMIT %(limit)s
 """
 
 
@@ -112,8 +106,9 @@ def from_sql(values: Sequence[Any]) -> Row:
     cells["inputs"] = bytes(exact.inputs) if exact else None
     cells["outputs"] = bytes(exact.outputs) if exact else None
     cells["tags"] = (bytes(exact.tags) or None) if exact else None
-    if cells["feedback"] is not None:
-        cells["feedback"] = msgspec.json.format(cells["feedback"], indent=-1)
+    for name in ("feedback", "default_fields"):
+        if cells[name] is not None:
+            cells[name] = msgspec.json.format(cells[name], indent=-1)
     return Row(**cells)
 
 

@@ -15,12 +15,14 @@ from urllib.parse import parse_qsl, quote, unquote
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import AlteredRow, SinkMissing, SinkRefused, SinkUnavailable
-from joinback_worker.row import Policy, Row
+from joinback_worker.row import Row
+from joinback_worker.rules import Policy
+from joinback_worker.times import text_of
 
 from . import Sink
 from .merge_on_write import COLUMNS, MergeOnWrite
 from .place import default_file, parts_of
-from .sqlite_table import MATURED, MIGRATIONS, PAGE, SELECT, UPSERT, from_sql, migration, to_sql, to_text
+from .sqlite_table import MATURED, MIGRATIONS, PAGE, SELECT, UPSERT, from_sql, migration, to_sql
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for another writer: some batches' time, and well below the drain's own limit."""
@@ -55,7 +57,7 @@ def open_url(url: str, policy: Policy) -> Sink:
 
 def schema(url: str, settings: Settings) -> str:
     """Every migration, for the `sqlite3` shell and an empty file. There are no roles to grant anything to."""
-    open_url(url, Policy(join_window_s=settings.join_window_s))  # a wrong URL is told
+    open_url(url, Policy())  # a wrong URL is told
     migrations = [migration(number + 1) for number in range(len(MIGRATIONS))]
     return "".join(";\n".join(["BEGIN IMMEDIATE", *statements, "COMMIT;\n"]) for statements in migrations)
 
@@ -185,13 +187,13 @@ class SQLiteSink(MergeOnWrite):
         return [from_sql(values) for values in self._open_connection().execute(PAGE, (*after, limit))]
 
     def _insert(self, rows: Iterator[Row]) -> None:
-        now = to_text(datetime.now(UTC))
+        now = text_of(datetime.now(UTC))
         self._open_connection().executemany(UPSERT, ([*to_sql(row), now] for row in rows))
 
     _update = _insert
 
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
-        parameters = {"application": application, "before": to_text(before), "limit": limit}
+        parameters = {"application": application, "before": text_of(before), "limit": limit}
         return [join_key for (join_key,) in self._open_connection().execute(MATURED, parameters)]
 
     def _open_connection(self) -> sqlite3.Connection:

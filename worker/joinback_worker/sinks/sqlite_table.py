@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from msgspec import structs
 
 from joinback_worker.errors import AlteredRow
 from joinback_worker.row import Row
+from joinback_worker.times import text_of
 
 from .merge_on_write import COLUMNS, JSON, TIMES
 
@@ -47,6 +47,28 @@ CREATE TABLE records (
         "CREATE INDEX records_waiting_skewed ON records (application, logged_at)"
         " WHERE status = 'predicted' AND clock_skew = 1",
     ),
+    (
+        "ALTER TABLE records ADD COLUMN default_fields TEXT",  # JSON: an array of names
+        "ALTER TABLE records ADD COLUMN field_times TEXT",  # JSON: field -> {"first": ..., "last": ...}
+        "ALTER TABLE records ADD COLUMN matures_at TEXT",  # when the clock alone may next change the row
+        """
+UPDATE records SET default_fields = (
+    SELECT json_group_array(key) FROM (SELECT key FROM json_each(records.feedback) ORDER BY key)
+) WHERE feedback_is_default
+""",
+        # Due at once: at the next tick the law says when they really are.
+        """
+UPDATE records SET matures_at = CASE
+    WHEN clock_skew AND (julianday(predicted_at) - julianday(logged_at)) * 86400 > 300 THEN logged_at
+    ELSE predicted_at
+END WHERE status = 'predicted'
+""",
+        "DROP INDEX records_waiting",
+        "DROP INDEX records_waiting_skewed",
+        "ALTER TABLE records DROP COLUMN feedback_is_default",
+        # What maturity asks each tick: small, as it holds only rows that still wait.
+        "CREATE INDEX records_maturing ON records (application, matures_at) WHERE matures_at IS NOT NULL",
+    ),
 )
 """The statements of each, counted from 1 in `PRAGMA user_version`. One that was released never changes."""
 
@@ -59,14 +81,7 @@ PAGE = (
     f"SELECT {', '.join(COLUMNS)} FROM records WHERE (application, join_key) > (?, ?)"  # noqa: S608
     " ORDER BY application, join_key LIMIT ?"
 )
-MATURED = (
-    "SELECT join_key FROM records WHERE application = :application AND status = 'predicted'"
-    " AND predicted_at < :before"
-    " UNION SELECT join_key FROM records WHERE application = :application AND status = 'predicted'"
-    " AND clock_skew = 1 AND logged_at < :before"
-    # five minutes: fold.CLOCK_SKEW_MAX
-    " AND (julianday(predicted_at) - julianday(logged_at)) * 86400 > 300 LIMIT :limit"
-)
+MATURED = "SELECT join_key FROM records WHERE application = :application AND matures_at < :before LIMIT :limit"
 UPSERT = (
     f"INSERT INTO records ({', '.join(COLUMNS)}, updated_at, row_version)"  # noqa: S608
     f" VALUES ({', '.join('?' * len(COLUMNS))}, ?, 1)"
@@ -76,20 +91,11 @@ UPSERT = (
 )
 
 
-def to_text(time: datetime) -> str:
-    """UTC, ISO 8601, always with microseconds: texts that sort as the times do."""
-    if time.tzinfo is not UTC:
-        time = time.astimezone(UTC)
-    # In C, and without a fraction where it is zero.
-    text: str = msgspec.to_builtins(time)
-    return text if time.microsecond else f"{text[:-1]}.000000Z"
-
-
 def to_sql(row: Row) -> list[Any]:
     values: list[Any] = list(structs.astuple(row))
     for place in _TIME_PLACES:
         if values[place] is not None:
-            values[place] = to_text(values[place])
+            values[place] = text_of(values[place])
     for place in _JSON_PLACES:
         if values[place] is not None:
             values[place] = values[place].decode()
@@ -116,8 +122,7 @@ def from_sql(values: Sequence[Any]) -> Row:
         for column in columns:
             if type(cells[column]) not in kinds:
                 raise AlteredRow(column, f"is {type(cells[column]).__name__}, not {kinds[0].__name__}")
-    for column in ("clock_skew", "feedback_is_default"):
-        cells[column] = bool(cells[column])
+    cells["clock_skew"] = bool(cells["clock_skew"])
     return Row(**cells)
 
 

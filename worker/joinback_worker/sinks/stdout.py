@@ -16,7 +16,8 @@ from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkUnavailable, no_row
 from joinback_worker.fold import Record, admit
-from joinback_worker.row import Policy, Row, late_news, overflowed, project
+from joinback_worker.row import Row, late_news, overflowed, project
+from joinback_worker.rules import Policy
 
 from . import Merged, Sink
 from .jsonl import one_line
@@ -77,8 +78,8 @@ class StdoutSink(SinkOnThread):
         sys.stdout.buffer.flush()
         return merged
 
-    def _close_unlabelled(self, application: str) -> int:
-        return 0
+    def _close_matured(self, application: str) -> None:
+        """Nothing is kept, so nothing changes."""
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         return {}

@@ -1,0 +1,86 @@
+"""The file that JOINBACK_CONFIG names: rules by application, as TOML. Both sides read it, each its own part.
+
+[applications.ads]
+sample_rate = 0.01
+
+[applications.ads.feedback.bought]
+type = "bool"
+"""
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from . import wire
+from .errors import ConfigurationError
+
+VARIABLE = "JOINBACK_CONFIG"
+
+
+class ConfigFile(Struct, frozen=True):
+    """A file that is TOML; what its tables say is not checked."""
+
+    path: str
+    text: str
+    tables: dict[str, Any]
+
+    def where(self, keys: Sequence[str]) -> str:
+        """Return the place of what these keys lead to, for a person: the file, its line, the keys."""
+        shown = ".".join(key if key.replace("_", "").replace("-", "").isalnum() else repr(key) for key in keys)
+        line = self._line_of(keys)
+        return f"{self.path}, line {line}: {shown}" if line else f"{self.path}: {shown}"
+
+    def _line_of(self, keys: Sequence[str]) -> int | None:
+        """Return the first line with which the text says so: the last one of the shortest beginning that does."""
+        lines = self.text.splitlines(keepends=True)
+        for number in range(1, len(lines) + 1):
+            try:
+                found: Any = tomllib.loads("".join(lines[:number]))
+            except tomllib.TOMLDecodeError:
+                continue  # in the middle of an array or a text of several lines
+            for key in keys:
+                found = found.get(key) if isinstance(found, dict) else None
+            if found is not None:
+                return number
+        return None
+
+    def applications(self) -> Iterator[tuple[str, Any]]:
+        """Yield the name and the table of each application; whatever stands there instead of a table."""
+        tables = self.tables.get("applications", {})
+        yield from tables.items() if isinstance(tables, dict) else ()
+
+
+def read(path: str) -> ConfigFile:
+    """Return the file. Raises ConfigurationError, with the line, for one that cannot be read or is no TOML."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or "it is no text in UTF-8"
+        raise ConfigurationError(f"{VARIABLE}: {path!r} cannot be read: {why}") from None
+    try:
+        return ConfigFile(path, text, tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{VARIABLE}: {path!r} is no TOML: {error}") from None
+
+
+def sample_rates_in(path: str) -> tuple[dict[str, float], list[str]]:
+    """Return the rates by application, and a line per thing that is wrong with them: a client goes on without it."""
+    try:
+        file = read(path)
+    except ConfigurationError as error:
+        return {}, [f"{error}; every prediction is logged"]
+    rates: dict[str, float] = {}
+    lines = []
+    for application, table in file.applications():
+        if not isinstance(table, dict) or "sample_rate" not in table:
+            continue
+        rate = table["sample_rate"]
+        if isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate <= 1:
+            rates[application] = wire.sample_rate_of(float(rate))
+        else:
+            place = file.where(["applications", application, "sample_rate"])
+            lines.append(f"{place} must be over 0 and at most 1; every prediction of {application!r} is logged")
+    return rates, lines

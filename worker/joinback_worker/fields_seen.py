@@ -1,0 +1,95 @@
+"""Which feedback fields an application's labels have, and how many of their values broke what is declared of them."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+import structlog
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from joinback import wire
+
+from .declared import trouble_with
+from .fold import Record
+from .group import Entry
+from .rules import Rules
+
+log = structlog.get_logger("joinback")
+
+FIELDS_MAX = 1_000
+"""Of one tag that are remembered: more are somebody's mistake, such as a name made from an id."""
+
+
+class Field(Struct):
+    """What is known of one feedback field."""
+
+    first_seen_at: str | None = None
+    broken: int = 0
+    """Values that are not what is declared; they were kept."""
+
+
+class FieldsSeen:
+    """What one worker has seen of one tag's fields, so that each is noted once."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    async def note(
+        self, redis: Redis, tag: str, application: str, told: Iterable[Mapping[str, object]], broken: Mapping[str, int]
+    ) -> None:  # fmt: skip
+        """Write down the new fields among these feedbacks, and the values that broke. A full Redis refuses it."""
+        new = {name for feedback in told for name in feedback} - self._known
+        with contextlib.suppress(ResponseError):
+            for name in sorted(new)[: FIELDS_MAX - len(self._known)]:
+                is_new = await redis.execute_command("HSETNX", wire.fields_key(tag), f"seen:{name}", _now())
+                self._known.add(name)
+                if is_new:
+                    log.info("feedback_field_first_seen", application=application, field=name)
+            for name, count in broken.items():
+                await redis.execute_command("HINCRBY", wire.fields_key(tag), f"broken:{name}", count)
+            if new or broken:
+                await redis.execute_command("EXPIRE", wire.fields_key(tag), wire.STATS_TTL_S)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+async def fields_of(redis: Redis, tags: Sequence[str]) -> dict[str, Field]:
+    """Return what is known of the fields under these tags, by name."""
+    found: dict[str, Field] = {}
+    for tag in tags:
+        for key, value in (await redis.execute_command("HGETALL", wire.fields_key(tag))).items():
+            what, _, name = key.decode(errors="replace").partition(":")
+            field = found.setdefault(name, Field())
+            text = value.decode(errors="replace")
+            if what == "seen":
+                field.first_seen_at = min(field.first_seen_at or text, text)
+            elif what == "broken" and text.isdecimal():
+                field.broken += int(text)
+    return dict(sorted(found.items()))
+
+
+def told_by(records: Mapping[str, Record], entries: Mapping[str, Sequence[Entry]]) -> Iterator[Mapping[str, object]]:
+    """Yield the feedback of the events that these entries brought, field by field."""
+    for key, record in records.items():
+        for entry in entries[key]:
+            if entry.kind == b"feedback" and entry.event_id is not None:
+                event = record.feedback.get(entry.event_id.decode(errors="replace"))
+                if event is not None:
+                    yield event.feedback
+
+
+def broken_of(told: Iterable[Mapping[str, object]], rules: Rules) -> Counter[str]:
+    """Return how many of these values are not what is declared of their field."""
+    if not rules.typed:
+        return Counter()
+    return Counter(
+        name
+        for feedback in told
+        for name, value in feedback.items()
+        if name in rules.typed and trouble_with(rules.feedback[name], value) is not None  # type: ignore[arg-type]
+    )

@@ -1,0 +1,14 @@
+"""A time as text: UTC, ISO 8601, always with microseconds, so that texts sort as the times do."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+
+def text_of(time: datetime) -> str:
+    """Return such as `2026-11-23T11:00:00.000000Z`."""
+    if time.tzinfo is not UTC:
+        time = time.astimezone(UTC)
+    # In C, and without a fraction where it is zero.
+    text: str = msgspec.to_builtins(time)
+    return text if time.microsecond else f"{text[:-1]}.000000Z"
