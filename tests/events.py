@@ -39,7 +39,9 @@ def record(fields: Mapping[str, bytes], join_key: str = "k") -> Record:
 
 _seconds = st.integers(-1_000, 1_000)
 _times = st.tuples(_seconds, _seconds).map(lambda pair: {"at": at(pair[0]), "logged_at": at(pair[1])})
-_json = st.sampled_from([Raw(b"null"), Raw(b"1"), Raw(b"true"), Raw(b'"x"'), Raw(b'{"a":[1]}')])
+_json = st.sampled_from(
+    [Raw(b"null"), Raw(b"1"), Raw(b"true"), Raw(b'"x"'), Raw(b'"12"'), Raw(b'"TRUE"'), Raw(b'{"a":[1]}')]
+)
 _names = st.sampled_from(["a", "b", "c"])
 
 predictions = st.builds(
@@ -51,20 +53,37 @@ predictions = st.builds(
     _json,
     st.sampled_from([None, "1", "2"]),
 )
+SOURCES = [None, "human", "rule", "model"]
 feedbacks = st.builds(
-    lambda times, values: wire.Feedback(v=1, feedback=values, **times),
+    lambda times, values, source: wire.Feedback(v=2 if source else 1, feedback=values, source=source, **times),
     _times,
     st.dictionaries(_names, _json, min_size=1),
-)
-retractions = st.builds(
-    lambda times, fields: wire.Retraction(v=1, fields=fields, **times),
-    _times,
-    st.none() | st.lists(_names, unique=True, max_size=2),
+    st.sampled_from(SOURCES),
 )
 _ids = st.sampled_from("abcdef")
+_named = st.none() | st.lists(_ids, unique=True, max_size=3)
+retractions = st.builds(
+    lambda times, fields, ids, undone: wire.Retraction(
+        v=1 if ids is None and undone is None else 2, fields=fields, event_ids=ids, retraction_ids=undone, **times
+    ),
+    _times,
+    st.none() | st.lists(_names, unique=True, max_size=2),
+    _named,
+    _named,
+)
 records = st.builds(
     lambda p, f, r: Record(application="loans", join_key="k", predictions=p, feedback=f, retractions=r),
     st.dictionaries(_ids, predictions, max_size=3),
     st.dictionaries(_ids, feedbacks, max_size=4),
-    st.dictionaries(_ids, retractions, max_size=2),
+    st.dictionaries(_ids, retractions, max_size=3),
 )
+RULES: list[dict[str, Any]] = [
+    {},
+    {"labels": ["a", "b"], "feedback": {"a": {"sources": ["human", "rule"]}, "b": {"type": "int", "reducer": "sum"}}},
+    {"maturity_s": 1, "labels": ["b"], "feedback": {"a": {"type": "bool", "default": False}, "b": {"default": "no"}}},
+    {"join_window_s": 300, "feedback": {
+        "a": {"type": "str", "reducer": "first", "default": "?", "maturity_s": 1},
+        "b": {"sources": ["model"], "reducer": "count", "default": 0, "maturity_s": 3_153_600_000},
+    }},
+]  # fmt: skip
+"""Tables of one application, as in joinback.toml. What matures, has, or will not while anybody tests."""

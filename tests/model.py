@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -11,40 +11,127 @@ Events = Mapping[str, Mapping[str, Any]]
 """`<kind>:<event_id>` -> the event as a dict, times as datetime."""
 
 
-def row(events: Events, window_s: float = 180 * 86_400) -> dict[str, Any]:
-    """The parts of a row that the join decides."""
-
-    def time(field: str) -> Any:
-        at, logged_at = events[field]["at"], events[field]["logged_at"]
-        return logged_at if at - logged_at > timedelta(minutes=5) else at
-
-    def sort(kind: str) -> list[str]:
-        return sorted((f for f in events if f.startswith(kind + ":")), key=lambda f: (time(f), f))
-
-    served = sort("prediction")
+def row(
+    events: Events,
+    window_s: float = 180 * 86_400,
+    rules: Mapping[str, Any] | None = None,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """The parts of a row that the join decides. `rules` are an application's table in joinback.toml."""
+    rules = rules or {}
+    declared = rules.get("feedback", {})
+    served = _sorted(events, "prediction")
     first = served[0] if served else None
-    said: dict[str, Any] = {}
-    spoke = []
-    for field in sort("feedback"):
-        if first and (time(field) - time(first)).total_seconds() > window_s:
-            continue
-        taken_back = [events[r] for r in sort("retraction") if time(r) >= time(field)]
-        standing = {
-            name: value
-            for name, value in events[field]["feedback"].items()
-            if not any(r["fields"] is None or name in r["fields"] for r in taken_back)
-        }
-        said.update(standing)
-        spoke += [time(field)] if standing else []
+    told = _told(events, first, rules.get("join_window_s", window_s), declared)
+    said = {
+        name: _one(declared.get(name, {}).get("reducer", "last"), [v for _, v in values])
+        for name, values in told.items()
+    }
+    label_times = [t for name, values in told.items() for t, _ in values if name in rules.get("labels", told)]
+    age = now - _time(events, first) if first and now else timedelta.min
+
+    def is_mature(maturity_s: float | None) -> bool:
+        return maturity_s is not None and age > timedelta(seconds=maturity_s)
+
+    maturities = {name: rule.get("maturity_s", rules.get("maturity_s")) for name, rule in declared.items()}
+    defaults = {
+        name: rule["default"]
+        for name, rule in declared.items()
+        if "default" in rule and name not in told and is_mature(maturities[name])
+    }
+    ends = (
+        [maturities[name] for name in rules["labels"]]
+        if "labels" in rules
+        else [*maturities.values(), rules.get("maturity_s")]
+    )
+    is_over = is_mature(max((end for end in ends if end is not None), default=None))
     return {
-        "status": "orphan" if not first else "joined" if spoke else "predicted",
+        "status": "orphan" if not first else "joined" if label_times else "unlabelled" if is_over else "predicted",
         "inputs": events[first]["inputs"] if first else None,
         "outputs": events[first]["outputs"] if first else None,
-        "feedback": said or None,
-        "feedback_delay_s": (min(spoke) - time(first)).total_seconds() if first and spoke else None,
+        "feedback": (said | defaults) or None,
+        "default_fields": sorted(defaults) or None,
+        "field_times": {
+            name: {"first": _text(values[0][0]), "last": _text(values[-1][0])} for name, values in told.items()
+        }
+        or None,
+        "feedback_delay_s": (min(label_times) - _time(events, first)).total_seconds()
+        if first and label_times
+        else None,
         "conflicts": set(served[1:]) or None,
         "events": {f for f in events if not f.startswith("prediction:")} or None,
     }
+
+
+def _time(events: Events, field: str) -> Any:
+    at, logged_at = events[field]["at"], events[field]["logged_at"]
+    return logged_at if at - logged_at > timedelta(minutes=5) else at
+
+
+def _sorted(events: Events, kind: str) -> list[str]:
+    return sorted((f for f in events if f.startswith(kind + ":")), key=lambda f: (_time(events, f), f))
+
+
+def _told(events: Events, first: str | None, window_s: float, declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Field -> the (time, value) pairs of its best source that are in time and stand, in order."""
+    ranked: dict[str, list[tuple[int, Any, Any]]] = {}
+    standing = _standing(events)
+    for field in _sorted(events, "feedback"):
+        if first and (_time(events, field) - _time(events, first)).total_seconds() > window_s:
+            continue
+        for name, value in events[field]["feedback"].items():
+            if any(_takes_back(events, retraction, field, name) for retraction in standing):
+                continue
+            ranking = declared.get(name, {}).get("sources", [])
+            source = events[field].get("source")
+            rank = ranking.index(source) if source in ranking else len(ranking)
+            typed = _typed(declared.get(name, {}).get("type"), value)
+            ranked.setdefault(name, []).append((rank, _time(events, field), typed))
+    best = {name: min(rank for rank, _, _ in values) for name, values in ranked.items()}
+    return {name: [(t, v) for rank, t, v in values if rank == best[name]] for name, values in ranked.items()}
+
+
+def _standing(events: Events) -> list[str]:
+    """The retractions that no later one takes back, from the latest on."""
+    standing: list[str] = []
+    for field in reversed(_sorted(events, "retraction")):
+        undone = [i for later in standing for i in events[later].get("retraction_ids") or []]
+        if field.partition(":")[2] not in undone:
+            standing.append(field)
+    return standing
+
+
+def _takes_back(events: Events, retraction: str, field: str, name: str) -> bool:
+    body = events[retraction]
+    if body["fields"] is not None and name not in body["fields"]:
+        return False
+    if body.get("event_ids") is None and body.get("retraction_ids") is None:
+        return bool(_time(events, retraction) >= _time(events, field))
+    return field.partition(":")[2] in (body.get("event_ids") or [])
+
+
+def _text(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """The value as one of the declared type, where it surely is one; of those that `events.py` draws."""
+    if kind == "bool":
+        return {"1": True, "true": True, "0": False, "false": False}.get(str(value).lower(), value)
+    if kind == "int" and isinstance(value, str) and value.isdecimal():
+        return int(value)
+    if kind == "str" and isinstance(value, bool | int):
+        return json.dumps(value)
+    return value
+
+
+def _one(reducer: str, values: list[Any]) -> Any:
+    numbers = [int(v) for v in values if isinstance(v, bool | int)]
+    if reducer == "sum":
+        return sum(numbers) if numbers else None
+    if reducer == "count":
+        return sum(v is not None for v in values)
+    return values[0 if reducer == "first" else -1]
 
 
 def events_of(record: Any) -> dict[str, dict[str, Any]]:
@@ -66,7 +153,7 @@ def parts_of(cells: Mapping[str, Any]) -> dict[str, Any]:
     return parts(lambda name: json.dumps(cells[name]) if name in _JSON and cells[name] is not None else cells[name])
 
 
-_JSON = frozenset({"inputs", "outputs", "feedback", "feedback_events", "conflicts"})
+_JSON = frozenset({"inputs", "outputs", "feedback", "default_fields", "field_times", "feedback_events", "conflicts"})
 
 
 def parts(column: Callable[[str], Any]) -> dict[str, Any]:
@@ -80,6 +167,8 @@ def parts(column: Callable[[str], Any]) -> dict[str, Any]:
         "inputs": decoded("inputs"),
         "outputs": decoded("outputs"),
         "feedback": decoded("feedback"),
+        "default_fields": decoded("default_fields"),
+        "field_times": decoded("field_times"),
         "feedback_delay_s": column("feedback_delay_s"),
         "conflicts": set(decoded("conflicts") or ()) or None,
         "events": set(decoded("feedback_events") or ()) or None,

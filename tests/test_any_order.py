@@ -10,6 +10,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
+from random import Random
 from typing import Any
 
 import model
@@ -17,12 +18,13 @@ import msgspec
 import pytest
 import redis
 from conftest import PATIENCE_S
-from events import at
+from events import SOURCES, at
 from faulty import FAULTS, Died, Fault, Faults, FaultyRedis, FaultySink
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from redis.exceptions import RedisError
+from ruled import file, policy
 
 import joinback
 from joinback import wire
@@ -44,22 +46,44 @@ Event = tuple[str, str, dict[str, Any]]
 """Join key, field, event."""
 
 _seconds = st.integers(-600, 600)
-_values = st.dictionaries(st.sampled_from("abc"), st.sampled_from([None, 1, "x", [True]]), min_size=1)
+_values = st.dictionaries(st.sampled_from("abc"), st.sampled_from([None, 1, "x", "12", [True]]), min_size=1)
 _bodies = {
     "prediction": st.fixed_dictionaries({"inputs": st.integers(0, 3), "outputs": st.integers(0, 3)}),
-    "feedback": st.fixed_dictionaries({"feedback": _values}),
+    "feedback": st.fixed_dictionaries({"feedback": _values}, optional={"source": st.sampled_from(SOURCES[1:])}),
     "retraction": st.fixed_dictionaries({"fields": st.none() | st.lists(st.sampled_from("abc"), unique=True)}),
+}
+RULES: dict[str, Any] = {
+    "join_window_s": WINDOW_S,
+    "labels": ["a", "b"],
+    "feedback": {"a": {"sources": ["human", "rule"]}, "b": {"type": "int", "reducer": "sum"}},
 }
 
 
 @st.composite
-def events(draw: st.DrawFn) -> Event:
+def some(draw: st.DrawFn) -> Event:
     """An event; its id follows from its content, since an id names one event for ever."""
     kind = draw(st.sampled_from(sorted(_bodies)))
-    key = draw(st.sampled_from(KEYS))
     happened, logged = draw(_seconds), draw(_seconds)
-    body = {"v": 1, "at": at(happened), "logged_at": at(logged)} | draw(_bodies[kind])
-    return key, f"{kind}:{zlib.crc32(repr(body).encode()):08x}", body
+    drawn = draw(_bodies[kind])
+    body = {"v": 2 if "source" in drawn else 1, "at": at(happened), "logged_at": at(logged)} | drawn
+    return draw(st.sampled_from(KEYS)), f"{kind}:{zlib.crc32(repr(body).encode()):08x}", body
+
+
+def that_name_each_other() -> list[Event]:
+    """Feedback, retractions of it by name, and retractions of those, some of them of each other."""
+    random = Random(17)
+    times = [{"v": 2, "at": at(random.randint(-600, 600)), "logged_at": at(600)} for _ in range(24)]
+    said = [time | {"v": 1, "feedback": {random.choice("abc"): n}} for n, time in enumerate(times[:12])]
+    made = [(f"feedback:f{n}", body) for n, body in enumerate(said)]
+    for n, time in enumerate(times[12:]):
+        named = {"event_ids": [f"f{random.randrange(12)}" for _ in range(3)], "fields": random.choice([None, ["a"]])}
+        undone = {"retraction_ids": [f"r{random.randrange(12)}" for _ in range(2)], "fields": None}
+        made.append((f"retraction:r{n}", time | (named if n < 6 else undone)))
+    return [(key, field, body) for key in KEYS for field, body in made]
+
+
+def events() -> st.SearchStrategy[Event]:
+    return some() | st.sampled_from(that_name_each_other())
 
 
 class World:
@@ -71,8 +95,9 @@ class World:
         server.flushall()
         self.server = server
         self.settings = Settings(
-            redis_url=url, sink_url=f"sqlite:///{folder}/{next(self.files)}.db", join_window_s=WINDOW_S
+            redis_url=url, sink_url=f"sqlite:///{folder}/{next(self.files)}.db", config=file(folder, loans=RULES)
         )
+        self.policy = policy(**RULES)
         self.events: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         self.tag = wire.tag(APPLICATION)
 
@@ -89,9 +114,10 @@ class World:
             kind, _, event_id = field.partition(":")
             named = {"event_id": f"c{event_id}", "timestamp": body["at"]}
             if kind == "retraction":
-                client.retract(APPLICATION, key, fields=body["fields"], **named)
+                said = {name: body[name] for name in ("fields", "event_ids", "retraction_ids") if name in body}
+                client.retract(APPLICATION, key, **said, **named)
             else:
-                sides = {name: body[name] for name in ("inputs", "outputs", "feedback") if name in body}
+                sides = {name: body[name] for name in ("inputs", "outputs", "feedback", "source") if name in body}
                 client.log_record(APPLICATION, join_key=key, **sides, **named)
             self.events[key][f"{kind}:c{event_id}"] = body | {"logged_at": body["at"]}
         assert client.flush(PATIENCE_S)
@@ -103,9 +129,15 @@ class World:
     async def _drain(self, faults: Faults, lease_s: float = 0) -> None:
         buffer = connect(self.settings)
         try:
-            async with sink_of(self.settings) as sink:
+            async with sink_of(self.settings, self.policy) as sink:
                 source = Source(FaultyRedis(buffer, faults), self.tag, lease_s=lease_s, chunk_entries=3)  # type: ignore[arg-type]
-                await drain(source, FaultySink(sink, faults), APPLICATION, settled_ttl_s=SETTLED_TTL_S)  # type: ignore[arg-type]
+                await drain(
+                    source,
+                    FaultySink(sink, faults),  # type: ignore[arg-type]
+                    APPLICATION,
+                    settled_ttl_s=SETTLED_TTL_S,
+                    rules=self.policy.rules,
+                )
         except (Died, RedisError):
             pass
         finally:
@@ -128,7 +160,7 @@ class World:
         self.drain()
         self.drain()
         rows, books = asyncio.run(self._look())
-        expected = {key: model.row(events, WINDOW_S) for key, events in self.events.items()}
+        expected = {key: model.row(events, rules=RULES) for key, events in self.events.items()}
         assert {key: model.parts(partial(getattr, row)) for key, row in rows.items()} == expected
         assert books.difference == 0, books
         assert books.pending == 0
@@ -137,7 +169,7 @@ class World:
     async def _look(self) -> Any:
         buffer = connect(self.settings)
         try:
-            async with sink_of(self.settings) as sink:
+            async with sink_of(self.settings, self.policy) as sink:
                 return await sink.get(APPLICATION, KEYS), await Source(buffer, self.tag).accounting()
         finally:
             await buffer.aclose()

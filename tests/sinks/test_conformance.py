@@ -17,7 +17,7 @@ import pytest
 from conftest import PATIENCE_S
 from crash_steps import batch_of
 from engines import EACH_ENGINE, ENGINES, JSON, Engine
-from events import at, feedback, prediction, record, records, retraction
+from events import RULES, at, feedback, prediction, record, records, retraction
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -271,12 +271,19 @@ def test_late_feedback_is_reported_by_the_merge_that_finds_it(engine: Engine, ur
     assert in_records(engine, url) == expected(record(parts[0] | parts[1] | parts[2]))
 
 
-def test_any_order_any_repetition_gives_one_row(engine: Engine, url: str) -> None:
-    """However records' events are split, ordered and repeated, `get` and `records` answer the row of their union."""
+def test_any_order_any_repetition_gives_one_row(engine: Engine, url: str, tmp_path: Path) -> None:
+    """However records' events are split, ordered and repeated, `get` and `records` answer the row of their union.
+
+    By any rules, and whoever told, took back, or took a retraction back.
+    """
 
     @hypothesis_settings(max_examples=engine.examples)
-    @given(st.lists(st.lists(some_events, min_size=1, max_size=4), min_size=1, max_size=4), st.randoms())
-    def check(histories: list[list[Record]], random: Any) -> None:
+    @given(
+        st.lists(st.lists(some_events, min_size=1, max_size=4), min_size=1, max_size=4),
+        st.randoms(),
+        st.sampled_from(RULES),
+    )
+    def check(histories: list[list[Record]], random: Any, rules: dict[str, Any]) -> None:
         wholes = {}
         parts: list[Record] = []
         for pieces in histories:
@@ -287,13 +294,14 @@ def test_any_order_any_repetition_gives_one_row(engine: Engine, url: str) -> Non
             parts += pieces
         order = parts * 2
         random.shuffle(order)
-        _, rows = on(url, *batches_of(order))
-        want = expected(*wholes.values())
+        now = datetime.now(UTC)
+        _, rows = on(url, *batches_of(order), policy=policy(now, **rules))
+        want = expected(*wholes.values(), policy=policy(now, **rules))
         assert {key: read(row) for key, row in rows.items()} == want
-        found = in_records(engine, url)
+        found = in_records(engine, url, config=file(tmp_path, loans=rules))
         assert {key: found[key] for key in wholes} == want
         for key, whole in wholes.items():
-            assert model.parts_of(found[key]) == model.row(model.events_of(whole))
+            assert model.parts_of(found[key]) == model.row(model.events_of(whole), rules=rules, now=now)
 
     check()
 

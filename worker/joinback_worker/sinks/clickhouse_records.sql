@@ -72,15 +72,17 @@ ruled AS (
         arrayMap(r -> r.name, rules) AS ruled_names
     FROM gathered LEFT JOIN policy USING (application)
 ),
--- What retractions name, and which of them a later one takes back: from the latest on, each that stands takes its own.
+-- What retractions name, and which of them a later one takes back: from the latest on, each that stands takes back
+-- those of the earlier ones that it names.
 named AS (
     SELECT
         *,
         arrayMap(r -> (r.1, r.2, r.3, r.4, startsWith(r.5, '{"v":2'), JSONExtract(r.5, 'event_ids', 'Array(String)')),
             taken_back) AS retractions,
         arrayFold(
-            (void, r) -> if(has(void, r.2), void, arrayConcat(void, JSONExtract(r.5, 'retraction_ids', 'Array(String)'))),
-            taken_back, emptyArrayString()) AS void
+            (sofar, r) -> if(has(sofar.1, r.2), (sofar.1, arrayPushBack(sofar.2, r.2)),
+                (arrayConcat(sofar.1, JSONExtract(r.5, 'retraction_ids', 'Array(String)')), sofar.2)),
+            taken_back, (emptyArrayString(), emptyArrayString())).2 AS void
     FROM ruled
 ),
 -- What was told within the join window and not taken back: (t, event_id, name, value, source, rules of the field), the

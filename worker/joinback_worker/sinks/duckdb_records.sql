@@ -33,7 +33,8 @@ gathered AS (
     FROM one
     GROUP BY application, join_key
 ),
--- What retractions name, and which of them a later one takes back: from the latest on, each that stands takes its own.
+-- What retractions name, and which of them a later one takes back: from the latest on, each that stands takes back
+-- those of the earlier ones that it names.
 named AS (
     SELECT
         *,
@@ -44,11 +45,14 @@ named AS (
                 THEN coalesce(from_json(r.event::JSON->'event_ids', '["VARCHAR"]'), []) ELSE [] END
         }}) AS retractions,
         CASE WHEN len(taken_back) > 0 THEN list_reduce(
-            list_transform(list_reverse(taken_back), lambda r: {{'id': r.id, 'void':
+            list_transform(list_reverse(taken_back), lambda r: {{'id': r.id, 'void': []::VARCHAR[], 'named':
                 CASE WHEN starts_with(r.event::VARCHAR, '{{"v":2')
                 THEN coalesce(from_json(r.event::JSON->'retraction_ids', '["VARCHAR"]'), []) ELSE [] END}}),
-            lambda later, r: {{'id': r.id, 'void':
-                CASE WHEN list_contains(later.void, r.id) THEN later.void ELSE later.void || r.void END}}
+            lambda later, r: {{
+                'id': r.id,
+                'void': CASE WHEN list_contains(later.named, r.id) THEN later.void || [r.id] ELSE later.void END,
+                'named': CASE WHEN list_contains(later.named, r.id) THEN later.named ELSE later.named || r.named END
+            }}
         ).void ELSE [] END AS void
     FROM gathered LEFT JOIN policies ON policy_of = application
 ),
