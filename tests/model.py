@@ -39,12 +39,10 @@ def row(
         for name, rule in declared.items()
         if "default" in rule and name not in told and is_mature(maturities[name])
     }
-    ends = (
-        [maturities[name] for name in rules["labels"]]
-        if "labels" in rules
-        else [*maturities.values(), rules.get("maturity_s")]
-    )
+    ends = [maturities[name] for name in rules.get("labels", declared)]
+    ends += [] if "labels" in rules else [rules.get("maturity_s")]
     is_over = is_mature(max((end for end in ends if end is not None), default=None))
+    delays = [(time - _time(events, first)).total_seconds() for time in label_times] if first else []
     return {
         "status": "orphan" if not first else "joined" if label_times else "unlabelled" if is_over else "predicted",
         "inputs": events[first]["inputs"] if first else None,
@@ -55,9 +53,7 @@ def row(
             name: {"first": _text(values[0][0]), "last": _text(values[-1][0])} for name, values in told.items()
         }
         or None,
-        "feedback_delay_s": (min(label_times) - _time(events, first)).total_seconds()
-        if first and label_times
-        else None,
+        "feedback_delay_s": min(delays, default=None),
         "conflicts": set(served[1:]) or None,
         "events": {f for f in events if not f.startswith("prediction:")} or None,
     }
