@@ -107,7 +107,7 @@ async def _weigh(redis: Redis, found: Sequence[App], tags: Mapping[str, App]) ->
             bytes_each = [await _bytes_of(redis, record) for record in weighed]
             app.memory_bytes = round(counts[app.application] * sum(bytes_each) / (len(bytes_each) or 1))
         for tag, of in tags.items():
-            for name in (wire.pending_key(tag), wire.stats_key(tag), wire.dead_key(tag)):
+            for name in (wire.pending_key(tag), wire.stats_key(tag), wire.dead_key(tag), wire.fields_key(tag)):
                 of.memory_bytes = (of.memory_bytes or 0) + await _bytes_of(redis, name)
     except NoPermissionError:
         for app in found:

@@ -67,17 +67,21 @@ async def note(redis: Redis, application: str, use: Use, digest: str, uses: Uses
         await redis.execute_command("HSET", wire.RULES_KEY, field, msgspec.json.encode(noted))
         await redis.execute_command("EXPIRE", wire.RULES_KEY, wire.STATS_TTL_S)
     if not refolds:
-        await forget(redis, application, [other for other in others if other not in here])
+        await _forget(redis, application, [other for other in others if other not in here])
 
 
 async def refolded(redis: Redis, application: str, digest: str) -> None:
     """All rows are as these rules make them: forget the others."""
     uses = (await rules_in_use(redis)).get(application, {})
-    await forget(redis, application, [other for other in uses if other != digest])
+    await _forget(redis, application, [other for other in uses if other != digest])
 
 
-async def forget(redis: Redis, application: str, digests: Sequence[str]) -> None:
-    """Remove these uses."""
+async def forget_rules(redis: Redis, application: str) -> None:
+    """Forget an application's rules: it is no more."""
+    await _forget(redis, application, list((await rules_in_use(redis)).get(application, {})))
+
+
+async def _forget(redis: Redis, application: str, digests: Sequence[str]) -> None:
     if digests:
         await redis.execute_command("HDEL", wire.RULES_KEY, *(wire.rules_field(application, one) for one in digests))
 

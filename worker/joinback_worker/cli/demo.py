@@ -35,6 +35,7 @@ from joinback_worker.embedded import embedded_valkey
 from joinback_worker.guard import adopt, forget
 from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
+from joinback_worker.rules_in_use import forget_rules
 from joinback_worker.source import Source
 
 from .demo_show import as_json, show, show_by_hand
@@ -131,10 +132,12 @@ def _clean_up(settings: Settings, application: str) -> None:
         redis = connect(settings)
         try:
             await forget(redis, application)
+            await forget_rules(redis, application)
             await redis.execute_command("HDEL", wire.APPLICATIONS_KEY, application)
             tag = wire.tag(application)
             records = [wire.record_key(tag, key) for key in JOIN_KEYS]
-            await redis.execute_command("DEL", *records, *(key.decode() for key in wire.write_keys(tag, [])))
+            keys = [wire.fields_key(tag), *(key.decode() for key in wire.write_keys(tag, []))]
+            await redis.execute_command("DEL", *records, *keys)
         finally:
             await redis.aclose()
 
