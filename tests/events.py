@@ -23,12 +23,16 @@ def prediction(seconds: float = 0, **fields: Any) -> bytes:
     return msgspec.json.encode(body)
 
 
-def feedback(seconds: float = 60, /, **values: Any) -> bytes:
-    return msgspec.json.encode({"v": 1, "at": at(seconds), "logged_at": at(seconds), "feedback": values})
+def feedback(seconds: float = 60, /, *by: str, **values: Any) -> bytes:
+    """`by` is the source, if one is told."""
+    body = {"v": 1 + len(by), "at": at(seconds), "logged_at": at(seconds), "feedback": values}
+    return msgspec.json.encode(body | ({"source": by[0]} if by else {}))
 
 
-def retraction(seconds: float = 120, fields: list[str] | None = None) -> bytes:
-    return msgspec.json.encode({"v": 1, "at": at(seconds), "logged_at": at(seconds), "fields": fields})
+def retraction(seconds: float = 120, fields: list[str] | None = None, /, **named: list[str]) -> bytes:
+    """`named` are `event_ids` and `retraction_ids`."""
+    body = {"v": 2 if named else 1, "at": at(seconds), "logged_at": at(seconds), "fields": fields}
+    return msgspec.json.encode(body | named)
 
 
 def record(fields: Mapping[str, bytes], join_key: str = "k") -> Record:

@@ -48,6 +48,18 @@ GOOD: Workload = {
         "retraction:r": retraction(70, ["a"]),
         "feedback:g": feedback(80, c=3),
     },
+    "named": {
+        "prediction:p": prediction(0),
+        "feedback:f": feedback(60, a=1),
+        "feedback:g": feedback(70, "human", a=2),
+        "retraction:r": retraction(80, event_ids=["g"]),
+    },
+    "undone": {
+        "prediction:p": prediction(0),
+        "feedback:f": feedback(60, a=1, b=2),
+        "retraction:r": retraction(70, ["a"], event_ids=["f"]),
+        "retraction:u": retraction(80, retraction_ids=["r"]),
+    },
     "late": {"prediction:p": prediction(0), "feedback:f": feedback(200 * DAY, a=1)},
     "skewed": {
         "prediction:p": prediction(0),

@@ -62,7 +62,8 @@ def test_late_join_after_redis_forgot(stack: Stack) -> None:
     changed = {name for name in before if before[name] != after[name]}
     assert after["status"] == "joined"
     assert changed == {
-        "status", "feedback", "feedback_at", "first_feedback_at", "feedback_delay_s", "feedback_events", "matures_at", "updated_at", "row_version",
+        "status", "feedback", "field_times", "feedback_at", "first_feedback_at", "feedback_delay_s",
+        "feedback_events", "matures_at", "updated_at", "row_version",
     }  # fmt: skip
 
 

@@ -223,3 +223,83 @@ def test_the_ends_of_time(year: bytes) -> None:
     body = feedback(0, a=1).replace(b"2026", year)
     row = row_of(prediction_p=prediction(0), feedback_f=body)
     assert row.status in ("joined", "predicted")
+
+
+ADS = policy(
+    feedback={"bought": {"sources": ["human", "rule"]}, "n": {"type": "int", "reducer": "sum"}}, labels=["bought"]
+)
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ({"feedback:f": feedback(1, "human", bought=1), "feedback:g": feedback(2, "model", bought=2)}, {"bought": 1}),
+        ({"feedback:f": feedback(1, "rule", bought=1), "feedback:g": feedback(2, "human", bought=2)}, {"bought": 2}),
+        ({"feedback:f": feedback(1, bought=1), "feedback:g": feedback(2, "who", bought=2)}, {"bought": 2}),
+        ({"feedback:f": feedback(1, "human", n=1), "feedback:g": feedback(2, n="2")}, {"n": 3}),
+        (
+            {
+                "feedback:f": feedback(1, "human", bought=1),
+                "feedback:g": feedback(2, "rule", bought=2),
+                "retraction:r": retraction(3, event_ids=["f"]),
+            },
+            {"bought": 2},
+        ),
+    ],
+)
+def test_the_best_source_is_believed(events: dict[str, bytes], said: dict[str, Any]) -> None:
+    """Of several sources the best that stands; ties by time; all values together where sources are not ranked."""
+    assert folded(project(record(events), ADS)[0]) == said
+
+
+def test_the_delay_is_that_of_the_labels() -> None:
+    """A fast signal is no label: neither the status nor the delay is its."""
+    clicked = record({"prediction:p": prediction(), "feedback:f": feedback(1, clicked=True)})
+    row, _ = project(clicked, ADS)
+    assert (row.status, row.feedback_delay_s, row.first_feedback_at) == ("predicted", None, at(1))
+    events = {
+        "prediction:p": prediction(),
+        "feedback:f": feedback(1, clicked=True),
+        "feedback:g": feedback(9, bought=1),
+    }
+    row, _ = project(record(events), ADS)
+    assert (row.status, row.feedback_delay_s) == ("joined", 9)
+    assert row.field_times is not None
+    assert msgspec.json.decode(row.field_times) == {
+        "bought": {"first": "2026-11-23T12:00:09.000000Z", "last": "2026-11-23T12:00:09.000000Z"},
+        "clicked": {"first": "2026-11-23T12:00:01.000000Z", "last": "2026-11-23T12:00:01.000000Z"},
+    }
+
+
+CLICKS = {"feedback:f": feedback(1, n=3), "feedback:g": feedback(2, n=400), "feedback:h": feedback(3, n=2)}
+
+
+@pytest.mark.parametrize(
+    ("retractions", "total"),
+    [
+        ({}, 405),
+        ({"retraction:r": retraction(4, event_ids=["g"])}, 5),
+        ({"retraction:r": retraction(4, event_ids=["g"]), "retraction:u": retraction(5, retraction_ids=["r"])}, 405),
+        ({"retraction:r": retraction(4, event_ids=["g", "h"])}, 3),
+        # Up to its time, as one without names; and that taken back.
+        ({"retraction:r": retraction(2)}, 2),
+        ({"retraction:r": retraction(2), "retraction:u": retraction(3, retraction_ids=["r"])}, 405),
+        # An earlier one cannot, and none itself.
+        ({"retraction:r": retraction(4, event_ids=["g"]), "retraction:u": retraction(3, retraction_ids=["r"])}, 5),
+        ({"retraction:r": retraction(4, event_ids=["g"], retraction_ids=["r"])}, 5),
+        # Taken back, and that taken back: it stands again.
+        (
+            {
+                "retraction:r": retraction(4, event_ids=["g"]),
+                "retraction:u": retraction(5, retraction_ids=["r"]),
+                "retraction:v": retraction(6, retraction_ids=["u"]),
+            },
+            5,
+        ),
+        ({"retraction:r": retraction(4, event_ids=[])}, 405),
+    ],
+)
+def test_one_event_can_be_taken_back(retractions: dict[str, bytes], total: int) -> None:
+    """A retraction that names events takes back these alone, and may itself be taken back by a later one."""
+    row, _ = project(record({"prediction:p": prediction()} | CLICKS | retractions), ADS)
+    assert folded(row) == {"n": total}

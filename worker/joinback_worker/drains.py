@@ -90,6 +90,8 @@ class Drainer:
         self._layouts: Mapping[str, Layout] = {}
         self._watch = Watch()
         self._uses: Mapping[str, Uses] = {}
+        self._noted: dict[str, datetime] = {}
+        """When this worker drained each application last."""
 
     async def round(self, tag_budget_s: float) -> Drained:
         """Drain each tag that has work once, a few at a time. `unfinished`: a budget was spent, so go on with a next.
@@ -175,8 +177,9 @@ class Drainer:
             policy = policy_of(self.settings, application, now)
             async with sink_of(self.settings, policy) as sink:
                 use = Use(worker=self._name, since=now, last=now)
-                uses = self._uses.get(application, {})
-                await note(self.redis, application, use, policy.rules.digest, uses, refolds=sink.refolds)
+                uses, before = self._uses.get(application, {}), self._noted.get(application)
+                await note(self.redis, application, use, policy.rules.digest, uses, before, refolds=sink.refolds)
+                self._noted[application] = now
                 return await drain(
                     Source(self.redis, tag, elsewhere=self._elsewhere(application, tag, now)),
                     sink,

@@ -18,8 +18,8 @@ from joinback import wire
 
 log = structlog.get_logger("joinback")
 
-TOGETHER = timedelta(hours=1)
-"""Rules that were in use so lately are some worker's still: it has its next drain within this, by far."""
+DISPUTE_FADES = timedelta(hours=1)
+"""After the last drain that met another worker's rules: by far more than an interval."""
 
 
 class Use(Struct, frozen=True, kw_only=True):
@@ -29,6 +29,8 @@ class Use(Struct, frozen=True, kw_only=True):
     """The last one that did, `host:pid`."""
     since: datetime
     last: datetime
+    disputed_at: datetime | None = None
+    """When a worker that uses these last found that another had used others since its own drain before."""
 
 
 Uses = Mapping[str, Use]
@@ -47,27 +49,29 @@ async def rules_in_use(redis: Redis) -> dict[str, dict[str, Use]]:
     return uses
 
 
-async def note(redis: Redis, application: str, use: Use, digest: str, uses: Uses, *, refolds: bool) -> None:
+async def note(
+    redis: Redis, application: str, use: Use, digest: str, uses: Uses, before: datetime | None, *, refolds: bool
+) -> None:
     """Note that a drain folds by these rules now, and tell what differs. What a full Redis refuses a later drain notes.
 
-    `uses` are what stood there. `refolds`: rows stay as they were folded, so former rules are remembered until
-    `refolded`.
+    `uses` are what stood there; `before` is when this very worker drained the application last. `refolds`: rows stay as
+    they were folded, so former rules are remembered until `refolded`.
     """
     mine = uses.get(digest)
     others = {other: former for other, former in uses.items() if other != digest}
-    here = together(others, use.last)
+    meanwhile = {other: former.worker for other, former in others.items() if before and former.last > before}
     if mine is None and others:
         log.warning("rules_changed", application=application, rules=digest, before=sorted(others), fix=fix(application))
-    elif here:
-        by = {other: former.worker for other, former in here.items()}
-        log.warning("rules_differ", application=application, rules=digest, of=use.worker, others=by)
+    elif meanwhile:
+        log.warning("rules_differ", application=application, rules=digest, of=use.worker, others=meanwhile)
     with contextlib.suppress(ResponseError):
         field = wire.rules_field(application, digest)
-        noted = structs.replace(use, since=mine.since if mine else use.since)
+        disputed_at = use.last if meanwhile else mine.disputed_at if mine else None
+        noted = structs.replace(use, since=mine.since if mine else use.since, disputed_at=disputed_at)
         await redis.execute_command("HSET", wire.RULES_KEY, field, msgspec.json.encode(noted))
         await redis.execute_command("EXPIRE", wire.RULES_KEY, wire.STATS_TTL_S)
     if not refolds:
-        await _forget(redis, application, [other for other in others if other not in here])
+        await _forget(redis, application, [other for other in others if other not in meanwhile])
 
 
 async def refolded(redis: Redis, application: str, digest: str) -> None:
@@ -86,11 +90,6 @@ async def _forget(redis: Redis, application: str, digests: Sequence[str]) -> Non
         await redis.execute_command("HDEL", wire.RULES_KEY, *(wire.rules_field(application, one) for one in digests))
 
 
-def together(uses: Uses, now: datetime) -> dict[str, Use]:
-    """Return those that some worker uses still."""
-    return {digest: use for digest, use in uses.items() if now - use.last < TOGETHER}
-
-
 def fix(application: str) -> str:
     """Return what folds all rows by the present rules."""
     return f"once all workers have the same file: joinback sink refold {application}"
@@ -101,13 +100,13 @@ def told(application: str, uses: Uses, now: datetime) -> tuple[str, bool] | None
     if len(uses) < 2:
         return None
     in_order = sorted(uses.items(), key=lambda item: item[1].last, reverse=True)
-    if len(together(uses, now)) > 1:
+    if any(use.disputed_at and now - use.disputed_at < DISPUTE_FADES for use in uses.values()):
         named = " and ".join(f"{digest} by {use.worker}, last {_shown(use.last)}" for digest, use in in_order)
         return f"{application}: rows are folded by different rules: {named}; {fix(application)}", True
-    (digest, use), (_, before) = in_order[:2]
+    (digest, use), (_, former) = in_order[:2]
     return (
         f"{application}: rows of before {_shown(use.since)} were folded by other rules than {digest}"
-        f" (until {_shown(before.last)}); joinback sink refold {application} folds all by the present ones"
+        f" (until {_shown(former.last)}); joinback sink refold {application} folds all by the present ones"
     ), False
 
 

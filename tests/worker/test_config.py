@@ -1,0 +1,144 @@
+"""joinback.toml: what is right holds, and each mistake is told with its line and the fix."""
+
+from pathlib import Path
+
+import pytest
+from ruled import file, reducing, toml
+
+import joinback
+from joinback.errors import ConfigurationError
+from joinback.settings import Settings
+from joinback_worker.config import config_of, look
+from joinback_worker.rules import FieldRules, Rules
+
+MISTAKES = [
+    ("[loans]\n", 1, "loans is not known; rules stand under [applications.<name>]"),
+    ("applications = 3\n", 1, "applications must be a table"),
+    ("[applications]\nloans = 3\n", 2, "applications.loans must be a table; write [applications.loans]"),
+    (
+        "[applications.loans]\nmaturty_s = 60\n",
+        2,
+        "loans.maturty_s is not known; did you mean maturity_s?",
+    ),
+    ("[applications.loans]\n\nmaturity_s = 'soon'\n", 3, "applications.loans.maturity_s Expected int"),
+    ("[applications.loans]\nmaturity_s = 0\n", 2, "Expected int >= 1"),
+    ("[applications.loans]\njoin_window_s = 9_999_999_999\n", 2, "Expected int <= 3153600000"),
+    ("[applications.loans]\nsample_rate = 2.0\n", 2, "Expected float <= 1"),
+    ("[applications.loans]\nfeedback = 1\n", 2, "must be a table; write [applications.loans.feedback.<field>]"),
+    ("[applications.a.feedback.x]\ntype = 'integer'\n", 2, "must be bool, int, float, str, or a list of categories"),
+    ("[applications.a.feedback.x]\ntype = []\n", 2, "must be bool, int, float, str, or a list of categories"),
+    ("[applications.a.feedback.x]\nreducer = 'average'\n", 2, "must be one of last, first, sum, mean, min, max, count"),
+    ("[applications.a.feedback.x]\ntype = 'str'\nmin = 3\n", 3, 'is for numbers; give the field type = "int"'),
+    ("[applications.a.feedback.x]\ntype = 'int'\nmax = 1\nmin = 3\n", 4, "is above max"),
+    ("[applications.a.feedback.x]\nstrict = true\n", 2, "needs a type"),
+    ("[applications.a.feedback.x]\nsources = ['a', 'a']\n", 2, "names one source twice"),
+    ("[applications.a.feedback.x]\ndefault = 1\n", 2, "needs maturity_s, of the field or of the application"),
+    ("[applications.a.feedback.x]\nmaturity_s = 1\ntype = 'bool'\ndefault = 'no'\n", 4, "is text, not bool"),
+    ("[applications.a.feedback.x]\nmaturity_s = 1\ndefault = 2026-01-01\n", 3, "must be what JSON holds"),
+    ("[applications.a.feedback.x]\nmaturity_s = 1\ndefault = nan\n", 3, "must be what JSON holds"),
+    ("[applications.a.feedback.x]\ntype = ['b', 'c']\npositive = 'd'\n", 3, "is none of b, c"),
+    ("[applications.a.feedback.x]\ntype = 'int'\npositive = 'more'\n", 3, 'must be "higher" or "lower"'),
+    ("[applications.a]\nlabels = ['bougth']\n[applications.a.feedback.bought]\n", 2, "did you mean 'bought'?"),
+    ("[applications.a]\nlabels = [\n  'x',\n]\n", 4, "declare it: [applications.a.feedback.x]"),
+    ('[applications."a b"]\nx = 1\n', 2, "applications.'a b'.x is not known"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "says"), MISTAKES)
+def test_a_mistake_is_told_with_its_line(text: str, line: int, says: str, tmp_path: Path) -> None:
+    """One line per mistake: the file, the line, the keys, and what may stand there."""
+    path = tmp_path / "joinback.toml"
+    path.write_text(text)
+    _, problems = look(Settings(config=str(path)))
+    place = f"{path}, line {line}: "
+    assert any(says in problem and problem.startswith(place) for problem in problems), problems
+    with pytest.raises(ConfigurationError, match=r"joinback\.toml, line"):
+        config_of(Settings(config=str(path)))
+
+
+def test_all_mistakes_are_told(tmp_path: Path) -> None:
+    """The first one, and how many more; what is right beside them holds."""
+    path = tmp_path / "joinback.toml"
+    path.write_text("[applications.a]\nx = 1\ny = 2\nmaturity_s = 60\n")
+    config, problems = look(Settings(config=str(path)))
+    assert len(problems) == 2
+    assert config.rules_of("a").maturity_s == 60
+    with pytest.raises(ConfigurationError, match="and 1 more, see: joinback config check"):
+        config_of(Settings(config=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "No such file"),
+        (b"[applications", "is no TOML"),
+        (b"\xff", "no text in UTF-8"),
+        (b"a = 1\nb =\n", "line 2"),
+    ],
+)
+def test_a_file_that_is_none(content: bytes | None, says: str, tmp_path: Path) -> None:
+    """A file that is not there, or is no TOML, is told in one line."""
+    path = tmp_path / "joinback.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=says) as told:
+        config_of(Settings(config=str(path)))
+    assert "\n" not in str(told.value)
+
+
+def test_what_is_not_declared(tmp_path: Path) -> None:
+    """The window of the environment is for whoever declares none; an application that is not named has no rules."""
+    path = file(tmp_path, ads={"join_window_s": 60}, loans=reducing(clicks="sum"))
+    config = config_of(Settings(config=path, join_window_s=90))
+    assert config.rules_of("ads").join_window_s == 60
+    assert config.rules_of("loans") == Rules(join_window_s=90, feedback={"clicks": FieldRules(reducer="sum")})
+    assert config.rules_of("other") == Rules(join_window_s=90)
+
+
+def test_the_digest() -> None:
+    """It differs where rows would be folded otherwise, and only there."""
+
+    def digest(**keys: object) -> str:
+        import msgspec
+
+        return msgspec.convert(keys, Rules).digest
+
+    base = digest(feedback={"x": {"type": "int"}})
+    more = {"min": 3, "strict": True, "positive": "higher"}
+    assert base == digest(feedback={"x": {"type": "int"} | more}, sample_rate=0.5)
+    others = [
+        {"feedback": {"x": {"type": "str"}}},
+        {"feedback": {"x": {"type": "int", "reducer": "sum"}}},
+        {"feedback": {"x": {"type": "int", "sources": ["a"]}}},
+        {"feedback": {"x": {"type": "int"}}, "labels": ["x"]},
+        {"feedback": {"x": {"type": "int"}}, "join_window_s": 5},
+        {"feedback": {"x": {"type": "int"}}, "maturity_s": 5},
+    ]
+    assert len({base, *(digest(**other) for other in others)}) == len(others) + 1
+
+
+def test_a_client_takes_its_rates_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file's sample rates hold for a client, unless `init` is told others."""
+    monkeypatch.setenv("JOINBACK_CONFIG", file(tmp_path, ads={"sample_rate": 1e-9}, loans={"labels": ["nobody"]}))
+    client = joinback.Client().init("redis://127.0.0.1:1/0")
+    client.log_record("ads", inputs=1, outputs=2)
+    assert client.stats()["dropped"]["sampled_out"] == 1
+    client.init("redis://127.0.0.1:1/0", sample_rates={})
+    client.log_record("ads", inputs=1, outputs=2)
+    assert client.stats()["buffered"] == 1
+    client.close(0)
+
+
+@pytest.mark.parametrize("text", ["[applications", toml({"ads": {"sample_rate": 7}}), "applications = 1"])
+def test_a_client_logs_on_with_a_wrong_file(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is wrong with the file is told in the client's log, and every prediction is logged."""
+    path = tmp_path / "joinback.toml"
+    path.write_text(text)
+    monkeypatch.setenv("JOINBACK_CONFIG", str(path))
+    client = joinback.Client().init("redis://127.0.0.1:1/0")
+    client.log_record("ads", inputs=1, outputs=2)
+    assert client.stats()["buffered"] == 1
+    assert ("every prediction" in caplog.text) == (text != "applications = 1")
+    client.close(0)

@@ -1,0 +1,150 @@
+"""Rules per field on the whole way: strict letters, fields told once, workers whose files differ."""
+
+import asyncio
+import json
+import os
+import socket
+import sqlite3
+from typing import Any
+
+import pytest
+import structlog
+from conftest import PATIENCE_S, Cli, Stack
+from msgspec import structs
+from ruled import file, reducing
+from structlog.testing import capture_logs
+
+from joinback import wire
+from joinback_worker.drains import Drainer
+
+STRICT = {"loans": {"feedback": {"repaid": {"type": "bool", "strict": True}, "days": {"type": "int"}}}}
+
+
+@pytest.fixture
+def lines() -> Any:
+    """The worker's log lines of a test, as dicts."""
+    structlog.reset_defaults()
+    with capture_logs() as captured:
+        yield captured
+
+
+def test_a_value_that_breaks_a_strict_field(stack: Stack, cli: Cli) -> None:
+    """Its event is a dead letter that says why, and can be replayed when the file is mended; the others are joined."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="k")
+    stack.client.log_record("loans", feedback={"days": 3}, join_key="k", event_id="good")
+    stack.client.log_record("loans", feedback={"repaid": "perhaps"}, join_key="k", event_id="bad")
+    assert stack.drain(STRICT).dead == 1
+    (letter,) = stack.dead()
+    assert (letter["reason"], letter["detail"]) == ("breaks_declaration", "repaid is text, not bool")
+    assert stack.row("k")["feedback"] == '{"days":3}'
+    assert stack.drain(STRICT).dead == 0
+    assert cli("dead", "replay", "loans", "--all").returncode == 0
+    stack.drain({"loans": {"feedback": {"repaid": {"type": ["perhaps", "yes"]}}}})
+    assert stack.row("k")["feedback"] == '{"days":3,"repaid":"perhaps"}'
+
+
+def test_a_value_that_breaks_another_field_is_kept_and_counted(stack: Stack, cli: Cli) -> None:
+    """It stands in the row as it was told; `status` counts it by field, once."""
+    for n, days in enumerate(("3", "many", [1])):
+        stack.client.log_record("loans", feedback={"days": days}, join_key=f"k{n}")
+    stack.drain(STRICT)
+    stack.server.delete(wire.record_key("loans", "k0"))
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="k1")
+    stack.drain(STRICT)
+    assert [row["feedback"] for row in stack.rows()] == ['{"days":3}', '{"days":"many"}', '{"days":[1]}']
+    status = cli("status")
+    assert status.returncode == 0, status.stdout
+    assert "loans: 2 values of 'days' are not what is declared of it; they were kept" in status.stdout
+    (field,) = json.loads(cli("status", "--json").stdout)["applications"]["loans"]["fields"].values()
+    assert field["broken"] == 2
+
+
+def test_a_new_field_is_told_once(stack: Stack, lines: list[dict[str, Any]]) -> None:
+    """The log names a field when it is seen first, whichever worker sees it, and not again."""
+    for n in range(3):
+        stack.client.log_record("loans", feedback={"repaid": True}, join_key=f"k{n}")
+        stack.drain()
+    stack.client.log_record("loans", feedback={"repayed": True}, join_key="k")
+    stack.drain()
+    assert [line["field"] for line in lines if line["event"] == "feedback_field_first_seen"] == ["repaid", "repayed"]
+
+
+def test_workers_whose_files_differ(stack: Stack, cli: Cli, lines: list[dict[str, Any]]) -> None:
+    """Each is told, by name and digest, until both have the same file; a file that was changed once is no alarm."""
+    sums = {"ads": reducing(clicks="sum")}
+    config = file(stack.folder, **sums)
+
+    async def run() -> None:
+        workers = [Drainer(stack.settings), Drainer(structs.replace(stack.settings, config=config))]
+        for n, worker in enumerate([0, 1, 1, 0]):
+            stack.client.log_record("ads", feedback={"clicks": 2**n}, join_key="k")
+            assert stack.client.flush(PATIENCE_S)
+            assert (await workers[worker].round(60)).error is None
+            if n == 2:
+                assert [line["event"] for line in lines if line["event"].startswith("rules_")] == ["rules_changed"]
+        for worker in workers:
+            await worker.aclose()
+
+    asyncio.run(run())
+    (differ,) = (line for line in lines if line["event"] == "rules_differ")
+    assert differ["of"] == f"{socket.gethostname()}:{os.getpid()}"
+    status = cli("status")
+    assert status.returncode == 1
+    assert "ads: rows are folded by different rules: " in status.stdout.replace("\n", " ")
+    done = cli("sink", "refold", "ads", JOINBACK_CONFIG=config)
+    assert done.returncode == 0, done.stderr
+    assert cli("status").returncode == 0
+    assert stack.row("k")["feedback"] == '{"clicks":15}'
+
+
+def test_rows_of_former_rules_are_told(stack: Stack, cli: Cli) -> None:
+    """Long after the file changed, `status` says which rows stand as former rules made them; that is no alarm."""
+    stack.client.log_record("ads", feedback={"clicks": 1}, join_key="k")
+    stack.drain()
+    (field,) = stack.server.hkeys(wire.RULES_KEY)
+    use = json.loads(stack.server.hget(wire.RULES_KEY, field))
+    stack.server.hset(wire.RULES_KEY, field, json.dumps(use | {"last": "2026-01-01T00:00:00Z"}))
+    stack.client.log_record("ads", feedback={"clicks": 2}, join_key="k")
+    stack.drain({"ads": reducing(clicks="sum")})
+    status = cli("status")
+    assert status.returncode == 0
+    assert "joinback sink refold ads folds all by the present ones" in status.stdout
+
+
+def test_where_a_view_folds_former_rules_are_forgotten(stack: Stack) -> None:
+    """A lake's rows follow the rules of who reads them: there is nothing to refold, and nothing to tell."""
+    lake = {"sink_url": f"jsonl:///{stack.folder}/lake"}
+    stack.client.log_record("ads", feedback={"clicks": 1}, join_key="k")
+    stack.drain(**lake)
+    (field,) = stack.server.hkeys(wire.RULES_KEY)
+    use = json.loads(stack.server.hget(wire.RULES_KEY, field))
+    stack.server.hset(wire.RULES_KEY, field, json.dumps(use | {"last": "2026-01-01T00:00:00Z"}))
+    stack.client.log_record("ads", feedback={"clicks": 2}, join_key="k")
+    stack.drain({"ads": reducing(clicks="sum")}, **lake)
+    assert len(stack.server.hkeys(wire.RULES_KEY)) == 1
+
+
+def test_a_field_that_matures_after_a_label_came(stack: Stack) -> None:
+    """A fast click does not hide that nothing was bought: the default comes with the clock, without traffic."""
+    rules = {"ads": {"labels": ["bought"], "feedback": {"bought": {"maturity_s": 60, "default": False}}}}
+    stack.client.log_record("ads", inputs=1, outputs=2, join_key="k", timestamp="2026-01-01T00:00:00Z")
+    stack.client.log_record("ads", feedback={"clicked": True}, join_key="k", timestamp="2026-01-01T00:00:01Z")
+    stack.drain()
+    assert stack.row("k")["status"] == "joined"
+    stack.execute("UPDATE records SET matures_at = '2026-01-01T00:01:00.000000Z'")
+    assert stack.drain(rules).matured == 1
+    row = stack.row("k")
+    assert (row["status"], row["feedback"]) == ("unlabelled", '{"bought":false,"clicked":true}')
+    assert (row["default_fields"], row["matures_at"]) == ('["bought"]', None)
+    assert stack.drain(rules).matured == 0
+
+
+def test_the_index_serves_maturity(stack: Stack) -> None:
+    """What asks for matured rows each tick reads an index of those that wait."""
+    stack.client.log_record("ads", inputs=1, outputs=2, join_key="k")
+    stack.drain()
+    with sqlite3.connect(stack.settings.sink_url.removeprefix("sqlite:///")) as database:
+        query = "SELECT join_key FROM records WHERE application = 'ads' AND matures_at < '2027'"
+        (plan,) = database.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+    database.close()
+    assert "records_maturing" in plan[3]
