@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from joinback import wire
 from joinback_worker.fold import Record, fold
@@ -81,6 +81,17 @@ records = st.builds(
     st.dictionaries(_ids, feedbacks, max_size=4),
     st.dictionaries(_ids, retractions, max_size=3),
 )
+plain_records = st.builds(
+    lambda p, f, r: Record(application="loans", join_key="k", predictions=p, feedback=f, retractions=r),
+    st.dictionaries(_ids, predictions, max_size=3),
+    st.dictionaries(_ids, feedbacks, max_size=4),
+    st.dictionaries(
+        _ids,
+        st.builds(lambda r: structs.replace(r, v=1, event_ids=None, retraction_ids=None), retractions),
+        max_size=2,
+    ),
+)
+"""Without retractions that name events."""
 RULES: list[dict[str, Any]] = [
     {},
     {"labels": ["a", "b"], "feedback": {"a": {"sources": ["human", "rule"]}, "b": {"type": "int", "reducer": "sum"}}},

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from . import cells, columns, events, wire
+from . import cells, columns, events, ids, wire
 from .columns import Column
 from .errors import InvalidEvent
 from .events import Common, Refused
@@ -50,7 +50,7 @@ def log(
     rows = [table.get(name, repeat(constants.get(name), total)) for name in names]
     for inputs, outputs, feedback, key, at, event_id, said, own in zip(*rows, strict=True):
         if key is None and inputs is not None:
-            key = events.key_of(None)
+            key = ids.key_of(None)
         # "" for the row that says nothing, not even of what.
         keys.append(key or "")
         if inputs is None and feedback is None:
@@ -64,7 +64,7 @@ def log(
             funnel.delivery.told_rates.get(application, wire.UNSAMPLED),
             funnel.delivery.feedback_rate(application),
         )
-        identity = events.new_id() if event_id is None else event_id
+        identity = ids.new_id() if event_id is None else event_id
         try:
             put(funnel, application, key, identity, (inputs, outputs, feedback), common, rates, room, told_by)
         except InvalidEvent as error:

@@ -20,7 +20,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
-from . import events, wire
+from . import events, ids, wire
 from .events import Refused
 
 _PRESENT = frozenset({str, int, bool, dict, list, datetime, date})
@@ -73,7 +73,7 @@ def _name(value: Any, bytes_max: int) -> str | None:
 def _text(value: Any) -> str:
     """The text of what is a key, or one in all but type. Raises Refused."""
     try:
-        return events.key_text(value, whole_floats=True)
+        return ids.key_text(value, whole_floats=True)
     except Refused:
         if not isinstance(value, float | Decimal):
             raise Refused("invalid", f"it is of type {type(value).__name__}; use integers, text or UUIDs") from None

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 from uuid import UUID
 
-from . import batch, events, forks, log, wire
+from . import batch, events, forks, ids, log, wire
 from .children import inherited, say_what_is_missing, tell_children
 from .columns import Column
 from .delivery import CLOSE_TIMEOUT_S, Delivery
@@ -19,7 +19,7 @@ from .errors import ConfigurationError, InvalidEvent
 from .events import Refused
 from .funnel import Funnel
 from .room import WAIT_S
-from .route import BUFFER_BYTES_MAX, BUFFER_EVENTS_MAX, SPOOL_BYTES_MAX, Route, checked_rates, route_of
+from .route import BUFFER_BYTES_MAX, BUFFER_EVENTS_MAX, SPOOL_BYTES_MAX, Route, checked_rates, rates_of, route_of
 from .settings import Settings, client_settings
 
 if TYPE_CHECKING:
@@ -92,16 +92,7 @@ class Client:
         )
         if not isinstance(environment, str | None):
             raise ConfigurationError(f"environment must be text, not {type(environment).__name__}")
-        rates: Mapping[str, float]
-        if sample_rates is not None:
-            rates = checked_rates(sample_rates)
-        elif settings.config is not None:
-            from .config_file import sample_rates_in  # it brings tomllib, which most services do not need
-
-            rates, wrong = sample_rates_in(settings.config)
-            lines += wrong
-        else:
-            rates = {}
+        rates = rates_of(settings, sample_rates, lines)
         for line in lines:
             log.warning("joinback: %s", line)
         hooks = None
@@ -110,7 +101,7 @@ class Client:
 
             hooks = Hooks(redact, before_send)
         self.close()
-        delivery = Delivery(route, dict(rates))
+        delivery = Delivery(route, rates)
         delivery.close_at_exit()
         self._funnel = Funnel(
             delivery, environment=events.text_of(environment or settings.environment), hooks=hooks, strict=strict
@@ -118,17 +109,11 @@ class Client:
         self._configured = True
         tell_children(
             {
-                "redis_url": redis_url,
-                "environment": environment,
-                "buffer_ttl_s": buffer_ttl_s,
-                "sample_rates": sample_rates,
-                "redact": redact,
-                "before_send": before_send,
-                "spool_dir": spool_dir,
-                "redis": redis,
-                "credentials": credentials,
+                "redis_url": redis_url, "environment": environment, "buffer_ttl_s": buffer_ttl_s,
+                "sample_rates": sample_rates, "redact": redact, "before_send": before_send,
+                "spool_dir": spool_dir, "redis": redis, "credentials": credentials,
             }
-        )
+        )  # fmt: skip
         return self
 
     def set_sample_rate(self, application: str, rate: float) -> None:
@@ -208,23 +193,21 @@ class Client:
         `source` says who tells the feedback (`human`, `model`, `rule`, or a name), for fields whose rules rank sources.
         Values become JSON by the rules in `joinback.values`. Never blocks; with `strict=True` raises InvalidEvent.
         """
-        key = join_key if type(join_key) is str else events.key_of(join_key)
+        key = join_key if type(join_key) is str else ids.key_of(join_key)
         if not self._funnel.delivery.open and not self._ready():
             return key
         funnel = self._funnel
         try:
             events.check_names(application, key, join_key, event_id)
-            if inputs is None or outputs is None or feedback is not None:
-                events.check_sides(inputs, outputs, feedback, join_key)
-            if source is not None and feedback is None:
-                raise Refused("invalid", "source says who tells feedback, and there is no feedback")
+            if inputs is None or outputs is None or feedback is not None or source is not None:
+                events.check_sides(inputs, outputs, feedback, join_key, source)
             if type(application) is not str:
                 # An Enum of texts would be written by its name.
                 application = str.__str__(application)
             logged_at = datetime.now(UTC)
             at = logged_at if timestamp is None else events.utc(timestamp)
             said = version if version is None or type(version) is str else events.text_of(version)
-            identity = events.new_id() if event_id is None else str.__str__(event_id)
+            identity = ids.new_id() if event_id is None else str.__str__(event_id)
             if inputs is not None:
                 rate = funnel.delivery.told_rates.get(application, wire.UNSAMPLED)
                 # Made here, unlike the others: of all calls, nearly all come by.
@@ -309,7 +292,7 @@ class Client:
         if not self._funnel.delivery.open and not self._ready():
             return
         funnel = self._funnel
-        key = events.key_of(join_key)
+        key = ids.key_of(join_key)
         try:
             events.check_names(application, key, join_key, event_id)
             if join_key is None:
@@ -317,9 +300,8 @@ class Client:
             application = str.__str__(application)
             logged_at = datetime.now(UTC)
             at = logged_at if timestamp is None else events.utc(timestamp)
-            common = (at, logged_at, None, funnel.environment, None)
-            event = events.retraction(common, fields, event_ids, retraction_ids)
-            identity = events.new_id() if event_id is None else str.__str__(event_id)
+            event = events.retraction(at, logged_at, funnel.environment, fields, event_ids, retraction_ids)
+            identity = ids.new_id() if event_id is None else str.__str__(event_id)
             rate = funnel.delivery.feedback_rate(application)
             funnel.put(application, key, f"retraction:{identity}", event, rate)
         except InvalidEvent:

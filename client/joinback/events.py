@@ -1,16 +1,12 @@
-"""From the arguments of a call to its events: checks, ids, encoding. No I/O."""
+"""From the arguments of a call to its events: checks, encoding. No I/O."""
 
-import itertools
-import operator
-import random
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Literal, TypeAlias
-from uuid import UUID
 
-from . import forks, values, wire
+from . import values, wire
 from .complaints import Refused as Refused
+from .ids import key_text
 from .times import utc as utc
 
 APPLICATIONS_REMEMBERED_MAX = 1_000
@@ -20,7 +16,7 @@ APPLICATIONS_REMEMBERED_MAX = 1_000
 # --- checks ---------------------------------------------------------------------------------------------
 
 
-def check_sides(inputs: object, outputs: object, feedback: object, join_key: object) -> None:
+def check_sides(inputs: object, outputs: object, feedback: object, join_key: object, source: object = None) -> None:
     """Raise Refused unless this is a prediction, feedback, or both."""
     if (inputs is None) != (outputs is None):
         raise Refused("invalid", "a prediction needs both inputs and outputs")
@@ -29,6 +25,8 @@ def check_sides(inputs: object, outputs: object, feedback: object, join_key: obj
             raise Refused("invalid", "nothing to log; give inputs and outputs, or feedback")
         if join_key is None:
             raise Refused("invalid", "feedback needs the join_key of its prediction")
+    if source is not None and feedback is None:
+        raise Refused("invalid", "source says who tells feedback, and there is no feedback")
     if feedback is not None and not (isinstance(feedback, Mapping) and len(feedback)):
         raise Refused("invalid", "feedback must be a dict with at least one field")
 
@@ -70,98 +68,6 @@ def _is_name(value: object, bytes_max: int) -> bool:
         return False
     # isprintable() refuses lone surrogates too, so the encoding cannot fail.
     return value.isascii() or len(value.encode()) <= bytes_max
-
-
-# --- ids and keys --------------------------------------------------------------------------------------
-
-# Ids need to be unique, not secret.
-_random = random.Random()  # noqa: S311
-_process = ""
-_numbers = itertools.count()
-
-
-def _begin_ids() -> None:
-    """At first, and in a forked child, which would repeat its parent's ids."""
-    global _process, _numbers
-    _random.seed()
-    _process = f"{_random.getrandbits(48):012x}-"
-    _numbers = itertools.count()
-
-
-_begin_ids()
-forks.renewed_in_children(_begin_ids)
-_here = forks.here
-
-
-def new_id() -> str:
-    """A new event id: twelve hex digits of this process and the event's number in it."""
-    if not _here[0]:
-        forks.begin()
-    # Unique within one record is all it must be. As many random digits each time would cost thrice the time.
-    return f"{_process}{next(_numbers)}"
-
-
-FLOAT_KEY_MAX = 2**53
-"""From here on a float no longer tells one integer from the next, so two keys may have become one."""
-
-
-def key_of(join_key: object, whole_floats: bool = False) -> str:
-    """Return the join key as text; for None a new one, 32 hex digits. Never raises.
-
-    What is no key is for `check_names` to refuse; its text, or "" where it has none, can be told to a person,
-    and is never one that looks like a key of ours.
-    """
-    if join_key is None:
-        if not _here[0]:
-            forks.begin()
-        # uuid4 gives as many, for eight times the time.
-        return "%032x" % _random.getrandbits(128)  # noqa: UP031
-    try:
-        # An int as it is, since nearly all keys that are no text are one.
-        return str(join_key) if type(join_key) is int else key_text(join_key, whole_floats)
-    except (Refused, ValueError):
-        pass
-    try:
-        return str.__str__(str(join_key))
-    except Exception:
-        return ""
-
-
-def key_text(join_key: object, whole_floats: bool = False) -> str:
-    """Return a join key as text: a str, a UUID, or whatever is an integer (numpy's too, and a whole Decimal).
-
-    `whole_floats` takes 17.0 for 17 as well, as a column of ids with a gap becomes floats. Raises Refused.
-    """
-    # As it is, whatever __str__ its class has: an Enum of texts is its value.
-    if isinstance(join_key, str):
-        return str.__str__(join_key)
-    try:
-        if isinstance(join_key, UUID):
-            return UUID.__str__(join_key)
-        if (number := _integer(join_key, whole_floats)) is not None:
-            return str(number)
-    except (ValueError, OverflowError):
-        raise Refused("invalid", f"join_key is a number too long; at most {wire.JOIN_KEY_BYTES_MAX} digits") from None
-    except Exception as error:
-        kind = type(error).__name__
-        raise Refused("invalid", f"join_key of type {type(join_key).__name__} raised {kind} as text") from None
-    fix = "; a float is no id: write int(x)" if isinstance(join_key, float) else "; convert it first"
-    raise Refused("invalid", f"join_key must be a str, an integer or a UUID, not {type(join_key).__name__}{fix}")
-
-
-def _integer(value: Any, whole_floats: bool) -> int | None:
-    """The integer that this is, exactly; None if it is none."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return int.__index__(value)
-    if isinstance(value, Decimal):
-        whole = value.is_finite() and value.adjusted() < wire.JOIN_KEY_BYTES_MAX and value == value.to_integral_value()
-        return int(value) if whole else None
-    if isinstance(value, float) or getattr(getattr(value, "dtype", None), "kind", "") == "f":
-        whole = whole_floats and float(value).is_integer() and abs(value) < FLOAT_KEY_MAX
-        return int(value) if whole else None
-    return operator.index(value) if hasattr(type(value), "__index__") else None
 
 
 # --- events ---------------------------------------------------------------------------------------------
@@ -216,13 +122,14 @@ def copied(name: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def retraction(
-    common: Common,
+    at: datetime,
+    logged_at: datetime,
+    environment: str | None,
     fields: Iterable[str] | None,
     event_ids: Iterable[str] | None = None,
     retraction_ids: Iterable[str] | None = None,
 ) -> wire.Retraction:
     """Return the event. Raises Refused for lists that are none."""
-    at, logged_at, _, environment, _ = common
     names_events = event_ids is not None or retraction_ids is not None
     return wire.Retraction(
         v=wire.WIRE_VERSION if names_events else wire.PLAIN_VERSION,

@@ -117,6 +117,22 @@ def _made(spool_dir: str | os.PathLike[str] | None) -> str | None:
     return None
 
 
+def rates_of(settings: Settings, given: Mapping[str, float] | None, lines: list[str]) -> dict[str, float]:
+    """Return what `Client.init` was given, else what the file of JOINBACK_CONFIG says.
+
+    Raises ConfigurationError for what was given; what is wrong in the file is added to `lines`, to be told.
+    """
+    if given is not None:
+        return checked_rates(given)
+    if settings.config is None:
+        return {}
+    from .config_file import sample_rates_in  # it brings tomllib, which most services do not need
+
+    rates, wrong = sample_rates_in(settings.config)
+    lines += wrong
+    return rates
+
+
 def checked_rates(rates: Mapping[str, float]) -> dict[str, float]:
     """Return the sample rates by application. Raises ConfigurationError."""
     if not isinstance(rates, Mapping):

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import joinback
 from joinback import wire
-from joinback.events import FLOAT_KEY_MAX, Refused, key_of, key_text
+from joinback.events import Refused
+from joinback.ids import FLOAT_KEY_MAX, key_of, key_text
 from joinback.settings import Settings
 from joinback.testing import capture
 

@@ -53,8 +53,8 @@ def copied(from_url: str, to_url: str, settings: Settings | None = None) -> Copi
 
 
 def plain(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Rows without what tells when and how often they were written."""
-    written = ("updated_at", "row_version")
+    """Rows without what tells when and how often they were written, and what no view has."""
+    written = ("updated_at", "row_version", "matures_at")
     return {key: {name: cell for name, cell in row.items() if name not in written} for key, row in rows.items()}
 
 

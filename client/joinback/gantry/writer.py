@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import uuid4
 
-from joinback import batch, events, sampling, wire
+from joinback import batch, events, ids, sampling, wire
 from joinback.client import Client
 from joinback.errors import InvalidEvent
 from joinback.room import Room
@@ -44,7 +44,7 @@ class Writer:
         Returns its join key, and whether it is in the sample. The tag `env` is the record's environment, or
         else becomes it.
         """
-        key = events.key_of(record.join_key)
+        key = ids.key_of(record.join_key)
         if not self._client._funnel.delivery.open and not self._client._ready():
             return key, True
         funnel = self._client._funnel
@@ -61,7 +61,7 @@ class Writer:
         else:
             check_rate(call_rate)
             rate = min(call_rate, funnel.delivery.feedback_rate(application))
-        identity = record.event_id or events.new_id()
+        identity = record.event_id or ids.new_id()
         sides = (record.inputs, record.outputs, record.feedback)
         batch.put(funnel, application, key, identity, sides, common, (rate, rate), room)
         return key, rate >= wire.UNSAMPLED or sampling.keeps(application, funnel.stored_key(key), rate)
