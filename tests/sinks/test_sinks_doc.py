@@ -99,7 +99,7 @@ def test_the_query_to_begin_with(heading: str, engine: Engine, ask: Any, tmp_pat
 
 
 def test_the_polars_recipe(tmp_path: Path) -> None:
-    """For any history without retractions that name events, the recipe gives the statuses, labels and delays of the model."""
+    """For any history without retractions that name events, the recipe gives the rows of the model."""
     import polars as pl
 
     namespace: dict[str, Any] = {}
