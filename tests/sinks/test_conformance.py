@@ -272,10 +272,7 @@ def test_late_feedback_is_reported_by_the_merge_that_finds_it(engine: Engine, ur
 
 
 def test_any_order_any_repetition_gives_one_row(engine: Engine, url: str, tmp_path: Path) -> None:
-    """However records' events are split, ordered and repeated, `get` and `records` answer the row of their union.
-
-    By any rules, and whoever told, took back, or took a retraction back.
-    """
+    """However events are split, ordered, repeated and taken back, `get` and `records` answer the row of their union."""
 
     @hypothesis_settings(max_examples=engine.examples)
     @given(
@@ -411,6 +408,122 @@ def test_unlabelled_rows_are_closed_by_the_clock(engine: Engine, url: str, tmp_p
     }
     columns = ("status", "feedback", "default_fields")
     assert {key: tuple(rows[key][column] for column in columns) for key in wanted} == wanted
+
+
+# --- rules per field -----------------------------------------------------------------------------------------
+
+
+def by_rules(
+    engine: Engine, url: str, tmp_path: Path, rules: Mapping[str, Any], histories: Mapping[str, Mapping[str, bytes]]
+) -> dict[str, Any]:
+    """Merge each event by itself, the last ones first; return the feedback by key, of rows that are the law's."""
+    now = datetime.now(UTC)
+    pieces = [record({field: body}, key) for key, fields in histories.items() for field, body in fields.items()]
+    on(url, *([piece] for piece in reversed(pieces)), policy=policy(now, **rules))
+    closing_at(url, policy(now, **rules))
+    rows = in_records(engine, url, config=file(tmp_path, loans=rules))
+    assert rows == expected(*(record(fields, key) for key, fields in histories.items()), policy=policy(now, **rules))
+    return {key: rows[key]["feedback"] for key in histories}
+
+
+def test_fields_that_mature_by_themselves(engine: Engine, url: str, tmp_path: Path) -> None:
+    """A field that nobody told in time says its default, whatever other fields were told; labels decide the status."""
+    bought = {"maturity_s": 1, "default": False}
+    rules = {"labels": ["bought"], "feedback": {"bought": bought, "seen": {"maturity_s": 3_153_600_000, "default": 0}}}
+    told = by_rules(
+        *(engine, url, tmp_path, rules),
+        {
+            "clicked": {"prediction:p": prediction(), "feedback:f": feedback(5, clicked=True)},
+            "bought": {"prediction:p": prediction(), "feedback:f": feedback(5, clicked=True, bought=True)},
+            "orphan": {"feedback:f": feedback(5, clicked=True)},
+        },
+    )
+    assert told["clicked"] == {"bought": False, "clicked": True}
+    assert told["bought"] == {"bought": True, "clicked": True}
+    assert told["orphan"] == {"clicked": True}
+    rows = in_records(engine, url, config=file(tmp_path, loans=rules))
+    assert {key: row["status"] for key, row in rows.items()} == {
+        "clicked": "unlabelled", "bought": "joined", "orphan": "orphan",
+    }  # fmt: skip
+
+
+def test_events_taken_back_by_name(engine: Engine, url: str, tmp_path: Path) -> None:
+    """One event, or one field of it, is taken back by its id; and counts again if the retraction is taken back."""
+    clicks = {"prediction:p": prediction()} | {
+        f"feedback:{n}": feedback(n, n=v, m=v) for n, v in ((1, 3), (2, 400), (3, 2))
+    }
+    one = {"retraction:r": retraction(4, event_ids=["2"])}
+    undone = {"retraction:u": retraction(5, retraction_ids=["r"])}
+    told = by_rules(
+        *(engine, url, tmp_path, reducing(n="sum", m="sum")),
+        {
+            "all": clicks,
+            "one": clicks | one,
+            "field": clicks | {"retraction:r": retraction(4, ["n"], event_ids=["2"])},
+            "undone": clicks | one | undone,
+            "redone": clicks
+            | one
+            | {
+                "retraction:u": retraction(5, retraction_ids=["r"]),
+                "retraction:v": retraction(6, retraction_ids=["u"]),
+            },
+        },
+    )
+    assert {key: (feedback["n"], feedback["m"]) for key, feedback in told.items()} == {
+        "all": (405, 405), "one": (5, 5), "field": (5, 405), "undone": (405, 405), "redone": (5, 5),
+    }  # fmt: skip
+
+
+def test_sources_in_order_of_trust(engine: Engine, url: str, tmp_path: Path) -> None:
+    """Of a field whose sources are ranked, the values of the best source that stands count, and no others."""
+    human, rule, model_ = feedback(1, "human", a=1, b=1), feedback(2, "rule", a=2, b=2), feedback(3, "model", a=3, b=3)
+    history = {"prediction:p": prediction(), "feedback:h": human, "feedback:r": rule, "feedback:m": model_}
+    told = by_rules(
+        *(engine, url, tmp_path, {"feedback": {"a": {"sources": ["human", "rule"]}}}),
+        {
+            "human": history,
+            "rule": history | {"retraction:t": retraction(4, event_ids=["h"])},
+            "model": history | {"retraction:t": retraction(4, event_ids=["h", "r"])},
+        },
+    )
+    assert told == {"human": {"a": 1, "b": 3}, "rule": {"a": 2, "b": 3}, "model": {"a": 3, "b": 3}}
+
+
+def test_types_that_drift(engine: Engine, url: str, tmp_path: Path) -> None:
+    """What surely is a value of the declared type is one, so that it is counted with its like; the rest is kept."""
+    values = [
+        True,
+        "true",
+        "TRUE",
+        1,
+        1.0,
+        "1",
+        0,
+        "12",
+        12,
+        12.0,
+        "12.0",
+        "0.5",
+        "1e2",
+        "x",
+        "007",
+        None,
+        [1],
+        "1e400",
+    ]
+    types: dict[str, Any] = {"b": "bool", "i": "int", "f": "float", "s": "str", "c": ["x", "12"]}
+    rules = {"feedback": {name: {"type": kind, "reducer": "majority"} for name, kind in types.items()}}
+    histories = {
+        f"k{n}": {"prediction:p": prediction(), "feedback:f": feedback(1, **dict.fromkeys(types, value))}
+        for n, value in enumerate(values)
+    }
+    histories["drift"] = {
+        f"feedback:{n}": feedback(n, b=value) for n, value in enumerate([False, "true", 1, False, True])
+    }
+    told = by_rules(engine, url, tmp_path, rules, histories)
+    assert told["k1"] == {"b": True, "c": "true", "f": "true", "i": "true", "s": "true"}
+    assert told["k7"] == {"b": "12", "c": "12", "f": 12, "i": 12, "s": "12"}
+    assert told["drift"] == {"b": True}
 
 
 # --- several writers, deaths, and size -----------------------------------------------------------------------
