@@ -53,6 +53,8 @@ CONTRACT = {
     "joinback.redis_errors",
     "joinback.redis_url",
     "joinback.urls",
+    # How a login that rotates is asked for.
+    "joinback.credentials",
     # Which keys are in a sample, so that a person can be told.
     "joinback.sampling",
 }

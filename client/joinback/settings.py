@@ -31,6 +31,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     redis_url: Annotated[str, Meta(description="The buffer: Redis >= 6.2 or Valkey."), BOTH] = (
         "redis://localhost:6379/0"
     )
+    redis_credentials: Annotated[
+        str | None,
+        Meta(
+            description="A callable, as `package.module:function`, that is asked at each login for a password or token,"
+            " or for (user, password); in place of the URL's, for those that rotate."
+        ),
+        BOTH,
+    ] = None
     queue_url: Annotated[
         str | None,
         Meta(

@@ -5,12 +5,13 @@ Imported by `init`, in the caller's thread: it brings redis-py, which must not b
 
 from typing import Any, Protocol
 
+from joinback.credentials import Credentials
 from joinback.redis_errors import RedisRefusal, advice
 from joinback.redis_url import RedisUrl
 
 from .borrowed import transport_by
 from .cluster import Cluster
-from .dialing import Credentials, dialer, sentinel_dialer
+from .dialing import dialer, sentinel_dialer
 from .sentinel import Sentinel
 from .server import Server
 
