@@ -19,6 +19,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from joinback.credentials import Credentials
+from joinback.memory import address_of
 from joinback.redis_url import RedisUrl, connection_options, redis_url, sentinel_options
 from joinback.settings import Settings
 
@@ -47,7 +48,8 @@ def open_redis(url: RedisUrl, credentials: Credentials | None = None) -> Redis:
     """
     # No retries of redis-py's own: it would run a script again that took too long, and the next tick comes anyway.
     options = connection_options(url, SOCKET_TIMEOUT_S, HEALTH_CHECK_S) | {"retry": Retry(NoBackoff(), 0)}
-    if credentials is not None:
+    # Who is in this process needs no login to its memory.
+    if credentials is not None and url.kind != "memory":
         options |= {"username": None, "password": None, "credential_provider": Login(credentials)}
     if url.kind == "cluster":
         return cast(Redis, _Cluster(url, options))
@@ -58,7 +60,7 @@ def open_redis(url: RedisUrl, credentials: Credentials | None = None) -> Redis:
         return primary
     if url.path is not None:
         return Redis.from_pool(ConnectionPool(UnixDomainSocketConnection, **options))
-    host, port = url.nodes[0]
+    host, port = address_of(url.service or "") if url.kind == "memory" else url.nodes[0]
     kind = Connection if url.tls is None else SSLConnection
     return Redis.from_pool(ConnectionPool(kind, host=host, port=port, **options))
 
