@@ -45,13 +45,13 @@ def test_client_and_worker_meet(settings: Settings, monkeypatch: pytest.MonkeyPa
     """By `init`, by the environment and by a worker's settings the same URL leads to the same Redis."""
     monkeypatch.setenv("JOINBACK_REDIS_URL", "memory://")
     # Who is in the process needs no login.
-    monkeypatch.setenv("JOINBACK_REDIS_CREDENTIALS", "builtins:str")
+    monkeypatch.setenv("JOINBACK_REDIS_CREDENTIALS", "builtins:int")
     for number, client in enumerate((joinback.Client().init("memory://"), joinback.Client())):
         client.log_record("loans", inputs=1, outputs=2, join_key=f"k{number}")
         assert client.flush(PATIENCE_S)
         assert client.ping()
         client.close()
-    drained = asyncio.run(drain_all(structs.replace(settings, redis_credentials="builtins:str")))
+    drained = asyncio.run(drain_all(structs.replace(settings, redis_credentials="builtins:int")))
     assert (drained.rows, drained.error) == (2, None)
 
 
