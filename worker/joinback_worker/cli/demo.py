@@ -137,7 +137,8 @@ def _clean_up(settings: Settings, application: str) -> None:
             await redis.execute_command("HDEL", wire.APPLICATIONS_KEY, application)
             tag = wire.tag(application)
             records = [wire.record_key(tag, key) for key in JOIN_KEYS]
-            await redis.execute_command("DEL", *records, *(key.decode() for key in wire.write_keys(tag, [])))
+            books = [*(key.decode() for key in wire.write_keys(tag, [])), wire.history_key(tag)]
+            await redis.execute_command("DEL", *records, *books)
         finally:
             await redis.aclose()
 
