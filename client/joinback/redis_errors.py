@@ -55,7 +55,10 @@ SERVER_WIDE = frozenset(
 OF_KEYS = frozenset({"WRONGTYPE", "CROSSSLOT", "NOPERM"})
 """About the keys of one application, or this login's rights: another connection would hear the same."""
 
-_LOGIN = "Redis refused the login; check user, password and database in JOINBACK_REDIS_URL"
+_LOGIN = (
+    "Redis refused the login; check user, password and database in JOINBACK_REDIS_URL,"
+    " or what the callable for its credentials returns"
+)
 _ADVICE = {
     "NOAUTH": _LOGIN,
     "WRONGPASS": _LOGIN,
