@@ -281,6 +281,13 @@ def test_what_the_callable_returns(tokens: Tokens, cli: Cli, locked: Stack) -> N
     )
 
 
+def test_a_callable_that_exits_ends_nobody() -> None:
+    """What calls sys.exit, such as a command's function, is told like any other failure."""
+    for exits in (sys.exit, lambda: (_ for _ in ()).throw(SystemExit(1))):
+        with pytest.raises(NoLogin, match="raised SystemExit"):
+            asyncio.run(Login(exits).get_credentials_async())
+
+
 def test_a_callable_that_hangs_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked off the event loop, once for all logins of that time, and given up after a while."""
     monkeypatch.setattr(login_module, "ASK_S", 0.05)

@@ -19,8 +19,8 @@ def ask(credentials: Credentials) -> tuple[str] | tuple[str, str]:
     """Return what a login needs. Raises Unreachable if the callable fails, or returns something else."""
     try:
         given = credentials()
-    except Exception as error:
-        # By its name alone.
+    # By its name alone. sys.exit() too: it would end the sender's thread, or the worker.
+    except (Exception, SystemExit) as error:
         raise Unreachable(
             f"{_shown(credentials)} raised {type(error).__name__}; it is asked again at the next login"
         ) from None
