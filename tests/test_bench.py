@@ -45,6 +45,20 @@ def test_the_behaviour_is_as_promised(table: dict[str, dict[str, str]]) -> None:
     assert (ours["fork"], ours["bad objects"], ours["leaks"]) == ("500 of 500", "50 of 50", "no")
 
 
+def test_the_memory_of_each_kind_of_service() -> None:
+    """A row each, with a figure for each step, and what they come to."""
+    command = [sys.executable, str(BENCH.with_name("client_memory.py")), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    header, _, *rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows] == ["nothing but asyncio and ssl", "Flask", "asyncio, ssl and redis-py"]
+    for row in rows:
+        *steps, together = (float(cell.partition(" ")[0]) for cell in row[2:])
+        assert len(row) == len(header)
+        # Of one round the steps are what they come to, but for their rounding.
+        assert abs(sum(steps) - together) < 0.3
+
+
 def test_the_document_has_a_place_for_the_table() -> None:
     """The real run writes between two markers; without them it would lose its minutes."""
     text = (ROOT / "docs" / "client-cost.md").read_text()

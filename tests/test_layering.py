@@ -55,6 +55,10 @@ CONTRACT = {
     "joinback.redis_errors",
     "joinback.redis_url",
     "joinback.urls",
+    # How a login that rotates is asked for.
+    "joinback.credentials",
+    # Where the Redis in a process's memory is.
+    "joinback.memory",
     # Which keys are in a sample, so that a person can be told.
     "joinback.sampling",
 }

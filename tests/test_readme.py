@@ -142,6 +142,7 @@ def test_the_key_table() -> None:
         wire.pending_key("loans"),
         wire.dead_key("loans"),
         wire.stats_key("loans"),
+        wire.history_key("loans"),
         wire.APPLICATIONS_KEY,
         wire.PAUSED_KEY,
         wire.SINK_KEY,

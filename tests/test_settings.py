@@ -55,6 +55,7 @@ def test_all_set() -> None:
     """Each field is read from JOINBACK_ and its name in capitals, by who is to read it."""
     environ = {
         "JOINBACK_REDIS_URL": "rediss://user:p%40ss@cache.internal:6380/2",
+        "JOINBACK_REDIS_CREDENTIALS": "tokens.iam:login",
         "JOINBACK_QUEUE_URL": "unix:///run/redis.sock",
         "JOINBACK_SINK_URL": "sqlite:////var/lib/joinback.db",
         "JOINBACK_INTERVAL_S": "60",
@@ -67,6 +68,7 @@ def test_all_set() -> None:
     }
     both = Settings(
         redis_url="rediss://user:p%40ss@cache.internal:6380/2",
+        redis_credentials="tokens.iam:login",
         queue_url="unix:///run/redis.sock",
         sink_url="sqlite:////var/lib/joinback.db",
         interval_s=60,

@@ -14,6 +14,8 @@ from .urls import shown_url
 
 _GIVEN = "_JOINBACK_INIT"
 """Not JOINBACK_…: it is no setting. The process and the arguments' names only, since values may be secret."""
+_VARIABLES = {"credentials": "JOINBACK_REDIS_CREDENTIALS"}
+"""What says the same as an argument of another name."""
 
 
 def tell_children(given: Mapping[str, object]) -> None:
@@ -36,7 +38,7 @@ def inherited() -> list[str]:
 
 def say_what_is_missing(names: Sequence[str], redis_url: str) -> None:
     """Warn if this process is configured from the environment alone, while its parent was by `init`."""
-    missing = [name for name in names if f"JOINBACK_{name.upper()}" not in os.environ]
+    missing = [name for name in names if _VARIABLES.get(name, f"JOINBACK_{name.upper()}") not in os.environ]
     if missing:
         log.warning(
             "joinback: the parent process called joinback.init(%s), which a spawned child does not inherit; "

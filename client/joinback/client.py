@@ -23,8 +23,8 @@ from .route import BUFFER_BYTES_MAX, BUFFER_EVENTS_MAX, SPOOL_BYTES_MAX, Route, 
 from .settings import Settings, client_settings
 
 if TYPE_CHECKING:
+    from .credentials import Credentials
     from .redaction import BeforeSend, Rule
-    from .transport.dialing import Credentials
 
 
 class Client:
@@ -70,7 +70,8 @@ class Client:
         - `redis`: instead of the URL, a client you made, whose settings are copied: a `redis.Redis` (also a
           Sentinel's `master_for`) or a `redis.RedisCluster`. Joinback opens connections of its own.
         - `credentials`: called at each login, in a background thread; returns (user, password), or a password or
-          token alone. For those that rotate; in place of what the URL or the client says.
+          token alone. For those that rotate; in place of what the URL or the client says. By default the callable
+          that JOINBACK_REDIS_CREDENTIALS names, but for a client you made.
         - `buffer_ttl_s`: how long Redis keeps a record.
         - `sample_rates`: application -> the share of its predictions to log, over 0 to 1; their feedback
           follows, in every process.
@@ -82,8 +83,8 @@ class Client:
 
         Call it at start-up, before other threads log; called again, it delivers what was logged under the
         old settings and counts from zero. Raises ConfigurationError for a wrong argument, and for a Redis URL
-        that is none. What else is wrong in the environment is told in the log, and has no effect; a spool that
-        cannot be made is told too, and logging goes on without it.
+        or a JOINBACK_REDIS_CREDENTIALS that is none. What else is wrong in the environment is told in the log,
+        and has no effect; a spool that cannot be made is told too, and logging goes on without it.
         """
         settings, lines = client_settings()
         route = route_of(

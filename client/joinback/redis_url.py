@@ -6,11 +6,13 @@
     redis+cluster://host:port[,host:port]                                a Redis Cluster; some of its nodes suffice
     redis+sentinel://host:port[,host:port]/service[/database]            the primary that these Sentinels name
     rediss+cluster://…, rediss+sentinel://…                              the same over TLS
+    memory://[name]                                                      in the memory of this process, for tests
 
 What is percent-encoded is decoded once, everywhere; a `+` stands for itself. The options are those of redis-py
 that mean the same on both sides, and `sentinel_username` and `sentinel_password`; the others are refused by name.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, TypeAlias
 from urllib.parse import unquote
@@ -20,7 +22,7 @@ from msgspec import Struct, structs
 from .errors import ConfigurationError
 from .redis_url_options import Refuse, database_number, options_of
 
-Kind: TypeAlias = Literal["server", "cluster", "sentinel"]
+Kind: TypeAlias = Literal["server", "cluster", "sentinel", "memory"]
 Address: TypeAlias = tuple[str, int]
 
 FORM = (
@@ -35,9 +37,11 @@ _SCHEMES: dict[str, tuple[Kind, bool]] = {
     "rediss+cluster": ("cluster", True),
     "redis+sentinel": ("sentinel", False),
     "rediss+sentinel": ("sentinel", True),
+    "memory": ("memory", False),
 }
 _PORTS: dict[Kind, int] = {"server": 6379, "cluster": 6379, "sentinel": 26379}
 _PORT_MAX = 65_535
+_NAME_IN_MEMORY = re.compile(r"[A-Za-z0-9._-]*")
 
 
 class RedisUrl(Struct, frozen=True, kw_only=True):
@@ -50,6 +54,7 @@ class RedisUrl(Struct, frozen=True, kw_only=True):
     nodes: tuple[Address, ...] = ()
     path: str | None = None
     service: str | None = None
+    """What the Sentinels call the primary; of one in memory its name."""
     database: int = 0
     username: str | None = None
     password: str | None = None
@@ -68,8 +73,8 @@ class RedisUrl(Struct, frozen=True, kw_only=True):
     @property
     def scheme(self) -> str:
         """As it stands before `://`."""
-        if self.path is not None:
-            return "unix"
+        if self.path is not None or self.kind == "memory":
+            return "memory" if self.path is None else "unix"
         return ("redis" if self.tls is None else "rediss") + ("" if self.kind == "server" else f"+{self.kind}")
 
     @property
@@ -80,6 +85,8 @@ class RedisUrl(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Without logins, and without what an option may hold."""
         login = "…@" if self.username or self.password else ""
+        if self.kind == "memory":
+            return f"RedisUrl(memory://{self.service})"
         tail = "" if self.path is not None else f"/{self.service}" if self.service else ""
         return f"RedisUrl({self.scheme}://{login}{self.where}{tail}/{self.database})"
 
@@ -99,6 +106,10 @@ def redis_url(text: str, name: str) -> RedisUrl:
     if not separator or scheme not in _SCHEMES:
         refuse(f"is not a Redis URL; write {FORM}")
     kind, over_tls = _SCHEMES[scheme]
+    if kind == "memory":
+        if not _NAME_IN_MEMORY.fullmatch(rest):
+            refuse("is memory://, after which comes a name of letters and digits at most, such as memory://tests")
+        return RedisUrl(kind=kind, service=rest)
     front, _, query = rest.partition("?")
     if "#" in rest:
         refuse("is not a Redis URL: it holds a #; in a user or password write %23")
@@ -118,11 +129,12 @@ def redis_url(text: str, name: str) -> RedisUrl:
         if not path.strip("/"):
             refuse("is not a Redis URL: it names no socket; write unix:///path.sock")
         options |= {"path": unquote(path)}
-    if at:
-        user, colon, password = login.partition(":")
-        options |= {"username": unquote(user)} if user else {}
-        options |= {"password": unquote(password)} if colon else {}
-    return _checked(kind, over_tls, options, refuse)
+    return _checked(kind, over_tls, options | (_login(login) if at else {}), refuse)
+
+
+def _login(text: str) -> dict[str, Any]:
+    user, colon, password = text.partition(":")
+    return ({"username": unquote(user)} if user else {}) | ({"password": unquote(password)} if colon else {})
 
 
 def _address(place: str, default_port: int, refuse: Refuse) -> Address:

@@ -13,8 +13,8 @@ from .redis_url import redis_url as read_url
 from .settings import Settings, check_redis_url
 
 if TYPE_CHECKING:
+    from .credentials import Credentials
     from .transport import Transport
-    from .transport.dialing import Credentials
 
 BUFFER_EVENTS_MAX = 100_000
 """Twenty seconds at 5,000 events per second: a Redis restart or a failover."""
@@ -69,6 +69,10 @@ def route_of(
         check_redis_url(url, name)
     elif redis_url is not None:
         raise ConfigurationError("redis and redis_url both say where to; give one of them")
+    if credentials is None and redis is None and settings.redis_credentials is not None:
+        from .credentials import credentials_at  # most services have a password in the URL, or none
+
+        credentials = credentials_at(settings.redis_credentials, "JOINBACK_REDIS_CREDENTIALS")
     if credentials is not None and not callable(credentials):
         raise ConfigurationError("credentials must be callable: it is asked for (user, password) at each login")
     _check_number("buffer_ttl_s", settings.buffer_ttl_s if buffer_ttl_s is None else buffer_ttl_s, 1, 31_536_000)

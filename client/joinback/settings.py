@@ -30,6 +30,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     redis_url: Annotated[str, Meta(description="The buffer: Redis >= 6.2 or Valkey."), BOTH] = (
         "redis://localhost:6379/0"
     )
+    redis_credentials: Annotated[
+        str | None,
+        Meta(
+            description="A callable, as `package.module:function`, that is asked at each login for a password or token,"
+            " or for (user, password); in place of the URL's, for those that rotate."
+        ),
+        BOTH,
+    ] = None
     queue_url: Annotated[
         str | None,
         Meta(
@@ -96,11 +104,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Return what a worker or the `joinback` command reads; the client's own variables stay at their defaults.
+    """Return what the process of a worker or of a command reads; the client's own variables stay at their defaults.
 
     An empty variable is as one that is not set. Raises ConfigurationError, naming the variable and the fix, for
-    a value of the wrong type or out of range, a malformed Redis URL, and a name that is nearly one of the
-    worker's. Another name that nobody knows may be a newer release's: it is logged.
+    a value of the wrong type or out of range, a malformed Redis URL, one of another process's memory, and a name
+    that is nearly one of the worker's. Another name that nobody knows may be a newer release's: it is logged.
     """
     texts, unknown = _given(environ, WORKER)
     own = _variables(WORKER, BOTH)
@@ -113,9 +121,12 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
         if variable not in _MOVED[CLIENT]:
             log.warning("joinback: %s", _ignored(variable))
     settings = Settings(**{field: value_of(_variable(field), text, _hints()[field]) for field, text in texts.items()})
-    check_redis_url(settings.redis_url, "JOINBACK_REDIS_URL")
-    if settings.queue_url is not None:
-        check_redis_url(settings.queue_url, "JOINBACK_QUEUE_URL")
+    for url, name in ((settings.redis_url, "JOINBACK_REDIS_URL"), (settings.queue_url, "JOINBACK_QUEUE_URL")):
+        if url is not None and redis_url(url, name).kind == "memory":
+            raise ConfigurationError(
+                f"{name} is {url}, which lives in one process, and this is another; give both a server, such as that of"
+                " `joinback demo --keep`, or drain in that process by joinback.testing.local(redis_url=…)"
+            )
     return settings
 
 

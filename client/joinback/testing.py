@@ -82,6 +82,7 @@ class Local(Protocol):
     """A worker in this process, which drains when it is told to."""
 
     redis_url: str
+    """For another client in this process."""
     redis: Any
     """A redis.Redis, to look at what is buffered."""
 
@@ -98,11 +99,13 @@ class Local(Protocol):
 @contextmanager
 def local(client: Client | None = None, **settings: Any) -> Iterator[Local]:
     """Within the block the client (the default one if none is given) and a worker work in this process, without a
-    server: on a Redis in memory, and a table that ends with the block.
+    server: on a Redis in memory, and a table, that end with the block.
 
     Needs the extra `testing`. `settings` are the worker's, by the names of README's variables:
-    `emit="joined"`, `reducers={"ads": {"clicks": "sum"}}`. The client is strict meanwhile; sampling, redaction and
-    `before_send` apply as they are configured. Raises ConfigurationError if something is missing or wrong.
+    `emit="joined"`, `reducers={"ads": {"clicks": "sum"}}`. With `redis_url="memory://"` the block drains what this
+    process has logged there, too, and with `sink_url="sqlite:///rows.db"` its rows stay. The client is strict
+    meanwhile; sampling, redaction and `before_send` apply as they are configured. Raises ConfigurationError if
+    something is missing or wrong.
     """
     if client is None:
         from . import default_client
@@ -116,6 +119,8 @@ def local(client: Client | None = None, **settings: Any) -> Iterator[Local]:
             f"joinback.testing.local needs {error.name}; in its clone: pip install '.[testing]'"
         ) from None
     before = client._funnel, client._configured
+    if "redis_url" in settings:
+        client.flush()
     with running(settings, lambda: client.flush()) as worker:
         route = Route(redis_url=worker.redis_url, buffer_ttl_s=worker.settings.buffer_ttl_s)
         delivery = Delivery(route, dict(before[0].delivery.told_rates))

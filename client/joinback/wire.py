@@ -9,7 +9,8 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:{tag}:pending             STREAM  group `worker`; `key=<join_key> kind=<kind> id=<event_id>`;
                                                its own id is the receive time by Redis's clock
     joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
-    joinback:{tag}:stats               HASH    counters
+    joinback:{tag}:stats               HASH    counters: received:<kind>, in_rows, duplicates, dead:<reason>, …
+    joinback:{tag}:history             STREAM  the counters, and `pending`, as they were at the end of each drain
     joinback:{tag}:fields              HASH    `seen:<feedback field>` -> when it was first seen; `broken:<field>` ->
                                                how many of its values are not what is declared of it
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
@@ -85,6 +86,9 @@ LATE_MARK_TTL_S = 86_400
 """A mark on a record that Redis had let go: many times what a worker takes to come back and settle again."""
 STATS_TTL_S = 180 * 86_400
 """As long as the default join window: while a record can change, its counters are there."""
+
+HISTORY_ENTRIES_MAX = 2_016
+"""A week of drains every five minutes: this Monday beside the last one. Some 100 KB for each tag."""
 
 # --- events ---------------------------------------------------------------------------------------------
 
@@ -255,8 +259,17 @@ def stats_key(tag: str) -> str:
     return f"joinback:{{{tag}}}:stats"
 
 
+def history_key(tag: str) -> str:
+    return f"joinback:{{{tag}}}:history"
+
+
 def fields_key(tag: str) -> str:
     return f"joinback:{{{tag}}}:fields"
+
+
+def keys_of(tag: str) -> list[str]:
+    """All keys of the tag but its records."""
+    return [key(tag) for key in (pending_key, stats_key, dead_key, history_key, fields_key)]
 
 
 # --- the one write path ---------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def test_what_an_answer_means(text: str, server_wide: bool, says: str) -> None:
     [
         (
             "ERR DB index is out of range",
-            "check user, password and database in JOINBACK_REDIS_URL (Redis says: DB index",
+            "what the callable for its credentials returns (Redis says: DB index",
         ),
         ("ERR max number of clients reached", "raise its maxclients"),
         ("ERR unknown command 'AUTH', with args beginning with: 'someone' 'hunter2' ", "unknown command 'AUTH'"),

@@ -152,6 +152,7 @@ def test_keys_are_guessable_by_hand() -> None:
     assert wire.pending_key(tag) == "joinback:{loans}:pending"
     assert wire.dead_key(tag) == "joinback:{loans}:dead"
     assert wire.stats_key(tag) == "joinback:{loans}:stats"
+    assert wire.history_key(tag) == "joinback:{loans}:history"
 
 
 @given(st.text(min_size=1), st.text(min_size=1), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2))

@@ -1,10 +1,10 @@
 """What Redis knows of each application: its shards and sample rate, which can be changed while clients and workers run,
-when its last event came, and how much memory it takes.
+when its last event came, how many come, and how much memory it takes.
 """
 
 import random
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from joinback import wire
 
 from .connect import primaries, scan
 from .heartbeat import redis_time
+from .history import RATE_OVER_S_MIN, Rates, rates, snapshot, snapshots, summed
 from .layouts import Layout, layouts, remember
 from .scripts import Script
 from .source import applications
@@ -37,6 +38,10 @@ class App(Struct, kw_only=True):
     """Numbers it had; their tags are drained as well, until nothing of them is left."""
     sample_rate: float | None = None
     last_event_at: datetime | None = None
+    received_per_min: float | None = None
+    """Events, over some minutes at least; None until a worker has drained for so long, or if it is not known."""
+    rows_per_min: float | None = None
+    """Rows written; each time one changes counts."""
     pending: int = 0
     records: int | None = None
     memory_bytes: int | None = None
@@ -62,30 +67,53 @@ async def change(
 async def apps(redis: Redis) -> list[App]:
     """Return every application, by name. Memory is estimated from a sample of each server's keys."""
     announced = await applications(redis)
+    now = await redis_time(redis)
     tags: dict[str, App] = {}
     found = []
     for application, layout in sorted((await layouts(redis)).items()):
         app = App(application=application, shards=layout.shards, former_shards=sorted(layout.former))
         app.sample_rate = announced[application].sample_rate if application in announced else None
+        of_tags = []
         for tag in layout.tags(application):
-            await _look(redis, tag, app)
+            last_event_at = await _look(redis, tag, app)
+            of_tags.append(await _rates(redis, tag, now, last_event_at))
             tags[tag] = app
+        if (together := summed(of_tags)) is not None:
+            app.received_per_min, app.rows_per_min = together.received_per_min, together.rows_per_min
         found.append(app)
     await _weigh(redis, found, tags)
     return found
 
 
-async def _look(redis: Redis, tag: str, app: App) -> None:
-    """Add what the pending stream of a tag tells: its length, and when its newest entry came, drained or not."""
+async def _look(redis: Redis, tag: str, app: App) -> datetime | None:
+    """Add what the pending stream of a tag tells: its length, and when its newest entry came, drained or not.
+
+    Return that time; None if there is none.
+    """
     try:
         stream = await redis.execute_command("XINFO STREAM", wire.pending_key(tag))
     except ResponseError:
-        return  # there is none, or somebody wrote something else there, which status tells
+        return None  # there is none, or somebody wrote something else there, which status tells
     app.pending += stream["length"]
     milliseconds = int(stream["last-generated-id"].partition(b"-")[0])
-    if milliseconds:
-        at = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
-        app.last_event_at = max(at, app.last_event_at or at)
+    if not milliseconds:
+        return None
+    at = datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+    app.last_event_at = max(at, app.last_event_at or at)
+    return at
+
+
+async def _rates(redis: Redis, tag: str, now: datetime, last_event_at: datetime | None) -> Rates | None:
+    """Return the rates of a tag: by what its counters are now, and what its history says of some minutes ago."""
+    long_ago = now - timedelta(seconds=RATE_OVER_S_MIN)
+    until = int(long_ago.timestamp() * 1000)
+    try:
+        entries = await redis.execute_command("XREVRANGE", wire.history_key(tag), until, "-", "COUNT", 1)
+        counters = await redis.execute_command("HGETALL", wire.stats_key(tag))
+    except ResponseError:
+        return None  # somebody wrote something else there, which the worker's log tells
+    before = next(iter(snapshots(entries)), None)
+    return rates(snapshot(now, counters), before, is_quiet=last_event_at is None or last_event_at < long_ago)
 
 
 async def _weigh(redis: Redis, found: Sequence[App], tags: Mapping[str, App]) -> None:
@@ -107,7 +135,7 @@ async def _weigh(redis: Redis, found: Sequence[App], tags: Mapping[str, App]) ->
             bytes_each = [await _bytes_of(redis, record) for record in weighed]
             app.memory_bytes = round(counts[app.application] * sum(bytes_each) / (len(bytes_each) or 1))
         for tag, of in tags.items():
-            for name in (wire.pending_key(tag), wire.stats_key(tag), wire.dead_key(tag), wire.fields_key(tag)):
+            for name in wire.keys_of(tag):
                 of.memory_bytes = (of.memory_bytes or 0) + await _bytes_of(redis, name)
     except NoPermissionError:
         for app in found:

@@ -18,8 +18,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from joinback.credentials import Credentials
+from joinback.memory import address_of
 from joinback.redis_url import RedisUrl, connection_options, redis_url, sentinel_options
 from joinback.settings import Settings
+
+from .login import Login, credentials_of
 
 SOCKET_TIMEOUT_S = 3.0
 """Beyond any chunk's script; on a hung Redis the worker must still obey SIGTERM."""
@@ -32,17 +36,21 @@ COMMANDS_AT_ONCE = 1_000
 
 
 def connect(settings: Settings) -> Redis:
-    """Return the buffer; it connects on first use. Raises ConfigurationError for a wrong URL."""
-    return open_redis(redis_url(settings.redis_url, "JOINBACK_REDIS_URL"))
+    """Return the buffer; it connects on first use. Raises ConfigurationError for a wrong URL, or wrong credentials."""
+    return open_redis(redis_url(settings.redis_url, "JOINBACK_REDIS_URL"), credentials_of(settings))
 
 
-def open_redis(url: RedisUrl) -> Redis:
+def open_redis(url: RedisUrl, credentials: Credentials | None = None) -> Redis:
     """Return a connection to this Redis, of whatever shape; it connects on first use.
 
+    `credentials` are asked at each login, in place of what the URL says.
     A RedisCluster passes for a Redis here: what is used of it, `execute_command` and `aclose`, is alike.
     """
     # No retries of redis-py's own: it would run a script again that took too long, and the next tick comes anyway.
     options = connection_options(url, SOCKET_TIMEOUT_S, HEALTH_CHECK_S) | {"retry": Retry(NoBackoff(), 0)}
+    # Who is in this process needs no login to its memory.
+    if credentials is not None and url.kind != "memory":
+        options |= {"username": None, "password": None, "credential_provider": Login(credentials)}
     if url.kind == "cluster":
         return cast(Redis, _Cluster(url, options))
     if url.kind == "sentinel":
@@ -52,7 +60,7 @@ def open_redis(url: RedisUrl) -> Redis:
         return primary
     if url.path is not None:
         return Redis.from_pool(ConnectionPool(UnixDomainSocketConnection, **options))
-    host, port = url.nodes[0]
+    host, port = address_of(url.service or "") if url.kind == "memory" else url.nodes[0]
     kind = Connection if url.tls is None else SSLConnection
     return Redis.from_pool(ConnectionPool(kind, host=host, port=port, **options))
 

@@ -71,7 +71,8 @@ async def drain(
     except Exception as error:
         drained.error = described(error)
     books = await source.accounting()
-    told = dict(conditions or {}) | ({"books": "; ".join(books.troubles)} if books.troubles else {})
+    troubles = [*books.troubles, *filter(None, [await source.note()])]
+    told = dict(conditions or {}) | ({"books": "; ".join(troubles)} if troubles else {})
     drained.oldest_pending_s = books.oldest_pending_s
     drained.duration_s = round(time.monotonic() - started, 3)
     tell = log.warning if told or drained.error or drained.dead else log.info

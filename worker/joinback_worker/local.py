@@ -4,24 +4,32 @@ import asyncio
 import logging
 import sqlite3
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import redis
 import structlog
-from fakeredis import TcpFakeServer
 
+from joinback import memory
 from joinback.errors import ConfigurationError, JoinbackError
+from joinback.redis_url import redis_url
 from joinback.settings import Settings
 
+from .connect import connect
 from .drained import Drained
 from .drains import drain_all
+from .guard import adopt
 from .sinks.merge_on_write import COLUMNS, JSON, TIMES
+
+T = TypeVar("T")
+
+_numbers = count(1)
 
 
 class Local:
@@ -46,14 +54,10 @@ class Local:
         """
         if not self._flush():
             raise JoinbackError("what was logged could not be delivered; see the log, and stats() of the client")
-        drained: list[Drained] = []
-        # In a thread: a test may have a loop of its own.
-        thread = threading.Thread(target=lambda: drained.append(asyncio.run(drain_all(self.settings))))
-        thread.start()
-        thread.join()
-        if not drained or drained[0].error is not None:
-            raise JoinbackError(drained[0].error if drained else "the drain failed; its traceback is on stderr")
-        return drained[0]
+        drained = _run(drain_all(self.settings))
+        if drained.error is not None:
+            raise JoinbackError(drained.error)
+        return drained
 
     def rows(self, application: str | None = None) -> list[dict[str, Any]]:
         """Return the joined rows, of one application or of all, by application and join key.
@@ -83,20 +87,30 @@ def _decoded(row: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def running(settings: Mapping[str, Any], flush: Callable[[], bool]) -> Iterator[Local]:
-    """Run a Redis and offer a worker for the length of the `with` block. `settings` are fields of Settings.
+    """Offer a worker for the length of the `with` block, and a Redis of its own if none is named. `settings` are
+    fields of Settings.
 
     `flush` delivers what was logged, and says whether it could. Raises ConfigurationError for a wrong setting.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="joinback-local-"))
-        port = stack.enter_context(_fake_redis())
-        own = {"redis_url": f"redis://127.0.0.1:{port}/0", "sink_url": f"sqlite:///{folder}/joinback.db"}
+        own = {"redis_url": f"memory://local-{next(_numbers)}", "sink_url": f"sqlite:///{folder}/joinback.db"}
         try:
             chosen = msgspec.convert(own | dict(settings), Settings)
         except msgspec.ValidationError as error:
             raise ConfigurationError(f"joinback.testing.local: {error}") from None
+        url = redis_url(chosen.redis_url, "redis_url")
+        if url.kind != "memory":
+            raise ConfigurationError(
+                "joinback.testing.local takes no redis_url but memory://…; a server is others' too"
+            )
+        host, port = memory.address_of(url.service or "")
+        if chosen.redis_url == own["redis_url"]:
+            stack.callback(memory.forget, url.service or "")
         stack.enter_context(_quiet())
-        buffer = stack.enter_context(redis.Redis(port=port))
+        # Whatever table an earlier block had.
+        _run(_adopt(chosen))
+        buffer = stack.enter_context(redis.Redis(host, port))
         local = Local(chosen, buffer, flush)
         try:
             yield local
@@ -105,17 +119,18 @@ def running(settings: Mapping[str, Any], flush: Callable[[], bool]) -> Iterator[
             local.rows()
 
 
-@contextmanager
-def _fake_redis() -> Iterator[int]:
-    server = TcpFakeServer(("127.0.0.1", 0), server_type="valkey")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
+async def _adopt(settings: Settings) -> None:
+    buffer = connect(settings)
     try:
-        yield server.server_address[1]
+        await adopt(buffer, settings.sink_url)
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        await buffer.aclose()
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Return what it returns. In a thread: a test may have a loop of its own."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 @contextmanager

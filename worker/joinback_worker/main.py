@@ -23,8 +23,10 @@ import structlog
 from arq import Worker, cron
 from arq.connections import RedisSettings
 from arq.cron import CronJob
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from joinback.credentials import Credentials
 from joinback.errors import ConfigurationError
 from joinback.redis_url import RedisUrl, redis_url
 from joinback.settings import Settings, settings_from
@@ -33,6 +35,7 @@ from joinback.urls import shown_url
 from .connect import open_redis
 from .drains import Drainer
 from .heartbeat import TTL_S, Beat, digest_of
+from .login import Login, credentials_of
 from .logs import Quiet, configure_logging
 from .scripts import Script
 from .tick import Ticker
@@ -126,7 +129,10 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
     )
     arq_url = _arq_url(settings)
     arq_key = f"arq:joinback:health:{sign.host}"
-    ticker = Ticker(drainer, sign, also=lambda: sign_for_arq(arq_url, arq_key))
+    login = _arq_login(settings, arq_url)
+    # By the connections that are there: each new one may ask for a token.
+    own = None if settings.queue_url is not None else drainer.redis
+    ticker = Ticker(drainer, sign, also=lambda: sign_for_arq(arq_url, arq_key, own, login))
 
     async def start(_: dict[str, Any]) -> None:
         # Now, and not before: arq's command line has set up its own by then, and each line would come twice.
@@ -167,7 +173,7 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
         "on_shutdown": stop,
         "redis_pool": Clock(ticker),
         # Read by `arq --check` alone: it looks for this key there.
-        "redis_settings": redis_settings_of(arq_url),
+        "redis_settings": redis_settings_of(arq_url, login),
         "health_check_key": arq_key,
         "timezone": UTC,
     }
@@ -184,24 +190,53 @@ def _arq_url(settings: Settings) -> RedisUrl | None:
     return None if url.kind == "cluster" else url
 
 
-async def sign_for_arq(url: RedisUrl | None, key: str) -> None:
-    """Write what `arq --check` looks for, as long-lived as our own sign of life."""
+def _arq_login(settings: Settings, arq_url: RedisUrl | None) -> Credentials | None:
+    """Return the credentials of the buffer, if arq's sign stands on the same servers; else its URL has its login."""
+    buffer = redis_url(settings.redis_url, "JOINBACK_REDIS_URL")
+    is_same = arq_url is not None and (arq_url.nodes, arq_url.path) == (buffer.nodes, buffer.path)
+    return credentials_of(settings) if is_same else None
+
+
+async def sign_for_arq(url: RedisUrl | None, key: str, own: Redis | None, login: Credentials | None) -> None:
+    """Write what `arq --check` looks for, as long-lived as our own sign of life; by `own`, if it leads there."""
     if url is None:
         return
-    redis = open_redis(url)
+    redis = own or open_redis(url, login)
     with suppress(RedisError, OSError):
         await _arq_sign(redis, [key], ["alive; see joinback worker --check", int(TTL_S)])
-    await redis.aclose()
+    if own is None:
+        await redis.aclose()
 
 
-def redis_settings_of(url: RedisUrl | None) -> RedisSettings:
+class AskedSettings(RedisSettings):
+    """A Redis in arq's words, whose login is asked for when arq connects: for `arq --check`, and never by a worker."""
+
+    login: Credentials
+
+    @property
+    def username(self) -> str | None:
+        *user, _ = Login(self.login).get_credentials()
+        return user[0] if user else None
+
+    @username.setter
+    def username(self, _: str | None) -> None: ...
+
+    @property
+    def password(self) -> str | None:
+        return Login(self.login).get_credentials()[-1]
+
+    @password.setter
+    def password(self, _: str | None) -> None: ...
+
+
+def redis_settings_of(url: RedisUrl | None, login: Credentials | None = None) -> RedisSettings:
     """Return the same Redis in arq's words; its own reading of a URL leaves %-codes as they are."""
     if url is None:
         return RedisSettings(conn_retries=0)
     host: Any = list(url.nodes) if url.kind == "sentinel" else url.nodes[0][0] if url.nodes else "localhost"
     names = ("ssl_keyfile", "ssl_certfile", "ssl_cert_reqs", "ssl_ca_certs", "ssl_ca_data", "ssl_check_hostname")
     tls: dict[str, Any] = url.tls or {}
-    return RedisSettings(
+    settings = (RedisSettings if login is None else AskedSettings)(
         host=host,
         port=url.nodes[0][1] if url.nodes else 6379,
         sentinel=url.kind == "sentinel",
@@ -214,6 +249,9 @@ def redis_settings_of(url: RedisUrl | None) -> RedisSettings:
         conn_retries=0,
         **{name: tls[name] for name in names if name in tls},
     )
+    if isinstance(settings, AskedSettings) and login is not None:
+        settings.login = login
+    return settings
 
 
 def run(settings: Settings, only: Sequence[str] = ()) -> None:

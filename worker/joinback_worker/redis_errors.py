@@ -8,6 +8,8 @@ from redis.asyncio.sentinel import MasterNotFoundError
 
 from joinback.redis_errors import NO_ANSWER, NO_CONNECTION, advice_on, code_of, words_of
 
+from .login import NoLogin
+
 _CODES: tuple[tuple[type[Exception], str], ...] = (
     # A subclass before its base: some of these are connection errors too.
     (exceptions.AuthenticationError, "WRONGPASS"),
@@ -29,6 +31,8 @@ _CONNECTING = re.compile(r"Error (?:-?\d+ )?connecting to [^\s]{1,200}\. [A-Za-z
 
 def advice(error: redis.RedisError | OSError) -> str:
     """One line that names the fix, with Redis's own words where their form is known to hold nobody's data."""
+    if isinstance(error, NoLogin):
+        return str(error)
     what = _advice(error)
     connecting = _CONNECTING.search(str(error))
     words = connecting.group() if connecting is not None else words_of(str(error))

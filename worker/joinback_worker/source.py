@@ -2,10 +2,12 @@
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from msgspec import Struct
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from joinback import wire
 
@@ -25,6 +27,10 @@ and so still lives in a container of 512 MiB; one that is killed for it would co
 _load = Script("load.lua")
 _settle = Script("settle.lua")
 _account = Script("account.lua")
+_note = Script("note.lua")
+
+COUNTERS_MAX = 100
+"""Of one entry of the history: there are some thirty, and Lua's stack ends at some thousands."""
 
 
 Elsewhere = Callable[[str], Sequence[str]]
@@ -180,6 +186,18 @@ class Source:
         books = Accounting.of(counts, pending=pending, oldest_pending_s=max(0, age_ms) / 1000)
         books.troubles = troubles
         return books
+
+    async def note(self) -> str | None:
+        """Note the counters as they are now, for rates and curves; return why it cannot be done, in one line.
+
+        What a full Redis refuses, or one that is away does not answer, is no matter: the next drain notes the same.
+        """
+        history = wire.history_key(self._tag)
+        keys = [self._pending, wire.stats_key(self._tag), history]
+        with suppress(RedisError, OSError):
+            kind = await _note(self._redis, keys, [wire.STATS_TTL_S, wire.HISTORY_ENTRIES_MAX, COUNTERS_MAX])
+            return f"{history} is a {kind.decode()}, not a stream; rename or delete it" if kind else None
+        return None
 
 
 def _record(key: str, reply: Any) -> Fields | Unusable:

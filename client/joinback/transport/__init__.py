@@ -5,12 +5,14 @@ Imported by `init`, in the caller's thread: it brings redis-py, which must not b
 
 from typing import Any, Protocol
 
+from joinback.credentials import Credentials
+from joinback.memory import address_of
 from joinback.redis_errors import RedisRefusal, advice
 from joinback.redis_url import RedisUrl
 
 from .borrowed import transport_by
 from .cluster import Cluster
-from .dialing import Credentials, dialer, sentinel_dialer
+from .dialing import dialer, sentinel_dialer
 from .sentinel import Sentinel
 from .server import Server
 
@@ -55,6 +57,9 @@ def transport_of(target: Any, credentials: Credentials | None = None) -> Transpo
     if not isinstance(target, RedisUrl):
         return transport_by(target, credentials)
     url = target
+    if url.kind == "memory":
+        name = url.service or ""
+        return Server(lambda: dialer(url).link(address_of(name)))
     dial = dialer(url, credentials)
     if url.kind == "cluster":
         return Cluster(url.nodes, dial)

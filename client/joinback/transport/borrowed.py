@@ -9,10 +9,11 @@ from typing import Any
 import redis
 from redis.sentinel import SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 
+from joinback.credentials import Credentials
 from joinback.errors import ConfigurationError
 
 from .cluster import Cluster
-from .dialing import SOCKET_TIMEOUT_S, Asked, Credentials, Dialer, alone
+from .dialing import SOCKET_TIMEOUT_S, Asked, Dialer, alone
 from .sentinel import Sentinel
 from .server import Server
 

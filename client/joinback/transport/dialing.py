@@ -5,23 +5,20 @@ They would send a batch again unseen, and their defaults differ between versions
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
-from joinback.redis_errors import Unreachable
+from joinback.credentials import Credentials, ask
 from joinback.redis_url import Address, RedisUrl, connection_options, sentinel_options, shown_address
 
 from .link import Link
 
 SOCKET_TIMEOUT_S = 2.0
 """Long for a network, short for an exit: see delivery.CLOSE_TIMEOUT_S."""
-
-Credentials: TypeAlias = Callable[[], str | tuple[str, str]]
-"""Returns a password or token, or (user, password); asked at each login, in the sender's thread."""
 
 
 class Asked(CredentialProvider):
@@ -31,16 +28,7 @@ class Asked(CredentialProvider):
         self._credentials = credentials
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        try:
-            given = self._credentials()
-        except Exception as error:
-            # Its name alone: the words may hold a token.
-            raise Unreachable(f"the credentials= given to init() raised {type(error).__name__}") from error
-        if isinstance(given, str):
-            return (given,)
-        if isinstance(given, tuple) and len(given) == 2 and all(isinstance(part, str) for part in given):
-            return given
-        raise Unreachable("the credentials= given to init() returned neither a password nor (user, password)")
+        return ask(self._credentials)
 
 
 class Dialer(NamedTuple):

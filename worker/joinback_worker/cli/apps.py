@@ -1,4 +1,4 @@
-"""`joinback apps`: every application with its shards, rate and memory; and how to change them."""
+"""`joinback apps`: every application with its shards, rates and memory; and how to change them."""
 
 import json
 import math
@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 from msgspec import structs
 from redis.asyncio import Redis
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -27,7 +28,9 @@ T = TypeVar("T")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.pass_context
 def apps(context: click.Context, as_json: bool) -> None:
-    """List the applications: shards, sample rate, last event, records and memory in Redis (estimated)."""
+    """List the applications: shards, sample rate, last event, events and rows per minute; records and memory in Redis
+    (estimated).
+    """
     if context.invoked_subcommand is not None:
         return
     found = with_redis(settings_from(), known_apps)
@@ -72,22 +75,30 @@ def _as_json(app: App) -> dict[str, Any]:
 
 
 def _show(console: Console, found: list[App]) -> None:
-    table = Table()
-    table.add_column("application")
-    for column in ("shards", "former", "sample rate", "last event", "pending", "records", "memory"):
-        table.add_column(column, justify="right")
+    # Narrow: cut off, a number would be another one.
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("application", overflow="fold")
+    columns = ("shards", "former", "sample rate", "last event", "events per min", "rows per min", "pending")
+    for column in (*columns, "records", "memory"):
+        table.add_column(column, justify="right", overflow="fold")
     for app in found:
         table.add_row(
             printable(app.application),
             str(app.shards),
             ", ".join(map(str, app.former_shards)),
             "" if app.sample_rate is None else f"{app.sample_rate:g}",
-            "" if app.last_event_at is None else app.last_event_at.isoformat(timespec="seconds"),
+            "" if app.last_event_at is None else f"{app.last_event_at:%Y-%m-%d %H:%M} UTC",
+            _shown_rate(app.received_per_min),
+            _shown_rate(app.rows_per_min),
             str(app.pending),
             "?" if app.records is None else str(app.records),
             "?" if app.memory_bytes is None else _shown_bytes(app.memory_bytes),
         )
     console.print(table)
+
+
+def _shown_rate(per_min: float | None) -> str:
+    return "?" if per_min is None else f"{per_min:,.0f}" if per_min >= 10 else f"{per_min:.2g}"
 
 
 def _shown_bytes(count: int) -> str:

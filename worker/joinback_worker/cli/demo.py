@@ -97,7 +97,10 @@ def _places(settings: Settings, stack: ExitStack, folder: Path, console: Console
     """Return the demo's settings and the name of its application."""
     application = "loans"
     if "JOINBACK_REDIS_URL" not in os.environ:
-        settings = structs.replace(settings, redis_url=stack.enter_context(embedded_valkey()), queue_url=None)
+        url = stack.enter_context(embedded_valkey())
+        settings = structs.replace(settings, redis_url=url, queue_url=None, redis_credentials=None)
+        # Of another Redis; and the demo is a client too.
+        os.environ.pop("JOINBACK_REDIS_CREDENTIALS", None)
         console.print(f"embedded Valkey at {shown_url(settings.redis_url)}")
     else:
         # A Redis in use may know an application of that name already.
@@ -136,8 +139,7 @@ def _clean_up(settings: Settings, application: str) -> None:
             await redis.execute_command("HDEL", wire.APPLICATIONS_KEY, application)
             tag = wire.tag(application)
             records = [wire.record_key(tag, key) for key in JOIN_KEYS]
-            keys = [wire.fields_key(tag), *(key.decode() for key in wire.write_keys(tag, []))]
-            await redis.execute_command("DEL", *records, *keys)
+            await redis.execute_command("DEL", *records, *wire.keys_of(tag))
         finally:
             await redis.aclose()
 
@@ -203,7 +205,7 @@ def _deliver(client: joinback.Client, drained: Callable[[], bool]) -> None:
 def _worker(settings: Settings, application: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker process, as `joinback worker` starts it, restricted to the demo's application."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
-    for name in ("redis_url", "queue_url", "sink_url", "interval_s"):
+    for name in ("redis_url", "redis_credentials", "queue_url", "sink_url", "interval_s"):
         if getattr(settings, name) is not None:
             environment[f"JOINBACK_{name.upper()}"] = str(getattr(settings, name))
     command = [sys.executable, "-m", "joinback_worker", "worker", "--application", application]

@@ -80,7 +80,7 @@ async def show_by_hand(console: Console, settings: Settings, application: str, *
     sql = sql_line(settings.sink_url, query)
     if is_kept:
         line("By hand, while this runs:")
-        if hint := redis_password_hint(settings.redis_url):
+        if hint := redis_password_hint(settings):
             line(f"  # {hint}")
         line(f"  $ {redis_cli(settings.redis_url)} HGETALL '{record}'")
     if sql and (is_kept or own_sink):

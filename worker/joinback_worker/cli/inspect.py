@@ -190,7 +190,7 @@ def _sink_lines(settings: Settings, found: Found) -> Iterator[str]:
 
 
 def _by_hand(settings: Settings, found: Found, application: str, join_key: str) -> Iterator[str]:
-    if hint := redis_password_hint(settings.redis_url):
+    if hint := redis_password_hint(settings):
         yield f"# {hint}"
     command = redis_cli(settings.redis_url)
     for tag in found.tags:

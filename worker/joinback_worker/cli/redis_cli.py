@@ -3,6 +3,7 @@
 import shlex
 
 from joinback.redis_url import RedisUrl, redis_url
+from joinback.settings import Settings
 
 
 def redis_cli(text: str) -> str:
@@ -26,9 +27,11 @@ def redis_cli(text: str) -> str:
     return f"{line} {_by_sentinel(url)}" if url.kind == "sentinel" else line
 
 
-def redis_password_hint(text: str) -> str | None:
-    """Return how redis-cli is told the password, if the URL has one."""
-    if redis_url(text, "the Redis URL").password is None:
+def redis_password_hint(settings: Settings) -> str | None:
+    """Return how redis-cli is told the password, if there is one."""
+    if settings.redis_credentials is not None:
+        return "redis-cli takes what JOINBACK_REDIS_CREDENTIALS returns: the user as --user, the rest as REDISCLI_AUTH"
+    if redis_url(settings.redis_url, "the Redis URL").password is None:
         return None
     return "redis-cli takes the password from REDISCLI_AUTH: read -rs REDISCLI_AUTH; export REDISCLI_AUTH"
 
