@@ -72,7 +72,7 @@ def to_int(cell: Any, decimal: DecimalMark = POINT) -> int:
     if isinstance(number, int):
         return int(number)
     # A Decimal of a million digits would take for ever as an int.
-    if isinstance(number, float | Decimal) and abs(number) < 1e18 and number == int(number):
+    if isinstance(number, float | Decimal) and -1e18 < number < 1e18 and number == int(number):
         return int(number)
     raise Unreadable(f"{shown(cell)} is no int")
 
