@@ -1,7 +1,7 @@
 """How fast `joinback import` loads labels, in how much memory, and what its report says.
 
     python bench/labels.py                     1,000,000 labels into SQLite, a minute or two
-    python bench/labels.py --labels 10000000   does memory grow?
+    python bench/labels.py --labels 10000000 --predictions 100000 --dry-run    does memory grow?
     python bench/labels.py --quick             a check that it works
 
 A CSV file of labels: one in a hundred has a key that matches nothing, one in a thousand a time that is none. The
@@ -36,7 +36,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def predictions(count: int) -> Iterator[list[Record]]:
-    """Of some of the labels no more: a batch of records, each with one prediction."""
+    """Records of one prediction each, in batches."""
     for start in range(0, count, ROWS_AT_ONCE):
         records = []
         for n in range(start, min(count, start + ROWS_AT_ONCE)):
@@ -56,11 +56,12 @@ async def fill(url: str, count: int) -> None:
             await sink.merge(records)
 
 
-def write_labels(path: Path, count: int) -> None:
+def write_labels(path: Path, count: int, predicted: int) -> None:
+    """Where there are more labels than predictions, several are of one."""
     with path.open("w") as file:
         file.write("id;day;repaid;amount\n")
         for n in range(count):
-            key = f"x{n}" if n % 100 == 99 else str(n)
+            key = f"x{n}" if n % 100 == 99 else str(n % predicted)
             at = START + timedelta(seconds=n, days=20)
             day = "soon" if n % 1000 == 0 else at.strftime("%d/%m/%Y %H:%M:%S")
             file.write(f"{key};{day};{'yes' if n % 3 else 'no'};{n:,}\n")
@@ -87,6 +88,7 @@ def measured(command: list[str], environment: dict[str, str]) -> tuple[float, in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labels", type=int, default=LABELS)
+    parser.add_argument("--predictions", type=int, help="in the sink; else one for each label")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--dry-run", action="store_true", help="look everything up, write nothing")
     arguments = parser.parse_args()
@@ -94,8 +96,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, embedded_valkey() as url:
         sink_url = f"sqlite:///{folder}/sink.db"
         labels = Path(folder) / "labels.csv"
-        asyncio.run(fill(sink_url, count))
-        write_labels(labels, count)
+        predicted = arguments.predictions or count
+        asyncio.run(fill(sink_url, predicted))
+        write_labels(labels, count, predicted)
         with redis.Redis.from_url(url) as connection:
             connection.hset(wire.APPLICATIONS_KEY, "loans", '{"shards":1,"sample_rate":1.0}')
             command = [sys.executable, "-m", "joinback_worker", "import", "loans", str(labels), "--key", "loan_{id}"]
@@ -107,9 +110,9 @@ def main() -> None:
     print(printed)
     print("| labels | seconds | labels/s | memory, MB | of it in the first half, MB | Redis, MB |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
-    print(
-        f"| {count:,} | {took_s:.1f} | {count / took_s:,.0f} | {highest / 1e6:.0f} | {half_way / 1e6:.0f} | {used / 1e6:,.0f} |"
-    )
+    figures = [f"{count:,}", f"{took_s:.1f}", f"{count / took_s:,.0f}"]
+    figures += [f"{size / 1e6:,.0f}" for size in (highest, half_way, used)]
+    print(f"| {' | '.join(figures)} |")
 
 
 if __name__ == "__main__":

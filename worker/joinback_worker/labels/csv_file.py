@@ -129,20 +129,28 @@ class CsvFile:
 
 def _numbered(batch: Any, wanted: Sequence[str], rows: Iterator[int], bad: dict[int, str]) -> Iterator[Line]:
     """The batch's rows with their numbers, and before each those that were refused."""
-    for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+    for cells in zip(*map(_texts, batch.columns), strict=True):
         row = next(rows)
         while row in bad:
             yield Line(row, (), bad.pop(row))
             row = next(rows)
-        yield _line(row, cells, wanted)
+        if None in cells:
+            yield Line(row, (), f"{wanted[cells.index(None)]} is no UTF-8; say --encoding, such as latin-1")
+        else:
+            yield Line(row, cells)
 
 
-def _line(row: int, cells: Sequence[bytes], wanted: Sequence[str]) -> Line:
-    texts: list[str] = []
-    for cell in cells:
-        try:
-            texts.append(cell.decode())
-        except UnicodeDecodeError:
-            why = f"{wanted[len(texts)]} is no UTF-8; say --encoding, such as latin-1"
-            return Line(row, (), why)
-    return Line(row, texts)
+def _texts(column: Any) -> list[str | None]:
+    """The cells as text; None for one that is none."""
+    try:
+        texts: list[str | None] = column.cast(pyarrow.string()).to_pylist()
+    except pyarrow.ArrowInvalid:
+        return [_text(cell) for cell in column.to_pylist()]
+    return texts
+
+
+def _text(cell: bytes) -> str | None:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        return None

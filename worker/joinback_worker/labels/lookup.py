@@ -9,18 +9,19 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
-from joinback_worker.connect import AWAY, ask_each, primaries, scan
+from joinback_worker.connect import primaries, scan
 from joinback_worker.drains import policy_of
 from joinback_worker.errors import SinkMissing
 from joinback_worker.guard import refusal
 from joinback_worker.layouts import Layout
 from joinback_worker.row import Row
+from joinback_worker.scripts import Script
 from joinback_worker.sinks import Sink, open_sink
+from joinback_worker.source import RECORD_FIELDS_MAX
 
 LABELS_AT_ONCE = 2_000
 """Of a sink that finds a key by itself: some milliseconds of its time, and of Redis's."""
@@ -28,8 +29,10 @@ LABELS_AT_ONCE_OF_FILES = 20_000
 """Of a sink that reads all its files for each look-up: few of these, and with rows of some KB still 100 MB."""
 _SAMPLE_STEPS = 50
 _KEYS_PER_STEP = 1_000
-"""So at most 50,000 keys of Redis and 50 pages of the sink are passed, for a sample of what keys look like."""
+"""A millisecond of Redis's time. A sample of what keys look like passes 50,000 of Redis at most, and 50 pages of the
+sink."""
 
+_fields = Script("fields.lua")
 _decode_events = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -66,15 +69,18 @@ class Lookup:
 
     async def _in_redis(self, keys: Collection[str]) -> dict[str, list[str]]:
         """The fields of those records that Redis holds."""
-        places = [(key, tag) for key in keys for tag in self._layout.tags_of(self._application, key)]
-        answers = await ask_each(self._redis, [("HKEYS", wire.record_key(tag, key)) for key, tag in places])
+        by_tag: dict[str, list[str]] = {}
+        for key in keys:
+            for tag in self._layout.tags_of(self._application, key):
+                by_tag.setdefault(tag, []).append(key)
         found: dict[str, list[str]] = {}
-        for (key, _), answer in zip(places, answers, strict=True):
-            if isinstance(answer, AWAY):
-                raise answer
-            # Another type at the key is no record.
-            if answer and not isinstance(answer, RedisError):
-                found.setdefault(key, []).extend(field.decode(errors="replace") for field in answer)
+        for tag, own in by_tag.items():
+            for start in range(0, len(own), _KEYS_PER_STEP):
+                part = own[start : start + _KEYS_PER_STEP]
+                answers = await _fields(self._redis, [wire.record_key(tag, key) for key in part], [RECORD_FIELDS_MAX])
+                for key, answer in zip(part, answers, strict=True):
+                    if answer:
+                        found.setdefault(key, []).extend(field.decode(errors="replace") for field in answer)
         return found
 
     async def some_keys(self, count: int) -> list[str]:

@@ -27,6 +27,8 @@ def _pattern(decimal: Decimal) -> re.Pattern[str]:
 
 def parsed(text: str, decimal: Decimal) -> int | float | None:
     """Return the number, an int if it is written as one; None for what is none."""
+    if len(text) <= INT_DIGITS_MAX and text.isdigit() and text.isascii():
+        return int(text)
     found = _pattern(decimal).fullmatch(text)
     if found is None:
         return None

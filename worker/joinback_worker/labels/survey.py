@@ -74,6 +74,9 @@ class ValueSurvey:
             self._digits += 1
         elif len(cell) <= 5 and cell.casefold() in WORDS:
             self._words += 1
+            self._note(f"not {POINT}", row, cell)
+            self._note(f"not {COMMA}", row, cell)
+            return
         else:
             self._note("no word", row, cell)
         if numbers.has_leading_zero(cell):
