@@ -63,11 +63,16 @@ def learn(keys: Iterable[str]) -> Looks:
             widths[len(number[2])] += 1
     habit = max(1.0, SHARE_MIN * total)
     return Looks(
-        prefixes=tuple([prefix for prefix, n in prefixes.most_common() if n >= habit][:PREFIXES_MAX]),
+        prefixes=tuple([prefix for prefix, n in prefixes.most_common() if _is_habit(prefix, n, habit)][:PREFIXES_MAX]),
         widths=tuple(width for width, _ in widths.most_common(2)),
         separators="".join(mark for mark, n in separators.most_common() if n >= habit) or "-_",
         are_digests=2 * digests > total > 0,
     )
+
+
+def _is_habit(prefix: str, count: int, habit: float) -> bool:
+    # Of a single key with digits in its middle, such as a UUID, nobody knows where its number begins.
+    return count >= habit and (count > 1 or not any(map(str.isdigit, prefix)))
 
 
 def forms(key: str, looks: Looks) -> list[Form]:
@@ -121,6 +126,11 @@ def _prefixes(key: str) -> set[str]:
     if number := _NUMBER_AT_END.fullmatch(key):
         found.add(number[1])
     return found
+
+
+def with_prefix(prefix: str) -> str:
+    """Return how a form is called that has only this prefix more."""
+    return f"with the prefix {prefix!r}"
 
 
 # --- changes: each gives other keys, with what was done -------------------------------------------------
@@ -179,7 +189,7 @@ def _prefix(key: str, looks: Looks) -> Iterator[tuple[str, str]]:
     own = sorted((prefix for prefix in _prefixes(key) if not _LETTERLESS.fullmatch(prefix)), key=len, reverse=True)
     for prefix in looks.prefixes:
         if prefix and not key.startswith(prefix):
-            yield prefix + key, f"with the prefix {prefix!r}"
+            yield prefix + key, with_prefix(prefix)
         for former in own:
             if former != prefix:
                 how = f"with the prefix {prefix!r}, not {former!r}" if prefix else f"without the prefix {former!r}"

@@ -30,7 +30,7 @@ from .inspect import inspect
 from .names import check_known, known_applications
 from .requeue import requeue
 from .sample_rate import sample_rate
-from .show import warn_of_path
+from .show import printable, warn_of_path
 from .sink import sink
 from .status import status
 from .worker import worker
@@ -104,6 +104,6 @@ def main() -> None:
     except click.Abort:
         code = 130
     except JoinbackError as error:
-        click.echo(f"joinback: {error}", err=True)
+        click.echo(f"joinback: {printable(str(error), markup=False)}", err=True)
         code = 2
     sys.exit(code)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from joinback_worker.labels.job import Job
+from joinback_worker.labels.near import Hint
 from joinback_worker.labels.report import Report, as_json
 
 from .show import printable
@@ -22,6 +23,7 @@ class Watching:
         self.settled: dict[str, str] = {}
         self._job = job
         self._quiet = quiet
+        self._has_told = False
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -65,6 +67,9 @@ class Watching:
         self._bar.update(self._task, advance=rows, description=self._verb)
 
     def waits(self, why: str) -> None:
+        if self._bar.disable and not self._has_told:
+            click.echo(f"joinback: {why}", err=True)
+            self._has_told = True
         self._bar.update(self._task, description=printable(why))
 
     @property
@@ -87,14 +92,25 @@ def as_lines(job: Job, report: Report, report_path: Path | None) -> Iterator[str
     yield f"  {report.refused:>12,}  refused"
     if report.without_a_label:
         yield f"  {report.without_a_label:>12,}  without a label"
+    for hint in report.hints:
+        ours, theirs = hint.example
+        found = f"{hint.matches} of {hint.tried} tried would match {hint.how}, such as {theirs} for {ours}"
+        yield f"unmatched: {found}; {_fix(job, hint)}"
     yield from _listed(report, "unmatched", report.unmatched, report_path)
     if report.not_sampled:
         yield f"{report.not_sampled:,} of the unmatched are outside the sample: their predictions were never logged"
-    for hint in report.hints:
-        yield f"unmatched: {hint}"
     yield from _listed(report, "refused", report.refused, report_path)
     if not job.dry_run and report.told:
         yield f"Redis has {report.told:,} labels; the worker joins them at its next drain"
+
+
+def _fix(job: Job, hint: Hint) -> str:
+    key = job.roles.key
+    if hint.prefix is not None and key is not None:
+        return f"say --key '{hint.prefix}{key if '{' in key else '{' + key + '}'}'"
+    if hint.how.startswith("as JoinKey.from_dict"):
+        return "say --key-field for each, and --type for its type"
+    return "mend the keys in the source, or in its query"
 
 
 def _listed(report: Report, what: str, count: int, report_path: Path | None) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from joinback_worker.key_forms import Form, Looks, dict_forms, forms, learn
+from joinback_worker.key_forms import Form, Looks, dict_forms, forms, learn, with_prefix
 
 from .lookup import Lookup
 
@@ -32,9 +32,12 @@ class Hint(Struct, frozen=True, kw_only=True):
     example: tuple[str, str]
     """A key as it is in the file, and as it would match."""
 
-    def __str__(self) -> str:
+    @property
+    def prefix(self) -> str | None:
+        """What the keys lack at their beginning, and nothing else."""
         ours, theirs = self.example
-        return f"{self.matches} of {self.tried} tried would match {self.how}: {theirs}, not {ours}"
+        prefix = theirs.removesuffix(ours)
+        return prefix if self.how == with_prefix(prefix) else None
 
 
 class Strays:

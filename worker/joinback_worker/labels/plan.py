@@ -74,8 +74,8 @@ class Plan:
         check_columns([*used, *told.types], columns)
         self.wanted = list(dict.fromkeys(used))
         for column in told.types:
-            if column not in self.wanted:
-                raise JoinbackError(f"--type {column}: this column is neither key, time nor field")
+            if column not in (roles.at, *roles.key_fields.values(), *roles.fields.values()):
+                raise JoinbackError(f"--type {column}: no field and no time; a join key is text as it stands")
         self._place = {column: place for place, column in enumerate(self.wanted)}
         self._is_typed = source.is_typed
         self.settled: dict[str, Settled] = {}

@@ -11,7 +11,7 @@ from joinback.errors import JoinbackError
 
 from .near import Hint
 
-LISTED_MAX = 20
+LISTED_MAX = 10
 """Of each kind on a screen; a habit shows in fewer, and --report has all."""
 
 What = Literal["refused", "unmatched"]
