@@ -1,6 +1,6 @@
 """What `joinback import` shows: what the columns are, how far it is, and what became of the lines."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -48,17 +48,21 @@ class Watching:
     def looked_at(self, rows: int) -> None:
         self._bar.update(self._task, completed=rows)
 
-    def settles(self, source: str, columns: Mapping[str, str]) -> None:
+    def settles(self, source: str, columns: Mapping[str, str], doubts: Sequence[str]) -> None:
         self.settled = dict(columns)
-        if self._quiet:
-            return
         # Where the bar is a terminal's it must not be torn.
         self._bar.stop()
+        for doubt in doubts:
+            click.echo(printable(f"joinback: {doubt}", markup=False), err=True)
+        if not self._quiet:
+            self._say(source, columns)
+        self._bar.start()
+
+    def _say(self, source: str, columns: Mapping[str, str]) -> None:
         click.echo(printable(source, markup=False))
         width = max(map(len, columns))
         for column, says in columns.items():
             click.echo(printable(f"  {column:<{width}}  {says}", markup=False))
-        self._bar.start()
 
     def begins(self, rows: int) -> None:
         self._bar.reset(self._task, total=rows, description=self._verb)

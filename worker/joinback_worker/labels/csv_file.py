@@ -4,6 +4,7 @@ A row of too few or too many cells is one refused row; a cell that is no text in
 """
 
 import gzip
+import io
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -28,6 +29,26 @@ def opened(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
+class _Seen:
+    """A file that counts the quotes and lines that pass."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.quotes = 0
+        self.lines = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.quotes += data.count(b'"')
+        self.lines += data.count(b"\n")
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class CsvFile:
     """See `Source`. `separator` and `encoding` are guessed where they are None: by the header, and UTF-8."""
 
@@ -39,9 +60,19 @@ class CsvFile:
         self._encoding = encoding
         self.separator = separator or self._guessed()
         self._header = self._read_header()
+        self._seen = _Seen(io.BytesIO())
+        self._rows = 0
 
     def columns(self) -> Sequence[str]:
         return self._header
+
+    def doubts(self) -> Sequence[str]:
+        """See `Source`. A quote that is never closed takes what follows into its cell, and no reader tells."""
+        if self._encoding is None and self._seen.quotes % 2 and self._seen.lines > self._rows + 1:
+            return [
+                f"{self.name} has an odd number of quotes: if one is never closed, the rows after it are in its cell"
+            ]
+        return ()
 
     def close(self) -> None:
         pass
@@ -60,10 +91,12 @@ class CsvFile:
             strings_can_be_null=False,
         )
         rows = count(1)
-        with closing(self._file()) as file, self._reader(file, options, refuse) as reader:
+        with closing(_Seen(self._file())) as file, self._reader(file, options, refuse) as reader:
             while (batch := self._guarded(lambda: next(reader, None))) is not None:
                 for part in (batch.slice(n, BATCH_LINES) for n in range(0, batch.num_rows, BATCH_LINES)):
                     yield list(_numbered(part, wanted, rows, bad))
+            self._seen = file
+        self._rows = next(rows) - 1 + len(bad)
         if bad:
             yield [Line(row, (), bad[row]) for row in sorted(bad)]
 
@@ -84,7 +117,7 @@ class CsvFile:
                 ) from None
             raise JoinbackError(f"{self.name} cannot be read as CSV: {one_line(error)}") from None
 
-    def _reader(self, file: BinaryIO, convert: csv.ConvertOptions, refuse: Callable[[Any], str]) -> Any:
+    def _reader(self, file: "BinaryIO | _Seen", convert: csv.ConvertOptions, refuse: Callable[[Any], str]) -> Any:
         return self._guarded(
             lambda: csv.open_csv(
                 file,

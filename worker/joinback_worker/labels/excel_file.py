@@ -46,6 +46,9 @@ class ExcelFile:
     def columns(self) -> Sequence[str]:
         return [name for name in self._header if name]
 
+    def doubts(self) -> Sequence[str]:
+        return ()
+
     def close(self) -> None:
         self._book.close()
 

@@ -1,7 +1,7 @@
 """One import, from what was asked for to its report."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,8 +47,8 @@ class Watcher(Listener, Protocol):
     def looked_at(self, rows: int) -> None:
         """The survey has seen so many rows."""
 
-    def settles(self, source: str, columns: Mapping[str, str]) -> None:
-        """What each column is. Nothing has been written yet."""
+    def settles(self, source: str, columns: Mapping[str, str], doubts: Sequence[str]) -> None:
+        """What each column is, and what a person should look at. Nothing has been written yet."""
 
     def begins(self, rows: int) -> None:
         """So many rows will be looked up."""
@@ -64,7 +64,7 @@ async def run(settings: Settings, job: Job, file: ReportFile, watcher: Watcher, 
         for count in plan.survey(source.batches(plan.wanted), datetime.now(UTC)):
             rows += count
             watcher.looked_at(rows)
-        watcher.settles(source.name, plan.says())
+        watcher.settles(source.name, plan.says(), source.doubts())
         async with looking_up(redis, settings, job.application, known.get(job.application, Layout())) as lookup:
             importing = Importing(
                 job.application, published.sample_rate or wire.UNSAMPLED, plan, lookup, file, orphans=job.orphans

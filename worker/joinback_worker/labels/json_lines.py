@@ -39,6 +39,9 @@ class JsonLines:
                 names |= dict.fromkeys(found)
         return list(names)
 
+    def doubts(self) -> Sequence[str]:
+        return ()
+
     def close(self) -> None:
         pass
 

@@ -35,6 +35,9 @@ class Source(Protocol):
     def batches(self, wanted: Sequence[str]) -> Iterator[list[Line]]:
         """Return all lines with the cells of these columns. Raises JoinbackError for what cannot be read at all."""
 
+    def doubts(self) -> Sequence[str]:
+        """Return what a person should look at, after all lines were read once."""
+
     def close(self) -> None: ...
 
 
@@ -42,9 +45,8 @@ def check_columns(wanted: Iterable[str], columns: Sequence[str]) -> None:
     """Raise JoinbackError, in one line with the nearest name, for a column that is not there or is there twice."""
     for name in wanted:
         if name not in columns:
-            near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5) or [
-                column for column in columns if column.strip().casefold() == name.strip().casefold()
-            ]
+            near = [column for column in columns if column.strip().casefold() == name.strip().casefold()]
+            near += difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
             shown = ", ".join(map(repr, columns[:20])) + (" …" if len(columns) > 20 else "")
             raise JoinbackError(f"no column {name!r}; {hint}there are {shown or 'none'}")

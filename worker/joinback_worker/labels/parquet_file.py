@@ -29,6 +29,9 @@ class ParquetFile:
     def columns(self) -> Sequence[str]:
         return [str(name) for name in self._file.schema_arrow.names]
 
+    def doubts(self) -> Sequence[str]:
+        return ()
+
     def close(self) -> None:
         self._file.close()
 

@@ -182,7 +182,8 @@ class Plan:
         except (TypeError, ValueError, RecursionError) as error:
             return Refused(row, f"its fields are no JSON: {error}")
         if len(said) > wire.EVENT_BYTES_MAX - ENVELOPE_BYTES:
-            return Refused(row, f"{len(said):,} bytes of fields; at most {wire.EVENT_BYTES_MAX - ENVELOPE_BYTES:,} fit")
+            most = wire.EVENT_BYTES_MAX - ENVELOPE_BYTES
+            return Refused(row, f"{len(said):,} bytes of fields, at most {most:,} fit; is a quote never closed?")
         return Label(row, key, at, fields, f"import-{hashlib.sha256(said).hexdigest()[:32]}")
 
 

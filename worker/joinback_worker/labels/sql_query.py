@@ -40,6 +40,9 @@ class SqlQuery:
     def columns(self) -> Sequence[str]:
         return self._columns
 
+    def doubts(self) -> Sequence[str]:
+        return ()
+
     def close(self) -> None:
         self._spool.close()
 

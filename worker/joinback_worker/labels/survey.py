@@ -4,6 +4,7 @@ What a column leaves open (1,234 or 1.234; the third of April or the fourth of M
 asked, with the cells that leave it open, and never guessed.
 """
 
+import decimal
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
@@ -57,6 +58,7 @@ class ValueSurvey:
         self._is_typed = is_typed
         self._total = 0
         self._types: Counter[str] = Counter()
+        self._has_fractions = False
         self._words = 0
         self._digits = 0
         self._fits = {POINT: 0, COMMA: 0}
@@ -68,6 +70,9 @@ class ValueSurvey:
         self._total += 1
         if type(cell) is not str:
             self._types[type(cell).__name__] += 1
+            self._has_fractions |= isinstance(cell, float) or (
+                isinstance(cell, decimal.Decimal) and cell.as_tuple().exponent != 0
+            )
             return
         self._types["str"] += 1
         if cell in DIGITS:
@@ -111,6 +116,9 @@ class ValueSurvey:
             return self._settled(kind, "as told")
         if self._total == 0:
             return self._settled("any", "no cell says anything")
+        if self._has_fractions and self._types.keys() <= {"int", "float", "Decimal"}:
+            # Excel and JSON write 3.0 as 3.
+            return self._settled("float", "")
         if self._is_typed:
             return self._settled("any", ", ".join(f"{name}" for name, _ in self._types.most_common()))
         return self._guess(told)
