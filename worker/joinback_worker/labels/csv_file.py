@@ -3,7 +3,6 @@
 A row of too few or too many cells is one refused row; a cell that is no text in the file's encoding, too.
 """
 
-import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,16 +16,14 @@ from pyarrow import csv
 
 from joinback.errors import JoinbackError
 
-from .lines import BATCH_LINES, CELL_BYTES_MAX, Line, one_line
+from .files import opened
+from .lines import BATCH_LINES, Line, one_line
 
 _SEPARATORS = (",", ";", "\t", "|")
+ROW_BYTES_MAX = 1 << 20
+"""As much as an event may hold. pyarrow reads some thirty blocks of this size ahead, so it is what memory costs."""
 _SOME_BYTES = 4_096
 """Where binary data shows itself: a text holds no NUL."""
-
-
-def opened(path: Path) -> BinaryIO:
-    """Return a file of bytes, unpacked if its name ends in .gz. Raises OSError."""
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 class _Seen:
@@ -113,7 +110,7 @@ class CsvFile:
         except (pyarrow.ArrowException, OSError, EOFError, zlib.error) as error:
             if "straddling" in str(error):
                 raise JoinbackError(
-                    f"{self.name} has a row of more than {CELL_BYTES_MAX >> 20} MiB; is a quote never closed?"
+                    f"{self.name} has a row of more than {ROW_BYTES_MAX >> 20} MiB; is a quote never closed?"
                 ) from None
             raise JoinbackError(f"{self.name} cannot be read as CSV: {one_line(error)}") from None
 
@@ -123,7 +120,7 @@ class CsvFile:
                 file,
                 # One thread: else rows that are refused have no numbers.
                 read_options=csv.ReadOptions(
-                    use_threads=False, block_size=CELL_BYTES_MAX, encoding=self._encoding or "utf8"
+                    use_threads=False, block_size=ROW_BYTES_MAX, encoding=self._encoding or "utf8"
                 ),
                 parse_options=csv.ParseOptions(
                     delimiter=self.separator, newlines_in_values=True, invalid_row_handler=refuse

@@ -14,9 +14,11 @@ import msgspec
 
 from joinback.errors import JoinbackError
 
-from .csv_file import opened
-from .lines import BATCH_LINES, CELL_BYTES_MAX, Line, one_line
+from .files import opened
+from .lines import BATCH_LINES, Line, one_line
 
+LINE_BYTES_MAX = 4 << 20
+"""Four times what an event may hold: what is longer is no line."""
 _LOOKED_AT = 1_000
 """Lines whose keys are the columns; of a column that none of them has, nobody can tell a typing mistake."""
 
@@ -64,10 +66,10 @@ class JsonLines:
         row = 0
         try:
             with closing(opened(self._path)) as file:
-                while line := file.readline(CELL_BYTES_MAX):
-                    if len(line) == CELL_BYTES_MAX:
+                while line := file.readline(LINE_BYTES_MAX):
+                    if len(line) == LINE_BYTES_MAX:
                         raise JoinbackError(
-                            f"{self.name} has a line of more than {CELL_BYTES_MAX >> 20} MiB; write one object a line"
+                            f"{self.name} has a line of more than {LINE_BYTES_MAX >> 20} MiB; write one object a line"
                         )
                     line = line.removeprefix(b"\xef\xbb\xbf").strip()
                     if not line:

@@ -8,8 +8,6 @@ from joinback.errors import JoinbackError
 
 BATCH_LINES = 5_000
 """A few megabytes of cells, and few enough batches that their own cost does not show."""
-CELL_BYTES_MAX = 4 << 20
-"""Four times what an event may hold: a line that is longer has a quote that is never closed, or is no line."""
 
 
 class Line(NamedTuple):

@@ -1,7 +1,7 @@
 """What is known of join keys: in Redis, where predictions wait for the worker, and in the sink, where they stay."""
 
 from collections.abc import AsyncIterator, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback_worker.connect import primaries, scan
 from joinback_worker.drains import policy_of
-from joinback_worker.errors import SinkMissing
+from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.guard import refusal
 from joinback_worker.layouts import Layout
 from joinback_worker.row import Row
@@ -86,7 +86,8 @@ class Lookup:
     async def some_keys(self, count: int) -> list[str]:
         """Return some join keys that have a prediction, for how they look; as many as are found in a bounded search."""
         keys = dict.fromkeys(await self._some_of_redis(count // 2))
-        if self._sink is not None and self._sink.looks_up:
+        # A pipe keeps nothing that could be read.
+        with suppress(SinkUnavailable):
             keys |= dict.fromkeys(await self._some_of_sink(count - len(keys)))
         return list(keys)
 
@@ -106,8 +107,9 @@ class Lookup:
         return list(islice((key for key, fields in known.items() if _has_prediction(fields)), count))
 
     async def _some_of_sink(self, count: int) -> list[str]:
-        assert self._sink is not None
         found: list[str] = []
+        if self._sink is None:
+            return found
         pages = self._sink.records()
         steps = 0
         async for records in pages:
