@@ -24,7 +24,7 @@ from joinback_worker.labels.lines import Line
 from joinback_worker.labels.lookup import looking_up
 from joinback_worker.labels.plan import Plan, Roles
 from joinback_worker.labels.report import ReportFile
-from joinback_worker.labels.survey import Told
+from joinback_worker.labels.settled import Told
 from joinback_worker.layouts import Layout
 
 ROLES = ("--key", "loan_{id}", "--at", "day", "--field", "repaid")
@@ -135,6 +135,39 @@ def test_a_corrected_label_is_another_event(stack: Stack, cli: Cli, labels: Labe
     assert [row["feedback"] for row in stack.rows()] == ['{"repaid":true}'] * 2
 
 
+@pytest.mark.parametrize("drained", [True, False])
+def test_a_corrected_label_of_the_same_time_wins(stack: Stack, cli: Cli, labels: Labels, drained: bool) -> None:
+    """Of one key and time the last correction stands, for each of many keys, whatever their event ids are."""
+    numbers = range(20)
+    predict(stack, *(f"loan_{n}" for n in numbers))
+    for value in (900, 800, 700):
+        file = labels("id,day,repaid\n" + "".join(f"{n},2026-02-01,{value}\n" for n in numbers))
+        assert "20  matched, told" in cli("import", "loans", file, *ROLES).stdout
+        assert "20  already told" in cli("import", "loans", file, *ROLES).stdout
+        if drained:
+            stack.drain()
+    old = cli("import", "loans", labels("id,day,repaid\n1,2026-02-01,800\n"), *ROLES)
+    assert (
+        "refused: row 1: loan_1 was told so, and corrected since; to go back to it, give it a later time" in old.stdout
+    )
+    stack.drain()
+    assert {row["feedback"] for row in stack.rows()} == {'{"repaid":700}'}
+
+
+def test_more_fields_contradict_nothing(stack: Stack, cli: Cli, labels: Labels) -> None:
+    """The same labels with one field more are told at their own time, and those before stay told."""
+    predict(stack, "loan_1")
+    file = labels("id,day,repaid,paid\n1,2026-02-01,yes,900\n")
+    cli("import", "loans", file, *ROLES)
+    assert "1  matched, told" in cli("import", "loans", file, *ROLES, "--field", "paid").stdout
+    assert "1  already told" in cli("import", "loans", file, *ROLES).stdout
+    stack.drain()
+    assert (stack.row("loan_1")["feedback"], stack.row("loan_1")["feedback_at"][:10]) == (
+        '{"paid":900,"repaid":true}',
+        "2026-02-01",
+    )
+
+
 def test_a_retracted_label_stays_retracted(stack: Stack, cli: Cli, labels: Labels) -> None:
     """The same import after a retraction does not bring the label back."""
     predict(stack, "loan_1")
@@ -209,6 +242,22 @@ def test_a_key_of_from_dict(stack: Stack, cli: Cli, labels: Labels) -> None:
     done = cli(*command)
     assert "5 of 5 tried would match as JoinKey.from_dict of loan as float, region as str, such as" in done.stdout
     assert cli(*command, "--type", "id=float").returncode == 0
+
+
+def test_a_key_that_from_dict_would_make(stack: Stack, cli: Cli, labels: Labels, tmp_path: Path) -> None:
+    """Plain ids, where keys are digests of them: the import says so; what no key can be made of is refused."""
+    predict(stack, *(joinback.JoinKey.from_dict({"id": n}) for n in range(5)))
+    file = labels("id,day,repaid\n" + "".join(f"{n},2026-02-01,yes\n" for n in range(5)))
+    done = cli("import", "loans", file, "--key", "id", "--at", "day", "--field", "repaid")
+    assert "5 of 5 tried would match as JoinKey.from_dict of id as int, such as" in done.stdout
+    assert "say --key-field for each, and --type for its type" in done.stdout
+    (tmp_path / "l.jsonl").write_text('{"id": [1], "day": "2026-02-01", "repaid": true}\n')
+    ok = cli("import", "loans", "l.jsonl", "--key-field", "id", "--at", "day", "--field", "repaid")
+    assert ok.returncode == 1
+    table = pyarrow.table({"id": [datetime(2026, 1, 1, tzinfo=UTC).date()], "day": ["2026-02-01"], "repaid": [True]})
+    parquet.write_table(table, tmp_path / "l.parquet")
+    odd = cli("import", "loans", "l.parquet", "--key-field", "id", "--at", "day", "--field", "repaid")
+    assert "refused: row 1: a join key cannot hold a date; convert it to str, int or float" in odd.stdout
 
 
 def test_orphans_are_written_if_asked(stack: Stack, cli: Cli, labels: Labels) -> None:

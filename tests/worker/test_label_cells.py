@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joinback_worker.labels.survey import TimeSurvey, Told, ValueSurvey
 
 from joinback.errors import JoinbackError
 from joinback_worker.labels.cell_values import FALSE, TRUE, Unreadable, reader_of, stripped
 from joinback_worker.labels.csv_file import CsvFile
 from joinback_worker.labels.numbers import parsed
-from joinback_worker.labels.survey import TimeSurvey, Told, ValueSurvey
 from joinback_worker.labels.times import TimeReader
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -85,6 +85,7 @@ def test_no_number(text: str) -> None:
         (["0", "1"], "int: only 0 and 1; --type amount=bool if they mean no and yes", [0, 1]),
         (["01067", "10115"], "str: leading zeros: row 1 has '01067'", ["01067", "10115"]),
         (["good", "bad", "1"], "str", ["good", "bad", "1"]),
+        (["good", "bad", "1,234"], "str", ["good", "bad", "1,234"]),
         (["12345678901234567890"], "str", ["12345678901234567890"]),
     ],
 )

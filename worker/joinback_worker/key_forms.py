@@ -6,7 +6,7 @@ Pure: it makes candidates from a key and from how existing keys look; whoever us
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 from msgspec import Struct
@@ -16,6 +16,8 @@ import joinback
 FORMS_MAX = 128
 """Of one key: each costs a look-up, and the likely ones, of one or two changes, come first."""
 PREFIXES_MAX = 3
+_PARTS_MAX = 4
+"""Of a key, that may be its prefix: a URL of many parts has as many."""
 SHARE_MIN = 0.1
 """Of existing keys, for what they begin with to be a habit and not chance."""
 _SEPARATORS = "-_:./ "
@@ -122,7 +124,8 @@ def _as_types(value: Any) -> list[tuple[Any, str]]:
 
 def _prefixes(key: str) -> set[str]:
     """What a key begins with: up to its last number, and up to each separator."""
-    found = {key[: place + 1] for place, character in enumerate(key) if character in _SEPARATORS}
+    places = (place for place, character in enumerate(key) if character in _SEPARATORS)
+    found = {key[: place + 1] for place in islice(places, _PARTS_MAX)}
     if number := _NUMBER_AT_END.fullmatch(key):
         found.add(number[1])
     return found

@@ -18,8 +18,8 @@ from joinback_worker.labels.job import Job, run
 from joinback_worker.labels.numbers import Decimal
 from joinback_worker.labels.plan import Roles
 from joinback_worker.labels.report import Report, ReportFile
+from joinback_worker.labels.settled import Told
 from joinback_worker.labels.sources import FORMATS, Reading
-from joinback_worker.labels.survey import Told
 from joinback_worker.logs import configure_logging
 from joinback_worker.source import applications
 

@@ -1,14 +1,15 @@
 """The import itself: lines in, look-ups, events out, a report; a batch at a time, so memory does not grow."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from joinback.sampling import keeps
 
+from .corrections import Told, corrected, is_contradicted
 from .lines import Line, Source
 from .lookup import NOTHING, Known, Lookup
 from .near import Stray, Strays, hints
-from .plan import Label, Plan, Refused, Silent
+from .plan import IMPORTED, Label, Plan, Refused, Silent
 from .report import LISTED_MAX, Entry, Report, ReportFile
 from .teller import Teller
 
@@ -62,11 +63,30 @@ class Importing:
             elif isinstance(other, Silent):
                 self.report.without_a_label += 1
         known = await self._lookup.known({label.key for _, label in labels})
-        return [label for line, label in labels if self._is_to_tell(line, label, known.get(label.key, NOTHING))]
+        told = await self._told_before([label for _, label in labels], known)
+        return [
+            corrected(label, told.get(label.key, ()))
+            for line, label in labels
+            if self._is_to_tell(line, label, known.get(label.key, NOTHING), told.get(label.key, ()))
+        ]
 
-    def _is_to_tell(self, line: Line, label: Label, known: Known) -> bool:
+    async def _told_before(self, labels: Sequence[Label], known: Mapping[str, Known]) -> dict[str, list[Told]]:
+        """What other lines have told of these keys in earlier imports; of most keys none did."""
+        keys = {
+            label.key
+            for label in labels
+            for event_id in known.get(label.key, NOTHING).event_ids
+            if event_id.startswith(IMPORTED) and event_id != label.event_id
+        }
+        return await self._lookup.imported(keys) if keys else {}
+
+    def _is_to_tell(self, line: Line, label: Label, known: Known, told: Sequence[Told]) -> bool:
         if label.event_id in known.event_ids:
-            self.report.already_told += 1
+            if is_contradicted(label, told):
+                why = f"{label.key} was told so, and corrected since; to go back to it, give it a later time"
+                self._refuse(Refused(label.row, why))
+            else:
+                self.report.already_told += 1
             return False
         is_sampled = keeps(self._application, label.key, self._sample_rate)
         if known.is_predicted:

@@ -21,8 +21,8 @@ from .lines import Source
 from .lookup import looking_up
 from .plan import Plan, Roles
 from .report import Report, ReportFile
+from .settled import Told
 from .sources import Reading, open_file, open_query
-from .survey import Told
 from .teller import Teller
 
 

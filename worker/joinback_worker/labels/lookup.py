@@ -1,6 +1,6 @@
 """What is known of join keys: in Redis, where predictions wait for the worker, and in the sink, where they stay."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -11,9 +11,9 @@ from msgspec import Raw
 from redis.asyncio import Redis
 
 from joinback import wire
-from joinback.errors import JoinbackError
+from joinback.errors import JoinbackError, NewerWireVersion, UndecodableEvent
 from joinback.settings import Settings
-from joinback_worker.connect import primaries, scan
+from joinback_worker.connect import ask_each, primaries, scan
 from joinback_worker.drains import policy_of
 from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.guard import refusal
@@ -22,6 +22,9 @@ from joinback_worker.row import Row
 from joinback_worker.scripts import Script
 from joinback_worker.sinks import Sink, open_sink
 from joinback_worker.source import RECORD_FIELDS_MAX
+
+from .corrections import Told
+from .plan import IMPORTED
 
 LABELS_AT_ONCE = 2_000
 """Of a sink that finds a key by itself: some milliseconds of its time, and of Redis's."""
@@ -64,7 +67,7 @@ class Lookup:
         """
         # Redis first: what is drained in between is then in the sink.
         in_redis = await self._in_redis(keys)
-        rows = await self._sink.get(self._application, list(keys)) if self._sink is not None and keys else {}
+        rows = await self._rows(keys)
         return {key: _known(in_redis.get(key, ()), rows.get(key)) for key in in_redis.keys() | rows.keys()}
 
     async def _in_redis(self, keys: Collection[str]) -> dict[str, list[str]]:
@@ -82,6 +85,22 @@ class Lookup:
                     if answer:
                         found.setdefault(key, []).extend(field.decode(errors="replace") for field in answer)
         return found
+
+    async def imported(self, keys: Collection[str]) -> dict[str, list[Told]]:
+        """Return what earlier imports told of these keys. Raises what Redis raises, and SinkUnavailable."""
+        places = [(key, tag) for key in keys for tag in self._layout.tags_of(self._application, key)]
+        answers = await ask_each(self._redis, [("HGETALL", wire.record_key(tag, key)) for key, tag in places])
+        events: dict[str, dict[str, bytes]] = {key: {} for key in keys}
+        for (key, _), answer in zip(places, answers, strict=True):
+            if isinstance(answer, dict):
+                events[key] |= {field.decode(errors="replace"): value for field, value in answer.items()}
+        for key, row in (await self._rows(keys)).items():
+            if row.feedback_events is not None:
+                events[key] |= {field: bytes(raw) for field, raw in _decode_events(row.feedback_events).items()}
+        return {key: list(_imported(fields)) for key, fields in events.items()}
+
+    async def _rows(self, keys: Collection[str]) -> dict[str, Row]:
+        return await self._sink.get(self._application, list(keys)) if self._sink is not None and keys else {}
 
     async def some_keys(self, count: int) -> list[str]:
         """Return some join keys that have a prediction, for how they look; as many as are found in a bounded search."""
@@ -122,6 +141,17 @@ class Lookup:
         if (close := getattr(pages, "aclose", None)) is not None:
             await close()
         return found[:count]
+
+
+def _imported(fields: Mapping[str, bytes]) -> Iterator[Told]:
+    prefix = f"feedback:{IMPORTED}"
+    for field, value in fields.items():
+        if field.startswith(prefix):
+            # What somebody edited is no event, and contradicts nothing.
+            with suppress(UndecodableEvent, NewerWireVersion):
+                event = wire.decode_event("feedback", value)
+                assert isinstance(event, wire.Feedback)
+                yield Told(field.removeprefix("feedback:"), event)
 
 
 def _has_prediction(fields: Collection[str]) -> bool:

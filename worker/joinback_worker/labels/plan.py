@@ -16,10 +16,14 @@ from joinback.errors import JoinbackError
 
 from .cell_values import Unreadable, shown, stripped
 from .lines import Line, Source, check_columns
-from .survey import Settled, TimeSurvey, Told, ValueSurvey
+from .settled import Settled, Told
+from .time_survey import TimeSurvey
+from .value_survey import ValueSurvey
 
 ENVELOPE_BYTES = 4_096
 """What an event holds beside its fields: times, names of environment and source; the client checks it exactly."""
+IMPORTED = "import-"
+"""What the ids of imported events begin with."""
 _LOST_DIGITS = re.compile(r"[+-]?\d(?:[.,]\d+)?E\+\d\d", re.ASCII).fullmatch
 """What a spreadsheet makes of a long number."""
 
@@ -129,20 +133,22 @@ class Plan:
     def key_of(self, line: Line) -> str:
         """Return a line's join key. Raises Unreadable or Refused."""
         if self._roles.key_fields:
-            return str(joinback.JoinKey.from_dict(self.key_values(line)))
+            return self._dict_key(line.cells)
         parts = [literal + (self._key_text(line.cells, column) if column else "") for literal, column in self._pieces]
         key = cells.key("".join(parts))
         if key is None:
             raise Unreadable("the join key is empty")
         return key
 
-    def key_values(self, line: Line) -> dict[str, Any]:
-        """Return the values that JoinKey.from_dict makes a key of. Raises Unreadable."""
-        values = {name: self._value(line.cells, column) for name, column in self._roles.key_fields.items()}
+    def _dict_key(self, found: Sequence[Any]) -> str:
+        values = {name: self._value(found, column) for name, column in self._roles.key_fields.items()}
         for name, value in values.items():
             if value is None:
                 raise Unreadable(f"{self._roles.key_fields[name]} is missing: no join key")
-        return values
+        try:
+            return str(joinback.JoinKey.from_dict(values))
+        except TypeError as error:
+            raise Unreadable(str(error)) from None
 
     def key_cells(self, line: Line) -> dict[str, Any]:
         """Return the cells that the key was made of, by the names that JoinKey.from_dict may have known them by."""
@@ -184,7 +190,7 @@ class Plan:
         if len(said) > wire.EVENT_BYTES_MAX - ENVELOPE_BYTES:
             most = wire.EVENT_BYTES_MAX - ENVELOPE_BYTES
             return Refused(row, f"{len(said):,} bytes of fields, at most {most:,} fit; is a quote never closed?")
-        return Label(row, key, at, fields, f"import-{hashlib.sha256(said).hexdigest()[:32]}")
+        return Label(row, key, at, fields, f"{IMPORTED}{hashlib.sha256(said).hexdigest()[:32]}")
 
 
 def _pieces(roles: Roles, columns: Sequence[str]) -> list[tuple[str, str | None]]:

@@ -74,7 +74,7 @@ class TimeReader:
         """Return the time in UTC. Raises Unreadable."""
         try:
             at = self._in_zone(self._parsed(cell)).astimezone(UTC)
-        except (ValueError, OverflowError, OSError):
+        except (TypeError, ValueError, OverflowError, OSError):
             raise Unreadable(f"{shown(cell)} is no time") from None
         if at > self._latest:
             raise Unreadable(f"{shown(cell)} is in the future")
