@@ -11,13 +11,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from joinback_worker.labels.survey import TimeSurvey, Told, ValueSurvey
 
 from joinback.errors import JoinbackError
 from joinback_worker.labels.cell_values import FALSE, TRUE, Unreadable, reader_of, stripped
 from joinback_worker.labels.csv_file import CsvFile
 from joinback_worker.labels.numbers import parsed
+from joinback_worker.labels.settled import Told
+from joinback_worker.labels.time_survey import TimeSurvey
 from joinback_worker.labels.times import TimeReader
+from joinback_worker.labels.value_survey import ValueSurvey
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 NOTHING_TOLD = Told()
