@@ -1,6 +1,7 @@
 """`joinback import`: labels from files and queries become rows, each line accounted for; as a person runs it."""
 
 import asyncio
+import gzip
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from joinback_worker.connect import connect
 from joinback_worker.labels.importing import Importing
 from joinback_worker.labels.lines import Line
 from joinback_worker.labels.lookup import looking_up
+from joinback_worker.labels.near import KEYS_TRIED, Stray, Strays
 from joinback_worker.labels.plan import Plan, Roles
 from joinback_worker.labels.report import ReportFile
 from joinback_worker.labels.settled import Told
@@ -131,8 +133,11 @@ def test_a_corrected_label_is_another_event(stack: Stack, cli: Cli, labels: Labe
     again = cli("import", "loans", labels("id,day,repaid\n1,2026-02-01,yes\n2,2026-02-03,yes\n"), *ROLES)
     assert "1  matched, told" in again.stdout
     assert "1  already told" in again.stdout
+    later = cli("import", "loans", labels("id,day,repaid\n1,2026-02-04,yes\n"), *ROLES)
+    assert "1  matched, told" in later.stdout
     stack.drain()
     assert [row["feedback"] for row in stack.rows()] == ['{"repaid":true}'] * 2
+    assert stack.row("loan_1")["feedback_at"][:10] == "2026-02-04"
 
 
 @pytest.mark.parametrize("drained", [True, False])
@@ -363,6 +368,20 @@ def test_each_source_gives_the_same_rows(
     assert "5  already told" in cli("import", "loans", *as_csv(tmp_path), *ROLES, "--field", "paid").stdout
 
 
+def test_what_excel_could_not_compute(stack: Stack, cli: Cli, tmp_path: Path) -> None:
+    """An error of a formula is refused, an empty row says nothing, and both keep the rows' numbers right."""
+    predict(stack, "loan_1")
+    book = openpyxl.Workbook()
+    day = datetime(2026, 2, 1)  # noqa: DTZ001 - Excel knows no zones
+    for row in (["id", "day", "repaid"], [1, day, "#N/A"], [], [1, day, True], [1, "soon", True]):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    done = cli("import", "loans", "t.xlsx", *ROLES)
+    assert "1  matched, told" in done.stdout
+    assert "refused: row 1: repaid is an error of Excel's" in done.stdout
+    assert "refused: row 4: day: 'soon' is no time" in done.stdout
+
+
 def test_a_query_of_postgresql(stack: Stack, cli: Cli) -> None:
     """A query's rows come over the URL that a variable holds, so that no list of processes shows its password."""
     from postgres_server import fresh_database
@@ -409,6 +428,10 @@ def test_files_of_other_encodings(stack: Stack, cli: Cli, tmp_path: Path) -> Non
         given = () if encoding == "utf-8-sig" else ("--encoding", encoding)
         done = cli("import", "loans", "labels.csv", *command, *given)
         assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "labels.csv.gz").write_bytes(gzip.compress(text.encode()))
+    assert "1  already told" in cli("import", "loans", "labels.csv.gz", *command).stdout
+    (tmp_path / "labels.tsv").write_text(text.replace(";", "\t"))
+    assert "1  already told" in cli("import", "loans", "labels.tsv", *command).stdout
     (tmp_path / "labels.csv").write_bytes(text.encode("latin-1"))
     assert "row 1: id is no UTF-8; say --encoding" in cli("import", "loans", "labels.csv", *command).stdout
 
@@ -576,6 +599,16 @@ class Endless:
 
 def line(row: int) -> Line:
     return Line(row, Cells([f"x{row}", "soon" if row % 7 == 0 else "2026-02-01", "1"]))
+
+
+def test_a_sample_is_even_and_bounded() -> None:
+    """Of many keys that did not match few are kept, from the beginning, the middle and the end alike."""
+    strays = Strays()
+    for n in range(10_000):
+        if (place := strays.place()) is not None:
+            strays.put(place, Stray(str(n), {}))
+    assert len(strays.sample) == KEYS_TRIED
+    assert {int(stray.key) // 1_000 for stray in strays.sample} == set(range(10))
 
 
 class Silent:

@@ -68,7 +68,9 @@ def test_a_float_with_thousands(number: float, decimal: Any) -> None:
     assert parsed(text if decimal == "." else text.translate({44: ".", 46: ","}), decimal) == number
 
 
-@pytest.mark.parametrize("text", ["", "-", "1,23,456", "1,2345", "12e", "1.2.3", "0x1", "१२", "inf", "1_000", "1e999"])
+@pytest.mark.parametrize(
+    "text", ["", "-", "1,23,456", "1,2345", "12e", "1.2.3", "0x1", "१२", "1,234 567", "inf", "1_000", "1e999"]
+)
 def test_no_number(text: str) -> None:
     """What only resembles a number is none."""
     assert parsed(text, ".") is None
@@ -223,6 +225,7 @@ def test_the_order_is_settled_by_the_column(cells: list[str], says: str) -> None
 @pytest.mark.parametrize(
     ("cells", "asks"),
     [
+        (["12/12/2026"], "day: row 1 has '12/12/2026': day first or month first?"),
         (["03/04/2026"], "day: row 1 has '03/04/2026': day first or month first? no cell tells; say --day-first or"),
         (["13/04/2026", "04/13/2026"], "day has two orders of day and month: row 1 has '13/04/2026', row 2 has '04/13"),
         (["soon", "later"], "day holds no times: row 1 has 'soon'"),
