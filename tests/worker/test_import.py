@@ -4,6 +4,8 @@ import asyncio
 import gzip
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -13,7 +15,7 @@ from typing import Any
 import openpyxl
 import pyarrow
 import pytest
-from conftest import PATIENCE_S, Cli, Stack
+from conftest import PATIENCE_S, Cli, Stack, process_environment
 from pyarrow import parquet
 
 import joinback
@@ -449,45 +451,76 @@ def test_a_quote_that_is_never_closed(stack: Stack, cli: Cli, labels: Labels) ->
 # --- what is to be mended, in one line ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "options", "says"),
-    [
-        ("l.csv", b"id,day,repayed\n1,2026-01-01,1\n", (), "no column 'repaid'; did you mean 'repayed'? there are"),
-        ("l.csv", b"ID,day,repaid\n1,2026-01-01,1\n", (), "no column 'id'; did you mean 'ID'?"),
-        ("l.csv", b"id,day,repaid,repaid\n1,2026-01-01,1,1\n", (), "2 columns are named 'repaid'"),
-        ("l.csv", b"", (), "l.csv is empty"),
-        ("l.csv", b"\n\n", (), "l.csv is empty"),
-        ("l.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", (), "l.csv is binary"),
-        ("l.csv", b'id,day,repaid\n1,2026-01-01,"1\n' + b"x,y,z\n" * 3_000_000, (), "is a quote never closed?"),
-        ("l.csv", b"id,day,repaid\n1,03/04/2026,1\n", (), "day first or month first?"),
-        ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--encoding", "utf-9"), "no encoding 'utf-9'"),
-        ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--time-zone", "Europe/Berln"), "did you mean Europe/Berlin?"),
-        ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--type", "repaid=number"), "one of bool, int, float, str"),
-        ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--type", "id=int"), "a join key is text as it stands"),
-        ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--report", "l.csv"), "--report would overwrite the source"),
-        ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--report", "no/r"), "--report no/r cannot be written"),
-        ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{}"), "a column stands in braces as it is"),
-        ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{"), "is no format"),
-        ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--field", "x="), "write it as --field NAME=VALUE"),
-        ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key-field", "id"), "which column is the join key?"),
-        ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--separator", "||"), "one character"),
-        ("l.gz", b"nothing", (), "what kind of file is l.gz?"),
-        ("l.csv.gz", b"nothing", (), "cannot be read as CSV"),
-        ("l.parquet", b"PAR1nothing", (), "l.parquet cannot be read as Parquet"),
-        ("l.xlsx", b"PK nothing", (), "l.xlsx cannot be read as Excel's .xlsx"),
-        ("l.jsonl", b"[1]\n", (), "l.jsonl is empty, or no line of it is a JSON object"),
-        ("l.dat", b"id", (), "what kind of file is l.dat? say --format"),
-    ],
-)
-def test_one_line_says_what_to_mend(
-    stack: Stack, cli: Cli, tmp_path: Path, name: str, content: bytes, options: tuple[str, ...], says: str
-) -> None:
+MENDED: list[tuple[str, bytes, tuple[str, ...], str]] = [
+    ("l.csv", b"id,day,repayed\n1,2026-01-01,1\n", (), "no column 'repaid'; did you mean 'repayed'? there are"),
+    ("l.csv", b"ID,day,repaid\n1,2026-01-01,1\n", (), "no column 'id'; did you mean 'ID'?"),
+    ("l.csv", b"id,day,repaid,repaid\n1,2026-01-01,1,1\n", (), "2 columns are named 'repaid'"),
+    ("l.csv", b"", (), "l.csv is empty"),
+    ("l.csv", b"\n\n", (), "l.csv is empty"),
+    ("l.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", (), "l.csv is binary"),
+    ("l.csv", b'id,day,repaid\n1,2026-01-01,"1\n' + b"x,y,z\n" * 3_000_000, (), "is a quote never closed?"),
+    ("l.csv", b"id,day,repaid\n1,03/04/2026,1\n", (), "day first or month first?"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--encoding", "utf-9"), "no encoding 'utf-9'"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--time-zone", "Europe/Berln"), "did you mean Europe/Berlin?"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--type", "repaid=number"), "one of bool, int, float, str"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--type", "id=int"), "a join key is text as it stands"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--report", "l.csv"), "--report would overwrite the source"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--report", "no/r"), "no/r cannot be written"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{}"), "a column stands in braces as it is"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{"), "is no format"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--field", "x="), "write it as --field NAME=VALUE"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key-field", "id"), "which column is the join key?"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--separator", "||"), "one character"),
+    ("l.gz", b"nothing", (), "what kind of file is l.gz?"),
+    ("l.csv.gz", b"nothing", (), "cannot be read as CSV"),
+    ("l.parquet", b"PAR1nothing", (), "l.parquet cannot be read as Parquet"),
+    ("l.xlsx", b"PK nothing", (), "l.xlsx cannot be read as Excel's .xlsx"),
+    ("l.jsonl", b"[1]\n", (), "l.jsonl is empty, or no line of it is a JSON object"),
+    ("l.dat", b"id", (), "what kind of file is l.dat? say --format"),
+]
+"""Of a file: its name, its content, options, and what is said."""
+
+ONE_AFTER_THE_OTHER = """
+import contextlib, io, json, sys
+from joinback_worker.cli import main
+
+for arguments in json.load(sys.stdin):
+    said, code = io.StringIO(), None
+    with contextlib.redirect_stderr(said):
+        try:
+            sys.argv = ["joinback", *arguments]
+            main()
+        except SystemExit as ended:
+            code = ended.code
+    print("ended", json.dumps([code, said.getvalue()]))
+"""
+"""The command's own entry, many times in one process: starting each would take longer than all of them."""
+
+
+def test_one_line_says_what_to_mend(stack: Stack, settings: Settings, tmp_path: Path) -> None:
     """A wrong name, file or option is one line and exit code 2; nothing is written, and nothing is a traceback."""
     predict(stack, "loan_1")
-    (tmp_path / name).write_bytes(content)
-    done = cli("import", "loans", name, *ROLES, *options)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stdout + done.stderr
-    assert says in done.stderr
+    commands = []
+    for number, (name, content, options, _) in enumerate(MENDED):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+        # --report names a file beside it.
+        options = tuple(str(folder / option) if option in ("l.csv", "no/r") else option for option in options)
+        commands.append(["import", "loans", str(folder / name), *ROLES, *options])
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_THE_OTHER],
+        input=json.dumps(commands),
+        env=process_environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    ended = [json.loads(line.removeprefix("ended ")) for line in done.stdout.splitlines() if line.startswith("ended ")]
+    for (code, told), case in zip(ended, MENDED, strict=True):
+        assert (code, len(told.splitlines())) == (2, 1), (case[0], case[2], told)
+        assert case[3] in told
     assert stack.server.hlen(stack.record("loan_1")) == 1
 
 
@@ -549,7 +582,8 @@ def test_it_waits_while_redis_is_nearly_full(
     stack.server.config_set("maxmemory", int(stack.server.info("memory")["used_memory"] * 1.05))
     importing = spawn("-m", "joinback_worker", "import", "loans", file, *ROLES)
     log = Path(importing.log.name)
-    wait_until(lambda: "waiting: Redis is nearly full" in log.read_text())
+    wait_until(lambda: "waiting: Redis is nearly full" in log.read_text() or importing.poll() is not None)
+    assert importing.poll() is None
     assert stack.server.hlen(stack.record("loan_1")) == 1
     stack.server.config_set("maxmemory", 0)
     assert importing.wait(PATIENCE_S) == 0
