@@ -161,6 +161,16 @@ def test_a_corrected_label_of_the_same_time_wins(stack: Stack, cli: Cli, labels:
     assert {row["feedback"] for row in stack.rows()} == {'{"repaid":700}'}
 
 
+def test_labels_of_other_times_are_not_read(stack: Stack, cli: Cli, labels: Labels) -> None:
+    """Of a key that was told before, at another time, nothing is fetched but the ids of its events."""
+    predict(stack, *(f"loan_{n}" for n in range(30)))
+    for day in (1, 2):
+        stack.server.config_resetstat()
+        file = labels("id,day,repaid\n" + "".join(f"{n},2026-02-0{day},{n + day}\n" for n in range(30)))
+        assert "30  matched, told" in cli("import", "loans", file, *ROLES).stdout
+    assert stack.server.info("commandstats")["cmdstat_hgetall"]["calls"] < 30
+
+
 def test_more_fields_contradict_nothing(stack: Stack, cli: Cli, labels: Labels) -> None:
     """The same labels with one field more are told at their own time, and those before stay told."""
     predict(stack, "loan_1")

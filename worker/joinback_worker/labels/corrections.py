@@ -14,8 +14,6 @@ from joinback import wire
 
 from .plan import Label
 
-WITHIN = timedelta(milliseconds=1)
-"""A thousand corrections of one label; and far below what two true events of one field are apart."""
 _STEP = timedelta(microseconds=1)
 
 
@@ -42,7 +40,7 @@ def is_contradicted(label: Label, told: Iterable[Told]) -> bool:
 def _is_rival(label: Label, other: Told) -> bool:
     return (
         other.event_id != label.event_id
-        and label.at <= other.event.at < label.at + WITHIN
+        and other.event_id.startswith(label.moment)
         and _contradicts(label.fields, other.event.feedback)
     )
 

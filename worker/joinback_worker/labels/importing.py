@@ -9,7 +9,7 @@ from .corrections import Told, corrected, is_contradicted
 from .lines import Line, Source
 from .lookup import NOTHING, Known, Lookup
 from .near import Stray, Strays, hints
-from .plan import IMPORTED, Label, Plan, Refused, Silent
+from .plan import Label, Plan, Refused, Silent
 from .report import LISTED_MAX, Entry, Report, ReportFile
 from .teller import Teller
 
@@ -71,12 +71,12 @@ class Importing:
         ]
 
     async def _told_before(self, labels: Sequence[Label], known: Mapping[str, Known]) -> dict[str, list[Told]]:
-        """What other lines have told of these keys in earlier imports; of most keys none did."""
+        """What earlier imports told of keys of which another line was told at the same time; of most none was."""
         keys = {
             label.key
             for label in labels
             for event_id in known.get(label.key, NOTHING).event_ids
-            if event_id.startswith(IMPORTED) and event_id != label.event_id
+            if event_id.startswith(label.moment) and event_id != label.event_id
         }
         return await self._lookup.imported(keys) if keys else {}
 

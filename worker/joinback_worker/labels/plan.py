@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from string import Formatter
 from typing import Any
 
@@ -24,6 +24,7 @@ ENVELOPE_BYTES = 4_096
 """What an event holds beside its fields: times, names of environment and source; the client checks it exactly."""
 IMPORTED = "import-"
 """What the ids of imported events begin with."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOST_DIGITS = re.compile(r"[+-]?\d(?:[.,]\d+)?E\+\d\d", re.ASCII).fullmatch
 """What a spreadsheet makes of a long number."""
 
@@ -48,6 +49,11 @@ class Label(Struct, frozen=True, gc=False):
     at: datetime
     fields: dict[str, Any]
     event_id: str
+
+    @property
+    def moment(self) -> str:
+        """Return what the ids of all imported events of its time begin with."""
+        return self.event_id[: self.event_id.rindex("-") + 1]
 
 
 class Refused(Struct, frozen=True):
@@ -184,13 +190,18 @@ class Plan:
 
     def _label(self, row: int, key: str, at: datetime, fields: dict[str, Any]) -> Label | Refused:
         try:
-            said = msgspec.json.encode([self._application, key, at, fields], order="sorted")
+            said = msgspec.json.encode([self._application, key, fields], order="sorted")
         except (TypeError, ValueError, RecursionError) as error:
             return Refused(row, f"its fields are no JSON: {error}")
         if len(said) > wire.EVENT_BYTES_MAX - ENVELOPE_BYTES:
             most = wire.EVENT_BYTES_MAX - ENVELOPE_BYTES
             return Refused(row, f"{len(said):,} bytes of fields, at most {most:,} fit; is a quote never closed?")
-        return Label(row, key, at, fields, f"{IMPORTED}{hashlib.sha256(said).hexdigest()[:32]}")
+        return Label(row, key, at, fields, f"{_moment(at)}{hashlib.sha256(said).hexdigest()[:32]}")
+
+
+def _moment(at: datetime) -> str:
+    """Return the beginning of an event id, by which another label of the same time is known without reading it."""
+    return f"{IMPORTED}{(at - _EPOCH) // timedelta(microseconds=1):x}-"
 
 
 def _pieces(roles: Roles, columns: Sequence[str]) -> list[tuple[str, str | None]]:
