@@ -146,7 +146,7 @@ MISTAKES = [
         f"{WORKER}/labels/importing.py",
         "return self._orphans and is_sampled",
         "return is_sampled",
-        "worker/test_import.py",
+        "worker/test_import_matching.py",
         "orphans",
     ),
     Mistake(
@@ -178,7 +178,7 @@ MISTAKES = [
         f"{WORKER}/labels/sql_query.py",
         "self.name = shown_url(url)",
         "self.name = url",
-        "worker/test_import.py",
+        "worker/test_import_sources.py",
         "password",
     ),
     # Further ones, in the worker and the sinks.

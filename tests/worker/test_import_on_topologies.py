@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE_S, Cli, Stack
+from label_files import ROLES
 from topologies import Cluster, Sentinels
 
 import joinback
 from joinback import wire
 from joinback.settings import Settings
 
-ROLES = ("--key", "loan_{id}", "--at", "day", "--field", "repaid")
 KEYS = [f"loan_{n}" for n in range(30)]
 
 
