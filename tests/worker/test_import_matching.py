@@ -1,6 +1,7 @@
 """What an import refuses, what it does not match, and the hints that it gives."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from pyarrow import parquet
 
 import joinback
 from joinback.sampling import keeps
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_each_refused_line_has_its_row_and_why(stack: Stack, cli: Cli, labels: Labels, tmp_path: Path) -> None:
@@ -61,6 +64,23 @@ def test_unmatched_keys_are_told_the_form_that_would_match(stack: Stack, cli: Cl
     hint = "unmatched: 10 of 10 tried would match with the prefix 'loan_', such as loan_0 for 0; say --key 'loan_{id}'"
     assert hint in done.stdout.splitlines()
     assert cli("import", "loans", file, *ROLES).returncode == 0
+
+
+def test_the_least_rights_of_an_import(stack: Stack, cli: Cli, labels: Labels) -> None:
+    """The worker's rights in README, and script|load, are enough; without the one to scan, the sink gives the hints."""
+    predict(stack, "loan_1")
+    stack.server.script_flush()
+    (rights,) = re.findall(r"^user joinback-worker (.*)$", README, re.MULTILINE)
+    assert "`joinback import` needs the worker's rights and `+script|load`" in README
+    stack.server.execute_command("ACL", "SETUSER", "importer", "reset", *rights.split(), "+script|load")
+    url = stack.settings.redis_url.replace("redis://", "redis://importer:secret@")
+    try:
+        file = labels("id,day,repaid\n1,2026-02-01,yes\n")
+        done = cli("import", "loans", file, "--key", "id", "--at", "day", "--field", "repaid", JOINBACK_REDIS_URL=url)
+        assert "would match with the prefix 'loan_'" in done.stdout, done.stderr
+        assert cli("import", "loans", file, *ROLES, JOINBACK_REDIS_URL=url).returncode == 0
+    finally:
+        stack.server.execute_command("ACL", "DELUSER", "importer")
 
 
 def test_a_key_of_from_dict(stack: Stack, cli: Cli, labels: Labels) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from joinback import wire
 from joinback.errors import JoinbackError, NewerWireVersion, UndecodableEvent
@@ -104,7 +105,10 @@ class Lookup:
 
     async def some_keys(self, count: int) -> list[str]:
         """Return some join keys that have a prediction, for how they look; as many as are found in a bounded search."""
-        keys = dict.fromkeys(await self._some_of_redis(count // 2))
+        keys: dict[str, None] = {}
+        # A login without the right to scan has hints all the same.
+        with suppress(ResponseError):
+            keys |= dict.fromkeys(await self._some_of_redis(count // 2))
         # A pipe keeps nothing that could be read.
         with suppress(SinkUnavailable):
             keys |= dict.fromkeys(await self._some_of_sink(count - len(keys)))
