@@ -61,6 +61,8 @@ CONTRACT = {
     "joinback.memory",
     # Which keys are in a sample, so that a person can be told.
     "joinback.sampling",
+    # What a cell of a table says, as a key: the import is a client itself, and looks keys up before it logs.
+    "joinback.cells",
 }
 
 

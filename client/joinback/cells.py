@@ -21,7 +21,7 @@ from decimal import Decimal
 from typing import Any
 
 from . import events, ids, wire
-from .events import Refused
+from .events import Refused as Refused
 
 _PRESENT = frozenset({str, int, bool, dict, list, datetime, date})
 _ISO = re.compile(r"\d{4}(?:-\d\d-\d\d|\d{4}|-?W\d\d(?:-?\d)?)(?:[Tt ].+)?", re.DOTALL).fullmatch

@@ -25,11 +25,12 @@ from .apps import apps
 from .check import check
 from .dead import dead
 from .demo import demo
+from .import_labels import import_labels
 from .inspect import inspect
 from .names import check_known, known_applications
 from .requeue import requeue
 from .sample_rate import sample_rate
-from .show import warn_of_path
+from .show import printable, warn_of_path
 from .sink import sink
 from .status import status
 from .worker import worker
@@ -89,7 +90,7 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
     return await drain_all(settings, only)
 
 
-for command in (apps, check, dead, demo, inspect, requeue, sample_rate, sink, status, worker):
+for command in (apps, check, dead, demo, import_labels, inspect, requeue, sample_rate, sink, status, worker):
     cli.add_command(command)
 
 
@@ -103,6 +104,6 @@ def main() -> None:
     except click.Abort:
         code = 130
     except JoinbackError as error:
-        click.echo(f"joinback: {error}", err=True)
+        click.echo(f"joinback: {printable(str(error), markup=False)}", err=True)
         code = 2
     sys.exit(code)

@@ -1,0 +1,127 @@
+"""What `joinback import` shows: what the columns are, how far it is, and what became of the lines."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from joinback_worker.labels.job import Job
+from joinback_worker.labels.near import Hint
+from joinback_worker.labels.report import Report, as_json
+
+from .show import printable
+
+
+class Watching:
+    """A progress bar on stderr, if that is a terminal; and what was settled, on stdout before anything is written."""
+
+    def __init__(self, job: Job, *, quiet: bool) -> None:
+        self.settled: dict[str, str] = {}
+        self._job = job
+        self._quiet = quiet
+        self._has_told = False
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("looking at columns", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def looked_at(self, rows: int) -> None:
+        self._bar.update(self._task, completed=rows)
+
+    def settles(self, source: str, columns: Mapping[str, str], doubts: Sequence[str]) -> None:
+        self.settled = dict(columns)
+        # Where the bar is a terminal's it must not be torn.
+        self._bar.stop()
+        for doubt in doubts:
+            click.echo(printable(f"joinback: {doubt}", markup=False), err=True)
+        if not self._quiet:
+            self._say(source, columns)
+        self._bar.start()
+
+    def _say(self, source: str, columns: Mapping[str, str]) -> None:
+        click.echo(printable(source, markup=False))
+        width = max(map(len, columns))
+        for column, says in columns.items():
+            click.echo(printable(f"  {column:<{width}}  {says}", markup=False))
+
+    def begins(self, rows: int) -> None:
+        self._bar.reset(self._task, total=rows, description=self._verb)
+
+    def has_done(self, rows: int) -> None:
+        self._bar.update(self._task, advance=rows, description=self._verb)
+
+    def waits(self, why: str) -> None:
+        if self._bar.disable and not self._has_told:
+            click.echo(f"joinback: {why}", err=True)
+            self._has_told = True
+        self._bar.update(self._task, description=printable(why))
+
+    @property
+    def _verb(self) -> str:
+        return "looking up" if self._job.dry_run else "importing"
+
+
+def as_json_object(job: Job, columns: Mapping[str, str], report: Report) -> dict[str, Any]:
+    return {"application": job.application, "dry_run": job.dry_run, "columns": dict(columns), **as_json(report)}
+
+
+def as_lines(job: Job, report: Report, report_path: Path | None) -> Iterator[str]:
+    """Return the report as lines of a terminal."""
+    yield f"{report.rows:,} rows" + (", nothing written (--dry-run)" if job.dry_run else "")
+    would = "would be told" if job.dry_run else "told"
+    yield f"  {report.matched:>12,}  matched, {would}"
+    yield f"  {report.already_told:>12,}  already told"
+    fate = would if job.orphans else "not written; --orphans writes them"
+    yield f"  {report.unmatched:>12,}  unmatched" + (f", {fate}" if report.unmatched else "")
+    yield f"  {report.refused:>12,}  refused"
+    if report.without_a_label:
+        yield f"  {report.without_a_label:>12,}  without a label"
+    for hint in report.hints:
+        ours, theirs = hint.example
+        found = f"{hint.matches} of {hint.tried} tried would match {hint.how}, such as {theirs} for {ours}"
+        yield f"unmatched: {found}; {_fix(job, hint)}"
+    yield from _listed(report, "unmatched", report.unmatched, report_path)
+    if report.not_sampled:
+        yield f"{report.not_sampled:,} of the unmatched are outside the sample: their predictions were never logged"
+    yield from _listed(report, "refused", report.refused, report_path)
+    if not job.dry_run and report.told:
+        yield f"Redis has {report.told:,} labels; the worker joins them at its next drain"
+
+
+def _fix(job: Job, hint: Hint) -> str:
+    key = job.roles.key
+    if hint.prefix is not None and key is not None:
+        return f"say --key '{hint.prefix}{key if '{' in key else '{' + key + '}'}'"
+    if hint.how.startswith("as JoinKey.from_dict"):
+        return "say --key-field for each, and --type for its type"
+    return "mend the keys in the source, or in its query"
+
+
+def _listed(report: Report, what: str, count: int, report_path: Path | None) -> Iterator[str]:
+    entries = [entry for entry in report.listed if entry.what == what]
+    for entry in entries:
+        told = f"{entry.join_key}: {entry.why}" if entry.join_key is not None else entry.why
+        yield f"{what}: row {entry.row}: {told}"
+    if count > len(entries):
+        more = f"all in {report_path}" if report_path is not None else "--report FILE has all"
+        yield f"{what}: and {count - len(entries):,} more; {more}"

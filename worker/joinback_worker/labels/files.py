@@ -1,0 +1,10 @@
+"""How a file is opened: as bytes, unpacked if its name says that it is packed."""
+
+import gzip
+from pathlib import Path
+from typing import BinaryIO, cast
+
+
+def opened(path: Path) -> BinaryIO:
+    """Return a file of bytes, unpacked if its name ends in .gz. Raises OSError."""
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")

@@ -1,0 +1,130 @@
+"""The import itself: lines in, look-ups, events out, a report; a batch at a time, so memory does not grow."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from joinback.sampling import keeps
+
+from .corrections import Told, corrected, is_contradicted
+from .lines import Line, Source
+from .lookup import NOTHING, Known, Lookup
+from .near import Stray, Strays, hints
+from .plan import Label, Plan, Refused, Silent
+from .report import LISTED_MAX, Entry, Report, ReportFile
+from .teller import Teller
+
+
+class Listener(Protocol):
+    """Who is told how far it is."""
+
+    def has_done(self, rows: int) -> None:
+        """So many more rows are done."""
+
+    def waits(self, why: str) -> None: ...
+
+
+class Importing:
+    """One run over a source that has been surveyed."""
+
+    def __init__(
+        self, application: str, sample_rate: float, plan: Plan, lookup: Lookup, file: ReportFile, *, orphans: bool
+    ) -> None:
+        """`sample_rate` is the published one, which feedback follows; `orphans` tells what matches nothing, too."""
+        self._application = application
+        self._sample_rate = sample_rate
+        self._plan = plan
+        self._lookup = lookup
+        self._file = file
+        self._orphans = orphans
+        self._strays = Strays()
+        self.report = Report(listed=[], hints=[])
+
+    async def run(self, source: Source, teller: Teller | None, listener: Listener) -> Report:
+        """Import all lines, or without a teller only look. Raises JoinbackError, and what the look-up raises."""
+        for lines in regrouped(source.batches(self._plan.wanted), self._lookup.at_once):
+            labels = await self._sorted_out(lines)
+            if teller is not None and labels:
+                await teller.tell(labels, listener.waits)
+            listener.has_done(len(lines))
+        if teller is not None:
+            self.report.told = await teller.finish()
+        if self._strays.sample:
+            self.report.hints = await hints(self._lookup, self._strays.sample)
+        return self.report
+
+    async def _sorted_out(self, lines: Sequence[Line]) -> list[Label]:
+        """Count each line; return the labels to tell."""
+        self.report.rows += len(lines)
+        read = [(line, self._plan.read(line)) for line in lines]
+        labels = [(line, label) for line, label in read if isinstance(label, Label)]
+        for _, other in read:
+            if isinstance(other, Refused):
+                self._refuse(other)
+            elif isinstance(other, Silent):
+                self.report.without_a_label += 1
+        known = await self._lookup.known({label.key for _, label in labels})
+        told = await self._told_before([label for _, label in labels], known)
+        return [
+            corrected(label, told.get(label.key, ()))
+            for line, label in labels
+            if self._is_to_tell(line, label, known.get(label.key, NOTHING), told.get(label.key, ()))
+        ]
+
+    async def _told_before(self, labels: Sequence[Label], known: Mapping[str, Known]) -> dict[str, list[Told]]:
+        """What earlier imports told of keys of which another line was told at the same time; of most none was."""
+        keys = {
+            label.key
+            for label in labels
+            for event_id in known.get(label.key, NOTHING).event_ids
+            if event_id.startswith(label.moment) and event_id != label.event_id
+        }
+        return await self._lookup.imported(keys) if keys else {}
+
+    def _is_to_tell(self, line: Line, label: Label, known: Known, told: Sequence[Told]) -> bool:
+        if label.event_id in known.event_ids:
+            if is_contradicted(label, told):
+                why = f"{label.key} was told so, and corrected since; to go back to it, give it a later time"
+                self._refuse(Refused(label.row, why))
+            else:
+                self.report.already_told += 1
+            return False
+        is_sampled = keeps(self._application, label.key, self._sample_rate)
+        if known.is_predicted:
+            if not is_sampled:
+                why = f"{label.key} is not in the published sample of {self._sample_rate:g}; see joinback sample-rate"
+                self._refuse(Refused(label.row, why))
+                return False
+            self.report.matched += 1
+            return True
+        self.report.unmatched += 1
+        self.report.not_sampled += not is_sampled
+        why = "no prediction has this join key" if is_sampled else "its prediction was not in the sample"
+        self._list(Entry(label.row, "unmatched", why, label.key), self.report.unmatched)
+        if is_sampled:
+            self._remember(line, label)
+        return self._orphans and is_sampled
+
+    def _refuse(self, refused: Refused) -> None:
+        self.report.refused += 1
+        self._list(Entry(refused.row, "refused", refused.why), self.report.refused)
+
+    def _list(self, entry: Entry, number: int) -> None:
+        if number <= LISTED_MAX:
+            self.report.listed.append(entry)
+        self._file.write(entry)
+
+    def _remember(self, line: Line, label: Label) -> None:
+        if (place := self._strays.place()) is not None:
+            self._strays.put(place, Stray(label.key, self._plan.key_cells(line)))
+
+
+def regrouped(batches: Iterable[list[Line]], size: int) -> Iterator[list[Line]]:
+    """Return the same lines in batches of this size; the last one may be smaller."""
+    held: list[Line] = []
+    for lines in batches:
+        held += lines
+        while len(held) >= size:
+            yield held[:size]
+            held = held[size:]
+    if held:
+        yield held

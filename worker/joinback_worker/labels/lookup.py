@@ -1,0 +1,188 @@
+"""What is known of join keys: in Redis, where predictions wait for the worker, and in the sink, where they stay."""
+
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from joinback import wire
+from joinback.errors import JoinbackError, NewerWireVersion, UndecodableEvent
+from joinback.settings import Settings
+from joinback_worker.connect import ask_each, primaries, scan
+from joinback_worker.drains import policy_of
+from joinback_worker.errors import SinkMissing, SinkUnavailable
+from joinback_worker.guard import refusal
+from joinback_worker.layouts import Layout
+from joinback_worker.row import Row
+from joinback_worker.scripts import Script
+from joinback_worker.sinks import Sink, open_sink
+from joinback_worker.source import RECORD_FIELDS_MAX
+
+from .corrections import Told
+from .plan import IMPORTED
+
+LABELS_AT_ONCE = 2_000
+"""Of a sink that finds a key by itself: some milliseconds of its time, and of Redis's."""
+LABELS_AT_ONCE_OF_FILES = 20_000
+"""Of a sink that reads all its files for each look-up: few of these, and with rows of some KB still 100 MB."""
+_SAMPLE_STEPS = 50
+_KEYS_PER_STEP = 1_000
+"""A millisecond of Redis's time. A sample of what keys look like passes 50,000 of Redis at most, and 50 pages of the
+sink."""
+
+_fields = Script("fields.lua")
+_decode_events = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class Known(NamedTuple):
+    """What there is of one join key."""
+
+    is_predicted: bool
+    event_ids: frozenset[str]
+    """Of its feedback."""
+
+
+NOTHING = Known(is_predicted=False, event_ids=frozenset())
+
+
+class Lookup:
+    """Looks up keys of one application. Changes nothing."""
+
+    def __init__(self, redis: Redis, sink: Sink | None, application: str, layout: Layout) -> None:
+        self._redis = redis
+        self._sink = sink
+        self._application = application
+        self._layout = layout
+        self.at_once = LABELS_AT_ONCE if sink is None or sink.looks_up else LABELS_AT_ONCE_OF_FILES
+
+    async def known(self, keys: Collection[str]) -> dict[str, Known]:
+        """Return what there is of these keys; those of which there is nothing are left out.
+
+        Raises what Redis raises, and SinkUnavailable.
+        """
+        # Redis first: what is drained in between is then in the sink.
+        in_redis = await self._in_redis(keys)
+        rows = await self._rows(keys)
+        return {key: _known(in_redis.get(key, ()), rows.get(key)) for key in in_redis.keys() | rows.keys()}
+
+    async def _in_redis(self, keys: Collection[str]) -> dict[str, list[str]]:
+        """The fields of those records that Redis holds."""
+        by_tag: dict[str, list[str]] = {}
+        for key in keys:
+            for tag in self._layout.tags_of(self._application, key):
+                by_tag.setdefault(tag, []).append(key)
+        found: dict[str, list[str]] = {}
+        for tag, own in by_tag.items():
+            for start in range(0, len(own), _KEYS_PER_STEP):
+                part = own[start : start + _KEYS_PER_STEP]
+                answers = await _fields(self._redis, [wire.record_key(tag, key) for key in part], [RECORD_FIELDS_MAX])
+                for key, answer in zip(part, answers, strict=True):
+                    if answer:
+                        found.setdefault(key, []).extend(field.decode(errors="replace") for field in answer)
+        return found
+
+    async def imported(self, keys: Collection[str]) -> dict[str, list[Told]]:
+        """Return what earlier imports told of these keys. Raises what Redis raises, and SinkUnavailable."""
+        places = [(key, tag) for key in keys for tag in self._layout.tags_of(self._application, key)]
+        answers = await ask_each(self._redis, [("HGETALL", wire.record_key(tag, key)) for key, tag in places])
+        events: dict[str, dict[str, bytes]] = {key: {} for key in keys}
+        for (key, _), answer in zip(places, answers, strict=True):
+            if isinstance(answer, dict):
+                events[key] |= {field.decode(errors="replace"): value for field, value in answer.items()}
+        for key, row in (await self._rows(keys)).items():
+            if row.feedback_events is not None:
+                events[key] |= {field: bytes(raw) for field, raw in _decode_events(row.feedback_events).items()}
+        return {key: list(_imported(fields)) for key, fields in events.items()}
+
+    async def _rows(self, keys: Collection[str]) -> dict[str, Row]:
+        return await self._sink.get(self._application, list(keys)) if self._sink is not None and keys else {}
+
+    async def some_keys(self, count: int) -> list[str]:
+        """Return some join keys that have a prediction, for how they look; as many as are found in a bounded search."""
+        keys: dict[str, None] = {}
+        # A login without the right to scan has hints all the same.
+        with suppress(ResponseError):
+            keys |= dict.fromkeys(await self._some_of_redis(count // 2))
+        # A pipe keeps nothing that could be read.
+        with suppress(SinkUnavailable):
+            keys |= dict.fromkeys(await self._some_of_sink(count - len(keys)))
+        return list(keys)
+
+    async def _some_of_redis(self, count: int) -> list[str]:
+        found: list[str] = []
+        for tag in self._layout.tags(self._application):
+            prefix = wire.record_key(tag, "")
+            pattern = "".join(f"\\{c}" if c in "*?[]\\^-" else c for c in prefix) + "*"
+            for server in await primaries(self._redis):
+                steps = 0
+                async for keys in scan(self._redis, server, keys_per_step=_KEYS_PER_STEP, pattern=pattern):
+                    found += [key.decode(errors="replace").removeprefix(prefix) for key in keys]
+                    steps += 1
+                    if len(found) >= count or steps >= _SAMPLE_STEPS:
+                        break
+        known = await self._in_redis(found[: 2 * count])
+        return list(islice((key for key, fields in known.items() if _has_prediction(fields)), count))
+
+    async def _some_of_sink(self, count: int) -> list[str]:
+        found: list[str] = []
+        if self._sink is None:
+            return found
+        pages = self._sink.records()
+        steps = 0
+        async for records in pages:
+            found += [
+                record.join_key for record in records if record.application == self._application and record.predictions
+            ]
+            steps += 1
+            if len(found) >= count or steps >= _SAMPLE_STEPS:
+                break
+        if (close := getattr(pages, "aclose", None)) is not None:
+            await close()
+        return found[:count]
+
+
+def _imported(fields: Mapping[str, bytes]) -> Iterator[Told]:
+    prefix = f"feedback:{IMPORTED}"
+    for field, value in fields.items():
+        if field.startswith(prefix):
+            # What somebody edited is no event, and contradicts nothing.
+            with suppress(UndecodableEvent, NewerWireVersion):
+                event = wire.decode_event("feedback", value)
+                assert isinstance(event, wire.Feedback)
+                yield Told(field.removeprefix("feedback:"), event)
+
+
+def _has_prediction(fields: Collection[str]) -> bool:
+    return any(field.startswith("prediction:") for field in fields)
+
+
+def _known(fields: Collection[str], row: Row | None) -> Known:
+    told = [field for field in fields if field.startswith("feedback:")]
+    if row is not None and row.feedback_events is not None:
+        told += [field for field in _decode_events(row.feedback_events) if field.startswith("feedback:")]
+    is_predicted = _has_prediction(fields) or (row is not None and row.predicted_at is not None)
+    return Known(is_predicted, frozenset(field.removeprefix("feedback:") for field in told))
+
+
+@asynccontextmanager
+async def looking_up(redis: Redis, settings: Settings, application: str, layout: Layout) -> AsyncIterator[Lookup]:
+    """Look up in this Redis and the sink of the settings. Raises JoinbackError if rows go to another sink.
+
+    A sink that is not there yet holds no rows.
+    """
+    if why := await refusal(redis, settings, application):
+        raise JoinbackError(why.replace("; nothing was claimed", ""))
+    async with AsyncExitStack() as stack:
+        sink: Sink | None
+        try:
+            policy = policy_of(settings, application, datetime.now(UTC))
+            sink = await stack.enter_async_context(open_sink(settings.sink_url, policy, read_only=True))
+        except SinkMissing:
+            sink = None
+        yield Lookup(redis, sink, application, layout)

@@ -1,0 +1,89 @@
+"""Which other form of the keys would match, and for how many of those that did not: tried, not supposed."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from joinback_worker.key_forms import Form, Looks, dict_forms, forms, learn, with_prefix
+
+from .lookup import Lookup
+
+KEYS_TRIED = 200
+"""Of all that did not match, evenly drawn: a habit of a whole file shows in far fewer."""
+KEYS_LEARNED_FROM = 1_000
+HINTS_MAX = 3
+
+
+class Stray(Struct, frozen=True):
+    """A key that did not match, and the cells from which JoinKey.from_dict might have made one that does."""
+
+    key: str
+    fields: Mapping[str, Any]
+
+
+class Hint(Struct, frozen=True, kw_only=True):
+    """A form by which keys that did not match would."""
+
+    how: str
+    matches: int
+    tried: int
+    example: tuple[str, str]
+    """A key as it is in the file, and as it would match."""
+
+    @property
+    def prefix(self) -> str | None:
+        """What the keys lack at their beginning, and nothing else."""
+        ours, theirs = self.example
+        prefix = theirs.removesuffix(ours)
+        return prefix if self.how == with_prefix(prefix) else None
+
+
+class Strays:
+    """An even sample of the keys that did not match, in bounded memory: each of them is as likely to be in it."""
+
+    def __init__(self) -> None:
+        self.sample: list[Stray] = []
+        self._seen = 0
+        # The same file gives the same hints.
+        self._random = random.Random(0)  # noqa: S311
+
+    def place(self) -> int | None:
+        """Return where in the sample the next stray goes; None if it is not drawn."""
+        self._seen += 1
+        if len(self.sample) < KEYS_TRIED:
+            return len(self.sample)
+        place = self._random.randrange(self._seen)
+        return place if place < KEYS_TRIED else None
+
+    def put(self, place: int, stray: Stray) -> None:
+        self.sample[place : place + 1] = [stray]
+
+
+async def hints(lookup: Lookup, strays: list[Stray]) -> list[Hint]:
+    """Return the forms that would match most of these keys. Raises what the look-up raises."""
+    looks = learn(await lookup.some_keys(KEYS_LEARNED_FROM))
+    others = [_others(stray, looks) for stray in strays]
+    predicted = await _predicted(lookup, others)
+    found: dict[str, list[tuple[str, str]]] = {}
+    for stray, candidates in zip(strays, others, strict=True):
+        if (form := next((form for form in candidates if form.key in predicted), None)) is not None:
+            found.setdefault(form.how, []).append((stray.key, form.key))
+    ordered = sorted(found.items(), key=lambda item: -len(item[1]))[:HINTS_MAX]
+    return [Hint(how=how, matches=len(pairs), tried=len(strays), example=pairs[0]) for how, pairs in ordered]
+
+
+def _others(stray: Stray, looks: Looks) -> list[Form]:
+    made = dict_forms(stray.fields) if stray.fields and looks.are_digests else []
+    return [form for form in [*made, *forms(stray.key, looks)] if form.key != stray.key]
+
+
+async def _predicted(lookup: Lookup, others: list[list[Form]]) -> set[str]:
+    """Of all these forms, those that a prediction has."""
+    keys = list(dict.fromkeys(form.key for candidates in others for form in candidates))
+    predicted: set[str] = set()
+    for start in range(0, len(keys), lookup.at_once):
+        known = await lookup.known(keys[start : start + lookup.at_once])
+        predicted |= {key for key, what in known.items() if what.is_predicted}
+    return predicted

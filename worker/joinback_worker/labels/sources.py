@@ -1,0 +1,74 @@
+"""Which reader a source has: by the name of the file, or by the URL of a query. Each is imported when it is needed."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from msgspec import Struct
+
+from joinback.errors import JoinbackError
+
+from .lines import Source
+
+KINDS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".xlsx": "excel",
+    ".xlsm": "excel",
+}
+FORMATS = ("csv", "parquet", "json", "excel")
+_READERS = {
+    "csv": ("csv_file", "CsvFile", "import"),
+    "parquet": ("parquet_file", "ParquetFile", "import"),
+    "json": ("json_lines", "JsonLines", "import"),
+    "excel": ("excel_file", "ExcelFile", "excel"),
+    "sql": ("sql_query", "SqlQuery", "import"),
+}
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """What was told of how to read a file."""
+
+    kind: str | None = None
+    separator: str | None = None
+    encoding: str | None = None
+    sheet: str | None = None
+
+
+def open_file(path: Path, reading: Reading) -> Source:
+    """Return a file's reader. Raises JoinbackError, in one line, for what is none, empty, or of another kind."""
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    kind = reading.kind or KINDS.get(suffixes[-1] if suffixes else "")
+    if not path.exists():
+        raise JoinbackError(f"there is no file {path}")
+    if not path.is_file():
+        raise JoinbackError(f"{path} is no file; to load several, import them one by one")
+    if path.stat().st_size == 0:
+        raise JoinbackError(f"{path.name} is empty")
+    if kind is None:
+        raise JoinbackError(f"what kind of file is {path.name}? say --format csv, parquet, json or excel")
+    if kind == "csv":
+        separator = reading.separator or ("\t" if ".tsv" in suffixes else None)
+        return _reader(kind)(path, separator, reading.encoding)
+    return _reader(kind)(path, reading.sheet) if kind == "excel" else _reader(kind)(path)
+
+
+def open_query(url: str, query: str) -> Source:
+    """Run a query, and return its rows' reader. Raises JoinbackError, in one line and without a password."""
+    return _reader("sql")(url, query)
+
+
+def _reader(kind: str) -> Callable[..., Source]:
+    module, name, extra = _READERS[kind]
+    try:
+        return cast(Callable[..., Source], getattr(import_module(f".{module}", __package__), name))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("joinback"):
+            raise
+        raise JoinbackError(f"this needs {error.name}; in Joinback's clone: pip install '.[{extra}]'") from None

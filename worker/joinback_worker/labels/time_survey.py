@@ -1,0 +1,89 @@
+"""What the column of times is: in which order its days are written, settled by all of its cells or asked."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from joinback.errors import JoinbackError
+
+from .settled import Seen, Settled, Told
+from .times import UNITS_S, Days, TimeReader, days_of, iso
+
+
+class TimeSurvey:
+    """Looks at the cells of a column of times."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._total = 0
+        self._readable = 0
+        self._first: dict[str, Seen] = {}
+
+    def see(self, row: int, cell: Any) -> None:
+        """Count a cell that says something."""
+        self._total += 1
+        if not isinstance(cell, str):
+            self._readable += not isinstance(cell, int | float)
+        elif iso(cell) is not None:
+            self._readable += 1
+        elif (days := days_of(cell)) is not None:
+            self._readable += 1
+            self._see_days(row, cell, days)
+        else:
+            self._note("no time", row, cell)
+
+    def _see_days(self, row: int, cell: str, days: Days) -> None:
+        if days.mark != ".":
+            self._note("days", row, cell)
+            if days.first > 12:
+                self._note("day first", row, cell)
+            if days.second > 12:
+                self._note("month first", row, cell)
+        else:
+            self._note("dots", row, cell)
+
+    def _note(self, what: str, row: int, cell: Any) -> None:
+        if what not in self._first:
+            self._first[what] = Seen(row, cell)
+
+    def settle(self, told: Told, now: datetime) -> Settled:
+        """Return how the times are read. Raises JoinbackError, which asks, where the cells leave that open."""
+        unit = told.types.get(self.name)
+        if unit == "time":
+            unit = None
+        if unit is not None and unit not in UNITS_S:
+            raise JoinbackError(f"--type {self.name}={unit}: a time is one of {', '.join(UNITS_S)}, time")
+        zone = told.zone or UTC
+        if unit is not None:
+            return self._settled(f"{unit} since 1970", TimeReader(now=now, zone=zone, unit=unit))
+        if self._total and not self._readable:
+            # The first cell tells what is wrong with all of them.
+            seen = self._first.get("no time")
+            raise JoinbackError(
+                f"{self.name} holds no times: {seen or 'it holds numbers'}; write ISO 8601, such as"
+                f" 2026-11-23T11:00:00Z, or say --type {self.name}=unix_s, unix_ms or unix_us"
+            )
+        day_first, order = self._order(told)
+        where = f"in {zone}" if told.zone else "UTC"
+        says = ", ".join(filter(None, (order, f"{where} where a cell names no zone")))
+        return self._settled(says, TimeReader(now=now, zone=zone, day_first=day_first))
+
+    def _settled(self, says: str, read: TimeReader) -> Settled:
+        return Settled(name=self.name, kind="time", says=f"time: {says}", read=read)
+
+    def _order(self, told: Told) -> tuple[bool, str]:
+        either = self._first.get("days")
+        if either is None:
+            return True, f"day first, as with dots ({self._first['dots']})" if "dots" in self._first else ""
+        if told.day_first is not None:
+            return told.day_first, "day first, as told" if told.day_first else "month first, as told"
+        day, month = self._first.get("day first"), self._first.get("month first")
+        if day and month:
+            raise JoinbackError(
+                f"{self.name} has two orders of day and month: {day}, {month}; say --day-first or --month-first"
+                " (the others are refused)"
+            )
+        if not day and not month:
+            raise JoinbackError(
+                f"{self.name}: {either}: day first or month first? no cell tells; say --day-first or --month-first"
+            )
+        return bool(day), f"day first ({day})" if day else f"month first ({month})"
