@@ -38,9 +38,9 @@ MISTAKES = [
     # Ten that no test saw once.
     Mistake(
         "a retraction of a named field spares what was said at its very moment",
-        f"{WORKER}/row.py",
-        "if name not in retracted_at or at > retracted_at[name]",
-        "if name not in retracted_at or at >= retracted_at[name]",
+        f"{WORKER}/counting.py",
+        "at <= self._until[name]",
+        "at < self._until[name]",
         "worker/test_row.py test_any_order.py",
         "retract or any_partition",
     ),
@@ -210,7 +210,7 @@ MISTAKES = [
     Mistake(
         "a stopped worker keeps its claims until the lease ends",
         f"{WORKER}/cycle.py",
-        "                drained.released += await claim.give_back()\n",
+        "                drained.released += await asyncio.create_task(claim.give_back())\n",
         "                pass\n",
         "worker/test_cycle.py worker/test_main.py",
         "cancel or stop or release",
@@ -226,7 +226,7 @@ MISTAKES = [
     ),
     Mistake(
         "feedback at the very end of the window is late",
-        f"{WORKER}/row.py",
+        f"{WORKER}/counting.py",
         "if delay <= window:",
         "if delay < window:",
         "worker/test_row.py test_any_order.py",
@@ -263,6 +263,47 @@ MISTAKES = [
         "ValkeyServer(**config)",
         "test_tools.py",
         "start_at_once",
+    ),
+    # Rules per field, sources, retractions that name events.
+    Mistake(
+        "a retraction that is taken back still takes others back",
+        f"{WORKER}/counting.py",
+        "if event_id not in void:\n            void.update",
+        "if True:\n            void.update",
+        "worker/test_row.py test_any_order.py",
+        "taken_back or any_partition",
+    ),
+    Mistake(
+        "a default overrules what was told",
+        f"{WORKER}/verdict.py",
+        "for name, maturity in rules.defaults.items() if name not in told}",
+        "for name, maturity in rules.defaults.items()}",
+        "worker/test_row.py test_rules_doc.py sinks/test_conformance.py",
+        "maturity or moments or mature_by",
+    ),
+    Mistake(
+        "a client says of every event that an older worker may read it",
+        f"{CLIENT}/events.py",
+        "v=wire.PLAIN_VERSION if source is None else wire.WIRE_VERSION",
+        "v=wire.PLAIN_VERSION",
+        "client/test_wire.py",
+        "newer_version",
+    ),
+    Mistake(
+        "a deployment of new rules counts as a dispute",
+        f"{WORKER}/rules_in_use.py",
+        "if before and former.last > before}",
+        "if not before or former.last > before}",
+        "worker/test_field_rules.py",
+        "rules or differ",
+    ),
+    Mistake(
+        "the digest of the rules leaves the sources out",
+        f"{WORKER}/rules.py",
+        "sources=field.sources,",
+        "sources=[],",
+        "worker/test_config.py sinks/test_conformance.py",
+        "digest or sources_in",
     ),
 ]
 

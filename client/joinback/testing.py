@@ -102,7 +102,7 @@ def local(client: Client | None = None, **settings: Any) -> Iterator[Local]:
     server: on a Redis in memory, and a table, that end with the block.
 
     Needs the extra `testing`. `settings` are the worker's, by the names of README's variables:
-    `emit="joined"`, `reducers={"ads": {"clicks": "sum"}}`. With `redis_url="memory://"` the block drains what this
+    `emit="joined"`, `config="joinback.toml"`. With `redis_url="memory://"` the block drains what this
     process has logged there, too, and with `sink_url="sqlite:///rows.db"` its rows stay. The client is strict
     meanwhile; sampling, redaction and `before_send` apply as they are configured. Raises ConfigurationError if
     something is missing or wrong.

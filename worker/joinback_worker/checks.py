@@ -8,10 +8,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from joinback import wire
-from joinback.errors import JoinbackError
+from joinback.errors import ConfigurationError, JoinbackError
 from joinback.settings import Settings
 from joinback.urls import shown_url
 
+from . import config as config_file
 from .connect import connect
 from .drains import sink_of
 from .guard import published, refusal
@@ -39,6 +40,7 @@ async def look(settings: Settings) -> list[Finding]:
     """
     sink_of(settings)
     findings = [Finding("settings", True, f"drains every {settings.interval_s} s; emit {settings.emit}")]
+    findings += _rules(settings)
     redis = connect(settings)
     try:
         findings += await _redis(redis, settings)
@@ -50,6 +52,17 @@ async def look(settings: Settings) -> list[Finding]:
         await redis.aclose()
     findings.append(Finding("sink", False, refused) if refused else await _sink(settings))
     return findings
+
+
+def _rules(settings: Settings) -> list[Finding]:
+    try:
+        config, problems = config_file.look(settings)
+    except ConfigurationError as error:
+        return [Finding("rules", False, str(error))]
+    if problems:
+        return [Finding("rules", False, problem) for problem in problems]
+    declared = f"{config.path}: {', '.join(sorted(config.applications)) or 'no application'}"
+    return [Finding("rules", True, declared if config.path else "none declared: JOINBACK_CONFIG is not set")]
 
 
 async def _redis(redis: Redis, settings: Settings) -> list[Finding]:

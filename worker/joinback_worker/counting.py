@@ -33,12 +33,13 @@ def counted(ordered: Ordered, retractions: Mapping[str, wire.Retraction], rules:
     told: defaultdict[str, list[Told]] = defaultdict(list)
     ranked: dict[str, int] = {}
     taken = _Taken(retractions) if retractions else None
+    fields = rules.feedback
     for event_id, event in ordered:
         at = effective_at(event)
         for name, value in event.feedback.items():
             if taken is not None and taken.back(event_id, at, name):
                 continue
-            if (field := rules.feedback.get(name)) is not None:
+            if fields and (field := fields.get(name)) is not None:
                 value = reconciled(field.scalar, value)
                 if field.sources:
                     rank = field.rank(event.source)

@@ -107,7 +107,7 @@ class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=
         """The fields of which a value that breaks its type makes its event a dead letter."""
         return frozenset(name for name in self.typed if self.feedback[name].strict)
 
-    @property
+    @cached_property
     def mature(self) -> bool:
         """Whether the clock alone may change a row."""
         return self.row_maturity_s is not None or bool(self.defaults)

@@ -41,24 +41,15 @@ def judge(record: Record, policy: Policy) -> Verdict:
     winner_id, winner = predictions[0] if predictions else (None, None)
     feedback = in_order(record.feedback)
     on_time, late = within_window(record, feedback, winner, rules.join_window_s)
-    told = counted(on_time, record.retractions, rules)
+    told = counted(on_time, record.retractions, rules) if on_time else {}
     labels = [values for name, values in told.items() if not rules.labels or name in rules.labels]
-    default_fields: list[str] = []
-    matures_at = None
-    status = "orphan"
+    status, default_fields, matures_at = "orphan", _NONE, None
     if winner is not None:
-        predicted_at = effective_at(winner)
-        waits = {name: maturity for name, maturity in rules.defaults.items() if name not in told}
-        default_fields = [name for name, maturity in waits.items() if _is_mature(predicted_at, maturity, policy)]
         status = "joined" if labels else "predicted"
-        if not labels and _is_mature(predicted_at, rules.row_maturity_s, policy):
-            status = "unlabelled"
-        open_maturities = [maturity for name, maturity in waits.items() if name not in default_fields]
-        if status == "predicted" and rules.row_maturity_s is not None:
-            open_maturities.append(rules.row_maturity_s)
-        elif status == "predicted" and not rules.mature:
-            open_maturities.append(0)
-        matures_at = _after(predicted_at, open_maturities)
+        if rules.mature:
+            status, default_fields, matures_at = _by_the_clock(status, told, effective_at(winner), policy)
+        elif not labels:
+            matures_at = effective_at(winner)
     return Verdict(
         status=status,
         winner_id=winner_id,
@@ -66,11 +57,31 @@ def judge(record: Record, policy: Policy) -> Verdict:
         others=predictions[1:],
         feedback=feedback,
         told=told,
-        first_label_at=min((value.at for values in labels for value in values), default=None),
+        first_label_at=min(values[0].at for values in labels) if labels else None,
         default_fields=default_fields,
         matures_at=matures_at,
         late=late,
     )
+
+
+_NONE: list[str] = []
+"""One for all: most rows have no default."""
+
+
+def _by_the_clock(
+    status: str, told: Mapping[str, list[Told]], predicted_at: datetime, policy: Policy
+) -> tuple[str, list[str], datetime | None]:
+    """Return status, default fields, and when the clock alone may next change them."""
+    rules = policy.rules
+    waits = {name: maturity for name, maturity in rules.defaults.items() if name not in told}
+    default_fields = [name for name, maturity in waits.items() if _is_mature(predicted_at, maturity, policy)]
+    still = [maturity for name, maturity in waits.items() if name not in default_fields]
+    if status == "predicted" and rules.row_maturity_s is not None:
+        if _is_mature(predicted_at, rules.row_maturity_s, policy):
+            status = "unlabelled"
+        else:
+            still.append(rules.row_maturity_s)
+    return status, default_fields, _after(predicted_at, still)
 
 
 def _is_mature(predicted_at: datetime, maturity_s: int | None, policy: Policy) -> bool:
