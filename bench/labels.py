@@ -27,7 +27,7 @@ from msgspec import Raw
 from joinback import wire
 from joinback_worker.embedded import embedded_valkey
 from joinback_worker.fold import Record
-from joinback_worker.row import Policy
+from joinback_worker.rules import Policy
 from joinback_worker.sinks import open_sink
 
 LABELS, QUICK_LABELS = 1_000_000, 20_000
@@ -51,7 +51,7 @@ def predictions(count: int) -> Iterator[list[Record]]:
 
 
 async def fill(url: str, count: int) -> None:
-    async with open_sink(url, Policy(join_window_s=180 * 86_400)) as sink:
+    async with open_sink(url, Policy()) as sink:
         for records in predictions(count):
             await sink.merge(records)
 

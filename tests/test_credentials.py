@@ -193,6 +193,7 @@ def test_a_service_asks(
     assert tokens.times_asked() == before
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("site", ["cluster", "sentinels"])
 def test_on_every_topology(
     site: str, request: pytest.FixtureRequest, tmp_path: Path, spawn: Callable[..., Any], cli: Cli, tokens: Tokens

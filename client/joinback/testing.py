@@ -15,6 +15,7 @@ def test_a_repaid_loan_is_joined():
     assert row["status"] == "joined"
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -140,12 +141,14 @@ class _Collecting(Buffer):
         super().__init__(events_max=1, bytes_max=wire.EVENT_BYTES_MAX * 2, wake_at=2)
         self.attended = True
         self._captured = captured
+        self._one = threading.Lock()
 
     def put(self, event: Buffered, is_prediction: bool) -> bool:
-        # Room for one: a share of it for predictions would be none.
-        super().put(event, False)
-        self.leave(self.take(1, 1))
-        self.settle(1, {})
+        # Room for one, so one thread at a time; a share of it for predictions would be none.
+        with self._one:
+            super().put(event, False)
+            self.leave(self.take(1, 1))
+            self.settle(1, {})
         application, join_key, field, payload = event
         kind, _, event_id = field.partition(":")
         known = {"kind": kind, "application": application, "join_key": join_key, "event_id": event_id}

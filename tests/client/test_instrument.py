@@ -1,6 +1,8 @@
 """The decorator for predict functions, and the capture for users' own tests."""
 
 import asyncio
+import sys
+import threading
 from typing import Any
 
 import pytest
@@ -129,3 +131,25 @@ def test_capture_is_strict_and_leaves_no_trace() -> None:
     client.log_record("loans", inputs=1)
     assert client.stats()["logged"] == 1
     assert len(events) == 3
+
+
+def test_capture_from_several_threads() -> None:
+    """What several threads log at once is captured whole, whenever Python changes threads."""
+    client = joinback.Client()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with joinback.testing.capture(client) as events:
+
+            def log(thread: int) -> None:
+                for n in range(300):
+                    client.log_record("loans", inputs=n, outputs=1, join_key=f"{thread}-{n}")
+
+            threads = [threading.Thread(target=log, args=(n,)) for n in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len({event.join_key for event in events}) == 1_200

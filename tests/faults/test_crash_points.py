@@ -215,6 +215,7 @@ def test_every_interleaving_with_a_second_worker(run: Any) -> None:
     print(f"{calls} interleavings")
 
 
+@pytest.mark.heavy
 def test_every_crash_point_of_a_zombie(run: Any) -> None:
     """A worker that was taken over at any call, and then dies after that one or any later, harms nothing either.
 

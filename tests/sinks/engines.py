@@ -120,7 +120,7 @@ class Lake(Engine):
     """What is read through the DuckDB view."""
 
     closes_by_writing = False
-    examples = 40
+    examples = 25
 
     def records(self, url: str, settings: Settings) -> list[Mapping[str, Any]]:
         import duckdb

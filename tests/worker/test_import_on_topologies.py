@@ -13,6 +13,9 @@ from joinback.settings import Settings
 
 KEYS = [f"loan_{n}" for n in range(30)]
 
+pytestmark = pytest.mark.heavy
+"""CI's own step: it starts many processes."""
+
 
 @pytest.fixture
 def labels(tmp_path: Path) -> str:

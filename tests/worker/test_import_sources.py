@@ -17,6 +17,9 @@ from pyarrow import parquet
 
 TABLE = [(n, datetime(2026, 2, 1 + n, 10, tzinfo=UTC), n % 2 == 0, n * 1.5) for n in range(1, 6)]
 
+pytestmark = pytest.mark.heavy
+"""CI's own step: it starts many processes."""
+
 
 def as_csv(folder: Path) -> list[str]:
     text = "id,day,repaid,paid\n" + "".join(f"{n},{day.isoformat()},{bool_},{paid}\n" for n, day, bool_, paid in TABLE)

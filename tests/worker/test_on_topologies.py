@@ -93,6 +93,7 @@ def test_every_command_works_on_every_topology(site: Site, cli: Cli, settings: S
     assert cli("dead", "drop", "loans", "--all").returncode == 0
 
 
+@pytest.mark.heavy
 def test_what_an_operator_changes(site: Site, cli: Cli, settings: Settings) -> None:
     """Rights tried, a rate, shards, the sink and what is merged once more: each by its command, on each topology."""
     for application in APPLICATIONS:
