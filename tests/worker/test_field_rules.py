@@ -43,6 +43,16 @@ def test_a_value_that_breaks_a_strict_field(stack: Stack, cli: Cli) -> None:
     assert stack.row("k")["feedback"] == '{"days":3,"repaid":"perhaps"}'
 
 
+def test_what_was_taken_in_before_a_field_was_strict(stack: Stack) -> None:
+    """A stricter file buries nothing that a row holds already: only what comes from then on."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="k")
+    stack.client.log_record("loans", feedback={"repaid": "perhaps"}, join_key="k", event_id="before")
+    stack.drain()
+    stack.client.log_record("loans", feedback={"days": 3}, join_key="k")
+    assert stack.drain(STRICT).dead == 0
+    assert stack.row("k")["feedback"] == '{"days":3,"repaid":"perhaps"}'
+
+
 def test_a_value_that_breaks_another_field_is_kept_and_counted(stack: Stack, cli: Cli) -> None:
     """It stands in the row as it was told; `status` counts it by field, once."""
     for n, days in enumerate(("3", "many", [1])):

@@ -91,9 +91,12 @@ def _fold(
             settlement.dead += [DeadEntry(entry, *fields) for entry in entries]
             continue
         found = fold(work.application, key, fields)
+        # Of what comes now: what a sink has taken in by former rules is never given up.
+        come = {entry.field for entry in entries}
         for event_id, why in strict_troubles(found.record, work.rules).items():
-            found.bad[f"feedback:{event_id}"] = Bad("breaks_declaration", why)
-            del found.record.feedback[event_id]
+            if (field := f"feedback:{event_id}") in come:
+                found.bad[field] = Bad("breaks_declaration", why)
+                del found.record.feedback[event_id]
         # A record of late marks alone is gone as well.
         if found.payloads:
             folded[key] = found
