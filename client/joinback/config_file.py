@@ -35,7 +35,7 @@ class ConfigFile(Struct, frozen=True, dict=True):
         return f"{self.path}, line {line}: {shown}" if line else f"{self.path}: {shown}"
 
     def line_of(self, keys: Sequence[str]) -> int | None:
-        """Return the line where what these keys lead to is said first; None if it is not."""
+        """Return the line with which what these keys lead to is said first; None if it is not."""
         return self._lines.get(tuple(keys))
 
     @cached_property
@@ -43,16 +43,16 @@ class ConfigFile(Struct, frozen=True, dict=True):
         """Each statement is TOML by itself: parsed alone, so that a long file is read once and not once per key."""
         found: dict[tuple[str, ...], int] = {}
         table: tuple[str, ...] = ()
-        statement, begin = "", 1
+        statement = ""
         for number, line in enumerate(self.text.split("\n"), 1):
-            statement, begin = (f"{statement}\n{line}", begin) if statement else (line, number)
+            statement = f"{statement}\n{line}" if statement else line
             try:
                 said = list(_keys(tomllib.loads(statement)))
             except tomllib.TOMLDecodeError:
                 continue  # in the middle of an array or a text of several lines
             is_header = statement.lstrip().startswith("[")
             for keys in said:
-                found.setdefault(keys if is_header else table + keys, begin)
+                found.setdefault(keys if is_header else table + keys, number)
             table = said[-1] if is_header else table
             statement = ""
         return found

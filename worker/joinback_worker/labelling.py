@@ -25,6 +25,7 @@ from .layouts import layouts
 from .retracting import Change, changes_of
 from .row import project, unfold
 from .rules import Policy, Rules
+from .rules_in_use import rules_in_use, unlike
 from .sinks import open_sink
 from .source import Source, Unusable, applications
 from .telling import check_sample, new_name, tell
@@ -53,6 +54,8 @@ class Outlook(Struct, kw_only=True):
     """What the row will say in place of what is known now, in the sink or in Redis."""
     troubles: Sequence[str]
     """What speaks against it, for a person."""
+    notes: Sequence[str]
+    """What else a person should know."""
 
 
 def values_of(given: Sequence[str], rules: Rules) -> dict[str, Any]:
@@ -115,9 +118,16 @@ async def outlook(redis: Redis, settings: Settings, label: Label) -> Outlook:
     troubles = [*_troubles(values, policy.rules, [*policy.rules.feedback, *seen]), *_of_time(label)]
     late = [e for e in project(after, policy)[1] if e.field == f"feedback:{label.event_id}"]
     troubles += [f"it comes too late to have a say: {event.detail}" for event in late]
-    if len(held.feedback) + len(held.retractions) >= wire.RECORD_EVENTS_MAX:
+    if len(held.fields) >= wire.RECORD_EVENTS_MAX:
         troubles.append(f"the row holds {wire.RECORD_EVENTS_MAX} events already, and takes no more")
-    return Outlook(is_known=held.has_events, before=before, changes=changes_of(held, after, policy), troubles=troubles)
+    note = unlike((await rules_in_use(redis)).get(label.application, {}), policy.rules.digest)
+    return Outlook(
+        is_known=held.has_events,
+        before=before,
+        changes=changes_of(held, after, policy),
+        troubles=troubles,
+        notes=[note] if note else [],
+    )
 
 
 def write(settings: Settings, label: Label) -> None:

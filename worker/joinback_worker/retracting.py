@@ -161,7 +161,8 @@ async def _weigh(
             retraction = retraction_of(record)
             if retraction is None:
                 continue
-            if len(record.feedback) + len(record.retractions) >= wire.RECORD_EVENTS_MAX:
+            # Redis, while it holds the record, counts the prediction as well.
+            if len(record.fields) >= wire.RECORD_EVENTS_MAX:
                 full.append(record.join_key)
                 continue
             new = Record(application=application, join_key=record.join_key, retractions={plan.receipt: retraction})

@@ -48,7 +48,7 @@ def tell(settings: Settings, calls: Iterable[Call]) -> int:
         client.close()
     told = client.stats()
     if not is_delivered or told["sent"] < number:
-        dropped = "".join(f", {reason} {count}" for reason, count in told["dropped"].items())
+        dropped = "".join(f", {reason} {count}" for reason, count in told["dropped"].items() if count)
         raise Undelivered(f"{told['sent']} of {number} events reached Redis, and no more{dropped}; see: joinback check")
     return number
 

@@ -80,6 +80,7 @@ def _lines(new: Label, found: Outlook) -> list[str]:
         lines.append("  it will say the same: what it has is newer, or of a better source, or what was told now")
     return [
         *lines,
+        *found.notes,
         f"told by {new.source}; the row changes at the next drain, joinback drain does it now",
         f"to take it back: joinback retract {new.application} --event-id {new.event_id}",
     ]

@@ -3,7 +3,7 @@
 import json
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from msgspec import structs
@@ -17,6 +17,7 @@ from joinback_worker.event_filter import KINDS, Filter, condition
 from joinback_worker.guard import refusal
 from joinback_worker.layouts import layouts
 from joinback_worker.retracting import Plan, plan_of, undo_of, write
+from joinback_worker.rules_in_use import rules_in_use, unlike
 from joinback_worker.sinks import open_sink, shown
 from joinback_worker.source import Source, applications
 from joinback_worker.telling import check_sample
@@ -25,6 +26,14 @@ from joinback_worker.times import typed
 from .names import check_known
 from .show import printable, warn_of_path
 from .with_redis import with_redis
+
+
+class Looked(NamedTuple):
+    plan: Plan
+    pending: int
+    """Events that are not in the sink yet."""
+    unlike_ours: list[str]
+    """That workers have other rules."""
 
 
 @click.command(short_help="Take feedback events back: one, a batch, a stretch of time.")
@@ -61,7 +70,7 @@ def retract(
     begin, end = map(typed, between) if between else (None, None)
     wanted = Filter(
         fields=fields,
-        where=[condition(given) for given in where],
+        where=tuple(map(condition, where)),
         begin=begin,
         end=end,
         source=source,
@@ -72,12 +81,12 @@ def retract(
     settings = settings_from()
     warn_of_path(settings.sink_url)
 
-    async def look(redis: Redis) -> tuple[Plan, int]:
+    async def look(redis: Redis) -> Looked:
         return await _look(redis, settings, application, wanted, undo)
 
-    plan, pending = with_redis(settings, look)
+    plan, pending, unlike_ours = with_redis(settings, look)
     if not as_json:
-        for line in _lines(settings, plan, pending):
+        for line in [*_lines(settings, plan, pending), *unlike_ours]:
             click.echo(printable(line, markup=False))
     written = 0
     if plan.events and not dry_run:
@@ -107,10 +116,7 @@ def _check(wanted: Filter, undo: str | None) -> None:
         raise JoinbackError("--between A B holds for times of A or later and before B: no time is both")
 
 
-async def _look(
-    redis: Redis, settings: Settings, application: str, wanted: Filter, undo: str | None
-) -> tuple[Plan, int]:
-    """Return what would be done, and how many events are not in the sink yet."""
+async def _look(redis: Redis, settings: Settings, application: str, wanted: Filter, undo: str | None) -> Looked:
     known = await applications(redis)
     check_known([application], known)
     if why := await refusal(redis, settings, application):
@@ -125,7 +131,8 @@ async def _look(
         else:
             plan = await undo_of(sink, policy, application, undo)
     check_sample(application, plan.events, known[application].sample_rate)
-    return plan, pending
+    trouble = unlike((await rules_in_use(redis)).get(application, {}), policy.rules.digest)
+    return Looked(plan, pending, [trouble] if trouble else [])
 
 
 def _confirm(plan: Plan, yes: bool) -> None:
