@@ -30,6 +30,9 @@ from .sinks import open_sink
 from .source import Source, Unusable, applications
 from .telling import check_sample, new_name, tell
 
+_TYPO = 0.8
+"""Of difflib's ratio: repayed is nearly repaid, but said is another field."""
+
 
 class Label(Struct, frozen=True, kw_only=True):
     """What a person tells of one join key."""
@@ -171,7 +174,7 @@ def _troubles(values: Mapping[str, Raw], rules: Rules, known: Sequence[str]) -> 
         if name in rules.feedback:
             trouble = trouble_with(rules.feedback[name], value)
             found += [f"{name}={bytes(value).decode()} {trouble}"] if trouble else []
-        elif name not in known and (near := difflib.get_close_matches(name, known, n=1)):
+        elif name not in known and (near := difflib.get_close_matches(name, known, n=1, cutoff=_TYPO)):
             found.append(f"no feedback ever told a field {name!r}; did you mean {near[0]}?")
     return found
 
