@@ -134,6 +134,7 @@ def log_ads(stack: Stack) -> None:
             "bought": n % 3 == 0,
             "segment": "ABC"[n % 3] + '"\x7f\\',
             "note": f"private {n}",
+            "prose": "private, " + "x" * 32 + "ab"[n % 2],
             "amount": 3.5 if n else 2,
             "drifted": True if n else "true",
             "mixed": 1 if n else "x",
@@ -166,6 +167,7 @@ def test_a_first_file(filled: Settings, cli: Cli, tmp_path: Path) -> None:
         "bought": "bool",
         "segment": [letter + '"\x7f\\' for letter in "ABC"],
         "note": "str",
+        "prose": "str",
         "amount": "float",
         "drifted": "bool",
         "mixed": "str",
@@ -212,6 +214,8 @@ def test_so_many_rows(stack: Stack) -> None:
     text = draft(stack.settings, "ads", 10)
     assert "from 10 labelled rows (there are more)" in text
     assert "# 10 values: false 6, true 4\n" in text
+    # Ten remarks are no categories, though they are few.
+    assert "private" not in text
     assert "from 60 labelled rows (all that there are)" in draft(stack.settings, "ads", 60)
 
 

@@ -30,7 +30,7 @@ from .sinks import open_sink
 from .source import Source, Unusable, applications
 from .telling import check_sample, new_name, tell
 
-_TYPO = 0.8
+_TYPO = 0.75
 """Of difflib's ratio: repayed is nearly repaid, but said is another field."""
 
 
