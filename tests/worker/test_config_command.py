@@ -15,6 +15,7 @@ from msgspec import structs
 from ruled import file
 
 from joinback.settings import Settings
+from joinback_worker import lookups
 from joinback_worker.config import look
 from joinback_worker.config_draft import draft
 
@@ -138,6 +139,7 @@ def log_ads(stack: Stack) -> None:
             "amount": 3.5 if n else 2,
             "drifted": True if n else "true",
             "mixed": 1 if n else "x",
+            "rounded": 2 if n else 3.0,
             "we ird.ü\n": None if n else {"a": 1},
         }
         late = NOON + timedelta(hours=n)
@@ -171,6 +173,7 @@ def test_a_first_file(filled: Settings, cli: Cli, tmp_path: Path) -> None:
         "amount": "float",
         "drifted": "bool",
         "mixed": "str",
+        "rounded": "float",
         "we ird.ü\n": None,
     }
     assert "private" not in text
@@ -207,8 +210,9 @@ def test_no_file_is_overwritten(stack: Stack, cli: Cli, tmp_path: Path) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 
 
-def test_so_many_rows(stack: Stack) -> None:
-    """--rows ends the look, and the draft says that there are more."""
+def test_so_many_rows(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--rows ends the look, and the draft says that there are more; they are looked up part by part."""
+    monkeypatch.setattr(lookups, "KEYS", 7)
     log_ads(stack)
     stack.drain()
     text = draft(stack.settings, "ads", 10)
@@ -216,7 +220,9 @@ def test_so_many_rows(stack: Stack) -> None:
     assert "# 10 values: false 6, true 4\n" in text
     # Ten remarks are no categories, though they are few.
     assert "private" not in text
-    assert "from 60 labelled rows (all that there are)" in draft(stack.settings, "ads", 60)
+    text = draft(stack.settings, "ads", 60)
+    assert "from 60 labelled rows (all that there are)" in text
+    assert "# 60 values: false 40, true 20\n" in text
 
 
 def test_nothing_to_draft_from(stack: Stack, cli: Cli) -> None:

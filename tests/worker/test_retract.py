@@ -123,6 +123,32 @@ def test_a_bad_batch_and_its_receipt(shop: Shop) -> None:
     assert set(map(str, shop.feedback().values())) == {"{'clicks': 1}"}
 
 
+def test_events_of_several_drains(shop: Shop) -> None:
+    """The events of one row that came in several drains are all found, each once, and taken back in one go."""
+    shop.predict("a")
+    for number in range(3):
+        shop.log("a", 10**number, f"x{number}", source="model" if number else "human")
+        shop.drain()
+    taken = shop.retract("--source", "model")
+    assert (taken["events"], taken["rows"], taken["written"]) == (2, 1, 1)
+    assert shop.feedback() == {"a": {"clicks": 1}}
+
+
+def test_an_undo_is_done_once(here: Shop) -> None:
+    """What was undone is not undone again; a receipt that nobody gave is nothing to undo. Both are exit code 1."""
+    here.predict("a")
+    here.log("a", 3, "x")
+    here.drain()
+    receipt = here.retract("--event-id", "x")["receipt"]
+    assert here.retract("--undo", receipt)["written"] == 1
+    again = here.retract("--undo", receipt)
+    assert (again["written"], again["already"], again["receipt"]) == (0, 1, None)
+    done = here.run("retract", "ads", "--undo", "retract-1", "--yes")
+    assert done.returncode == 1
+    assert "receipt retract-1: 0 retractions to take back" in done.stdout
+    assert here.feedback() == {"a": {"clicks": 3}}
+
+
 def test_a_dry_run_writes_nothing(here: Shop) -> None:
     """--dry-run says what would change, and neither Redis nor the sink hold anything more than before."""
     here.predict("a")
