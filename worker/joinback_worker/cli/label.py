@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
 from joinback_worker.config import config_of
+from joinback_worker.drains import sink_of
 from joinback_worker.labelling import Label, Outlook, label_of, outlook, values_of, write
 from joinback_worker.sinks import shown
 from joinback_worker.source import applications
@@ -46,6 +47,7 @@ def label(
     The row says it after the next drain.
     """
     settings = settings_from()
+    sink_of(settings)  # a wrong URL is told first
     warn_of_path(settings.sink_url)
     told = values_of(values, config_of(settings).rules_of(application))
     new = label_of(application, key, told, typed(at) if at else None, source)

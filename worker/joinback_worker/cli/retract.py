@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.drains import policy_of
+from joinback_worker.drains import policy_of, sink_of
 from joinback_worker.event_filter import KINDS, Filter, condition
 from joinback_worker.guard import refusal
 from joinback_worker.layouts import layouts
@@ -79,6 +79,7 @@ def retract(
     )
     _check(wanted, undo)
     settings = settings_from()
+    sink_of(settings)  # a wrong URL is told first
     warn_of_path(settings.sink_url)
 
     async def look(redis: Redis) -> Looked:
