@@ -20,7 +20,7 @@ from .show import printable, warn_of_path
 from .with_redis import with_redis
 
 
-@click.group()
+@click.group(short_help="Check the file of rules, or draft a first one.")
 def config() -> None:
     """Check the file of rules that JOINBACK_CONFIG names; draft a first one."""
 
