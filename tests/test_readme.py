@@ -185,6 +185,26 @@ def test_the_least_rights_are_enough(stack: Stack, cli: Cli, spawn: Any, wait_un
         stack.server.execute_command("ACL", "DELUSER", "joinback-client", "joinback-worker")
 
 
+def test_what_the_commands_that_write_need_beside(stack: Stack, cli: Cli) -> None:
+    """With the worker's rights and what README adds for them, `label` and `retract` reach Redis."""
+    (line,) = [line for line in README.splitlines() if "`joinback retract` and `joinback label` need `" in line]
+    beside = re.findall(r"`joinback label` need `([^`]*)`", line)
+    (worker,) = [acl for acl in blocks("acl")[0].splitlines() if "joinback-worker" in acl]
+    _, name, *rules = worker.split()
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
+    stack.drain()
+    host = stack.settings.redis_url.removeprefix("redis://")
+    as_worker = {"JOINBACK_REDIS_URL": f"redis://joinback-worker:secret@{host}"}
+    stack.server.execute_command("ACL", "SETUSER", name, "reset", *rules, *beside)
+    try:
+        assert cli("label", "loans", "loan_17", "repaid=true", **as_worker).returncode == 0
+        stack.drain()
+        done = cli("retract", "loans", "--key", "loan_17", "--yes", **as_worker)
+        assert (done.returncode, done.stderr) == (0, "")
+    finally:
+        stack.server.execute_command("ACL", "DELUSER", name)
+
+
 def test_ci_calls_readmes_test_command() -> None:
     """What README tells a stranger to run is what CI runs."""
     install, test = blocks("sh")

@@ -8,7 +8,8 @@ type = "bool"
 """
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from .errors import ConfigurationError
 VARIABLE = "JOINBACK_CONFIG"
 
 
-class ConfigFile(Struct, frozen=True):
+class ConfigFile(Struct, frozen=True, dict=True):
     """A file that is TOML; what its tables say is not checked."""
 
     path: str
@@ -30,27 +31,44 @@ class ConfigFile(Struct, frozen=True):
     def where(self, keys: Sequence[str]) -> str:
         """Return the place of what these keys lead to, for a person: the file, its line, the keys."""
         shown = ".".join(key if key.replace("_", "").replace("-", "").isalnum() else repr(key) for key in keys)
-        line = self._line_of(keys)
+        line = self.line_of(keys)
         return f"{self.path}, line {line}: {shown}" if line else f"{self.path}: {shown}"
 
-    def _line_of(self, keys: Sequence[str]) -> int | None:
-        """Return the first line with which the text says so: the last one of the shortest beginning that does."""
-        lines = self.text.splitlines(keepends=True)
-        for number in range(1, len(lines) + 1):
+    def line_of(self, keys: Sequence[str]) -> int | None:
+        """Return the line with which what these keys lead to is said first; None if it is not."""
+        return self._lines.get(tuple(keys))
+
+    @cached_property
+    def _lines(self) -> Mapping[tuple[str, ...], int]:
+        """Each statement is TOML by itself: parsed alone, so that a long file is read once and not once per key."""
+        found: dict[tuple[str, ...], int] = {}
+        table: tuple[str, ...] = ()
+        statement = ""
+        for number, line in enumerate(self.text.split("\n"), 1):
+            statement = f"{statement}\n{line}" if statement else line
             try:
-                found: Any = tomllib.loads("".join(lines[:number]))
+                said = list(_keys(tomllib.loads(statement)))
             except tomllib.TOMLDecodeError:
                 continue  # in the middle of an array or a text of several lines
-            for key in keys:
-                found = found.get(key) if isinstance(found, dict) else None
-            if found is not None:
-                return number
-        return None
+            is_header = statement.lstrip().startswith("[")
+            for keys in said:
+                found.setdefault(keys if is_header else table + keys, number)
+            table = said[-1] if is_header else table
+            statement = ""
+        return found
 
     def applications(self) -> Iterator[tuple[str, Any]]:
         """Yield the name and the table of each application; whatever stands there instead of a table."""
         tables = self.tables.get("applications", {})
         yield from tables.items() if isinstance(tables, dict) else ()
+
+
+def _keys(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the keys that lead to each thing in it, the outer ones first."""
+    for key, value in table.items():
+        yield (key,)
+        if isinstance(value, dict):
+            yield from ((key, *inner) for inner in _keys(value))
 
 
 def read(path: str) -> ConfigFile:

@@ -315,7 +315,7 @@ def test_check(stack: Stack, cli: Cli, tmp_path: Path) -> None:
     """`joinback check` tries everything and leaves nothing: each line is well, or says what to mend."""
     done = cli("check")
     assert done.returncode == 0, done.stdout
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 4
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 5
     assert f"sink  {stack.settings.sink_url}: can be written" in done.stdout
     assert stack.rows() == []
     assert stack.server.keys("joinback:*") == []

@@ -114,6 +114,27 @@ def test_rows_come_back_whole(engine: Engine, url: str) -> None:
     assert in_records(engine, url) == expected(full)
 
 
+def test_the_records_of_one_application(engine: Engine, url: str) -> None:
+    """`records` gives every event that was merged, or those of one application, whatever its neighbours are called."""
+    # More than a page of any engine.
+    names = {"loan": 50, "loans": 600, "loans ": 50, "loans/1": 50}
+    fields = {"prediction:p": prediction(), "feedback:f": feedback(a=1)}
+    batch = [structs.replace(record(fields, f"k{n}"), application=name) for name in names for n in range(names[name])]
+
+    async def read(application: str | None) -> list[Record]:
+        async with open_sink(url, POLICY, read_only=True) as sink:
+            return [record async for page in sink.records(application) for record in page]
+
+    def places(records: Iterable[Record]) -> set[tuple[str, str, str]]:
+        return {(r.application, r.join_key, field) for r in records for field in r.fields}
+
+    on(url, batch)
+    assert places(asyncio.run(read(None))) == places(batch)
+    for name in names:
+        assert places(asyncio.run(read(name))) == places(r for r in batch if r.application == name)
+    assert asyncio.run(read("loa")) == []
+
+
 def test_nulls(engine: Engine, url: str) -> None:
     """What a row lacks is NULL, and a JSON null is a value."""
     orphan = record({"feedback:f": feedback(1, a=None)}, "orphan")

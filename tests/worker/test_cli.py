@@ -80,7 +80,10 @@ def test_drain_with_a_wrong_type_at_pending(stack: Stack, cli: Cli) -> None:
     stack.server.delete(wire.pending_key("broken"))
 
 
-COMMANDS = [("drain",), ("inspect", "loans", "loan_17"), ("demo",), ("worker",)]
+COMMANDS = [
+    ("drain",), ("inspect", "loans", "loan_17"), ("retract", "loans", "--key", "loan_17", "--yes"),
+    ("label", "loans", "loan_17", "repaid=true"), ("demo",), ("worker",),
+]  # fmt: skip
 WRONG_SETTINGS = [
     ({"JOINBACK_REDIS_URL": "127.0.0.1:6379"}, "JOINBACK_REDIS_URL is not a Redis URL"),
     ({"JOINBACK_SINK_URL": "oracle://db"}, "known are: embedded, sqlite"),

@@ -5,7 +5,7 @@ of the best source that told it; each as a value of the declared type, where tha
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -77,6 +77,13 @@ class _Taken:
 
 
 _NO_FIELDS: frozenset[str | None] = frozenset()
+
+
+def is_taken_back(record: Record, event_id: str, fields: Collection[str]) -> bool:
+    """Return whether of this feedback event nothing counts any more; if fields are named, nothing of these."""
+    taken, event = _Taken(record.retractions), record.feedback[event_id]
+    names = event.feedback.keys() & set(fields) if fields else event.feedback
+    return all(taken.back(event_id, effective_at(event), name) for name in names)
 
 
 def standing(retractions: Mapping[str, wire.Retraction]) -> list[wire.Retraction]:

@@ -89,7 +89,7 @@ class Drainer:
         self._knows_applications = True
         self._layouts: Mapping[str, Layout] = {}
         self._watch = Watch()
-        self._uses: Mapping[str, Uses] = {}
+        self._uses: Mapping[str, Uses] | None = None
         self._noted: dict[str, datetime] = {}
         """When this worker drained each application last."""
 
@@ -107,7 +107,7 @@ class Drainer:
                 await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
             self._layouts = await self._watch.look(self.redis, now)
             known = self._known()
-            self._uses = await rules_in_use(self.redis)
+            await self._look_at_rules()
             allowed, refused = await guarded(self.redis, self.settings, known, self.only)
             work, away = await self._with_work(allowed)
         except (RedisError, OSError) as error:
@@ -165,6 +165,21 @@ class Drainer:
 
         return tags_of if layout.former else None
 
+    async def _look_at_rules(self) -> None:
+        """Read which rules are in use. The server that holds them may be away alone: then nothing is noted."""
+        self._uses = None
+        with suppress(*AWAY):
+            self._uses = await rules_in_use(self.redis)
+
+    async def _note_rules(self, application: str, digest: str, now: datetime, *, refolds: bool) -> None:
+        if self._uses is None:
+            return
+        use = Use(worker=self._name, since=now, last=now)
+        uses, before = self._uses.get(application, {}), self._noted.get(application)
+        with suppress(*AWAY):
+            await note(self.redis, application, use, digest, uses, before, refolds=refolds)
+        self._noted[application] = now
+
     def _closes(self, application: str) -> bool:
         return self._config.rules_of(application).mature
 
@@ -176,10 +191,7 @@ class Drainer:
         try:
             policy = policy_of(self.settings, application, now)
             async with sink_of(self.settings, policy) as sink:
-                use = Use(worker=self._name, since=now, last=now)
-                uses, before = self._uses.get(application, {}), self._noted.get(application)
-                await note(self.redis, application, use, policy.rules.digest, uses, before, refolds=sink.refolds)
-                self._noted[application] = now
+                await self._note_rules(application, policy.rules.digest, now, refolds=sink.refolds)
                 return await drain(
                     Source(self.redis, tag, elsewhere=self._elsewhere(application, tag, now)),
                     sink,

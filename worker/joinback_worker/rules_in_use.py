@@ -112,3 +112,14 @@ def told(application: str, uses: Uses, now: datetime) -> tuple[str, bool] | None
 
 def _shown(time: datetime) -> str:
     return time.isoformat(timespec="seconds")
+
+
+def unlike(uses: Uses, digest: str) -> str | None:
+    """Return, for a person, that the workers fold by other rules than these; None if some do, or none has drained."""
+    if digest in uses or not uses:
+        return None
+    newest = max(uses, key=lambda other: uses[other].last)
+    return (
+        f"{uses[newest].worker} folds by other rules ({newest}) than JOINBACK_CONFIG has here ({digest}),"
+        " so its rows may come to say something else"
+    )

@@ -23,12 +23,15 @@ from joinback_worker.sinks import shown
 
 from .apps import apps
 from .check import check
+from .config import config
 from .dead import dead
 from .demo import demo
 from .import_labels import import_labels
 from .inspect import inspect
+from .label import label
 from .names import check_known, known_applications
 from .requeue import requeue
+from .retract import retract
 from .sample_rate import sample_rate
 from .show import printable, warn_of_path
 from .sink import sink
@@ -90,7 +93,10 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
     return await drain_all(settings, only)
 
 
-for command in (apps, check, dead, demo, import_labels, inspect, requeue, sample_rate, sink, status, worker):
+for command in (
+    *(apps, check, config, dead, demo, import_labels, inspect, label, requeue, retract, sample_rate, sink, status),
+    worker,
+):
     cli.add_command(command)
 
 

@@ -108,8 +108,11 @@ class Sink(Protocol):
         as one likes; the same promise of durability as `merge`. 0 from a sink that closes rows as they are read.
         """
 
-    def records(self) -> AsyncIterator[list[Record]]:
-        """All it holds, in bounded batches. A record's events may come in several of them. Raises SinkUnavailable."""
+    def records(self, application: str | None = None) -> AsyncIterator[list[Record]]:
+        """All it holds, or all of one application, in bounded batches. Raises SinkUnavailable.
+
+        A record's events may come in several of them.
+        """
 
     async def try_rights(self) -> None:
         """Do what a merge does, and undo it, as far as the store can. Raises SinkUnavailable."""

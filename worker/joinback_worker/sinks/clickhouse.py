@@ -184,16 +184,19 @@ class ClickHouseSink(MergeOnRead):
             for values in found.result_rows:
                 yield Stored(*values)
 
-    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
-        after = ("", "")
+    def _everything(self, application: str | None) -> Iterator[tuple[str, Iterable[Stored]]]:
+        after = (application or "", "")
         while True:
             found = self._opened().query(_PAGE, parameters=dict(zip(("application", "join_key"), after, strict=True)))
             rows = found.result_rows
             if not rows:
                 return
-            for application, some in groupby(rows, itemgetter(0)):
-                yield application, [Stored(*values[1:]) for values in some]
+            for name, some in groupby(rows, itemgetter(0)):
+                if application in (None, name):
+                    yield name, [Stored(*values[1:]) for values in some]
             after = rows[-1][0], rows[-1][1]
+            if application not in (None, after[0]):
+                return
 
     def _refold(self, application: str) -> int:
         self._tell_policy(application)

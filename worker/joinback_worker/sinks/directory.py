@@ -113,9 +113,11 @@ class DirectorySink(MergeOnRead):
         for path in sorted(self.directory.glob(f"*.{self.suffix}")):
             yield from self._read(path, application, wanted)
 
-    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
+    def _everything(self, application: str | None) -> Iterator[tuple[str, Iterable[Stored]]]:
         for path in sorted(self.directory.glob(f"*.{self.suffix}")):
-            yield from self._all(path)
+            for name, rows in self._all(path):
+                if application in (None, name):
+                    yield name, rows
 
     def _try_rights(self) -> None:
         self._appear(".joinback-check", b"").unlink()

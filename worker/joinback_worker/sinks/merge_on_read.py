@@ -31,13 +31,13 @@ class MergeOnRead(SinkOnThread):
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
         """All rows of these keys, repeated ones too."""
 
-    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
-        """All rows, in bounded batches of one application each; a record's rows may be in several."""
+    def _everything(self, application: str | None) -> Iterator[tuple[str, Iterable[Stored]]]:
+        """All rows, or those of one application, in bounded batches of one each; a record's may be in several."""
         raise SinkUnavailable("nothing can be copied from this sink")
 
-    def _pages(self) -> Iterator[list[Record]]:
-        for application, rows in self._everything():
-            yield whole_records(application, rows)
+    def _pages(self, application: str | None) -> Iterator[list[Record]]:
+        for name, rows in self._everything(application):
+            yield whole_records(name, rows)
 
     def _merge(self, records: Sequence[Record]) -> Merged:
         merged = Merged()

@@ -171,9 +171,19 @@ class MergeOnWrite(SinkOnThread):
         self._update(row for _, row in due)
         return sum(not self._is_same(structs.replace(row, matures_at=held.matures_at), held) for held, row in due)
 
-    def _pages(self) -> Iterator[list[Record]]:
-        for rows in self._row_pages(("", "")):
+    def _pages(self, application: str | None) -> Iterator[list[Record]]:
+        pages = self._row_pages(("", "")) if application is None else self._pages_of(application)
+        for rows in pages:
             yield [_readable(row) for row in rows]
+
+    def _pages_of(self, application: str) -> Iterator[list[Row]]:
+        """The rows of one application: those behind it in the engine's order are not read."""
+        for page in self._row_pages((application, "")):
+            rows = [row for row in page if row.application == application]
+            if rows:
+                yield rows
+            if len(rows) < len(page):
+                return
 
     def _row_pages(self, after: tuple[str, str]) -> Iterator[list[Row]]:
         limit = PAGE_ROWS // 10
@@ -185,11 +195,9 @@ class MergeOnWrite(SinkOnThread):
     def _refold(self, application: str) -> int:
         """Page by page, each in a transaction of its own: other writers wait no longer than for a batch."""
         changed = 0
-        for page in self._row_pages((application, "")):
-            keys = [row.join_key for row in page if row.application == application]
-            changed += self._in_transaction(partial(self._refold_some, application, keys)) if keys else 0
-            if len(keys) < len(page):
-                break
+        for page in self._pages_of(application):
+            keys = [row.join_key for row in page]
+            changed += self._in_transaction(partial(self._refold_some, application, keys))
         return changed
 
     def _refold_some(self, application: str, join_keys: list[str]) -> int:

@@ -50,7 +50,7 @@ class SinkOnThread(ABC):
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         """As `Sink.get`."""
 
-    def _pages(self) -> Iterator[list[Record]]:
+    def _pages(self, application: str | None) -> Iterator[list[Record]]:
         """As `Sink.records`."""
         raise SinkUnavailable("this sink keeps nothing that could be read")
 
@@ -93,8 +93,8 @@ class SinkOnThread(ABC):
     async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         return await self._run(partial(self._rows, application, join_keys)) if join_keys else {}
 
-    async def records(self) -> AsyncIterator[list[Record]]:
-        pages = self._pages()
+    async def records(self, application: str | None = None) -> AsyncIterator[list[Record]]:
+        pages = self._pages(application)
         while (page := await self._run(partial(next, pages, None))) is not None:
             yield page
 

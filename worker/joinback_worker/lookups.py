@@ -1,0 +1,23 @@
+"""Whole records of many join keys, whatever the sink: some give a record's events piece by piece when all is read."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from .fold import Record
+from .row import unfold
+from .sinks import Sink
+
+KEYS = 1_000
+"""As many as a drain's chunk holds, and so in as much memory."""
+KEYS_OF_FILES = 10_000
+"""A directory reads all of its files for each look-up: few of them, each as large as memory easily takes."""
+
+
+async def whole(sink: Sink, application: str, join_keys: Sequence[str]) -> AsyncIterator[list[Record]]:
+    """Yield the records of these keys, in batches; of a key that the sink does not hold there is none.
+
+    Raises SinkUnavailable, and AlteredRow for a row that somebody edited so that it cannot be read.
+    """
+    size = KEYS if sink.looks_up else KEYS_OF_FILES
+    for first in range(0, len(join_keys), size):
+        rows = await sink.get(application, join_keys[first : first + size])
+        yield [unfold(row) for row in rows.values()]
