@@ -169,3 +169,15 @@ def test_check_looks_at_the_file(stack: Stack, cli: Cli) -> None:
     assert wrong.returncode == 1
     assert wrong.stdout.count("MEND  rules") == 2
     assert "line 2: applications.ads.maturty_s is not known; did you mean maturity_s?" in wrong.stdout
+
+
+def test_something_else_at_the_keys_of_the_rules(stack: Stack, cli: Cli) -> None:
+    """Where somebody wrote another type at the keys of rules and fields, all is drained and shown, and it is told."""
+    stack.server.set(wire.RULES_KEY, "mine", ex=60)
+    stack.server.set(wire.fields_key("loans"), "mine", ex=60)
+    stack.client.log_record("loans", feedback={"repaid": True}, join_key="k")
+    assert (stack.drain().rows, stack.drain().error) == (1, None)
+    status = cli("status")
+    assert status.returncode == 1
+    assert "rules_unknown: by which rules rows are folded is not known" in status.stdout
+    assert "loans" in status.stdout

@@ -19,7 +19,7 @@ from functools import partial
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from joinback import wire
 from joinback.settings import Settings
@@ -166,9 +166,11 @@ class Drainer:
         return tags_of if layout.former else None
 
     async def _look_at_rules(self) -> None:
-        """Read which rules are in use. The server that holds them may be away alone: then nothing is noted."""
+        """Read which rules are in use. The server that holds them may be away alone, or hold something else at their
+        key: then nothing is noted.
+        """
         self._uses = None
-        with suppress(*AWAY):
+        with suppress(*AWAY, ResponseError):
             self._uses = await rules_in_use(self.redis)
 
     async def _note_rules(self, application: str, digest: str, now: datetime, *, refolds: bool) -> None:

@@ -62,7 +62,11 @@ async def fields_of(redis: Redis, tags: Sequence[str]) -> dict[str, Field]:
     """Return what is known of the fields under these tags, by name."""
     found: dict[str, Field] = {}
     for tag in tags:
-        for key, value in (await redis.execute_command("HGETALL", wire.fields_key(tag))).items():
+        fields: dict[bytes, bytes] = {}
+        # Something else may stand at the key: it hides nothing but itself.
+        with contextlib.suppress(ResponseError):
+            fields = await redis.execute_command("HGETALL", wire.fields_key(tag))
+        for key, value in fields.items():
             what, _, name = key.decode(errors="replace").partition(":")
             field = found.setdefault(name, Field())
             text = value.decode(errors="replace")

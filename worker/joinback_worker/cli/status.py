@@ -76,7 +76,12 @@ async def _look(redis: Redis) -> Found:
         sinks = {name: entry.url for name, entry in sorted((await published(redis)).items())}
     except ResponseError as error:
         sinks, conditions["sink_unguarded"] = {}, f"which sink is in use is not known: {advice(error)}"
-    rules = {application: told(application, uses, now) for application, uses in (await rules_in_use(redis)).items()}
+    rules: dict[str, tuple[str, bool] | None] = {}
+    try:
+        for application, uses in (await rules_in_use(redis)).items():
+            rules[application] = told(application, uses, now)
+    except ResponseError as error:
+        conditions["rules_unknown"] = f"by which rules rows are folded is not known: {advice(error)}"
     return Found(books, conditions, sinks, {name: line for name, line in rules.items() if line is not None}, fields)
 
 
