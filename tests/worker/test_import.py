@@ -186,3 +186,16 @@ def test_who_tells_the_labels(stack: Stack, cli: Cli, labels: Labels) -> None:
     stack.client.log_record("loans", feedback={"repaid": False}, join_key="loan_1", source="model")
     stack.drain({"loans": {"feedback": {"repaid": {"sources": ["human", "model"]}}}})
     assert stack.row("loan_1")["feedback"] == '{"repaid":true}'
+
+
+def test_an_import_is_taken_back(stack: Stack, cli: Cli, labels: Labels) -> None:
+    """All labels of one file are found by its name, and taken back; the others stay."""
+    predict(stack, "loan_1")
+    stack.client.log_record("loans", feedback={"days": 3}, join_key="loan_1", timestamp="2026-02-02T00:00:00Z")
+    file = labels("id,day,repaid\n1,2026-02-01,yes\n")
+    assert cli("import", "loans", file, *ROLES).returncode == 0
+    stack.drain()
+    done = cli("retract", "loans", "--where", "tags.import=labels.csv", "--yes")
+    assert done.returncode == 0, done.stderr
+    stack.drain()
+    assert stack.row("loan_1")["feedback"] == '{"days":3}'

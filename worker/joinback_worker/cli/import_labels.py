@@ -108,7 +108,7 @@ def import_labels(
             day_first=day_first,
             zone=_zone(time_zone),
         ),
-        source=told_by,
+        told_by=told_by,
         orphans=orphans,
         dry_run=dry_run,
     )

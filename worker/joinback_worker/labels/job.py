@@ -36,7 +36,7 @@ class Job(Struct, frozen=True, kw_only=True):
     reading: Reading
     roles: Roles
     told: Told
-    source: str | None = None
+    told_by: str | None = None
     """Who tells the labels, for fields whose rules rank sources."""
     orphans: bool = False
     """Write labels that match no prediction, too."""
@@ -74,7 +74,7 @@ async def run(settings: Settings, job: Job, file: ReportFile, watcher: Watcher, 
             watcher.begins(rows)
             if job.dry_run:
                 return await importing.run(source, None, watcher)
-            with closing(Teller(settings, redis, job.application, job.source)) as teller:
+            with closing(Teller(settings, redis, job.application, source.name, job.told_by)) as teller:
                 return await importing.run(source, teller, watcher)
 
 

@@ -24,11 +24,13 @@ _REPEAT = "; mend that and repeat the import: what was told counts once"
 class Teller:
     """Writes labels to Redis. Waits while Redis is nearly full: the predictions of services come first."""
 
-    def __init__(self, settings: Settings, redis: Redis, application: str, source: str | None) -> None:
+    def __init__(self, settings: Settings, redis: Redis, application: str, place: str, told_by: str | None) -> None:
         self._settings = settings
         self._redis = redis
         self._application = application
-        self._source = source
+        self._told_by = told_by
+        # By it one import can be found, and taken back.
+        self._tags = {"import": place}
         self._health = Health()
         self._client = joinback.Client().init(settings.redis_url, strict=True)
 
@@ -47,7 +49,8 @@ class Teller:
             join_keys=[label.key for label in labels],
             timestamps=[label.at for label in labels],
             event_ids=[label.event_id for label in labels],
-            source=self._source,
+            source=self._told_by,
+            tags=self._tags,
         )
 
     async def _wait_for_room(self, say: Callable[[str], None]) -> None:
