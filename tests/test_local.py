@@ -48,6 +48,15 @@ def test_the_settings_of_a_worker(tmp_path: Path) -> None:
             pass
 
 
+def test_the_dead_letters() -> None:
+    """What cannot become a part of a row is looked at in the block, with its reason."""
+    with joinback.testing.local() as local:
+        joinback.log_record("loans", inputs=1, outputs=2, join_key="k", timestamp="2020-01-01")
+        joinback.log_record("loans", feedback={"repaid": True}, join_key="k")
+        local.drain()
+        assert [(letter["key"], letter["reason"]) for letter in local.dead("loans")] == [("k", "after_window")]
+
+
 def test_within_a_loop() -> None:
     """A test of an asyncio service drains as well."""
 

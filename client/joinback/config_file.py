@@ -59,7 +59,7 @@ class ConfigFile(Struct, frozen=True, dict=True):
 
     def applications(self) -> Iterator[tuple[str, Any]]:
         """Yield the name and the table of each application; whatever stands there instead of a table."""
-        tables = self.tables.get("applications", {})
+        tables = self.tables.get(APPLICATIONS, {})
         yield from tables.items() if isinstance(tables, dict) else ()
 
 
@@ -84,6 +84,28 @@ def read(path: str) -> ConfigFile:
         raise ConfigurationError(f"{VARIABLE}: {path!r} is no TOML: {error}") from None
 
 
+APPLICATIONS = "applications"
+APPLICATION_KEYS = ("join_window_s", "sample_rate", "maturity_s", "labels", "feedback")
+"""What an application may have; the worker checks what it says."""
+
+
+def _strange(file: ConfigFile) -> Iterator[tuple[list[str], str]]:
+    """Yield the keys that nobody reads, and what was most likely meant: else a typo would log all without a word."""
+    import difflib  # only for a file, and slow to import
+
+    def fix(name: str, known: Sequence[str]) -> str:
+        near = difflib.get_close_matches(name, known, n=1)
+        return f"; did you mean {near[0]}?" if near else ""
+
+    for name in file.tables:
+        if name != APPLICATIONS:
+            yield [name], fix(name, [APPLICATIONS])
+    for application, table in file.applications():
+        for name in table if isinstance(table, dict) else ():
+            if name not in APPLICATION_KEYS:
+                yield [APPLICATIONS, application, name], fix(name, APPLICATION_KEYS)
+
+
 def sample_rates_in(path: str) -> tuple[dict[str, float], list[str]]:
     """Return the rates by application, and a line per thing that is wrong with them: a client goes on without it."""
     try:
@@ -91,7 +113,7 @@ def sample_rates_in(path: str) -> tuple[dict[str, float], list[str]]:
     except ConfigurationError as error:
         return {}, [f"{error}; every prediction is logged"]
     rates: dict[str, float] = {}
-    lines = []
+    lines = [f"{file.where(keys)} is not known, and has no effect{fix}" for keys, fix in _strange(file)]
     for application, table in file.applications():
         if not isinstance(table, dict) or "sample_rate" not in table:
             continue

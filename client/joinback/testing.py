@@ -90,6 +90,9 @@ class Local(Protocol):
     def drain(self) -> Any:
         """Deliver what was logged, and join it, as a worker does at each tick. Return its counts."""
 
+    def dead(self, application: str) -> list[dict[str, str]]:
+        """Return the dead letters of an application, oldest first: `key`, `event`, `reason`, `detail`, `bytes`."""
+
     def rows(self, application: str | None = None) -> list[dict[str, Any]]:
         """Return the rows by column, JSON decoded, of one application or of all; by application and join key.
 

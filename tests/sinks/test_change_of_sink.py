@@ -259,12 +259,21 @@ def test_refold(name: str, stack: Stack, cli: Cli, tmp_path: Path, monkeypatch: 
         stack.drain(sink_url=url)
         assert {row["feedback"]["clicks"] for row in engine.rows(url, before).values()} == {2}
         variables = {"JOINBACK_CONFIG": file(tmp_path, loans=reducing(clicks="sum")), "JOINBACK_SINK_URL": url}
+        refused = cli("sink", "refold", "loans", **variables)
+        assert refused.returncode == 2
+        assert "folds by other rules" in refused.stderr
+        dry = cli("sink", "refold", "loans", "--dry-run", **variables)
+        assert dry.stdout.endswith(": 15 rows would change\n  15 orphan\n")
+        assert {row["feedback"]["clicks"] for row in engine.rows(url, before).values()} == {2}
+        # As a worker with the new file does at its next tick, whether anything waits or not.
+        stack.drain(sink_url=url, config=variables["JOINBACK_CONFIG"])
         done = cli("sink", "refold", "loans", **variables)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.endswith(": 15 rows changed\n")
+        assert done.stdout.endswith(": 15 rows changed\n  15 orphan\n")
         sums = {key: row["feedback"]["clicks"] for key, row in engine.rows(url).items()}
         assert {key for key, clicks in sums.items() if clicks == 3} == {f"loans_{n}" for n in range(15)}
         assert cli("sink", "refold", "loans", **variables).stdout.endswith(": 0 rows changed\n")
+        assert cli("sink", "refold", "loans", JOINBACK_SINK_URL=url).returncode == 2
 
 
 def test_inspect_of_a_file_one_may_only_read(stack: Stack, cli: Cli, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from ruled import file, reducing, toml
 
 import joinback
+from joinback.config_file import APPLICATION_KEYS
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.config import config_of, look
@@ -127,6 +128,28 @@ def test_a_client_takes_its_rates_from_the_file(tmp_path: Path, monkeypatch: pyt
     client.log_record("ads", inputs=1, outputs=2)
     assert client.stats()["buffered"] == 1
     client.close(0)
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (
+            "[applications.ads]\nsample_rat = 0.1\n",
+            "ads.sample_rat is not known, and has no effect",
+        ),
+        ("[application.ads]\nsample_rate = 0.1\n", "did you mean applications?"),
+    ],
+)
+def test_a_client_tells_a_typo_of_the_file(
+    table: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key that nobody reads is told in the client's log, once: else all would be logged without a word."""
+    path = tmp_path / "joinback.toml"
+    path.write_text(table)
+    monkeypatch.setenv("JOINBACK_CONFIG", str(path))
+    joinback.Client().init("redis://127.0.0.1:1/0").close(0)
+    assert caplog.text.count(says) == 1
+    assert set(APPLICATION_KEYS) == set(Rules.__struct_fields__)
 
 
 @pytest.mark.parametrize("text", ["[applications", toml({"ads": {"sample_rate": 7}}), "applications = 1"])

@@ -86,7 +86,7 @@ def test_workers_whose_files_differ(stack: Stack, cli: Cli, lines: list[dict[str
 
     async def run() -> None:
         workers = [Drainer(stack.settings), Drainer(structs.replace(stack.settings, config=config))]
-        for n, worker in enumerate([0, 1, 1, 0]):
+        for n, worker in enumerate([0, 1, 1, 0, 1]):
             stack.client.log_record("ads", feedback={"clicks": 2**n}, join_key="k")
             assert stack.client.flush(PATIENCE_S)
             assert (await workers[worker].round(60)).error is None
@@ -96,7 +96,7 @@ def test_workers_whose_files_differ(stack: Stack, cli: Cli, lines: list[dict[str
             await worker.aclose()
 
     asyncio.run(run())
-    (differ,) = (line for line in lines if line["event"] == "rules_differ")
+    differ, *_ = (line for line in lines if line["event"] == "rules_differ")
     assert differ["of"] == f"{socket.gethostname()}:{os.getpid()}"
     status = cli("status")
     assert status.returncode == 1
@@ -104,7 +104,7 @@ def test_workers_whose_files_differ(stack: Stack, cli: Cli, lines: list[dict[str
     done = cli("sink", "refold", "ads", JOINBACK_CONFIG=config)
     assert done.returncode == 0, done.stderr
     assert cli("status").returncode == 0
-    assert stack.row("k")["feedback"] == '{"clicks":15}'
+    assert stack.row("k")["feedback"] == '{"clicks":31}'
 
 
 def test_rows_of_former_rules_are_told(stack: Stack, cli: Cli) -> None:
@@ -181,3 +181,32 @@ def test_something_else_at_the_keys_of_the_rules(stack: Stack, cli: Cli) -> None
     assert status.returncode == 1
     assert "rules_unknown: by which rules rows are folded is not known" in status.stdout
     assert "loans" in status.stdout
+
+
+def test_names_that_are_most_likely_typos(stack: Stack, cli: Cli, lines: list[dict[str, Any]]) -> None:
+    """A rule for a name that nobody logs, beside a name that has no rules, is told: by `status` and in the log."""
+    rules = {"ads": {"feedback": {"bougth": {"maturity_s": 60, "default": False}}}, "lones": {"maturity_s": 60}}
+    stack.client.log_record("ads", feedback={"bought": True}, join_key="k")
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="k")
+    stack.drain(rules)
+    (told,) = (line for line in lines if line["event"] == "feedback_field_not_declared")
+    assert (told["field"], told["did_you_mean"]) == ("bought", "bougth")
+    shown = cli("status", JOINBACK_CONFIG=file(stack.folder, **rules)).stdout.replace("\n", " ")
+    assert "ads: rules declare 'bougth', which nobody told; did you mean 'bought'" in shown
+    assert "rules are declared of 'lones', which no client has logged yet; did you mean 'loans'?" in shown
+
+
+def test_status_with_a_wrong_file(stack: Stack, cli: Cli) -> None:
+    """The books are shown all the same, and the mistake is told."""
+    status = cli("status", JOINBACK_CONFIG=file(stack.folder, ads={"maturty_s": 60}))
+    assert status.returncode == 1
+    assert "rules_wrong: " in status.stdout
+
+
+def test_rules_are_noted_without_traffic(stack: Stack, cli: Cli) -> None:
+    """A worker with a new file is known by its next tick, of an idle application too."""
+    stack.client.log_record("ads", feedback={"clicks": 1}, join_key="k")
+    stack.drain()
+    stack.drain({"ads": reducing(clicks="sum")})
+    assert len(stack.server.hkeys(wire.RULES_KEY)) == 2
+    assert "joinback sink refold ads folds all by the present ones" in cli("status").stdout

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from .declared import strict_troubles
 from .drained import Drained
 from .errors import SinkRefused
-from .fields_seen import FieldsSeen, broken_of, told_by
+from .fields_seen import FieldsSeen, told_by
 from .fold import Bad, Folded, Record, Rejected, fold
 from .group import Entry
 from .refusals import get_each, merge_each
@@ -78,7 +78,7 @@ async def drain_slice(work: Work, by_key: ByKey, loaded: Sequence[Fields | Unusa
 
 async def _note_fields(work: Work, folded: Mapping[str, Folded], by_key: ByKey) -> None:
     told = list(told_by({key: found.record for key, found in folded.items()}, by_key))
-    await work.source.note_fields(work.fields_seen, work.application, told, broken_of(told, work.rules))
+    await work.source.note_fields(work.fields_seen, work.application, told)
 
 
 def _fold(

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from msgspec import UNSET, Raw, Struct, structs
 
-from joinback.config_file import ConfigFile, read
+from joinback.config_file import APPLICATIONS, ConfigFile, read
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 
@@ -17,7 +17,6 @@ from .declared import trouble_with
 from .reduce import Reducer
 from .rules import FieldRules, Rules, Scalar
 
-APPLICATIONS = "applications"
 _HINT = 0.6
 """Of difflib's ratio: maturty_s is near maturity_s."""
 _CHOICES = {

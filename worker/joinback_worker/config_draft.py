@@ -13,10 +13,10 @@ from itertools import accumulate
 import msgspec
 from msgspec import Raw, Struct
 
+from joinback.config_file import APPLICATIONS
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
 
-from .config import APPLICATIONS
 from .declared import trouble_with
 from .fields_seen import FIELDS_MAX
 from .fold import Record, effective_at

@@ -7,9 +7,9 @@ from typing import Any
 
 from msgspec import UNSET, Struct
 
-from joinback.config_file import ConfigFile, read
+from joinback.config_file import APPLICATIONS, ConfigFile, read
 
-from .config import APPLICATIONS, Config
+from .config import Config
 from .rules import FieldRules, Rules
 
 JOIN_WINDOW = "JOINBACK_JOIN_WINDOW_S"

@@ -57,9 +57,9 @@ async def drain(
     """
     drained = Drained()
     started = time.monotonic()
-    work = Work(
-        source, sink, application, emit_joined_only, settled_ttl_s, rules or Rules(), fields_seen or FieldsSeen()
-    )
+    rules = rules or Rules()
+    seen = fields_seen or FieldsSeen(rules)
+    work = Work(source, sink, application, emit_joined_only, settled_ttl_s, rules, seen)
     try:
         await _drain_claims(work, pace or Pace(), started + budget_s, drained, refusal)
         await source.group.retire()

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -37,7 +37,7 @@ from .heartbeat import redis_time
 from .layouts import Layout, Watch, layouts
 from .pace import Pace
 from .rules import Policy
-from .rules_in_use import Use, Uses, note, rules_in_use
+from .rules_in_use import note, rules_in_use
 from .sinks import Sink, check_emit, open_sink, shown, writers_max
 from .source import Elsewhere, Source
 
@@ -84,14 +84,13 @@ class Drainer:
         self.redis = connect(settings)
         self._health = Health()
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)
-        self._fields: defaultdict[str, FieldsSeen] = defaultdict(FieldsSeen)
+        self._fields: dict[str, FieldsSeen] = {}
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._knows_applications = True
         self._layouts: Mapping[str, Layout] = {}
         self._watch = Watch()
-        self._uses: Mapping[str, Uses] | None = None
-        self._noted: dict[str, datetime] = {}
-        """When this worker drained each application last."""
+        self._noted_at: datetime | None = None
+        """When this worker noted its rules last."""
 
     async def round(self, tag_budget_s: float) -> Drained:
         """Drain each tag that has work once, a few at a time. `unfinished`: a budget was spent, so go on with a next.
@@ -107,8 +106,8 @@ class Drainer:
                 await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
             self._layouts = await self._watch.look(self.redis, now)
             known = self._known()
-            await self._look_at_rules()
             allowed, refused = await guarded(self.redis, self.settings, known, self.only)
+            await self._note_rules({application for application, _ in allowed}, now)
             work, away = await self._with_work(allowed)
         except (RedisError, OSError) as error:
             return Drained(error=advice(error), redis_lost=True)
@@ -165,22 +164,17 @@ class Drainer:
 
         return tags_of if layout.former else None
 
-    async def _look_at_rules(self) -> None:
-        """Read which rules are in use. The server that holds them may be away alone, or hold something else at their
-        key: then nothing is noted.
-        """
-        self._uses = None
-        with suppress(*AWAY, ResponseError):
-            self._uses = await rules_in_use(self.redis)
+    async def _note_rules(self, applications: Iterable[str], now: datetime) -> None:
+        """Note by which rules these are folded from now on, whether or not anything of theirs waits.
 
-    async def _note_rules(self, application: str, digest: str, now: datetime, *, refolds: bool) -> None:
-        if self._uses is None:
-            return
-        use = Use(worker=self._name, since=now, last=now)
-        uses, before = self._uses.get(application, {}), self._noted.get(application)
-        with suppress(*AWAY):
-            await note(self.redis, application, use, digest, uses, before, refolds=refolds)
-        self._noted[application] = now
+        The server that holds the notes may be away alone, or hold something else at their key: then nothing is noted.
+        """
+        rules = {application: self._config.rules_of(application) for application in applications}
+        with suppress(*AWAY, ResponseError):
+            uses = await rules_in_use(self.redis)
+            refolds = sink_of(self.settings).refolds
+            await note(self.redis, rules, (self._name, now), uses, self._noted_at, refolds=refolds)
+            self._noted_at = now
 
     def _closes(self, application: str) -> bool:
         return self._config.rules_of(application).mature
@@ -193,7 +187,6 @@ class Drainer:
         try:
             policy = policy_of(self.settings, application, now)
             async with sink_of(self.settings, policy) as sink:
-                await self._note_rules(application, policy.rules.digest, now, refolds=sink.refolds)
                 return await drain(
                     Source(self.redis, tag, elsewhere=self._elsewhere(application, tag, now)),
                     sink,
@@ -204,7 +197,7 @@ class Drainer:
                     conditions=conditions,
                     pace=self._paces[tag],
                     rules=policy.rules,
-                    fields_seen=self._fields[tag],
+                    fields_seen=self._fields.setdefault(tag, FieldsSeen(policy.rules)),
                     # At each claim: another sink may be adopted while a long drain goes on.
                     refusal=partial(refusal, self.redis, self.settings, application),
                 )

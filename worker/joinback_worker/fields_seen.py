@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
-from msgspec import Struct
+from msgspec import Raw, Struct
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
@@ -15,6 +15,7 @@ from joinback import wire
 from .declared import trouble_with
 from .fold import Record
 from .group import Entry
+from .misspelt import near
 from .rules import Rules
 
 log = structlog.get_logger("joinback")
@@ -34,24 +35,30 @@ class Field(Struct):
 class FieldsSeen:
     """What one worker has seen of one tag's fields, so that each is noted once."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
         self._known: set[str] = set()
 
-    async def note(
-        self, redis: Redis, tag: str, application: str, told: Iterable[Mapping[str, object]], broken: Mapping[str, int]
-    ) -> None:  # fmt: skip
+    async def note(self, redis: Redis, tag: str, application: str, told: Sequence[Mapping[str, Raw]]) -> None:
         """Write down the new fields among these feedbacks, and the values that broke. A full Redis refuses it."""
         new = {name for feedback in told for name in feedback} - self._known
+        broken = _broken(told, self._rules)
         with contextlib.suppress(ResponseError):
             for name in sorted(new)[: FIELDS_MAX - len(self._known)]:
                 is_new = await redis.execute_command("HSETNX", wire.fields_key(tag), f"seen:{name}", _now())
                 self._known.add(name)
                 if is_new:
-                    log.info("feedback_field_first_seen", application=application, field=name)
+                    self._tell(application, name)
             for name, count in broken.items():
                 await redis.execute_command("HINCRBY", wire.fields_key(tag), f"broken:{name}", count)
             if new or broken:
                 await redis.execute_command("EXPIRE", wire.fields_key(tag), wire.STATS_TTL_S)
+
+    def _tell(self, application: str, name: str) -> None:
+        declared = self._rules.feedback
+        log.info("feedback_field_first_seen", application=application, field=name)
+        if declared and name not in declared and (other := near(name, declared)):
+            log.warning("feedback_field_not_declared", application=application, field=name, did_you_mean=other)
 
 
 def _now() -> str:
@@ -77,7 +84,7 @@ async def fields_of(redis: Redis, tags: Sequence[str]) -> dict[str, Field]:
     return dict(sorted(found.items()))
 
 
-def told_by(records: Mapping[str, Record], entries: Mapping[str, Sequence[Entry]]) -> Iterator[Mapping[str, object]]:
+def told_by(records: Mapping[str, Record], entries: Mapping[str, Sequence[Entry]]) -> Iterator[Mapping[str, Raw]]:
     """Yield the feedback of the events that these entries brought, field by field."""
     for key, record in records.items():
         for entry in entries[key]:
@@ -87,7 +94,7 @@ def told_by(records: Mapping[str, Record], entries: Mapping[str, Sequence[Entry]
                     yield event.feedback
 
 
-def broken_of(told: Iterable[Mapping[str, object]], rules: Rules) -> Counter[str]:
+def _broken(told: Iterable[Mapping[str, Raw]], rules: Rules) -> Counter[str]:
     """Return how many of these values are not what is declared of their field."""
     if not rules.typed:
         return Counter()
@@ -95,5 +102,5 @@ def broken_of(told: Iterable[Mapping[str, object]], rules: Rules) -> Counter[str
         name
         for feedback in told
         for name, value in feedback.items()
-        if name in rules.typed and trouble_with(rules.feedback[name], value) is not None  # type: ignore[arg-type]
+        if name in rules.typed and trouble_with(rules.feedback[name], value) is not None
     )

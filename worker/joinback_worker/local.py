@@ -16,7 +16,7 @@ import msgspec
 import redis
 import structlog
 
-from joinback import memory
+from joinback import memory, wire
 from joinback.errors import ConfigurationError, JoinbackError
 from joinback.redis_url import redis_url
 from joinback.settings import Settings
@@ -58,6 +58,11 @@ class Local:
         if drained.error is not None:
             raise JoinbackError(drained.error)
         return drained
+
+    def dead(self, application: str) -> list[dict[str, str]]:
+        """Return the dead letters of an application, oldest first: `key`, `event`, `reason`, `detail`, `bytes`."""
+        letters: Any = self.redis.xrange(wire.dead_key(wire.tag(application)))
+        return [{key.decode(): value.decode(errors="replace") for key, value in cells.items()} for _, cells in letters]
 
     def rows(self, application: str | None = None) -> list[dict[str, Any]]:
         """Return the joined rows, of one application or of all, by application and join key.

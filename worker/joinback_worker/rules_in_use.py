@@ -10,16 +10,18 @@ from datetime import datetime, timedelta
 
 import msgspec
 import structlog
-from msgspec import Struct, structs
+from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from joinback import wire
 
+from .rules import Rules
+
 log = structlog.get_logger("joinback")
 
-DISPUTE_FADES = timedelta(hours=1)
-"""After the last drain that met another worker's rules: by far more than an interval."""
+_SLACK_S = 60
+"""A tick may be late, or end late."""
 
 
 class Use(Struct, frozen=True, kw_only=True):
@@ -50,34 +52,57 @@ async def rules_in_use(redis: Redis) -> dict[str, dict[str, Use]]:
 
 
 async def note(
-    redis: Redis, application: str, use: Use, digest: str, uses: Uses, before: datetime | None, *, refolds: bool
-) -> None:
-    """Note that a drain folds by these rules now, and tell what differs. What a full Redis refuses a later drain notes.
+    redis: Redis, rules: Mapping[str, Rules], now: tuple[str, datetime], uses: Mapping[str, Uses],
+    before: datetime | None, *, refolds: bool,
+) -> None:  # fmt: skip
+    """Note that this worker folds these applications by these rules now, and tell what differs.
 
-    `uses` are what stood there; `before` is when this very worker drained the application last. `refolds`: rows stay as
-    they were folded, so former rules are remembered until `refolded`.
+    `now` is who, and when; `uses` are what stood there; `before` is when this very worker noted its rules last.
+    `refolds`: rows stay as they were folded, so former rules are remembered until `refolded`. What a full Redis refuses
+    is noted by a later round.
     """
-    mine = uses.get(digest)
-    others = {other: former for other, former in uses.items() if other != digest}
-    meanwhile = {other: former.worker for other, former in others.items() if before and former.last > before}
+    written: list[str | bytes] = []
+    former: list[str] = []
+    for application, own in rules.items():
+        known = uses.get(application, {})
+        noted = _noted(application, own.digest, now, known, before)
+        written += [wire.rules_field(application, own.digest), msgspec.json.encode(noted)]
+        if not refolds:
+            stale = [other for other, use in known.items() if other != own.digest and use.last < noted.since]
+            former += [wire.rules_field(application, other) for other in stale]
+    if written:
+        with contextlib.suppress(ResponseError):
+            await redis.execute_command("HSET", wire.RULES_KEY, *written)
+            await redis.execute_command("EXPIRE", wire.RULES_KEY, wire.STATS_TTL_S)
+    if former:
+        await redis.execute_command("HDEL", wire.RULES_KEY, *former)
+
+
+def _noted(application: str, digest: str, now: tuple[str, datetime], known: Uses, before: datetime | None) -> Use:
+    """Return what is to be noted of one application, and log what differs from what others noted."""
+    worker, at = now
+    mine = known.get(digest)
+    others = {other: use for other, use in known.items() if other != digest}
+    meanwhile = {other: use.worker for other, use in others.items() if before and use.last > before}
     if mine is None and others:
         log.warning("rules_changed", application=application, rules=digest, before=sorted(others), fix=fix(application))
     elif meanwhile:
-        log.warning("rules_differ", application=application, rules=digest, of=use.worker, others=meanwhile)
-    with contextlib.suppress(ResponseError):
-        field = wire.rules_field(application, digest)
-        disputed_at = use.last if meanwhile else mine.disputed_at if mine else None
-        noted = structs.replace(use, since=mine.since if mine else use.since, disputed_at=disputed_at)
-        await redis.execute_command("HSET", wire.RULES_KEY, field, msgspec.json.encode(noted))
-        await redis.execute_command("EXPIRE", wire.RULES_KEY, wire.STATS_TTL_S)
-    if not refolds:
-        await _forget(redis, application, [other for other in others if other not in meanwhile])
+        log.warning("rules_differ", application=application, rules=digest, of=worker, others=meanwhile)
+    disputed_at = at if meanwhile else mine.disputed_at if mine else None
+    return Use(worker=worker, since=mine.since if mine else at, last=at, disputed_at=disputed_at)
+
+
+def newest(uses: Uses) -> str | None:
+    """Return the digest that was used last."""
+    return max(uses, key=lambda digest: uses[digest].last, default=None)
 
 
 async def refolded(redis: Redis, application: str, digest: str) -> None:
-    """All rows are as these rules make them: forget the others."""
+    """All rows are as these rules make them: forget those that were in use before these, and are no more."""
     uses = (await rules_in_use(redis)).get(application, {})
-    await _forget(redis, application, [other for other in uses if other != digest])
+    if digest in uses:
+        gone = [other for other, use in uses.items() if use.last < uses[digest].last]
+        await _forget(redis, application, gone)
 
 
 async def forget_rules(redis: Redis, application: str) -> None:
@@ -95,15 +120,19 @@ def fix(application: str) -> str:
     return f"once all workers have the same file: joinback sink refold {application}"
 
 
-def told(application: str, uses: Uses, now: datetime) -> tuple[str, bool] | None:
-    """Return one line for a person, and whether it is amiss; None if all rows were folded by one set of rules."""
+def told(application: str, uses: Uses, now: datetime, interval_s: int) -> tuple[str, bool] | None:
+    """Return one line for a person, and whether it is amiss; None if all rows were folded by one set of rules.
+
+    Workers note their rules at each tick, so what is older than two is of a worker that is gone.
+    """
     if len(uses) < 2:
         return None
+    living = now - timedelta(seconds=2 * interval_s + _SLACK_S)
     in_order = sorted(uses.items(), key=lambda item: item[1].last, reverse=True)
-    if any(use.disputed_at and now - use.disputed_at < DISPUTE_FADES for use in uses.values()):
+    (digest, use), (_, former) = in_order[:2]
+    if former.last > living and any(use.disputed_at and use.disputed_at > living for use in uses.values()):
         named = " and ".join(f"{digest} by {use.worker}, last {_shown(use.last)}" for digest, use in in_order)
         return f"{application}: rows are folded by different rules: {named}; {fix(application)}", True
-    (digest, use), (_, former) = in_order[:2]
     return (
         f"{application}: rows of before {_shown(use.since)} were folded by other rules than {digest}"
         f" (until {_shown(former.last)}); joinback sink refold {application} folds all by the present ones"
@@ -115,11 +144,11 @@ def _shown(time: datetime) -> str:
 
 
 def unlike(uses: Uses, digest: str) -> str | None:
-    """Return, for a person, that the workers fold by other rules than these; None if some do, or none has drained."""
-    if digest in uses or not uses:
+    """Return, for a person, that the workers fold by other rules than these; None if they do not, or none is known."""
+    latest = newest(uses)
+    if latest in (None, digest):
         return None
-    newest = max(uses, key=lambda other: uses[other].last)
     return (
-        f"{uses[newest].worker} folds by other rules ({newest}) than JOINBACK_CONFIG has here ({digest}),"
+        f"{uses[latest].worker} folds by other rules ({latest}) than JOINBACK_CONFIG has here ({digest}),"
         " so its rows may come to say something else"
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -158,11 +158,9 @@ class Source:
                 arguments.extend(row)
         return int(await _settle(self._redis, keys, arguments))
 
-    async def note_fields(
-        self, seen: FieldsSeen, application: str, told: Sequence[Mapping[str, object]], broken: Mapping[str, int]
-    ) -> None:
+    async def note_fields(self, seen: FieldsSeen, application: str, told: Sequence[Mapping[str, Raw]]) -> None:
         """Note the feedback fields that a slice brought, and their values that are not as declared."""
-        await seen.note(self._redis, self._tag, application, told, broken)
+        await seen.note(self._redis, self._tag, application, told)
 
     async def accounting(self) -> Accounting:
         """The books. What somebody wrote between them is told in them, and hides nothing else."""

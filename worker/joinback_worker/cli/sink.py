@@ -15,11 +15,12 @@ from rich.console import Console
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
+from joinback_worker.config import config_of
 from joinback_worker.copying import Copied, copy
 from joinback_worker.drains import policy_of
 from joinback_worker.guard import Published, adopt, forget, published, refusal
-from joinback_worker.rules_in_use import refolded
-from joinback_worker.sinks import module_of, open_sink, shown
+from joinback_worker.rules_in_use import refolded, rules_in_use, unlike
+from joinback_worker.sinks import Refolded, module_of, open_sink, shown
 from joinback_worker.sinks.place import absolute, path_of
 from joinback_worker.source import applications
 
@@ -140,29 +141,46 @@ def copy_sink(from_url: str, to_url: str) -> None:
 @sink.command(short_help="Project an application's rows anew, after its rules changed.")
 @click.argument("application")
 @_URL
-def refold(application: str, url: str | None) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what would change, and write nothing.")
+@click.option("--force", is_flag=True, help="Also by other rules than the workers'.")
+def refold(application: str, url: str | None, dry_run: bool, force: bool) -> None:
     """Project the rows of APPLICATION anew, by the rules that the file of JOINBACK_CONFIG declares now.
 
-    A row is else projected when an event of it comes. Where a view folds there is nothing to do.
+    A row is else projected when an event of it comes. Where a view folds there is nothing to do. By other rules than
+    the workers' it is refused: they would undo it row by row.
     """
     settings = settings_from()
     url = _url(url, settings)
+    rules = config_of(settings).rules_of(application)
 
-    async def run(redis: Redis) -> int:
+    async def run(redis: Redis) -> Refolded | None:
         check_known([application], await applications(redis))
         if why := await refusal(redis, structs.replace(settings, sink_url=url), application):
             raise JoinbackError(why)
+        other = unlike((await rules_in_use(redis)).get(application, {}), rules.digest)
+        if other and not (force or dry_run):
+            raise JoinbackError(f"{other}; give both the same file, or say --force")
         # One that is not there is told, not made.
         policy = policy_of(settings, application, datetime.now(UTC))
-        async with open_sink(url, policy, read_only=True):
-            pass
+        async with open_sink(url, policy, read_only=True) as looked_at:
+            if not looked_at.refolds:
+                return None
         async with open_sink(url, policy) as opened:
-            changed = await opened.refold(application)
-        await refolded(redis, application, policy.rules.digest)
+            changed = await opened.refold(application, dry_run=dry_run)
+        if not dry_run:
+            await refolded(redis, application, rules.digest)
         return changed
 
     changed = with_redis(settings, run)
-    click.echo(printable(f"refolded {application} in {shown(url)}: {changed} rows changed", markup=False))
+    by = f"rules {rules.digest}, {settings.config or 'which are none: JOINBACK_CONFIG is not set'}"
+    if changed is None:
+        click.echo(printable(f"{shown(url)} is folded as it is read; of a lake print its view again", markup=False))
+        return
+    what = "would change" if dry_run else "changed"
+    line = f"refolded {application} in {shown(url)} by {by}: {changed.total()} rows {what}"
+    click.echo(printable(line, markup=False))
+    for (before, after), count in sorted(changed.items()):
+        click.echo(f"  {count} {before}" + ("" if before == after else f" -> {after}"))
 
 
 async def _copy(settings: Settings, from_url: str, to_url: str) -> Copied:

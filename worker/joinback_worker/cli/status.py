@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from typing import NamedTuple
 
 import click
@@ -12,13 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from joinback import wire
-from joinback.settings import settings_from
+from joinback.errors import ConfigurationError
+from joinback.settings import Settings, settings_from
 from joinback_worker.accounting import Accounting
+from joinback_worker.config import config_of
 from joinback_worker.fields_seen import Field, fields_of
 from joinback_worker.guard import published
 from joinback_worker.health import Health
 from joinback_worker.heartbeat import redis_time
 from joinback_worker.layouts import layouts
+from joinback_worker.misspelt import misspelt
 from joinback_worker.redis_errors import advice
 from joinback_worker.rules_in_use import rules_in_use, told
 from joinback_worker.source import Source
@@ -32,6 +36,8 @@ Books = dict[str, Accounting]
 class Found(NamedTuple):
     """What Redis tells, each by application."""
 
+    misspelt: list[str]
+    """Of the rules' file, names that are most likely typos."""
     books: Books
     conditions: dict[str, str]
     sinks: dict[str, str]
@@ -48,7 +54,8 @@ def status(as_json: bool) -> None:
 
     Exit code 1 if a difference is not 0, the books hold what is no count, or Redis is in a state that may lose events.
     """
-    found = with_redis(settings_from(), _look)
+    settings = settings_from()
+    found = with_redis(settings, partial(_look, settings))
     if as_json:
         click.echo(json.dumps(_as_json(found)))
     else:
@@ -61,7 +68,7 @@ def status(as_json: bool) -> None:
         sys.exit(1)
 
 
-async def _look(redis: Redis) -> Found:
+async def _look(settings: Settings, redis: Redis) -> Found:
     books: Books = {}
     fields: dict[str, dict[str, Field]] = {}
     now = await redis_time(redis)
@@ -79,10 +86,16 @@ async def _look(redis: Redis) -> Found:
     rules: dict[str, tuple[str, bool] | None] = {}
     try:
         for application, uses in (await rules_in_use(redis)).items():
-            rules[application] = told(application, uses, now)
+            rules[application] = told(application, uses, now, settings.interval_s)
     except ResponseError as error:
         conditions["rules_unknown"] = f"by which rules rows are folded is not known: {advice(error)}"
-    return Found(books, conditions, sinks, {name: line for name, line in rules.items() if line is not None}, fields)
+    names: list[str] = []
+    try:
+        names += misspelt(config_of(settings).applications, fields)
+    except ConfigurationError as error:
+        conditions["rules_wrong"] = str(error)
+    told_of = {name: line for name, line in rules.items() if line is not None}
+    return Found(names, books, conditions, sinks, told_of, fields)
 
 
 def _rules_lines(found: Found) -> list[str]:
@@ -92,7 +105,7 @@ def _rules_lines(found: Found) -> list[str]:
         for name, field in fields.items()
         if field.broken
     ]
-    return [*(line for line, _ in found.rules.values()), *broken]
+    return [*(line for line, _ in found.rules.values()), *broken, *found.misspelt]
 
 
 def _sink_lines(sinks: dict[str, str]) -> list[str]:
@@ -110,6 +123,7 @@ def _as_json(found: Found) -> dict[str, object]:
         },
         "conditions": found.conditions,
         "rules": {application: line for application, (line, _) in found.rules.items()},
+        "misspelt": found.misspelt,
         "sinks": found.sinks,
     }
 

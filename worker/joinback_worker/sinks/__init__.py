@@ -1,10 +1,11 @@
 """Sinks: where rows go. One file each, chosen by the URL's scheme, imported only when chosen."""
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import ClassVar, Protocol, Self, cast
+from typing import ClassVar, Protocol, Self, TypeAlias, cast
 
 from msgspec import Struct
 
@@ -39,6 +40,10 @@ _ONE_WRITER = frozenset({"embedded", "sqlite", "chdb", "stdout"})
 """One file has one write lock, and one process one engine: several writers would only wait for each other."""
 WRITERS_MAX = 4
 """More do not pay: beyond it one worker's Python is the limit, and each holds a connection and a chunk."""
+
+
+Refolded: TypeAlias = Counter[tuple[str, str]]
+"""How many rows say something else now, by their status before and after."""
 
 
 class Merged(Struct, kw_only=True):
@@ -117,8 +122,11 @@ class Sink(Protocol):
     async def try_rights(self) -> None:
         """Do what a merge does, and undo it, as far as the store can. Raises SinkUnavailable."""
 
-    async def refold(self, application: str) -> int:
-        """Project the rows again by the policy, since it changed; how many are others now. 0 where a view folds."""
+    async def refold(self, application: str, *, dry_run: bool = False) -> Refolded:
+        """Project the rows again by the policy, since it changed; what became of those that say something else now.
+
+        None where a view folds. `dry_run` writes nothing.
+        """
 
     async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         """The rows of these keys; absent ones are left out. Sees every earlier merge."""

@@ -23,7 +23,7 @@ from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.rules import Policy, Rules, plain_fields
 
-from . import Merged, Sink
+from . import Merged, Refolded, Sink
 from .clickhouse_errors import translated
 from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, check_columns, migrate
 from .directory import COPY_ROWS
@@ -198,9 +198,10 @@ class ClickHouseSink(MergeOnRead):
             if application not in (None, after[0]):
                 return
 
-    def _refold(self, application: str) -> int:
-        self._tell_policy(application)
-        return 0
+    def _refold(self, application: str, dry_run: bool) -> Refolded:
+        if not dry_run:
+            self._tell_policy(application)
+        return Refolded()
 
     def _try_rights(self) -> None:
         """Insert no row, which asks for the same rights."""

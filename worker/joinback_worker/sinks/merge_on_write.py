@@ -20,7 +20,7 @@ from joinback_worker.fold import Record, admit
 from joinback_worker.row import Row, late_news, overflowed, project, unfold
 from joinback_worker.rules import Policy
 
-from . import Merged
+from . import Merged, Refolded
 from .on_thread import SinkOnThread
 
 CLOSE_ROWS = 1_000
@@ -192,20 +192,21 @@ class MergeOnWrite(SinkOnThread):
             after = rows[-1].application, rows[-1].join_key
             limit = PAGE_ROWS if _bytes_of(rows) < PAGE_BYTES // 10 else max(1, limit // 4)
 
-    def _refold(self, application: str) -> int:
+    def _refold(self, application: str, dry_run: bool) -> Refolded:
         """Page by page, each in a transaction of its own: other writers wait no longer than for a batch."""
-        changed = 0
+        changed = Refolded()
         for page in self._pages_of(application):
             keys = [row.join_key for row in page]
-            changed += self._in_transaction(partial(self._refold_some, application, keys))
+            changed += self._in_transaction(partial(self._refold_some, application, keys, dry_run))
         return changed
 
-    def _refold_some(self, application: str, join_keys: list[str]) -> int:
+    def _refold_some(self, application: str, join_keys: list[str], dry_run: bool) -> Refolded:
         held = self._rows(application, join_keys)
         projected = {key: project(unfold(row), self._policy)[0] for key, row in sorted(held.items())}
         changed = [row for key, row in projected.items() if not self._is_same(row, held[key])]
-        self._update(iter(changed))
-        return len(changed)
+        if not dry_run:
+            self._update(iter(changed))
+        return Refolded((held[row.join_key].status, row.status) for row in changed)
 
     def _try_rights(self) -> None:
         """Merge a record of no application, and roll back."""

@@ -13,7 +13,7 @@ from joinback_worker.fold import Record
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 
-from . import Merged
+from . import Merged, Refolded
 
 T = TypeVar("T")
 
@@ -54,9 +54,9 @@ class SinkOnThread(ABC):
         """As `Sink.records`."""
         raise SinkUnavailable("this sink keeps nothing that could be read")
 
-    def _refold(self, application: str) -> int:
+    def _refold(self, application: str, dry_run: bool) -> Refolded:
         """As `Sink.refold`."""
-        return 0
+        return Refolded()
 
     def _try_rights(self) -> None:  # noqa: B027 - a lake has no way to undo
         """As `Sink.try_rights`."""
@@ -98,8 +98,8 @@ class SinkOnThread(ABC):
         while (page := await self._run(partial(next, pages, None))) is not None:
             yield page
 
-    async def refold(self, application: str) -> int:
-        return await self._run(partial(self._refold, application))
+    async def refold(self, application: str, *, dry_run: bool = False) -> Refolded:
+        return await self._run(partial(self._refold, application, dry_run))
 
     async def try_rights(self) -> None:
         await self._run(self._try_rights)
