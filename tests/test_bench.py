@@ -10,7 +10,10 @@ from conftest import PATIENCE_S
 ROOT = Path(__file__).parents[1]
 BENCH = ROOT / "bench" / "client.py"
 
-pytestmark = pytest.mark.skipif(not BENCH.exists(), reason="an installed package has no bench")
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(not BENCH.exists(), reason="an installed package has no bench"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,10 @@ from conftest import PATIENCE_S
 
 BENCH = Path(__file__).parents[1] / "bench" / "labels.py"
 
-pytestmark = pytest.mark.skipif(not BENCH.exists(), reason="an installed package has no bench")
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(not BENCH.exists(), reason="an installed package has no bench"),
+]
 
 
 def test_the_bench_runs() -> None:

@@ -158,6 +158,7 @@ def test_arq_finds_the_sign(locked: Stack, spawn: Callable[..., Any], tokens: To
     process.terminate()
 
 
+@pytest.mark.heavy
 def test_every_command_asks(locked: Stack, cli: Cli, tokens: Tokens) -> None:
     """Where the server lets nobody else in, each command works with the setting, and not without it."""
     log_one(locked, "a")

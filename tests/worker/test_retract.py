@@ -70,7 +70,10 @@ def shop_on(engine: str, stack: Stack, cli: Cli, tmp_path: Path) -> Iterator[Sho
         yield Shop(stack, cli, ENGINES[engine], url)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "jsonl", "parquet"])
+OTHERS = [pytest.param(name, marks=pytest.mark.heavy) for name in ("postgresql", "jsonl", "parquet")]
+
+
+@pytest.fixture(params=["sqlite", *OTHERS])
 def shop(request: pytest.FixtureRequest, stack: Stack, cli: Cli, tmp_path: Path) -> Iterator[Shop]:
     with shop_on(request.param, stack, cli, tmp_path) as shop:
         yield shop

@@ -43,6 +43,7 @@ def log(stack: Stack, value: str) -> float:
     return len(body)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", [50, 1_000, 3_000])
 def test_the_formula(stack: Stack, size: int) -> None:
     """Events as pending and as settled take what the formula says, within 15 %."""

@@ -44,6 +44,7 @@ def log_large(settings: Settings, events: int, kilobytes: int) -> None:
     client.close()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", ["drain", "worker"])
 @pytest.mark.parametrize(("events", "kilobytes"), [(1_000, 300), (300, 1_000)])
 def test_large_events_drain_in_little_memory(
