@@ -111,6 +111,18 @@ class Sink(Protocol):
     def records(self) -> AsyncIterator[list[Record]]:
         """All it holds, in bounded batches. A record's events may come in several of them. Raises SinkUnavailable."""
 
+    def whole_records(self, application: str) -> AsyncIterator[list[Record]]:
+        """The records of one application, each whole and once, by join key, in bounded batches.
+
+        Raises SinkUnavailable.
+        """
+
+    def rows(self, application: str) -> AsyncIterator[list[Row]]:
+        """The rows of one application as SQL people read them, by join key, in bounded batches.
+
+        Where a view folds they are folded by what it folds by. Raises SinkUnavailable, and SinkRefused as `get` does.
+        """
+
     async def try_rights(self) -> None:
         """Do what a merge does, and undo it, as far as the store can. Raises SinkUnavailable."""
 

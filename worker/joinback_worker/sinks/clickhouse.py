@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote
 
-import msgspec
 from clickhouse_connect import get_client
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
@@ -21,13 +20,15 @@ from msgspec import structs
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.rules import Policy, Rules, plain_fields
+from joinback_worker.fold import Record
+from joinback_worker.rules import Policy
 
 from . import Merged, Sink
 from .clickhouse_errors import translated
+from .clickhouse_policy import declared, policy_from
 from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, check_columns, migrate
 from .directory import COPY_ROWS
-from .event_log import COLUMNS, EventRow, Stored, microseconds
+from .event_log import COLUMNS, EventRow, Stored, microseconds, whole_records
 from .merge_on_read import MergeOnRead
 from .place import parts_of
 
@@ -184,15 +185,22 @@ class ClickHouseSink(MergeOnRead):
             for values in found.result_rows:
                 yield Stored(*values)
 
-    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
-        after = ("", "")
+    def _whole(self, application: str) -> Iterator[list[Record]]:
+        # A page cuts no record in two.
+        for _, rows in self._everything(application):
+            yield whole_records(application, rows)
+
+    def _everything(self, application: str | None = None) -> Iterator[tuple[str, Iterable[Stored]]]:
+        after = (application or "", "")
         while True:
             found = self._opened().query(_PAGE, parameters=dict(zip(("application", "join_key"), after, strict=True)))
             rows = found.result_rows
             if not rows:
                 return
-            for application, some in groupby(rows, itemgetter(0)):
-                yield application, [Stored(*values[1:]) for values in some]
+            for name, some in groupby(rows, itemgetter(0)):
+                if application not in (None, name):
+                    return
+                yield name, [Stored(*values[1:]) for values in some]
             after = rows[-1][0], rows[-1][1]
 
     def _refold(self, application: str) -> int:
@@ -210,7 +218,7 @@ class ClickHouseSink(MergeOnRead):
             return
         rules, now = self._policy.rules, self._policy.now
         # The time only where it decides: else each tick would write a row.
-        said = (_declared(rules), microseconds(now) if now is not None and rules.mature else None)
+        said = (declared(rules), microseconds(now) if now is not None and rules.mature else None)
         client = self._opened()
         standing = client.query(
             "SELECT rules, now_us FROM policies FINAL WHERE application = {application:String}",
@@ -224,21 +232,18 @@ class ClickHouseSink(MergeOnRead):
             )
         self._told.add(application)
 
+    def _readers_policy(self, application: str) -> Policy:
+        standing = self._opened().query(
+            "SELECT rules, now_us FROM policies FINAL WHERE application = {application:String}",
+            parameters={"application": application},
+        )
+        for text, now_us in standing.result_rows:
+            return policy_from(text, now_us)
+        return self._policy
+
     def _opened(self) -> Client:
         assert self._client is not None, "enter the sink first: async with open_sink(...)"
         return self._client
-
-
-def _declared(rules: Rules) -> str:
-    """The rules as the view reads them: JSON, each cell plain."""
-    return msgspec.json.encode(
-        {
-            "join_window_s": rules.join_window_s,
-            "maturity_s": rules.row_maturity_s,
-            "labels": rules.labels,
-            "fields": list(plain_fields(rules)),
-        }
-    ).decode()
 
 
 def _in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:

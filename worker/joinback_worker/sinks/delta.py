@@ -120,9 +120,11 @@ class DeltaSink(MergeOnRead):
         wanted = (ds.field("application") == application) & ds.field("join_key").isin(join_keys)
         return stored_of(table.to_pyarrow_dataset().to_batches(columns=list(Stored._fields), filter=wanted))
 
-    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
+    def _everything(self, application: str | None = None) -> Iterator[tuple[str, Iterable[Stored]]]:
         columns = ["application", *Stored._fields]
-        for batch in self._opened().to_pyarrow_dataset().to_batches(columns=columns, batch_size=COPY_ROWS):
+        wanted = None if application is None else ds.field("application") == application
+        dataset = self._opened().to_pyarrow_dataset()
+        for batch in dataset.to_batches(columns=columns, filter=wanted, batch_size=COPY_ROWS):
             yield from by_application(batch)
 
     def _opened(self) -> DeltaTable:

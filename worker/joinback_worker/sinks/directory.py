@@ -113,9 +113,9 @@ class DirectorySink(MergeOnRead):
         for path in sorted(self.directory.glob(f"*.{self.suffix}")):
             yield from self._read(path, application, wanted)
 
-    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
+    def _everything(self, application: str | None = None) -> Iterator[tuple[str, Iterable[Stored]]]:
         for path in sorted(self.directory.glob(f"*.{self.suffix}")):
-            yield from self._all(path)
+            yield from ((name, rows) for name, rows in self._all(path) if application in (None, name))
 
     def _try_rights(self) -> None:
         self._appear(".joinback-check", b"").unlink()

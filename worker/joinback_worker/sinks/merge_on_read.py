@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from joinback_worker.errors import SinkUnavailable, WorkerError, no_row
 from joinback_worker.fold import Record, admit
 from joinback_worker.row import Row, late_news, overflowed, project
+from joinback_worker.rules import Policy
 from joinback_worker.verdict import judge
 
 from . import Merged
 from .event_log import EventRow, Stored, records_from, rows_of, whole_records
+from .gathering import gathered
 from .on_thread import SinkOnThread
 
 
@@ -31,13 +33,32 @@ class MergeOnRead(SinkOnThread):
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
         """All rows of these keys, repeated ones too."""
 
-    def _everything(self) -> Iterator[tuple[str, Iterable[Stored]]]:
-        """All rows, in bounded batches of one application each; a record's rows may be in several."""
+    def _everything(self, application: str | None = None) -> Iterator[tuple[str, Iterable[Stored]]]:
+        """All rows, or those of one application, in bounded batches of one application each; a record's rows may be in
+        several.
+        """
         raise SinkUnavailable("nothing can be copied from this sink")
 
     def _pages(self) -> Iterator[list[Record]]:
         for application, rows in self._everything():
             yield whole_records(application, rows)
+
+    def _whole(self, application: str) -> Iterator[list[Record]]:
+        return gathered(application, (whole_records(application, rows) for _, rows in self._everything(application)))
+
+    def _whole_rows(self, application: str) -> Iterator[list[Row]]:
+        policy = self._readers_policy(application)
+        for records in self._whole(application):
+            try:
+                yield [project(record, policy)[0] for record in records]
+            except WorkerError:
+                raise
+            except Exception as error:
+                raise no_row(error) from error
+
+    def _readers_policy(self, application: str) -> Policy:
+        """What the view of this application folds by."""
+        return self._policy
 
     def _merge(self, records: Sequence[Record]) -> Merged:
         merged = Merged()

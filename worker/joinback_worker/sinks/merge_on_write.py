@@ -182,14 +182,22 @@ class MergeOnWrite(SinkOnThread):
             after = rows[-1].application, rows[-1].join_key
             limit = PAGE_ROWS if _bytes_of(rows) < PAGE_BYTES // 10 else max(1, limit // 4)
 
+    def _whole(self, application: str) -> Iterator[list[Record]]:
+        for rows in self._whole_rows(application):
+            yield [_readable(row) for row in rows]
+
+    def _whole_rows(self, application: str) -> Iterator[list[Row]]:
+        for page in self._row_pages((application, "")):
+            if rows := [row for row in page if row.application == application]:
+                yield rows
+            if len(rows) < len(page):
+                return
+
     def _refold(self, application: str) -> int:
         """Page by page, each in a transaction of its own: other writers wait no longer than for a batch."""
         changed = 0
-        for page in self._row_pages((application, "")):
-            keys = [row.join_key for row in page if row.application == application]
-            changed += self._in_transaction(partial(self._refold_some, application, keys)) if keys else 0
-            if len(keys) < len(page):
-                break
+        for rows in self._whole_rows(application):
+            changed += self._in_transaction(partial(self._refold_some, application, [row.join_key for row in rows]))
         return changed
 
     def _refold_some(self, application: str, join_keys: list[str]) -> int:

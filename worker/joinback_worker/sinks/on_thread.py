@@ -54,6 +54,14 @@ class SinkOnThread(ABC):
         """As `Sink.records`."""
         raise SinkUnavailable("this sink keeps nothing that could be read")
 
+    def _whole(self, application: str) -> Iterator[list[Record]]:
+        """As `Sink.whole_records`."""
+        raise SinkUnavailable("this sink keeps nothing that could be read")
+
+    def _whole_rows(self, application: str) -> Iterator[list[Row]]:
+        """As `Sink.rows`."""
+        raise SinkUnavailable("this sink keeps nothing that could be read")
+
     def _refold(self, application: str) -> int:
         """As `Sink.refold`."""
         return 0
@@ -93,8 +101,17 @@ class SinkOnThread(ABC):
     async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         return await self._run(partial(self._rows, application, join_keys)) if join_keys else {}
 
-    async def records(self) -> AsyncIterator[list[Record]]:
-        pages = self._pages()
+    def records(self) -> AsyncIterator[list[Record]]:
+        return self._each(self._pages)
+
+    def whole_records(self, application: str) -> AsyncIterator[list[Record]]:
+        return self._each(partial(self._whole, application))
+
+    def rows(self, application: str) -> AsyncIterator[list[Row]]:
+        return self._each(partial(self._whole_rows, application))
+
+    async def _each(self, begin: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
+        pages = begin()
         while (page := await self._run(partial(next, pages, None))) is not None:
             yield page
 
