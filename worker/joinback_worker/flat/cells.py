@@ -60,15 +60,15 @@ def kept(row: Row, age_s: float | None = None) -> Kept:
     )
 
 
-def cells(row: Kept, fixed: Sequence[str], columns: Sequence[Column], last: Sequence[str]) -> list[Any]:
-    """Return one value per column: the fixed ones, the typed ones, the last ones."""
+def cells(row: Kept, fixed: Sequence[str], columns: Sequence[Column]) -> list[Any]:
+    """Return one value per column: the fixed ones, then the typed ones."""
     found: dict[Field, bytes] = {}
     for place in {column.field.place for column in columns}:
         found.update(cells_of(place, getattr(row, place)))
     told = {} if row.field_times is None else msgspec.json.decode(row.field_times, type=dict[str, _Times])
     default = frozenset(() if row.default_fields is None else msgspec.json.decode(row.default_fields))
     typed = [_PARTS[column.part](column, found, told, default) for column in columns]
-    return [*(getattr(row, name) for name in fixed), *typed, *(getattr(row, name) for name in last)]
+    return [*(getattr(row, name) for name in fixed), *typed]
 
 
 def _value(column: Column, found: Mapping[Field, bytes], told: Any, default: Any) -> Any:

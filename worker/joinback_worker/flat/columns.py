@@ -20,12 +20,11 @@ Part = Literal["value", "at", "is_default"]
 PLACES: tuple[Place, ...] = ("inputs", "outputs", "feedback")
 PREFIXES: Mapping[Place, str] = {"inputs": "in_", "outputs": "out_", "feedback": "fb_"}
 
-FIRST = ("join_key", "predicted_at", "version", "environment", "status", "sample_rate")
-LAST = ("label_age_s",)
-"""`feedback_delay_s`: how old the prediction was when its first label was told."""
+FIXED = ("join_key", "predicted_at", "version", "environment", "status", "sample_rate", "label_age_s")
+"""What every row has, before its typed columns. `label_age_s` is `feedback_delay_s`: how old the prediction was when
+its first label was told."""
 OF_EXPORTS = ("age_s", "is_labelled")
-"""Beside those, of an export."""
-_FIXED = frozenset({*FIRST, *LAST, *OF_EXPORTS})
+"""After those, of an export: how old the prediction was at its moment, and whether a label was known then."""
 
 NAME_BYTES_MAX = 63
 """What PostgreSQL keeps of a name; the other engines take more."""
@@ -41,7 +40,7 @@ class Field(Struct, frozen=True, order=True):
 
 
 class Column(Struct, frozen=True):
-    """One typed column. Of a feedback field there are three: its value, when it was first told, whether it is a default."""
+    """One typed column; of a feedback field there are three."""
 
     name: str
     field: Field
@@ -51,18 +50,22 @@ class Column(Struct, frozen=True):
 
 def columns_of(kinds: Mapping[Field, Kind], known: Sequence[Column] = ()) -> list[Column]:
     """Return the columns of these fields: those of a view in their order, with the kinds of now; then the new ones."""
-    names = dict.fromkeys(_FIXED | {column.name.casefold() for column in known})
+    names = dict.fromkeys({*FIXED, *OF_EXPORTS} | {column.name.casefold() for column in known})
     kept = [_with_kind(column, kinds) for column in known]
     fields = sorted(
         kinds.keys() - {column.field for column in known},
         # Inputs, outputs, feedback; by key, the whole first.
         key=lambda field: (PLACES.index(field.place), field.key or "", field.key is not None),
     )
-    taken = Counter(name.casefold() for field in fields for name in _names(field, _plain(field)))
+    plain = Counter(_plain(field).casefold() for field in fields)
+    further = {name.casefold() for field in fields for name in _names(field, _plain(field))[1:]}
     for field in fields:
         name = _plain(field)
-        while not name or any(
-            taken[own.casefold()] > (name == _plain(field)) or own.casefold() in names for own in _names(field, name)
+        while (
+            not name
+            or plain[name.casefold()] > (name == _plain(field))
+            or name.casefold() in further
+            or any(own.casefold() in names for own in _names(field, name))
         ):
             name = _shortened(PREFIXES[field.place] + name, field)
         for column in _columns(field, name, kinds[field]):

@@ -12,8 +12,8 @@ from joinback_worker.rules import FieldRules, Rules
 from .columns import Field, Place
 from .kinds import Kind, joined, kind_of, value_of
 
-FIELDS_MAX = 1_000
-"""Of an application: PostgreSQL and SQLite hold 1,600 and 2,000 columns in a view, and a feedback field is three."""
+FIELDS_MAX = 10_000
+"""Of an application: a model has hundreds of inputs; names made of data would be without end."""
 
 _OF_REDUCER: Mapping[Reducer, Kind] = {"count": "int", "mean": "float"}
 
@@ -32,7 +32,8 @@ def cells_of(place: Place, cell: bytes | None) -> Iterator[tuple[Field, bytes]]:
 class Survey:
     """What rows hold, told row by row."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, fields_max: int = FIELDS_MAX) -> None:
+        self._fields_max = fields_max
         self._declared = {
             Field("feedback", name): kind for name, rule in rules.feedback.items() if (kind := _declared(rule))
         }
@@ -62,10 +63,20 @@ class Survey:
         elif field in self._found:
             if self._found[field] != "json":
                 self._found[field] = joined(self._found[field], kind_of(raw))
-        elif len(self._found) < FIELDS_MAX:
+        elif len(self._found) < self._fields_max:
             self._found[field] = kind_of(raw)
         else:
             self.left_out += 1
+
+    @property
+    def unseen(self) -> set[Field]:
+        """The fields of which no value was seen, and none is declared."""
+        return {field for field, kind in self._found.items() if kind is None and field not in self._declared}
+
+    @property
+    def declared(self) -> set[Field]:
+        """The fields whose kind is declared."""
+        return set(self._declared)
 
     @property
     def kinds(self) -> dict[Field, Kind]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import ClassVar, Protocol, Self, cast
+from typing import ClassVar, NamedTuple, Protocol, Self, cast
 
 from msgspec import Struct
 
@@ -67,6 +67,14 @@ class Merged(Struct, kw_only=True):
         )
 
 
+class Standing(NamedTuple):
+    """What stands in a sink under a name."""
+
+    is_view: bool
+    note: str
+    """That a view carries; empty if none."""
+
+
 class Sink(Protocol):
     """A place for rows, one per (application, join key).
 
@@ -122,6 +130,17 @@ class Sink(Protocol):
 
         Where a view folds they are folded by what it folds by. Raises SinkUnavailable, and SinkRefused as `get` does.
         """
+
+    def sample(self, application: str) -> AsyncIterator[list[Row]]:
+        """Some thousand rows of one application, in bounded batches: its newest predictions and labels, where the store
+        can tell which those are. Raises as `rows`.
+        """
+
+    async def standing(self, name: str) -> Standing | None:
+        """What stands there under this name: a table or a view, whoever made it. Raises SinkUnavailable."""
+
+    async def run_sql(self, statements: Sequence[str]) -> None:
+        """Run statements that make a view; all or none, where the engine can. Raises SinkUnavailable."""
 
     async def try_rights(self) -> None:
         """Do what a merge does, and undo it, as far as the store can. Raises SinkUnavailable."""

@@ -21,15 +21,17 @@ from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.fold import Record
+from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 
-from . import Merged, Sink
+from . import Merged, Sink, Standing
 from .clickhouse_errors import translated
 from .clickhouse_policy import declared, policy_from
 from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, check_columns, migrate
 from .directory import COPY_ROWS
 from .event_log import COLUMNS, EventRow, Stored, microseconds, whole_records
 from .merge_on_read import MergeOnRead
+from .on_thread import SAMPLE_BATCH, SAMPLE_ROWS
 from .place import parts_of
 
 CONNECT_TIMEOUT_S = 10
@@ -51,6 +53,12 @@ _PAGE = (
     f"SELECT application, {', '.join(Stored._fields)} FROM events"  # noqa: S608
     " WHERE (application, join_key) > ({application:String}, {join_key:String})"
     f" ORDER BY application, join_key LIMIT {COPY_ROWS} WITH TIES"
+)
+# By the clock of who wrote them: what was drained last.
+_NEWEST = " UNION ALL ".join(
+    f"(SELECT join_key FROM events WHERE application = {{application:String}} AND kind = '{kind}'"  # noqa: S608
+    " ORDER BY written_at DESC LIMIT {limit:UInt32})"
+    for kind in ("prediction", "feedback")
 )
 _STORED_WHEN_ANSWERED = {"async_insert": 0, "wait_for_async_insert": 1}
 """Whatever the user's profile says: servers from 26.3 on queue inserts by default, and may be told not to wait."""
@@ -231,6 +239,25 @@ class ClickHouseSink(MergeOnRead):
                 "policies", [(application, *said, written_at)], column_names=names, settings=_STORED_WHEN_ANSWERED
             )
         self._told.add(application)
+
+    def _sample(self, application: str) -> Iterator[list[Row]]:
+        parameters = {"application": application, "limit": SAMPLE_ROWS}
+        keys = list(dict.fromkeys(key for (key,) in self._opened().query(_NEWEST, parameters=parameters).result_rows))
+        for first in range(0, len(keys), SAMPLE_BATCH):
+            yield list(self._rows(application, keys[first : first + SAMPLE_BATCH]).values())
+
+    def _standing(self, name: str) -> Standing | None:
+        query = (
+            "SELECT engine = 'View', comment FROM system.tables WHERE database = currentDatabase()"
+            " AND name = {name:String}"
+        )
+        for is_view, note in self._opened().query(query, parameters={"name": name}).result_rows:
+            return Standing(bool(is_view), note)
+        return None
+
+    def _run_sql(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self._opened().command(statement)
 
     def _readers_policy(self, application: str) -> Policy:
         standing = self._opened().query(

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
-from joinback_worker.rules import FieldRules, PlainField, Policy, Rules, plain_fields
+from joinback_worker.rules import CENTURY_S, FieldRules, PlainField, Policy, Rules, plain_fields
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -26,6 +26,9 @@ def declared(rules: Rules) -> str:
 
 def policy_from(text: str, now_us: int | None) -> Policy:
     """The policy that folds as the view does. Raises msgspec.MsgspecError for what is no such text."""
+    if not text:
+        # Nothing is late before a drain has said what is.
+        return Policy(Rules(join_window_s=CENTURY_S))
     plain = msgspec.json.decode(text, type=_Declared)
     rules = Rules(
         join_window_s=plain.join_window_s,

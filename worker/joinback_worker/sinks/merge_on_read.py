@@ -19,7 +19,7 @@ from joinback_worker.verdict import judge
 from . import Merged
 from .event_log import EventRow, Stored, records_from, rows_of, whole_records
 from .gathering import gathered
-from .on_thread import SinkOnThread
+from .on_thread import SAMPLE_ROWS, SinkOnThread
 
 
 class MergeOnRead(SinkOnThread):
@@ -55,6 +55,15 @@ class MergeOnRead(SinkOnThread):
                 raise
             except Exception as error:
                 raise no_row(error) from error
+
+    def _sample(self, application: str) -> Iterator[list[Row]]:
+        """Whatever comes first: files lie in the order of their contents. A row may lack events that lie elsewhere."""
+        policy, events = self._readers_policy(application), 0
+        for _, some in self._everything(application):
+            rows = list(some)
+            yield [project(record, policy)[0] for record in records_from(application, rows).values()]
+            if (events := events + len(rows)) >= 2 * SAMPLE_ROWS:
+                return
 
     def _readers_policy(self, application: str) -> Policy:
         """What the view of this application folds by."""

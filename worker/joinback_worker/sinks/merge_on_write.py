@@ -21,7 +21,7 @@ from joinback_worker.row import Row, late_news, overflowed, project, unfold
 from joinback_worker.rules import Policy
 
 from . import Merged
-from .on_thread import SinkOnThread
+from .on_thread import SAMPLE_BATCH, SAMPLE_ROWS, SinkOnThread
 
 CLOSE_ROWS = 1_000
 """Rows of one closing transaction: other writers wait no longer than for a batch."""
@@ -192,6 +192,15 @@ class MergeOnWrite(SinkOnThread):
                 yield rows
             if len(rows) < len(page):
                 return
+
+    @abstractmethod
+    def _newest(self, application: str, limit: int) -> list[str]:
+        """The join keys of so many of the newest predictions, and of as many of the newest labels."""
+
+    def _sample(self, application: str) -> Iterator[list[Row]]:
+        keys = self._newest(application, SAMPLE_ROWS)
+        for first in range(0, len(keys), SAMPLE_BATCH):
+            yield list(self._rows(application, keys[first : first + SAMPLE_BATCH]).values())
 
     def _refold(self, application: str) -> int:
         """Page by page, each in a transaction of its own: other writers wait no longer than for a batch."""

@@ -13,7 +13,12 @@ from joinback_worker.fold import Record
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 
-from . import Merged
+from . import Merged, Standing
+
+SAMPLE_ROWS = 5_000
+"""Of each side, predictions and labels: enough to meet a field that one row in a thousand has."""
+SAMPLE_BATCH = 500
+"""Rows at a time: at 1 MiB, the largest event, half a gigabyte; at 1 KB nothing."""
 
 T = TypeVar("T")
 
@@ -62,6 +67,18 @@ class SinkOnThread(ABC):
         """As `Sink.rows`."""
         raise SinkUnavailable("this sink keeps nothing that could be read")
 
+    def _sample(self, application: str) -> Iterator[list[Row]]:
+        """As `Sink.sample`."""
+        raise SinkUnavailable("this sink keeps nothing that could be read")
+
+    def _standing(self, name: str) -> Standing | None:
+        """As `Sink.standing`."""
+        return None
+
+    def _run_sql(self, statements: Sequence[str]) -> None:
+        """As `Sink.run_sql`."""
+        raise SinkUnavailable("this sink keeps no views")
+
     def _refold(self, application: str) -> int:
         """As `Sink.refold`."""
         return 0
@@ -109,6 +126,15 @@ class SinkOnThread(ABC):
 
     def rows(self, application: str) -> AsyncIterator[list[Row]]:
         return self._each(partial(self._whole_rows, application))
+
+    def sample(self, application: str) -> AsyncIterator[list[Row]]:
+        return self._each(partial(self._sample, application))
+
+    async def standing(self, name: str) -> Standing | None:
+        return await self._run(partial(self._standing, name))
+
+    async def run_sql(self, statements: Sequence[str]) -> None:
+        await self._run(partial(self._run_sql, statements))
 
     async def _each(self, begin: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
         pages = begin()
