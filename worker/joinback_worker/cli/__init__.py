@@ -25,6 +25,7 @@ from .apps import apps
 from .check import check
 from .dead import dead
 from .demo import demo
+from .export import export
 from .import_labels import import_labels
 from .inspect import inspect
 from .names import check_known, known_applications
@@ -90,7 +91,7 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
     return await drain_all(settings, only)
 
 
-for command in (apps, check, dead, demo, import_labels, inspect, requeue, sample_rate, sink, status, worker):
+for command in (apps, check, dead, demo, export, import_labels, inspect, requeue, sample_rate, sink, status, worker):
     cli.add_command(command)
 
 
