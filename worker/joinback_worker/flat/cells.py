@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from joinback_worker.row import Row
 
-from .columns import Column, Field
+from .columns import Column
 from .kinds import value_of
 from .survey import cells_of
 
@@ -62,18 +62,16 @@ def kept(row: Row, age_s: float | None = None) -> Kept:
 
 def cells(row: Kept, fixed: Sequence[str], columns: Sequence[Column]) -> list[Any]:
     """Return one value per column: the fixed ones, then the typed ones."""
-    found: dict[Field, bytes] = {}
-    for place in {column.field.place for column in columns}:
-        found.update(cells_of(place, getattr(row, place)))
+    found = {place: cells_of(getattr(row, place)) for place in {column.field.place for column in columns}}
     told = {} if row.field_times is None else msgspec.json.decode(row.field_times, type=dict[str, _Times])
     default = frozenset(() if row.default_fields is None else msgspec.json.decode(row.default_fields))
     typed = [_PARTS[column.part](column, found, told, default) for column in columns]
     return [*(getattr(row, name) for name in fixed), *typed]
 
 
-def _value(column: Column, found: Mapping[Field, bytes], told: Any, default: Any) -> Any:
-    raw = found.get(column.field)
-    return None if raw is None else value_of(raw, column.kind)  # type: ignore[arg-type]
+def _value(column: Column, found: Mapping[str, Mapping[str | None, Raw]], told: Any, default: Any) -> Any:
+    raw = found[column.field.place].get(column.field.key)
+    return None if raw is None else value_of(bytes(raw), column.kind)  # type: ignore[arg-type]
 
 
 def _at(column: Column, found: Any, told: Mapping[str | None, _Times], default: Any) -> datetime | None:

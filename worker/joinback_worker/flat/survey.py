@@ -15,31 +15,34 @@ from .kinds import Kind, joined, kind_of, value_of
 FIELDS_MAX = 10_000
 """Of an application: a model has hundreds of inputs; names made of data would be without end."""
 
+_NULL = Raw(b"null")
+_NOTHING: Mapping[str | None, Kind] = {}
 _OF_REDUCER: Mapping[Reducer, Kind] = {"count": "int", "mean": "float"}
 
 
-def cells_of(place: Place, cell: bytes | None) -> Iterator[tuple[Field, bytes]]:
-    """Yield the fields of one JSON column and their values' JSON; what is no object is one field without a key."""
+def cells_of(cell: bytes | None) -> Mapping[str | None, Raw]:
+    """Return the fields of one JSON column and their values; what is no object is one field without a key."""
     if cell is None:
-        return
+        return {}
     if cell.lstrip()[:1] == b"{":
-        for key, raw in msgspec.json.decode(cell, type=dict[str, Raw]).items():
-            yield Field(place, key), bytes(raw)
-    else:
-        yield Field(place, None), cell.strip()
+        fields: Mapping[str | None, Raw] = msgspec.json.decode(cell, type=dict[str, Raw])
+        return fields
+    return {None: Raw(cell.strip())}
 
 
 class Survey:
     """What rows hold, told row by row."""
 
     def __init__(self, rules: Rules, fields_max: int = FIELDS_MAX) -> None:
-        self._fields_max = fields_max
-        self._declared = {
-            Field("feedback", name): kind for name, rule in rules.feedback.items() if (kind := _declared(rule))
+        self._fields_left = fields_max
+        self._declared: dict[str | None, Kind] = {
+            name: kind for name, rule in rules.feedback.items() if (kind := _declared(rule))
         }
-        self._found: dict[Field, Kind | None] = {Field("feedback", name): None for name in rules.feedback}
+        self._found: dict[Place, dict[str | None, Kind | None]] = {
+            "inputs": {}, "outputs": {}, "feedback": dict.fromkeys(rules.feedback),
+        }  # fmt: skip
         self.left_out = 0
-        """Fields beyond what is kept, however often they were seen."""
+        """Values of fields beyond what is kept."""
         self.misfits: dict[str, int] = {}
         """Of a feedback field that is declared: values of another kind, which are NULL in its column."""
         self.rows = 0
@@ -47,41 +50,46 @@ class Survey:
     def add(self, row: Row) -> None:
         """Look at a row's inputs, outputs and feedback."""
         self.rows += 1
-        cells: tuple[tuple[Place, bytes | None], ...] = (
-            ("inputs", row.inputs),
-            ("outputs", row.outputs),
-            ("feedback", row.feedback),
-        )
-        for place, cell in cells:
-            for field, raw in cells_of(place, cell):
-                self._see(field, raw)
+        self._look(self._found["inputs"], row.inputs)
+        self._look(self._found["outputs"], row.outputs)
+        self._look(self._found["feedback"], row.feedback, self._declared)
 
-    def _see(self, field: Field, raw: bytes) -> None:
-        if (declared := self._declared.get(field)) is not None:
-            if raw != b"null" and value_of(raw, declared) is None:
-                self.misfits[str(field.key)] = self.misfits.get(str(field.key), 0) + 1
-        elif field in self._found:
-            if self._found[field] != "json":
-                self._found[field] = joined(self._found[field], kind_of(raw))
-        elif len(self._found) < self._fields_max:
-            self._found[field] = kind_of(raw)
-        else:
-            self.left_out += 1
+    def _look(
+        self, found: dict[str | None, Kind | None], cell: bytes | None, declared: Mapping[str | None, Kind] = _NOTHING
+    ) -> None:
+        for key, value in cells_of(cell).items():
+            if (kind := declared.get(key)) is not None:
+                if value != _NULL and value_of(bytes(value), kind) is None:
+                    self.misfits[str(key)] = self.misfits.get(str(key), 0) + 1
+            elif key not in found and not self._fields_left:
+                self.left_out += 1
+            else:
+                if key not in found:
+                    self._fields_left -= 1
+                before = found.get(key)
+                if before != "json":
+                    found[key] = joined(before, kind_of(bytes(value)))
 
     @property
     def unseen(self) -> set[Field]:
         """The fields of which no value was seen, and none is declared."""
-        return {field for field, kind in self._found.items() if kind is None and field not in self._declared}
+        return {field for field, kind in self._fields() if kind is None and field not in self.declared}
 
     @property
     def declared(self) -> set[Field]:
         """The fields whose kind is declared."""
-        return set(self._declared)
+        return {Field("feedback", name) for name in self._declared}
 
     @property
     def kinds(self) -> dict[Field, Kind]:
         """The kind of each field; one of which only null was seen is `json`."""
-        return {field: self._declared.get(field) or kind or "json" for field, kind in self._found.items()}
+        declared = {Field("feedback", name): kind for name, kind in self._declared.items()}
+        return {field: declared.get(field) or kind or "json" for field, kind in self._fields()}
+
+    def _fields(self) -> Iterator[tuple[Field, Kind | None]]:
+        for place, found in self._found.items():
+            for key, kind in found.items():
+                yield Field(place, key), kind
 
 
 def _declared(rules: FieldRules) -> Kind | None:
