@@ -213,6 +213,21 @@ def test_event_time_is_not_told_time(tmp_path: Path) -> None:
     assert (told.difference.rows_added, told.difference.rows_changed) == (1, 3)
 
 
+def test_the_clock_is_the_days(tmp_path: Path) -> None:
+    """What matured between two days has its default on the second one alone, and is told as new."""
+    url = f"sqlite:///{tmp_path}/sink.db"
+    put(url, [record({"prediction:p": prediction(0)})])
+    settings = Settings(config=file(tmp_path, loans={"feedback": {"paid": {"default": False, "maturity_s": 100}}}))
+    diff = tmp_path / "diff"
+    told, rows = exported(url, tmp_path / "x", at(200), settings, since=at(50), diff=diff)
+    assert [(row["status"], row["paid"], row["paid_is_default"]) for row in rows] == [("unlabelled", False, True)]
+    assert told.difference is not None
+    assert told.difference.labels == {"paid": {"new": 1}}
+    (change,) = table_of(diff)
+    assert (change["before"], change["after"], change["after_is_default"]) == (None, "false", True)
+    assert [row["paid"] for row in exported(url, tmp_path / "x", at(50), settings)[1]] == [None]
+
+
 def test_a_retraction_that_was_not_told_yet(tmp_path: Path) -> None:
     """Whose time is long ago and which was told late: until then what it takes back stands."""
     url = f"sqlite:///{tmp_path}/sink.db"

@@ -45,7 +45,8 @@ def test_each_record_once_and_whole(engine: Engine, url: str) -> None:
         async with open_sink(url, Policy()) as sink:
             for application in ("loans", "loan", "loans2"):
                 for side in (0, 1):
-                    batch = [structs.replace(sides(key)[side], application=application) for key in KEYS]
+                    foreign = [] if application == "loans" else ["foreign"]
+                    batch = [structs.replace(sides(key)[side], application=application) for key in KEYS + foreign]
                     await sink.merge(batch if side else batch[::-1])
         async with open_sink(url, Policy(), read_only=True) as sink:
             records = [record async for page in sink.whole_records("loans") for record in page]
