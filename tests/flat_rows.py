@@ -104,7 +104,7 @@ def plain(kind: str | None, value: Any) -> Any:
     return value
 
 
-ODD = ["a.b", 'q"x', "it's", "a b", "ä/~", "back\\slash", "0", "$", "*", "select", "é", "%s", "{x}"]
+ODD = ["a.b", 'q"x', "it's", "a b", "ä/~", "a*/b", "back\\slash", "0", "$", "*", "select", "é", "%s", "{x}"]
 ODD += [
     "inputs",
     "feedback",

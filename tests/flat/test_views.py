@@ -171,6 +171,17 @@ def test_a_type_that_changed(keeps: tuple[Engine, str]) -> None:
     assert [row["x"] for row in queried(engine, url, view)] == [1.0, 1.5]
 
 
+def test_what_was_seen_once_stays_possible(tmp_path: Path) -> None:
+    """A type does not go back because a sample has no fraction any more: that would be told at each run."""
+    path = tmp_path / "sink.db"
+    put(f"sqlite:///{path}", [one("a", {"x": 1}), one("b", {"x": 1.5})])
+    made(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM records WHERE join_key = 'b'")
+    view = made(f"sqlite:///{path}")
+    assert (view.retyped, [column.kind for column in view.columns if column.name == "x"]) == ([], ["float"])
+
+
 @pytest.mark.parametrize("statement", ["CREATE TABLE loans (x int)", "CREATE VIEW loans AS SELECT 1 AS x"])
 def test_what_is_not_ours_stays(keeps: tuple[Engine, str], statement: str) -> None:
     """A table or view of somebody else under the name is refused, with the option to give, and stays as it is."""
