@@ -228,6 +228,13 @@ def test_the_clock_is_the_days(tmp_path: Path) -> None:
     assert [row["paid"] for row in exported(url, tmp_path / "x", at(50), settings)[1]] == [None]
 
 
+def test_age_by_the_clients_clock(tmp_path: Path) -> None:
+    """A prediction whose own time is in the future is as old as its client's clock has it."""
+    url = f"sqlite:///{tmp_path}/sink.db"
+    put(url, [record({"prediction:p": prediction(10_000, logged_at=at(0))})])
+    assert [row["age_s"] for row in exported(url, tmp_path / "x", at(100))[1]] == [100.0]
+
+
 def test_a_retraction_that_was_not_told_yet(tmp_path: Path) -> None:
     """Whose time is long ago and which was told late: until then what it takes back stands."""
     url = f"sqlite:///{tmp_path}/sink.db"
@@ -246,11 +253,13 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     output.write_text("mine")
     job = Job(url=url, application="loans", as_of=NOON, format="csv", output=output)
     with pytest.raises(JoinbackError, match="--force"):
-        asyncio.run(export(Settings(), job, lambda _: None))
+        # Before the sink is read.
+        asyncio.run(export(Settings(), job, lambda _: pytest.fail("it was read")))
     assert output.read_text() == "mine"
     with pytest.raises(JoinbackError, match="holds no record of 'lones'"):
         asyncio.run(export(Settings(), structs.replace(job, application="lones", replace=True), lambda _: None))
     assert output.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loans.csv", "sink.db"]
     asyncio.run(export(Settings(), structs.replace(job, replace=True), lambda _: None))
     assert output.read_text().startswith('"join_key","predicted_at"')
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loans.csv", "sink.db"]

@@ -182,6 +182,24 @@ def test_what_was_seen_once_stays_possible(tmp_path: Path) -> None:
     assert (view.retyped, [column.kind for column in view.columns if column.name == "x"]) == ([], ["float"])
 
 
+@pytest.mark.parametrize("name", named("sqlite", "postgresql", "clickhouse", "parquet"))
+def test_numbers_beyond_their_column(name: str, tmp_path: Path) -> None:
+    """A number that a column cannot hold, and the sample did not have, is NULL and fails no query."""
+    from msgspec import Raw
+
+    with ENGINES[name].place(tmp_path) as url:
+        put(url, [one("a", {"float": 1.5, "int": 1, "small": 0.5})])
+        view = made(url)
+        wide = Raw(b'{"float": -123456789e400, "int": 9223372036854775808, "small": 1e-400}')
+        put(url, [one("b", wide)])
+        first, second = queried(ENGINES[name], url, view)
+    assert (first["float"], first["int"], first["small"]) == (1.5, 1, 0.5)
+    if name != "clickhouse":
+        # To its JSON functions what holds such a number is no JSON at all.
+        assert second["small"] == 0
+    assert (second["float"], second["int"]) == (None, None)
+
+
 @pytest.mark.parametrize("statement", ["CREATE TABLE loans (x int)", "CREATE VIEW loans AS SELECT 1 AS x"])
 def test_what_is_not_ours_stays(keeps: tuple[Engine, str], statement: str) -> None:
     """A table or view of somebody else under the name is refused, with the option to give, and stays as it is."""
