@@ -55,7 +55,8 @@ COMMANDS = [
     ("drain",), ("drain", "--json"), ("status",), ("status", "--json"), ("inspect", "loans", "a"), ("check",),
     ("inspect", "loans", "a", "--json"), ("dead", "list", "loans"), ("dead", "replay", "loans", "--all"),
     ("requeue", "loans"), ("sink", "schema"), ("sink", "compact"), ("sink", "adopt"), ("sink", "refold", "loans"),
-    ("sink", "copy", "JOINBACK_SINK_URL", "JOINBACK_SINK_URL"), ("--help",), ("demo", "--json"),
+    ("sink", "copy", "JOINBACK_SINK_URL", "JOINBACK_SINK_URL"), ("sink", "views", "loans"),
+    ("sink", "views", "loans", "--print"), ("export", "loans", "--json"), ("--help",), ("demo", "--json"),
 ]  # fmt: skip
 
 

@@ -64,6 +64,7 @@ async def predict_later(amount: int) -> dict[str, int]:
 
 
 assert_type(predict("a", amount=1), float)
+assert_type(joinback.read(None, "loans", since="2026-11-01", status="joined", as_="polars"), Any)
 
 
 async def use() -> None:

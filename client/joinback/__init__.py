@@ -14,6 +14,7 @@ from .client import Client
 from .errors import ConfigurationError, InvalidEvent, JoinbackError
 from .instrument import instrument
 from .join_key import JoinKey
+from .reading import read
 
 default_client = Client()
 init = default_client.init
@@ -42,6 +43,7 @@ __all__ = [
     "log_record",
     "log_records",
     "ping",
+    "read",
     "retract",
     "set_sample_rate",
     "stats",

@@ -26,6 +26,7 @@ from .check import check
 from .config import config
 from .dead import dead
 from .demo import demo
+from .export import export
 from .import_labels import import_labels
 from .inspect import inspect
 from .label import label
@@ -94,8 +95,8 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
 
 
 for command in (
-    *(apps, check, config, dead, demo, import_labels, inspect, label, requeue, retract, sample_rate, sink, status),
-    worker,
+    *(apps, check, config, dead, demo, export, import_labels, inspect, label, requeue, retract, sample_rate, sink),
+    *(status, worker),
 ):
     cli.add_command(command)
 

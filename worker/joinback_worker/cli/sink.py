@@ -1,7 +1,6 @@
 """`joinback sink`: the sink's own upkeep: what to create and grant, to compact, to copy, and which one is in use."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -25,7 +24,9 @@ from joinback_worker.sinks.place import absolute, path_of
 from joinback_worker.source import applications
 
 from .names import check_known, warn_of_unknown
-from .show import printable, warn_of_path
+from .show import printable
+from .sink_url import url_of
+from .views import views
 from .with_redis import with_redis
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def schema(url: str | None) -> None:
     it is the view that reads it, with the settings of the environment written into it.
     """
     settings = settings_from()
-    url = _url(url, settings)
+    url = url_of(url, settings)
     click.echo(cast(Callable[[str, Settings], str], module_of(url).schema)(absolute(url), settings))
 
 
@@ -59,7 +60,7 @@ def schema(url: str | None) -> None:
 @_URL
 def compact(url: str | None) -> None:
     """Merge small files into large ones, and drop what stands there twice: nightly, for a lake or a directory."""
-    url = _url(url, settings_from())
+    url = url_of(url, settings_from())
     module = module_of(url)
     if hasattr(module, "compact"):
         click.echo(cast(Callable[[str], str], module.compact)(absolute(url)))
@@ -76,7 +77,7 @@ def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
     What the former sink holds stays there: see `joinback sink copy`, and `joinback requeue`.
     """
     settings = settings_from()
-    url = _url(url, settings)
+    url = url_of(url, settings)
     if wire.ALL_APPLICATIONS in only:
         raise JoinbackError(f"{wire.ALL_APPLICATIONS!r} stands for all applications; leave --application out")
     warn_of_unknown(settings, only)
@@ -129,7 +130,7 @@ def copy_sink(from_url: str, to_url: str) -> None:
     It may be stopped and repeated: what is there already does not change. Exit code 1 if TO refused some rows.
     """
     settings = settings_from()
-    from_url, to_url = _url(from_url, settings), _url(to_url, settings)
+    from_url, to_url = url_of(from_url, settings), url_of(to_url, settings)
     copied = asyncio.run(_copy(settings, from_url, to_url))
     click.echo(printable(f"copied {copied.records} records from {shown(from_url)} to {shown(to_url)}", markup=False))
     for refused in copied.refused:
@@ -150,7 +151,7 @@ def refold(application: str, url: str | None, dry_run: bool, force: bool) -> Non
     the workers' it is refused: they would undo it row by row.
     """
     settings = settings_from()
-    url = _url(url, settings)
+    url = url_of(url, settings)
     rules = config_of(settings).rules_of(application)
 
     async def run(redis: Redis) -> Refolded | None:
@@ -191,7 +192,4 @@ async def _copy(settings: Settings, from_url: str, to_url: str) -> Copied:
     return copied
 
 
-def _url(given: str | None, settings: Settings) -> str:
-    url = settings.sink_url if given is None else given if ":" in given else os.environ.get(given, given)
-    warn_of_path(url)
-    return url
+sink.add_command(views)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import ClassVar, Protocol, Self, TypeAlias, cast
+from typing import ClassVar, NamedTuple, Protocol, Self, TypeAlias, cast
 
 from msgspec import Struct
 
@@ -72,6 +72,14 @@ class Merged(Struct, kw_only=True):
         )
 
 
+class Standing(NamedTuple):
+    """What stands in a sink under a name."""
+
+    is_view: bool
+    note: str
+    """That a view carries; empty if none."""
+
+
 class Sink(Protocol):
     """A place for rows, one per (application, join key).
 
@@ -118,6 +126,29 @@ class Sink(Protocol):
 
         A record's events may come in several of them.
         """
+
+    def whole_records(self, application: str) -> AsyncIterator[list[Record]]:
+        """The records of one application, each whole and once, by join key, in bounded batches.
+
+        Raises SinkUnavailable.
+        """
+
+    def rows(self, application: str) -> AsyncIterator[list[Row]]:
+        """The rows of one application as SQL people read them, by join key, in bounded batches.
+
+        Where a view folds they are folded by what it folds by. Raises SinkUnavailable, and SinkRefused as `get` does.
+        """
+
+    def sample(self, application: str) -> AsyncIterator[list[Row]]:
+        """Some thousand rows of one application, in bounded batches: its newest predictions and labels, where the store
+        can tell which those are. Raises as `rows`.
+        """
+
+    async def standing(self, name: str) -> Standing | None:
+        """What stands there under this name: a table or a view, whoever made it. Raises SinkUnavailable."""
+
+    async def run_sql(self, statements: Sequence[str]) -> None:
+        """Run statements that make a view; all or none, where the engine can. Raises SinkUnavailable."""
 
     async def try_rights(self) -> None:
         """Do what a merge does, and undo it, as far as the store can. Raises SinkUnavailable."""

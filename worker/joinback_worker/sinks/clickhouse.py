@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, unquote
 
-import msgspec
 from clickhouse_connect import get_client
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
@@ -21,39 +20,24 @@ from msgspec import structs
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.rules import Policy, Rules, plain_fields
+from joinback_worker.fold import Record
+from joinback_worker.row import Row
+from joinback_worker.rules import Policy
 
-from . import Merged, Refolded, Sink
+from . import Merged, Refolded, Sink, Standing
 from .clickhouse_errors import translated
+from .clickhouse_policy import declared, policy_from
+from .clickhouse_queries import NEWEST, PAGE, POLICY_TIME, SELECT, STORED_WHEN_ANSWERED, in_parts
 from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, check_columns, migrate
-from .directory import COPY_ROWS
-from .event_log import COLUMNS, EventRow, Stored, microseconds
+from .event_log import COLUMNS, EventRow, Stored, microseconds, whole_records
 from .merge_on_read import MergeOnRead
+from .on_thread import SAMPLE_BATCH, SAMPLE_ROWS
 from .place import parts_of
 
 CONNECT_TIMEOUT_S = 10
 """A server under load may take some seconds; more is an outage, and the next tick's."""
 ANSWER_TIMEOUT_S = 30
 """Many times what a chunk takes, and within the drain's own limit."""
-LOOK_UP_BYTES = 48 << 10
-"""Of keys in one look-up: the server takes 128 KiB in a parameter (http_max_field_value_size), and escapes add some."""
-
-_SELECT = f"SELECT {', '.join(Stored._fields)} FROM events WHERE application = {{application:String}}"  # noqa: S608
-
-# The newest policy counts: by the server's clock, and after the one that stands, should that be from the future.
-_POLICY_TIME = """
-SELECT greatest(now64(6, 'UTC'), max(written_at) + INTERVAL 1 MICROSECOND) FROM policies
-WHERE application = {application:String}
-"""
-# A record's rows are never cut in two: WITH TIES.
-_PAGE = (
-    f"SELECT application, {', '.join(Stored._fields)} FROM events"  # noqa: S608
-    " WHERE (application, join_key) > ({application:String}, {join_key:String})"
-    f" ORDER BY application, join_key LIMIT {COPY_ROWS} WITH TIES"
-)
-_STORED_WHEN_ANSWERED = {"async_insert": 0, "wait_for_async_insert": 1}
-"""Whatever the user's profile says: servers from 26.3 on queue inserts by default, and may be told not to wait."""
-
 T = TypeVar("T")
 
 
@@ -172,22 +156,27 @@ class ClickHouseSink(MergeOnRead):
             [structs.astuple(row) for row in rows],
             column_names=COLUMNS,
             column_type_names=list(COLUMN_TYPES.values()),
-            settings=_STORED_WHEN_ANSWERED,
+            settings=STORED_WHEN_ANSWERED,
         )
 
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
-        for keys in _in_parts(join_keys):
+        for keys in in_parts(join_keys):
             found = self._opened().query(
-                f"{_SELECT} AND join_key IN {{keys:Array(String)}}",
+                f"{SELECT} AND join_key IN {{keys:Array(String)}}",
                 parameters={"application": application, "keys": keys},
             )
             for values in found.result_rows:
                 yield Stored(*values)
 
+    def _whole(self, application: str) -> Iterator[list[Record]]:
+        # A page cuts no record in two.
+        for _, rows in self._everything(application):
+            yield whole_records(application, rows)
+
     def _everything(self, application: str | None) -> Iterator[tuple[str, Iterable[Stored]]]:
         after = (application or "", "")
         while True:
-            found = self._opened().query(_PAGE, parameters=dict(zip(("application", "join_key"), after, strict=True)))
+            found = self._opened().query(PAGE, parameters=dict(zip(("application", "join_key"), after, strict=True)))
             rows = found.result_rows
             if not rows:
                 return
@@ -214,7 +203,7 @@ class ClickHouseSink(MergeOnRead):
             return
         rules, now = self._policy.rules, self._policy.now
         # The time only where it decides: else each tick would write a row.
-        said = (_declared(rules), microseconds(now) if now is not None and rules.mature else None)
+        said = (declared(rules), microseconds(now) if now is not None and rules.mature else None)
         client = self._opened()
         standing = client.query(
             "SELECT rules, now_us FROM policies FINAL WHERE application = {application:String}",
@@ -222,37 +211,40 @@ class ClickHouseSink(MergeOnRead):
         ).result_rows
         if list(standing) != [said]:
             names = ["application", "rules", "now_us", "written_at"]
-            ((written_at,),) = client.query(_POLICY_TIME, parameters={"application": application}).result_rows
+            ((written_at,),) = client.query(POLICY_TIME, parameters={"application": application}).result_rows
             client.insert(
-                "policies", [(application, *said, written_at)], column_names=names, settings=_STORED_WHEN_ANSWERED
+                "policies", [(application, *said, written_at)], column_names=names, settings=STORED_WHEN_ANSWERED
             )
         self._told.add(application)
+
+    def _sample(self, application: str) -> Iterator[list[Row]]:
+        parameters = {"application": application, "limit": SAMPLE_ROWS}
+        keys = list(dict.fromkeys(key for (key,) in self._opened().query(NEWEST, parameters=parameters).result_rows))
+        for first in range(0, len(keys), SAMPLE_BATCH):
+            yield list(self._rows(application, keys[first : first + SAMPLE_BATCH]).values())
+
+    def _standing(self, name: str) -> Standing | None:
+        query = (
+            "SELECT engine = 'View', comment FROM system.tables WHERE database = currentDatabase()"
+            " AND name = {name:String}"
+        )
+        for is_view, note in self._opened().query(query, parameters={"name": name}).result_rows:
+            return Standing(bool(is_view), note)
+        return None
+
+    def _run_sql(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            self._opened().command(statement)
+
+    def _readers_policy(self, application: str) -> Policy:
+        standing = self._opened().query(
+            "SELECT rules, now_us FROM policies FINAL WHERE application = {application:String}",
+            parameters={"application": application},
+        )
+        for text, now_us in standing.result_rows:
+            return policy_from(text, now_us)
+        return self._policy
 
     def _opened(self) -> Client:
         assert self._client is not None, "enter the sink first: async with open_sink(...)"
         return self._client
-
-
-def _declared(rules: Rules) -> str:
-    """The rules as the view reads them: JSON, each cell plain."""
-    return msgspec.json.encode(
-        {
-            "join_window_s": rules.join_window_s,
-            "maturity_s": rules.row_maturity_s,
-            "labels": rules.labels,
-            "fields": list(plain_fields(rules)),
-        }
-    ).decode()
-
-
-def _in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:
-    part: list[str] = []
-    size = 0
-    for key in join_keys:
-        part.append(key)
-        size += len(key.encode())
-        if size >= LOOK_UP_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part

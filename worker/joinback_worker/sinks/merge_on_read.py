@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from joinback_worker.errors import SinkUnavailable, WorkerError, no_row
 from joinback_worker.fold import Record, admit
 from joinback_worker.row import Row, late_news, overflowed, project
+from joinback_worker.rules import Policy
 from joinback_worker.verdict import judge
 
 from . import Merged
 from .event_log import EventRow, Stored, records_from, rows_of, whole_records
-from .on_thread import SinkOnThread
+from .gathering import gathered
+from .on_thread import SAMPLE_ROWS, SinkOnThread
 
 
 class MergeOnRead(SinkOnThread):
@@ -38,6 +40,32 @@ class MergeOnRead(SinkOnThread):
     def _pages(self, application: str | None) -> Iterator[list[Record]]:
         for name, rows in self._everything(application):
             yield whole_records(name, rows)
+
+    def _whole(self, application: str) -> Iterator[list[Record]]:
+        return gathered(application, (whole_records(application, rows) for _, rows in self._everything(application)))
+
+    def _whole_rows(self, application: str) -> Iterator[list[Row]]:
+        policy = self._readers_policy(application)
+        for records in self._whole(application):
+            try:
+                yield [project(record, policy)[0] for record in records]
+            except WorkerError:
+                raise
+            except Exception as error:
+                raise no_row(error) from error
+
+    def _sample(self, application: str) -> Iterator[list[Row]]:
+        """Whatever comes first: files lie in the order of their contents. A row may lack events that lie elsewhere."""
+        policy, events = self._readers_policy(application), 0
+        for _, some in self._everything(application):
+            rows = list(some)
+            yield [project(record, policy)[0] for record in records_from(application, rows).values()]
+            if (events := events + len(rows)) >= 2 * SAMPLE_ROWS:
+                return
+
+    def _readers_policy(self, application: str) -> Policy:
+        """What the view of this application folds by."""
+        return self._policy
 
     def _merge(self, records: Sequence[Record]) -> Merged:
         merged = Merged()

@@ -21,7 +21,7 @@ from joinback_worker.row import Row, late_news, overflowed, project, unfold
 from joinback_worker.rules import Policy
 
 from . import Merged, Refolded
-from .on_thread import SinkOnThread
+from .on_thread import SAMPLE_BATCH, SAMPLE_ROWS, SinkOnThread
 
 CLOSE_ROWS = 1_000
 """Rows of one closing transaction: other writers wait no longer than for a batch."""
@@ -191,6 +191,22 @@ class MergeOnWrite(SinkOnThread):
             yield rows
             after = rows[-1].application, rows[-1].join_key
             limit = PAGE_ROWS if _bytes_of(rows) < PAGE_BYTES // 10 else max(1, limit // 4)
+
+    def _whole(self, application: str) -> Iterator[list[Record]]:
+        for rows in self._whole_rows(application):
+            yield [_readable(row) for row in rows]
+
+    def _whole_rows(self, application: str) -> Iterator[list[Row]]:
+        yield from self._pages_of(application)
+
+    @abstractmethod
+    def _newest(self, application: str, limit: int) -> list[str]:
+        """The join keys of so many of the newest predictions, and of as many of the newest labels."""
+
+    def _sample(self, application: str) -> Iterator[list[Row]]:
+        keys = self._newest(application, SAMPLE_ROWS)
+        for first in range(0, len(keys), SAMPLE_BATCH):
+            yield list(self._rows(application, keys[first : first + SAMPLE_BATCH]).values())
 
     def _refold(self, application: str, dry_run: bool) -> Refolded:
         """Page by page, each in a transaction of its own: other writers wait no longer than for a batch."""

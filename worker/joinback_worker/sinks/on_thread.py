@@ -13,7 +13,12 @@ from joinback_worker.fold import Record
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 
-from . import Merged, Refolded
+from . import Merged, Refolded, Standing
+
+SAMPLE_ROWS = 5_000
+"""Of each side, predictions and labels: enough to meet a field that one row in a thousand has."""
+SAMPLE_BATCH = 500
+"""Rows at a time: at 1 MiB, the largest event, half a gigabyte; at 1 KB nothing."""
 
 T = TypeVar("T")
 
@@ -54,6 +59,26 @@ class SinkOnThread(ABC):
         """As `Sink.records`."""
         raise SinkUnavailable("this sink keeps nothing that could be read")
 
+    def _whole(self, application: str) -> Iterator[list[Record]]:
+        """As `Sink.whole_records`."""
+        raise SinkUnavailable("this sink keeps nothing that could be read")
+
+    def _whole_rows(self, application: str) -> Iterator[list[Row]]:
+        """As `Sink.rows`."""
+        raise SinkUnavailable("this sink keeps nothing that could be read")
+
+    def _sample(self, application: str) -> Iterator[list[Row]]:
+        """As `Sink.sample`."""
+        raise SinkUnavailable("this sink keeps nothing that could be read")
+
+    def _standing(self, name: str) -> Standing | None:
+        """As `Sink.standing`."""
+        return None
+
+    def _run_sql(self, statements: Sequence[str]) -> None:
+        """As `Sink.run_sql`."""
+        raise SinkUnavailable("this sink keeps no views")
+
     def _refold(self, application: str, dry_run: bool) -> Refolded:
         """As `Sink.refold`."""
         return Refolded()
@@ -93,8 +118,26 @@ class SinkOnThread(ABC):
     async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         return await self._run(partial(self._rows, application, join_keys)) if join_keys else {}
 
-    async def records(self, application: str | None = None) -> AsyncIterator[list[Record]]:
-        pages = self._pages(application)
+    def records(self, application: str | None = None) -> AsyncIterator[list[Record]]:
+        return self._each(partial(self._pages, application))
+
+    def whole_records(self, application: str) -> AsyncIterator[list[Record]]:
+        return self._each(partial(self._whole, application))
+
+    def rows(self, application: str) -> AsyncIterator[list[Row]]:
+        return self._each(partial(self._whole_rows, application))
+
+    def sample(self, application: str) -> AsyncIterator[list[Row]]:
+        return self._each(partial(self._sample, application))
+
+    async def standing(self, name: str) -> Standing | None:
+        return await self._run(partial(self._standing, name))
+
+    async def run_sql(self, statements: Sequence[str]) -> None:
+        await self._run(partial(self._run_sql, statements))
+
+    async def _each(self, begin: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
+        pages = begin()
         while (page := await self._run(partial(next, pages, None))) is not None:
             yield page
 

@@ -26,7 +26,7 @@ from joinback_worker.errors import AlteredRow, SinkMissing, SinkRefused, SinkUna
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 
-from . import Sink
+from . import Sink, Standing
 from . import postgres_table as table
 from .merge_on_write import MergeOnWrite, Overtaken
 from .postgres_schema import GRANTS, LIVE_COLUMNS, MIGRATIONS, check, migration
@@ -231,6 +231,32 @@ class PostgresSink(MergeOnWrite):
     def _page(self, after: tuple[str, str], limit: int) -> list[Row]:
         with self._session.transaction():
             return [table.from_sql(values) for values in self._session.execute(table.PAGE, (*after, limit))]
+
+    def _newest(self, application: str, limit: int) -> list[str]:
+        with self._session.transaction():
+            found = self._session.execute(table.NEWEST, {"application": application, "limit": limit}).fetchall()
+        return [join_key for (join_key,) in found]
+
+    def _standing(self, name: str) -> Standing | None:
+        with self._session.transaction():
+            found = self._session.execute(table.STANDING, (name,)).fetchone()
+        return None if found is None else Standing(*found)
+
+    def _run_sql(self, statements: Sequence[str]) -> None:
+        try:
+            with self._session.transaction():
+                for statement in statements:
+                    self._session.execute(statement)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise SinkUnavailable(
+                f"sink {self._session.where}: this role may not make the view; run what --print prints as the owner, or"
+                " GRANT CREATE ON SCHEMA … TO it"
+            ) from error
+        except psycopg.errors.DependentObjectsStillExist as error:
+            raise SinkUnavailable(
+                f"sink {self._session.where}: a column's type changed, so the view must be made anew, and other views"
+                " depend on it; drop those first, or give another --name"
+            ) from error
 
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
         if "\0" in application:

@@ -66,6 +66,17 @@ SELECT held.* FROM json_array_elements_text(%s::json) AS wanted(key) CROSS JOIN 
 ) AS held"""  # noqa: S608
 SELECT = _SELECT.replace("%%s", "")
 SELECT_LOCKED = _SELECT.replace("%%s", "FOR NO KEY UPDATE")
+NEWEST = """
+(SELECT join_key FROM records WHERE application = %(application)s AND predicted_at IS NOT NULL
+    ORDER BY predicted_at DESC LIMIT %(limit)s)
+UNION
+(SELECT join_key FROM records WHERE application = %(application)s AND first_feedback_at IS NOT NULL
+    ORDER BY first_feedback_at DESC LIMIT %(limit)s)
+"""
+STANDING = """
+SELECT relkind = 'v', coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class
+WHERE oid = to_regclass(quote_ident(%s))
+"""
 PAGE = f"""
 SELECT {", ".join(_READ)}, prediction FROM records WHERE (application, join_key) > (%s, %s)
 ORDER BY application, join_key LIMIT %s"""  # noqa: S608

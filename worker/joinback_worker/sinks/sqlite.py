@@ -4,6 +4,7 @@ Merge on write: BEGIN IMMEDIATE takes the file's one write lock, so read, merge 
 step for every other writer. WAL lets readers go on meanwhile; synchronous=FULL makes a commit durable.
 """
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +20,10 @@ from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 from joinback_worker.times import text_of
 
-from . import Sink
+from . import Sink, Standing
 from .merge_on_write import COLUMNS, MergeOnWrite
 from .place import default_file, parts_of
-from .sqlite_table import MATURED, MIGRATIONS, PAGE, SELECT, UPSERT, from_sql, migration, to_sql
+from .sqlite_table import MATURED, MIGRATIONS, NEWEST, PAGE, SELECT, UPSERT, from_sql, migration, to_sql
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for another writer: some batches' time, and well below the drain's own limit."""
@@ -185,6 +186,22 @@ class SQLiteSink(MergeOnWrite):
 
     def _page(self, after: tuple[str, str], limit: int) -> list[Row]:
         return [from_sql(values) for values in self._open_connection().execute(PAGE, (*after, limit))]
+
+    def _newest(self, application: str, limit: int) -> list[str]:
+        parameters = {"application": application, "limit": limit}
+        return [join_key for (join_key,) in self._open_connection().execute(NEWEST, parameters)]
+
+    def _standing(self, name: str) -> Standing | None:
+        query = "SELECT type, sql FROM sqlite_master WHERE lower(name) = lower(?) AND type IN ('table', 'view')"
+        for kind, sql in self._open_connection().execute(query, (name,)):
+            note = re.search(r"/\*(.*?)\*/", sql or "", re.DOTALL)
+            return Standing(kind == "view", note[1].strip() if note else "")
+        return None
+
+    def _run_sql(self, statements: Sequence[str]) -> None:
+        with self._transaction() as connection:
+            for statement in statements:
+                connection.execute(statement)
 
     def _insert(self, rows: Iterator[Row]) -> None:
         now = text_of(datetime.now(UTC))

@@ -81,6 +81,13 @@ PAGE = (
     f"SELECT {', '.join(COLUMNS)} FROM records WHERE (application, join_key) > (?, ?)"  # noqa: S608
     " ORDER BY application, join_key LIMIT ?"
 )
+NEWEST = """
+SELECT join_key FROM (SELECT join_key FROM records WHERE application = :application AND predicted_at IS NOT NULL
+    ORDER BY predicted_at DESC LIMIT :limit)
+UNION
+SELECT join_key FROM (SELECT join_key FROM records WHERE application = :application AND first_feedback_at IS NOT NULL
+    ORDER BY first_feedback_at DESC LIMIT :limit)
+"""
 MATURED = "SELECT join_key FROM records WHERE application = :application AND matures_at < :before LIMIT :limit"
 UPSERT = (
     f"INSERT INTO records ({', '.join(COLUMNS)}, updated_at, row_version)"  # noqa: S608

@@ -1,0 +1,158 @@
+"""`joinback export APP --as-of DAY`: the training set with the labels that were known then, as a file."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from joinback.errors import JoinbackError
+from joinback.settings import settings_from
+from joinback_worker.flat.changes import WHATS
+from joinback_worker.flat.moments import moment_of
+from joinback_worker.flat.views import name_of
+from joinback_worker.sinks import shown
+from joinback_worker.times import text_of
+
+from .show import printable
+from .sink_url import url_of
+
+if TYPE_CHECKING:
+    from joinback_worker.flat.exporting import Exported, Job
+
+FORMATS = ("parquet", "csv", "arrow")
+
+
+@click.command("export", short_help="Write the rows as they were known on a day.")
+@click.argument("application")
+@click.argument("url", required=False)
+@click.option(
+    "--as-of", "as_of", metavar="DAY", help="What was told up to its beginning, UTC, or up to a time; else now."
+)
+@click.option("--format", "format_", type=click.Choice(FORMATS), help="Else by the name of --output; else parquet.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Else APPLICATION-DAY.FORMAT, here.")
+@click.option("--since-as-of", "since", metavar="DAY", help="Tell which labels changed since that day.")
+@click.option("--diff", type=click.Path(path_type=Path), metavar="FILE", help="The changed labels, one row each.")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object.")
+def export(
+    application: str,
+    url: str | None,
+    as_of: str | None,
+    format_: str | None,
+    output: Path | None,
+    since: str | None,
+    diff: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the rows of APPLICATION with the labels that were known on a day: one row per prediction, a typed column
+    per input, output and feedback field. By the rules that the file of JOINBACK_CONFIG declares now.
+
+    URL is the sink's, or the variable that holds it; JOINBACK_SINK_URL if not given.
+    """
+    settings = settings_from()
+    url = url_of(url, settings)
+    exporting = _exporting()
+    now = datetime.now(UTC)
+    moment = now if as_of is None else moment_of(as_of, "--as-of")
+    if moment > now:
+        raise JoinbackError(f"--as-of {as_of} is not over yet; leave it out for what is known now")
+    before = None if since is None else moment_of(since, "--since-as-of")
+    if before is not None and before >= moment:
+        raise JoinbackError("--since-as-of must be before --as-of")
+    if diff is not None and before is None:
+        raise JoinbackError("--diff needs --since-as-of: since when")
+    format_ = format_ or _format_of(output)
+    output = output or Path(f"{name_of(application)}-{moment:%Y-%m-%d}.{format_}")
+    if diff is not None and diff.absolute() == output.absolute():
+        raise JoinbackError("--diff and --output name one file")
+    job = exporting.Job(
+        url=url, application=application, as_of=moment, since=before, format=format_, output=output, diff=diff,
+        replace=force,
+    )  # fmt: skip
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} records"))
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("exporting", total=None)
+        work = exporting.export(settings, job, lambda records: bar.update(task, completed=records))
+        exported = asyncio.run(work)
+    if as_json:
+        click.echo(json.dumps(_as_json(job, exported)))
+    else:
+        for line in _lines(job, exported):
+            click.echo(printable(line, markup=False))
+
+
+def _exporting() -> Any:
+    # Not at the start: pyarrow is a second of every other command, and an extra.
+    try:
+        return import_module("joinback_worker.flat.exporting")
+    except ModuleNotFoundError as error:
+        raise JoinbackError(
+            f"joinback export needs {error.name}; in its clone: pip install '.[worker,parquet]'"
+        ) from None
+
+
+def _format_of(output: Path | None) -> str:
+    suffix = "" if output is None else output.suffix.removeprefix(".").lower()
+    return suffix if suffix in FORMATS else FORMATS[0]
+
+
+def _lines(job: "Job", exported: "Exported") -> Iterator[str]:
+    yield (
+        f"{job.application} as known on {text_of(job.as_of)}, from {shown(job.url)}:"
+        f" {exported.rows:,} rows, {exported.columns} columns, in {job.output}"
+    )
+    yield f"  {exported.statuses['joined']:>12,}  labelled"
+    yield f"  {exported.statuses['unlabelled']:>12,}  unlabelled: mature, and nobody told a label"
+    yield f"  {exported.statuses['predicted']:>12,}  predicted: a label may still come"
+    yield (
+        f"left out: {exported.unknown:,} records of which nothing was known yet, {exported.orphans:,} orphans,"
+        f" {exported.events_later:,} events told later"
+    )
+    if exported.rules is None:
+        yield "no rules are declared: nothing matures, each field's last value counts (JOINBACK_CONFIG)"
+    for field, count in sorted(exported.misfits.items()):
+        yield f"{field}: {count:,} values are not as declared, and empty"
+    if exported.fields_left_out:
+        yield f"{exported.fields_left_out:,} values are in fields beyond 10,000, and left out"
+    if (difference := exported.difference) is not None and job.since is not None:
+        yield (
+            f"{difference.total:,} labels changed since {text_of(job.since)}, in {difference.rows_changed:,} rows of"
+            f" then and {difference.rows_added:,} new ones" + (f", in {job.diff}" if job.diff is not None else "")
+        )
+        for field, counts in sorted(difference.labels.items()):
+            yield f"  {field}: " + ", ".join(f"{counts[what]:,} {what}" for what in WHATS)
+
+
+def _as_json(job: "Job", exported: "Exported") -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "application": job.application,
+        "sink": shown(job.url),
+        "as_of": text_of(job.as_of),
+        "output": str(job.output),
+        "rows": exported.rows,
+        "columns": exported.columns,
+        "statuses": {name: exported.statuses[name] for name in ("joined", "unlabelled", "predicted")},
+        "unknown": exported.unknown,
+        "orphans": exported.orphans,
+        "events_later": exported.events_later,
+        "rules": exported.rules,
+        "misfits": exported.misfits,
+    }
+    if (difference := exported.difference) is not None and job.since is not None:
+        told["since"] = text_of(job.since)
+        told["labels"] = {
+            field: {what: counts[what] for what in WHATS} for field, counts in sorted(difference.labels.items())
+        }
+        told["rows_added"], told["rows_changed"] = difference.rows_added, difference.rows_changed
+    return told

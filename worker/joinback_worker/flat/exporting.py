@@ -1,0 +1,198 @@
+"""An export: the rows of an application as they were known on a day, and what changed since another.
+
+Each record is cut to the events that were known, then folded by the law with that moment as its clock. Rows wait in a
+temporary file until the types of their columns are known; memory holds a batch.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+from msgspec import Struct, field
+
+from joinback.errors import JoinbackError
+from joinback.settings import Settings
+from joinback_worker.drains import policy_of
+from joinback_worker.errors import WorkerError, no_row
+from joinback_worker.fold import Record
+from joinback_worker.row import Row, project
+from joinback_worker.rules import Policy
+from joinback_worker.sinks import open_sink
+
+from .arrow import BATCH_ROWS, Shape, Spool
+from .cells import kept
+from .changes import Change, Difference, changes_of
+from .columns import OF_EXPORTS, columns_of
+from .files import TableFile
+from .known import age_s, known
+from .survey import Survey
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """What is asked for."""
+
+    url: str
+    application: str
+    as_of: datetime
+    since: datetime | None = None
+    """The day before, to tell what changed."""
+    format: str
+    output: Path
+    diff: Path | None = None
+    """Where the changed labels go, one row each."""
+    replace: bool = False
+
+
+class Exported(Struct, kw_only=True):
+    """What became of the records. Every record is in `statuses`, an orphan, or unknown."""
+
+    records: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    orphans: int = 0
+    """Feedback was known, and no prediction: there is nothing to train on."""
+    unknown: int = 0
+    """Records of which nothing was known yet."""
+    events_later: int = 0
+    """Told after the moment, and so left out."""
+    misfits: dict[str, int] = {}
+    """Of a field with a declared type: values of another, which are empty."""
+    fields_left_out: int = 0
+    columns: int = 0
+    rules: str | None = None
+    """The digest of the rules that were used; None where none are declared."""
+    difference: Difference | None = None
+
+    @property
+    def rows(self) -> int:
+        return self.statuses.total()
+
+
+async def export(settings: Settings, job: Job, has_read: Callable[[int], None]) -> Exported:
+    """Write what was known. `has_read` is told how many records so far.
+
+    Raises JoinbackError: nothing there, no room, a file in the way; SinkUnavailable.
+    """
+    policy = policy_of(settings, job.application, job.as_of)
+    declares = policy.rules != policy_of(settings, "", job.as_of).rules
+    exported = Exported(
+        rules=policy.rules.digest if declares else None,
+        difference=None if job.since is None else Difference(),
+    )
+    try:
+        with ExitStack() as stack:
+            spool = stack.enter_context(Spool())
+            output = stack.enter_context(TableFile(job.output, job.format, replace=job.replace))
+            changed = None
+            if job.diff is not None:
+                changed = Changed(stack.enter_context(TableFile(job.diff, job.format, replace=job.replace)))
+            survey = Survey(policy.rules)
+            work = _Work(job, policy, exported, survey, spool, changed)
+            async with open_sink(job.url, policy, read_only=True) as sink:
+                async for records in sink.whole_records(job.application):
+                    for record in records:
+                        work.take(record)
+                    has_read(exported.records)
+            if not exported.records:
+                raise JoinbackError(f"the sink holds no record of {job.application!r}: mend its name, or drain first")
+            if changed is not None:
+                changed.end()
+            shape = Shape(columns_of(survey.kinds), OF_EXPORTS)
+            exported.columns, exported.misfits = len(shape.names), survey.misfits
+            exported.fields_left_out = survey.left_out
+            output.begin(shape.schema.with_metadata(_told(job)))
+            for rows in spool.batches():
+                output.write(shape.batch(rows))
+    except OSError as error:
+        raise JoinbackError(f"the export cannot be written: {error.strerror}; make room, also in TMPDIR") from None
+    return exported
+
+
+def _told(job: Job) -> dict[str, str]:
+    """What a file says of itself, where its format can."""
+    return {"joinback.application": job.application, "joinback.as_of": job.as_of.isoformat()}
+
+
+class _Work:
+    """What is done with each record."""
+
+    def __init__(
+        self, job: Job, policy: Policy, exported: Exported, survey: Survey, spool: Spool, changed: "Changed | None"
+    ) -> None:
+        self._job, self._policy, self._exported = job, policy, exported
+        self._before = Policy(policy.rules, job.since)
+        self._survey, self._spool, self._changed = survey, spool, changed
+
+    def take(self, record: Record) -> None:
+        exported, as_of = self._exported, self._job.as_of
+        exported.records += 1
+        then = known(record, as_of)
+        exported.events_later += len(record.fields) - len(then.fields)
+        if not then.has_events:
+            exported.unknown += 1
+            return
+        row = _row(then, self._policy)
+        if row.status == "orphan":
+            exported.orphans += 1
+            return
+        exported.statuses[row.status] += 1
+        self._survey.add(row)
+        self._spool.add(kept(row, age_s(row, as_of)))
+        if exported.difference is not None and self._job.since is not None:
+            earlier = known(record, self._job.since)
+            before = _row(earlier, self._before) if earlier.predictions else None
+            changes = list(changes_of(before, row))
+            exported.difference.count(before, changes)
+            if self._changed is not None:
+                self._changed.add(changes)
+
+
+def _row(record: Record, policy: Policy) -> Row:
+    try:
+        return project(record, policy)[0]
+    except WorkerError:
+        raise
+    except Exception as error:
+        raise no_row(error) from error
+
+
+class Changed:
+    """The changed labels as a table."""
+
+    SCHEMA = pa.schema(
+        [
+            ("join_key", pa.string()),
+            ("field", pa.string()),
+            ("what", pa.string()),
+            ("before", pa.string()),
+            ("after", pa.string()),
+            ("before_is_default", pa.bool_()),
+            ("after_is_default", pa.bool_()),
+            ("told_at", pa.timestamp("us", tz="UTC")),
+        ]
+    )
+
+    def __init__(self, file: TableFile) -> None:
+        self._file = file
+        file.begin(self.SCHEMA)
+        self._waiting: list[Change] = []
+
+    def add(self, changes: list[Change]) -> None:
+        self._waiting += changes
+        if len(self._waiting) >= BATCH_ROWS:
+            self.end()
+
+    def end(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            columns = [list(self._column(name)) for name in self.SCHEMA.names]
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, self.SCHEMA, strict=True)]
+            self._file.write(pa.RecordBatch.from_arrays(arrays, schema=self.SCHEMA))
+            self._waiting.clear()
+
+    def _column(self, name: str) -> Iterator[object]:
+        for change in self._waiting:
+            value = getattr(change, name)
+            yield value.decode() if isinstance(value, bytes) else value

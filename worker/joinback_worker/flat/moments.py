@@ -1,0 +1,14 @@
+"""A moment as people write it: a day is its beginning, and what names no zone is UTC."""
+
+from datetime import UTC, datetime
+
+from joinback.errors import ConfigurationError
+
+
+def moment_of(given: datetime | str, name: str) -> datetime:
+    """Return it in UTC. Raises ConfigurationError, with this name, for what is none."""
+    try:
+        moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigurationError(f"{name} {given!r} is no moment; write 2026-10-01 or 2026-10-01T12:00:00Z") from None

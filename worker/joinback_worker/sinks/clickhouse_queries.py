@@ -1,0 +1,44 @@
+"""What ClickHouse is asked."""
+
+from collections.abc import Iterator, Sequence
+
+from .directory import COPY_ROWS
+from .event_log import Stored
+
+LOOK_UP_BYTES = 48 << 10
+"""Of keys in one look-up: the server takes 128 KiB in a parameter (http_max_field_value_size), and escapes add some."""
+
+SELECT = f"SELECT {', '.join(Stored._fields)} FROM events WHERE application = {{application:String}}"  # noqa: S608
+
+# The newest policy counts: by the server's clock, and after the one that stands, should that be from the future.
+POLICY_TIME = """
+SELECT greatest(now64(6, 'UTC'), max(written_at) + INTERVAL 1 MICROSECOND) FROM policies
+WHERE application = {application:String}
+"""
+# A record's rows are never cut in two: WITH TIES.
+PAGE = (
+    f"SELECT application, {', '.join(Stored._fields)} FROM events"  # noqa: S608
+    " WHERE (application, join_key) > ({application:String}, {join_key:String})"
+    f" ORDER BY application, join_key LIMIT {COPY_ROWS} WITH TIES"
+)
+# By the clock of who wrote them: what was drained last.
+NEWEST = " UNION ALL ".join(
+    f"(SELECT join_key FROM events WHERE application = {{application:String}} AND kind = '{kind}'"  # noqa: S608
+    " ORDER BY written_at DESC LIMIT {limit:UInt32})"
+    for kind in ("prediction", "feedback")
+)
+STORED_WHEN_ANSWERED = {"async_insert": 0, "wait_for_async_insert": 1}
+"""Whatever the user's profile says: servers from 26.3 on queue inserts by default, and may be told not to wait."""
+
+
+def in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    size = 0
+    for key in join_keys:
+        part.append(key)
+        size += len(key.encode())
+        if size >= LOOK_UP_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
