@@ -195,6 +195,9 @@ class ClickHouseSink(MergeOnRead):
                 yield application, [Stored(*values[1:]) for values in some]
             after = rows[-1][0], rows[-1][1]
 
+    def _ask(self, question: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self._opened().query(question).result_rows]
+
     def _refold(self, application: str) -> int:
         self._tell_policy(application)
         return 0
