@@ -105,7 +105,8 @@ class _Reporting:
             await self._ask("fields", questions.samples(self._dialect, self._asked.application))
         )
         fields = pairing.fields_of(samples, self._rules)
-        drawn = [await self._curve(field) for field in (None, *fields[:FIELDS_MAX])]
+        # Of one field the first label is that field's.
+        drawn = [await self._curve(field) for field in (fields if len(fields) == 1 else [None, *fields[:FIELDS_MAX]])]
         found = pairing.pair_of(samples, self._rules, self._wanted.choice)
         pair = None if isinstance(found, str) else found
         if isinstance(found, str):

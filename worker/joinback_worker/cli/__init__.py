@@ -28,6 +28,7 @@ from .demo import demo
 from .import_labels import import_labels
 from .inspect import inspect
 from .names import check_known, known_applications
+from .report import report
 from .requeue import requeue
 from .sample_rate import sample_rate
 from .show import printable, warn_of_path
@@ -90,7 +91,7 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
     return await drain_all(settings, only)
 
 
-for command in (apps, check, dead, demo, import_labels, inspect, requeue, sample_rate, sink, status, worker):
+for command in (apps, check, dead, demo, import_labels, inspect, report, requeue, sample_rate, sink, status, worker):
     cli.add_command(command)
 
 
