@@ -43,7 +43,8 @@ def made_up_loans(count: int, now: datetime, seed: int = 0, days: int = DAYS) ->
     for n in range(count):
         served_at = start + (now - start) * (n / count)
         served_at = served_at.replace(microsecond=n % 1_000_000)
-        risk = round(chance.betavariate(0.7, 1.6), 4)
+        # Never a round one, which a bucket may count above or below.
+        risk = round(int(chance.betavariate(0.7, 1.6) * 9_999) / 10_000 + 0.00005, 5)
         repaid = chance.random() >= risk * 0.9 + 0.02
         delay = timedelta(days=chance.expovariate(1 / MEAN_DELAY_D[repaid]))
         told_at = None if chance.random() < NEVER_TOLD else served_at + delay
@@ -58,7 +59,7 @@ def record_of(loan: Loan, now: datetime, application: str = "loans") -> Record:
         logged_at=loan.served_at,
         version=loan.version,
         inputs=Raw(b"{}"),
-        outputs=Raw(b'{"default":%.4f}' % loan.risk),
+        outputs=Raw(b'{"default":%.5f}' % loan.risk),
     )
     told = loan.told_at is not None and loan.told_at <= now
     value = Raw(b"true" if loan.repaid else b"false")

@@ -43,7 +43,7 @@ class Asked(Struct, frozen=True, kw_only=True):
 def state(d: Dialect, application: str) -> str:
     """Rows by status, and when the first and the last prediction were made."""
     return (
-        f"select status, count(*), min({d.us('predicted_at')}), max({d.us('predicted_at')})"
+        f"select status, count(*), {d.us('min(predicted_at)')}, {d.us('max(predicted_at)')}"
         f" from {d.source} where application = {d.text(application)} group by status"
     )
 
@@ -154,19 +154,17 @@ def _waits(d: Dialect, asked: Asked, more: str = "") -> str:
         f"case when clock_skew and {d.us('predicted_at')} - {d.us('logged_at')} > {_SKEW_US}"
         f" then {d.us('logged_at')} else {d.us('predicted_at')} end"
     )
-    whole = d.us_of_seconds("feedback_delay_s")
-    # A row of an older release has no times by field until it is folded again.
-    took = whole if asked.field is None else (
-        f"case when field_times is null then {whole} else"
-        f" {d.us_of_text(d.first_told(asked.field))} - {served} end"
-    )  # fmt: skip
+    came = f"{served} + {d.us_of_seconds('feedback_delay_s')}"
+    if asked.field is not None:
+        # A row of an older release has no times by field until it is folded again.
+        came = f"case when field_times is null then {came} else {d.us_of_text(d.first_told(asked.field))} end"
     return (
-        f"told as (select {served} as served, {took} as took, 1e0 / coalesce(sample_rate, 1e0) as w, version as v{more}"
+        f"told as (select {served} as served, {came} as came, 1e0 / coalesce(sample_rate, 1e0) as w, version as v{more}"
         f" from {d.source} where application = {d.text(asked.application)} and predicted_at is not null{since}"
         f"{d.fence}),"
-        f" waits as (select *, {asked.now_us} - served as age,"
-        f" case when took <= {asked.now_us} - served then case when took < 0 then 0 else took end end as delay"
-        f" from told where served >= {asked.since_us} and served <= {asked.now_us}{d.fence})"
+        f" waits as (select *, {asked.now_us} - served as age, case when came <= {asked.now_us}"
+        f" then case when came > served then came - served else 0 end end as delay"
+        f" from told where served >= {asked.since_us} and served <= {asked.now_us})"
     )
 
 
@@ -195,7 +193,7 @@ def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
     return (
         f"{_waits(d, asked, columns)},"
         f" known as (select *, {y} as y, case when delay is not null and outcome is not null and p is not null"
-        f" then 1 else 0 end as k from waits{d.fence}),"
+        " then 1 else 0 end as k from waits),"
         f" judged as (select served, age, delay, w, v, outcome, p, y, k,"
         f" case when k = 1 and delay <= {asked.age_us} then 1 else 0 end as a,"
         f" case when k = 1 then {value} end as val, case when k = 1 then {extra} end as extra{flags}"

@@ -1,6 +1,7 @@
 """A report in a terminal of 80 columns: bars and curves by characters."""
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 
 from joinback_worker.answers.accuracy import Day
 from joinback_worker.answers.curve import STEPS, Curve, Point, duration
@@ -8,6 +9,7 @@ from joinback_worker.answers.report import Report
 
 from .report_tables import value_name
 
+COLUMNS = 80
 DAYS_MIN, DAYS_MAX, RIPE_MIN = 20, 80, 14
 """Lines of a table: a screen, or more until so many of them are ripe. The others are in --csv."""
 ROWS = 8
@@ -27,15 +29,17 @@ def lines(report: Report) -> Iterator[str]:
     if report.versions:
         yield from _versions(report)
     yield from _scores(report)
-    yield from ("", *(f"! {note}" for note in report.notes)) if report.notes else ()
+    for note in report.notes:
+        yield ""
+        yield from wrap(note, COLUMNS, initial_indent="! ", subsequent_indent="  ")
 
 
 def _head(report: Report) -> Iterator[str]:
     statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(report.statuses.items()))
-    yield f"{report.application} at {report.now:%Y-%m-%d %H:%M} UTC: {statuses}"
+    yield from wrap(f"{report.application} at {report.now:%Y-%m-%d %H:%M} UTC: {statuses}", COLUMNS)
     if report.pair is not None:
         how = "guessed: see --output, --field, --threshold, --positive" if report.pair.guessed else "as told"
-        yield f"compared  {report.pair.said}"
+        yield from wrap(f"compared  {report.pair.said}", COLUMNS, subsequent_indent=" " * 10)
         yield f"          ({how})"
     yield f"one age   {duration(report.age_s)}: {report.age_why}"
 
@@ -43,7 +47,7 @@ def _head(report: Report) -> Iterator[str]:
 def _curve(curve: Curve) -> Iterator[str]:
     yield ""
     yield f"HOW LATE LABELS COME: {'the first of a row' if curve.field is None else curve.field}"
-    yield f"  {curve.sentence}"
+    yield from _prose(curve.sentence)
     if not curve.points:
         return
     yield from _picture(curve.points)
@@ -51,7 +55,7 @@ def _curve(curve: Curve) -> Iterator[str]:
         f"{name[1:]} % after {duration(age)}" if age is not None else f"{name[1:]} %: not reached"
         for name, age in curve.ages_s.items()
     ]
-    yield f"  Of {curve.rows:,} predictions {', '.join(ages)}."
+    yield from _prose(f"Of {curve.rows:,} predictions {', '.join(ages)}.")
     last = curve.points[-1]
     band = f"{last.low * 100:.1f} to {last.high * 100:.1f} % (95 in 100)"
     yield f"  At {duration(last.age_s)}: {band}, {last.at_risk:,} at risk."
@@ -75,7 +79,7 @@ def _days(report: Report) -> Iterator[str]:
     yield f"{value_name(report).upper()} BY PREDICTION DAY"
     at = _short(report.age_s)
     names = f"{'so far':>7} {'at ' + at:>8} {'bounds':>13} {'estimate':>8}"
-    yield f"  {'day':10} {'version':8} {'n':>7} {'coverage':>13} {names}"
+    yield f"  {'day':10} {'version':7} {'n':>7} {'coverage':>11} {names}"
     if len(report.days) > len(shown):
         yield f"  … {len(report.days) - len(shown):,} earlier lines: --csv days"
     for day in shown:
@@ -95,11 +99,11 @@ def _newest(days: list[Day]) -> list[Day]:
 
 
 def _day(day: Day) -> str:
-    coverage = "" if day.coverage is None else f"{_bar(day.coverage, 6)} {day.coverage * 100:4.0f} %"
+    coverage = "" if day.coverage is None else f"{_bar(day.coverage, 4)} {day.coverage * 100:4.0f} %"
     bounds = "" if day.at_least is None or day.at_most is None else f"{day.at_least:.3f}-{day.at_most:.3f}"
     at_age = _figure(day.at_age) if day.ripe else "unripe"
     return (
-        f"  {day.day:10} {_cut(day.version, 8):8} {day.predictions:>7,} {coverage:>13} {_figure(day.so_far):>7}"
+        f"  {day.day:10} {_cut(day.version, 7):7} {day.predictions:>7,} {coverage:>11} {_figure(day.so_far):>7}"
         f" {at_age:>8} {bounds:>13} {_figure(day.estimate):>8}"
     ).rstrip()
 
@@ -133,7 +137,7 @@ def _versions(report: Report) -> Iterator[str]:
             f" {_figure(side.value):>9}{more}"
         )
     if report.comparison is not None:
-        yield f"  {report.comparison.sentence}"
+        yield from _prose(report.comparison.sentence)
         yield f"  ({report.comparison.method}, 95 in 100, of ripe labels alone)"
 
 
@@ -154,6 +158,10 @@ def _scores(report: Report) -> Iterator[str]:
     for name, share in report.quantiles.items():
         asked = report.pair.quantiles[name] if report.pair else 0.0
         yield f"  {share * 100:.1f} % of labels are not above {name}, which says {asked * 100:g} %."
+
+
+def _prose(text: str) -> list[str]:
+    return wrap(text, COLUMNS, initial_indent="  ", subsequent_indent="  ")
 
 
 def _bar(share: float, width: int) -> str:
