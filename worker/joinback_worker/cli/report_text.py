@@ -85,7 +85,7 @@ def _days(report: Report) -> Iterator[str]:
     for day in shown:
         yield _day(day)
     yield "  so far flatters while labels are missing; bounds hold whatever they will be;"
-    yield "  unripe: not all predictions are so old; estimate: while delays stay as they were."
+    yield "  unripe: some predictions are younger; estimate: if delays stay as they were."
 
 
 def _newest(days: list[Day]) -> list[Day]:
