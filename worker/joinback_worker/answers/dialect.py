@@ -23,6 +23,8 @@ class Dialect:
 
     source = "records"
     """Where the application's rows stand."""
+    keeps = False
+    """Whether a reader may have a table of its own, so that the rows of a pair are read once per report."""
     every = "records"
     """Where those of every application do."""
     fence = ""
@@ -85,6 +87,7 @@ def path(name: str | None) -> str:
 class SQLite(Dialect):
     # Else SQLite puts each column's expression wherever it is used, and parses the JSON again each time.
     fence = " limit -1"
+    keeps = True
 
     def time(self, us: int) -> str:
         return self.text((_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
@@ -130,16 +133,17 @@ class PostgreSQL(Dialect):
         return f"timestamptz '{_EPOCH + timedelta(microseconds=us)}'"
 
     def us(self, column: str) -> str:
-        return f"cast(extract(epoch from {column}) * 1000000 as bigint)"
+        # As a double, which is good to a microsecond until 2100, and twice as fast as extract's numeric.
+        return f"cast(date_part('epoch', {column}) * 1e6 as bigint)"
 
     def us_of_text(self, text: str) -> str:
         return self.us(f"cast({text} as timestamptz)")
 
     def number(self, column: str, name: str | None) -> str:
-        found, text = self._found(column, name)
+        found, _ = self._found(column, name)
         return (
-            f"case jsonb_typeof({found}) when 'number' then cast({text} as double precision)"
-            f" when 'boolean' then case {text} when 'true' then 1.0 else 0.0 end end"
+            f"case jsonb_typeof({found}) when 'number' then cast({found} as double precision)"
+            f" when 'boolean' then cast(cast(cast({found} as boolean) as integer) as double precision) end"
         )
 
     def string(self, column: str, name: str | None) -> str:
@@ -152,7 +156,7 @@ class PostgreSQL(Dialect):
     def _found(self, column: str, name: str | None) -> tuple[str, str]:
         if name is None:
             return column, f"{column} #>> '{{}}'"
-        return f"{column} -> {self.text(name)}", f"{column} ->> {self.text(name)}"
+        return f"({column} -> {self.text(name)})", f"{column} ->> {self.text(name)}"
 
 
 class ClickHouse(Dialect):
@@ -203,6 +207,8 @@ class ClickHouse(Dialect):
 
 
 class DuckDB(Dialect):
+    keeps = True
+
     def time(self, us: int) -> str:
         return f"make_timestamptz({us})"
 

@@ -19,6 +19,7 @@ TEN = 10
 """Buckets of a calibration table."""
 AT_RISK_MIN = 30
 """Where fewer are at risk the curve ends: one label would move it by a thirtieth and more."""
+KEPT = "joinback_kept"
 _SKEW_US = 300_000_000
 """As the fold has it: a clock that was further ahead than this is not believed."""
 
@@ -33,6 +34,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     """Whose delays; None: those of the row's first label."""
     age_us: int = DAY_US
     """The one age."""
+    is_kept: bool = False
+    """Whether the table KEPT was made, of this field."""
 
     @property
     def ripe_before_us(self) -> int:
@@ -147,8 +150,15 @@ def _ripe(asked: Asked) -> str:
     return f"a = 1 and served < {asked.ripe_before_us}"
 
 
-def _waits(d: Dialect, asked: Asked, more: str = "") -> str:
-    """The common table: served, age, delay, w (what a sampled row counts for), v (its version)."""
+def keep(d: Dialect, asked: Asked, pair: Pair) -> str:
+    """Make the table KEPT of what all questions about a pair read."""
+    return f"create temp table {KEPT} as with {_told(d, asked, pair)} select * from told"
+
+
+def _told(d: Dialect, asked: Asked, pair: Pair | None) -> str:
+    """The common table of what is read: served, came, w (what a sampled row counts for), v (its version), and of a
+    pair its outcome, p (the output) and quantiles.
+    """
     since = f" and predicted_at >= {d.time(asked.since_us)}" if asked.since_us else ""
     served = (
         f"case when clock_skew and {d.us('predicted_at')} - {d.us('logged_at')} > {_SKEW_US}"
@@ -159,24 +169,36 @@ def _waits(d: Dialect, asked: Asked, more: str = "") -> str:
         # A row of an older release has no times by field until it is folded again.
         came = f"case when field_times is null then {came} else {d.us_of_text(d.first_told(asked.field))} end"
     return (
-        f"told as (select {served} as served, {came} as came, 1e0 / coalesce(sample_rate, 1e0) as w, version as v{more}"
-        f" from {d.source} where application = {d.text(asked.application)} and predicted_at is not null{since}"
-        f"{d.fence}),"
-        f" waits as (select *, {asked.now_us} - served as age, case when came <= {asked.now_us}"
-        f" then case when came > served then came - served else 0 end end as delay"
-        f" from told where served >= {asked.since_us} and served <= {asked.now_us})"
+        f"told as (select {served} as served, {came} as came, 1e0 / coalesce(sample_rate, 1e0) as w, version as v"
+        f"{'' if pair is None else _sides(d, pair)} from {d.source}"
+        f" where application = {d.text(asked.application)} and predicted_at is not null{since}{d.fence})"
     )
 
 
-def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
-    """`waits` with what became of the pair: k and a (1: known now, and by the age), val (right, or the absolute
-    error), extra (Brier's term, or the error), outcome, and of a score p and y.
-    """
+def _sides(d: Dialect, pair: Pair) -> str:
     read = d.string if pair.is_text else d.number
     ours = d.string if pair.is_text and pair.kind == "classes" else d.number
     columns = f", {read('feedback', pair.field)} as outcome, {ours('outputs', pair.output)} as p"
     for place, name in enumerate(pair.quantiles):
         columns += f", {d.number('outputs', name)} as quantile{place}"
+    return columns
+
+
+def _waits(d: Dialect, asked: Asked, pair: Pair | None = None) -> str:
+    """What was read, with its age and its delay."""
+    table = KEPT if asked.is_kept else "told"
+    return (
+        f"{'' if asked.is_kept else _told(d, asked, pair) + ', '}"
+        f"waits as (select *, {asked.now_us} - served as age, case when came <= {asked.now_us}"
+        f" then case when came > served then came - served else 0 end end as delay"
+        f" from {table} where served >= {asked.since_us} and served <= {asked.now_us})"
+    )
+
+
+def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
+    """`waits` with what became of the pair: k and a (1: known now, and by the age), val (right, or the absolute
+    error), extra (Brier's term, or the error), and of a score y.
+    """
     if pair.kind == "score":
         positive = d.text(pair.positive) if pair.is_text else repr(float(pair.positive))
         y = f"case when outcome = {positive} then 1 else 0 end"
@@ -191,7 +213,7 @@ def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
         f", case when outcome <= quantile{place} then 1 else 0 end as q{place}" for place in range(len(pair.quantiles))
     )
     return (
-        f"{_waits(d, asked, columns)},"
+        f"{_waits(d, asked, pair)},"
         f" known as (select *, {y} as y, case when delay is not null and outcome is not null and p is not null"
         " then 1 else 0 end as k from waits),"
         f" judged as (select served, age, delay, w, v, outcome, p, y, k,"

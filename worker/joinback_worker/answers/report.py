@@ -105,12 +105,16 @@ class _Reporting:
             await self._ask("fields", questions.samples(self._dialect, self._asked.application))
         )
         fields = pairing.fields_of(samples, self._rules)
-        # Of one field the first label is that field's.
-        drawn = [await self._curve(field) for field in (fields if len(fields) == 1 else [None, *fields[:FIELDS_MAX]])]
         found = pairing.pair_of(samples, self._rules, self._wanted.choice)
         pair = None if isinstance(found, str) else found
         if isinstance(found, str):
             self._notes.append(f"No accuracy: {found}.")
+        elif self._dialect.keeps:
+            self._asked = structs.replace(self._asked, field=found.field)
+            await self._ask("rows", questions.keep(self._dialect, self._asked, found))
+            self._asked = structs.replace(self._asked, is_kept=True)
+        # Of one field the first label is that field's.
+        drawn = [await self._curve(field) for field in (fields if len(fields) == 1 else [None, *fields[:FIELDS_MAX]])]
         age_s, why = self._age(drawn, pair)
         self._asked = structs.replace(self._asked, age_us=round(age_s * 1e6), field=pair.field if pair else None)
         told = Report(
@@ -139,7 +143,8 @@ class _Reporting:
         if not self._has_unlabelled:
             return Curve(field=field, maturity_s=maturity_s, refused=_NO_UNLABELLED)
         ages = ages_us(self._oldest_us, maturity_s)
-        asked = structs.replace(self._asked, field=field)
+        is_kept = self._asked.is_kept and field == self._asked.field
+        asked = structs.replace(self._asked, field=field, is_kept=is_kept)
         what = "delays" if field is None else f"delays of {field}"
         answer = await self._ask(what, questions.curve(self._dialect, asked, ages, SHARES))
         return curve_of(field, ages, answer, maturity_s)
