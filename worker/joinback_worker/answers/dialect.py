@@ -84,6 +84,14 @@ def path(name: str | None) -> str:
     return f'$."{name}"'
 
 
+def _start(field: str) -> str:
+    """Return what stands before a field's first time in `field_times`, as the worker writes it, in one form.
+
+    Behind a brace or a comma no name or value can look like this: a quote within them has a backslash before it.
+    """
+    return json.dumps(path(field)[3:-1], ensure_ascii=False) + ':{"first":"'
+
+
 class SQLite(Dialect):
     # Else SQLite puts each column's expression wherever it is used, and parses the JSON again each time.
     fence = " limit -1"
@@ -113,9 +121,8 @@ class SQLite(Dialect):
         return f"case when typeof({found}) = 'text' then {found} end"
 
     def first_told(self, field: str) -> str:
-        # Where it stands in what the worker wrote, which has one form: half the time of parsing it. No name or value
-        # can look like this, as a quote within them has a backslash before it.
-        start = json.dumps(path(field)[3:-1], ensure_ascii=False) + ':{"first":"'
+        # json_extract would parse the whole: half as fast.
+        start = _start(field)
         found = f"max(instr(field_times, {self.text('{' + start)}), instr(field_times, {self.text(',' + start)}))"
         return f"nullif(substr(field_times, nullif({found}, 0) + {len(start) + 1}, {len(_ANY_TIME)}), '')"
 
@@ -151,7 +158,11 @@ class PostgreSQL(Dialect):
         return f"case jsonb_typeof({found}) when 'string' then {text} end"
 
     def first_told(self, field: str) -> str:
-        return f"field_times -> {self.text(field)} ->> 'first'"
+        # `json` is parsed at each look: a third as fast.
+        start, cell = _start(field), "cast(field_times as text)"
+        places = (f"position({self.text(mark + start)} in {cell})" for mark in ("{", ","))
+        found = f"nullif(greatest({', '.join(places)}), 0) + {len(start) + 1}"
+        return f"nullif(substring({cell} from {found} for {len(_ANY_TIME)}), '')"
 
     def _found(self, column: str, name: str | None) -> tuple[str, str]:
         if name is None:

@@ -75,11 +75,12 @@ def curve(d: Dialect, asked: Asked, ages_us: Sequence[int], shares: Sequence[flo
     return (
         f"with {_waits(d, asked)},"
         " ends as (select coalesce(delay, age) as t, case when delay is null then 0 else 1 end as is_label from waits),"
-        " steps as (select t, sum(is_label) as d, count(*) as c from ends group by t),"
+        # Counts as doubles: PostgreSQL would add up its own in decimal digits.
+        f" steps as (select t, {d.double('sum(is_label)')} as d, {d.double('count(*)')} as c from ends group by t),"
         " risk as (select t, d, c, sum(c) over (order by t desc) as at_risk from steps),"
         " logs as (select t, d, c, at_risk,"
-        f" case when d = 0 then 0.0 when d = at_risk then -1e9 else ln(1 - {d.double('d')} / at_risk) end as l,"
-        f" case when d = 0 or d = at_risk then 0.0 else {d.double('d')} / at_risk / (at_risk - d) end as g from risk),"
+        f" case when d = 0 then 0.0 when d = at_risk then -1e9 else ln(1 - d / at_risk) end as l,"
+        f" case when d = 0 or d = at_risk then 0.0 else d / at_risk / (at_risk - d) end as g from risk),"
         " km as (select t, d, c, at_risk, l, g, sum(l) over (order by t) as so_far from logs)"
         f" select {_place('t', ages_us)} as place, sum(c), sum(d), sum(l), sum(g){''.join(firsts)}"
         " from km group by 1 order by 1"
