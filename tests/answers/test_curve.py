@@ -195,10 +195,13 @@ def test_sqlite_without_mathematics(url: str) -> None:
     put(url, loans(100, 50))
     want = reported(url, NOON + timedelta(days=2)).curves
 
+    def missing(_: float) -> float:
+        raise RuntimeError
+
     async def without_ln() -> list[tuple[Any, ...]]:
         async with open_store(Settings(sink_url=url), "loans") as store:
             connection = store._sink._connection  # type: ignore[attr-defined]
-            connection.create_function("ln", 1, None)
+            connection.create_function("ln", 1, missing)
             ages = ages_us(2 * DAY_S * 1_000_000)
             asked = Asked(
                 application="loans", now_us=round((NOON + timedelta(days=2)).timestamp() * 1e6), field="repaid"

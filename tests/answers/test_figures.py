@@ -67,7 +67,11 @@ class Seen:
 
 
 def seen(application: str, output: str | None, field: str) -> list[Seen]:
-    return [Seen(record, output, field) for record in histories() if record.application == application]
+    return [
+        Seen(record, output, field)
+        for record in histories()
+        if record.application == application and record.predictions
+    ]
 
 
 def mean(pairs: Sequence[tuple[float, float]]) -> float | None:

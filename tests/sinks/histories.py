@@ -1,5 +1,5 @@
 """Four applications in one sink, each with an output of another kind and with what makes figures go wrong:
-feedback before its prediction, labels taken back, defaults, clocks ahead, sampled rows, names and values with quotes.
+feedback before its prediction, labels taken back, orphans, defaults, clocks ahead, sampled rows, names with quotes.
 """
 
 import json
@@ -49,6 +49,10 @@ def loans() -> Iterator[Record]:
             at = loan.served_at - timedelta(minutes=3)
             record.feedback["f"] = wire.Feedback(v=1, at=at, logged_at=at, feedback={"repaid": Raw(b"true")})
         yield record
+    # Feedback whose prediction never came: of no figure a part, but of the states.
+    at = NOW - timedelta(days=1)
+    told_alone = wire.Feedback(v=1, at=at, logged_at=at, feedback={"repaid": Raw(b"true")})
+    yield Record(application="loans", join_key="orphan", predictions={}, feedback={"f": told_alone})
 
 
 def _ads(chance: random.Random) -> Iterator[Record]:

@@ -180,7 +180,7 @@ class ClickHouse(Dialect):
         return f"fromUnixTimestamp64Micro(toInt64({us}), 'UTC')"
 
     def us(self, column: str) -> str:
-        return f"toUnixTimestamp64Micro(assumeNotNull({column}))"
+        return f"toUnixTimestamp64Micro({column})"
 
     def us_of_text(self, text: str) -> str:
         return f"toUnixTimestamp64Micro(parseDateTime64BestEffortOrNull({text}, 6, 'UTC'))"

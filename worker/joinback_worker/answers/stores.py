@@ -18,6 +18,7 @@ from .dialect import ClickHouse, Dialect, DuckDB, PostgreSQL, SQLite
 TIMEOUT_S = 600
 """Of a question to PostgreSQL, unless its URL says otherwise: ten million rows on a busy disk."""
 DIALECTS: dict[str, Callable[[], Dialect]] = {"sqlite": SQLite, "postgres": PostgreSQL, "clickhouse": ClickHouse}
+_LAKES = frozenset({"delta", "parquet", "jsonl"})
 _LAKE_COLUMNS = (
     "status, version, sample_rate, predicted_at, logged_at, clock_skew, outputs, feedback, field_times,"
     " feedback_delay_s"
@@ -51,6 +52,8 @@ def open_store(settings: Settings, application: str) -> Store:
     if module in DIALECTS:
         assert isinstance(sink, SinkOnThread)
         return _Sink(sink, DIALECTS[module]())
+    if module not in _LAKES:
+        raise ConfigurationError(f"a sink at {url.partition(':')[0]}: answers no questions yet; see answers/dialect.py")
     return _Lake(url, settings, application)
 
 
