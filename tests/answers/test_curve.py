@@ -149,6 +149,7 @@ def test_a_negative_delay_is_age_0(url: str) -> None:
     put(url, loans(100, 50, -60))
     (curve,) = reported(url, NOON + timedelta(days=2)).curves
     assert (curve.points[0].age_s, curve.points[0].share) == (0.0, pytest.approx(0.5))
+    assert curve.ages_s["p50"] == 0.0
 
 
 def test_defaults_and_what_was_taken_back_are_no_labels(url: str) -> None:
