@@ -98,6 +98,15 @@ def test_the_curve(told: Report) -> None:
     holds("curve", "\n".join(rows))
 
 
+def test_the_terminal(told: Report) -> None:
+    """The head and the curve, and the newest days, as the terminal shows them."""
+    shown = list(lines(told))
+    first = next(n for n, line in enumerate(shown) if line.startswith("ACCURACY"))
+    last = shown.index("", first)
+    days = [*shown[first : first + 2], "  …", *shown[last - 12 : last]]
+    holds("terminal", "\n".join(["```text", *shown[:first], *days, "```"]))
+
+
 def test_the_triangle(told: Report) -> None:
     """As the terminal shows it."""
     shown = list(lines(told))
