@@ -1,4 +1,4 @@
-"""Accuracy by day, in one SQL query: the diagnosis service is replayed over five past days.
+"""Accuracy by day that cannot flatter, in one SQL query: the diagnosis service is replayed over five past days.
 
     python examples/accuracy_by_day.py
 
@@ -33,10 +33,17 @@ DAYS = 5
 ACCURACY_BY_DAY = """
 SELECT date(predicted_at) AS day,
        count(*) AS predictions,
-       count(feedback) AS labelled,
-       round(avg(json_extract(outputs, '$.malignant') = json_extract(feedback, '$.malignant')), 3) AS accuracy
-FROM records
-WHERE application = :application AND status != 'orphan'
+       count(is_right) AS labelled,
+       round(avg(is_right), 3) AS so_far,
+       round(avg(coalesce(is_right, 0)), 3) AS at_least,
+       round(avg(coalesce(is_right, 1)), 3) AS at_most
+FROM (
+    SELECT predicted_at,
+           CASE WHEN feedback_delay_s IS NOT NULL THEN
+                json_extract(outputs, '$.malignant') = json_extract(feedback, '$.malignant') END AS is_right
+    FROM records
+    WHERE application = :application AND predicted_at IS NOT NULL
+)
 GROUP BY day
 ORDER BY day
 """

@@ -202,9 +202,9 @@ class DeltaOnS3(Delta):
     def source(self, database: Any, url: str) -> str:
         from deltalake import DeltaTable
 
-        from joinback_worker.sinks.delta import _location
+        from joinback_worker.sinks.delta import location_of
 
-        location, options = _location(url)
+        location, options = location_of(url)
         database.register("lake", DeltaTable(location, storage_options=options).to_pyarrow_table())
         return "lake"
 

@@ -41,7 +41,7 @@ def put(url: str, *batches: list[Record]) -> None:
 
 
 def table_at(url: str) -> DeltaTable:
-    location, options = module_of(url)._location(url)
+    location, options = module_of(url).location_of(url)
     return DeltaTable(location, storage_options=options)
 
 

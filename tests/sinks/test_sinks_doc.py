@@ -89,12 +89,12 @@ def duckdb(url: str, query: str) -> list[Any]:
     ids=["sqlite", "postgresql", "clickhouse", "duckdb"],
 )
 def test_the_query_to_begin_with(heading: str, engine: Engine, ask: Any, tmp_path: Path) -> None:
-    """Accuracy by day and version, and label delays, come out as the document shows them."""
+    """Accuracy by day and version, with coverage and bounds, comes out as the document shows it."""
     with engine.place(tmp_path) as url:
         put(url, loans())
         answer = ask(url, block(section(heading), "sql"))
     shown = [" | ".join(str(cell) for cell in row) for row in answer]
-    head = "day | version | labels | accuracy | delay_h_p50 | delay_h_p90"
+    head = "day | version | predictions | coverage | so_far | at_2_days | at_least | at_most"
     assert "\n".join([head, *shown]) + "\n" == block(section(heading), "text")
 
 

@@ -39,6 +39,10 @@ class FieldRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the field says from then on."""
     positive: Any = UNSET
     """The value that counts as the positive outcome; of a number, `higher` or `lower`: which is the better one."""
+    output: Name | None = None
+    """The output that answers compare it with."""
+    threshold: float | None = None
+    """From which on that output, a probability, says `positive`."""
     sources: list[Name] = []
     """Who is believed, the best first: of the values told, only those of the best source count."""
 

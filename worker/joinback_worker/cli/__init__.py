@@ -31,6 +31,7 @@ from .import_labels import import_labels
 from .inspect import inspect
 from .label import label
 from .names import check_known, known_applications
+from .report import report
 from .requeue import requeue
 from .retract import retract
 from .sample_rate import sample_rate
@@ -95,8 +96,8 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
 
 
 for command in (
-    *(apps, check, config, dead, demo, export, import_labels, inspect, label, requeue, retract, sample_rate, sink),
-    *(status, worker),
+    *(apps, check, config, dead, demo, export, import_labels, inspect, label, report, requeue, retract, sample_rate),
+    *(sink, status, worker),
 ):
     cli.add_command(command)
 

@@ -187,6 +187,9 @@ class ClickHouseSink(MergeOnRead):
             if application not in (None, after[0]):
                 return
 
+    def _ask(self, question: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self._opened().query(question).result_rows]
+
     def _refold(self, application: str, dry_run: bool) -> Refolded:
         if not dry_run:
             self._tell_policy(application)

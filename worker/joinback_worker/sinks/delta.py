@@ -42,10 +42,10 @@ def open_url(url: str, policy: Policy) -> Sink:
 
     Options of the store are taken from the environment (AWS_REGION, AWS_ENDPOINT_URL, …) and from the query.
     """
-    return DeltaSink(*_location(url), policy)
+    return DeltaSink(*location_of(url), policy)
 
 
-def _location(url: str) -> tuple[str, dict[str, str]]:
+def location_of(url: str) -> tuple[str, dict[str, str]]:
     parts = parts_of(url)
     path = unquote(parts.path)
     if parts.scheme == "delta+s3":
@@ -142,14 +142,14 @@ def _alike(a: pa.DataType, b: pa.DataType) -> bool:
 
 def place(url: str) -> tuple[str, ...]:
     """Of an object store; a local table is known by its path."""
-    location, options = _location(url)
+    location, options = location_of(url)
     store = options.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
     return "delta+s3", location.rstrip("/"), store
 
 
 def schema(url: str, settings: Settings) -> str:
     """The view for DuckDB; the table makes itself."""
-    return lake_view.view(lake_view.delta_source(_location(url)[0]), settings)
+    return lake_view.view(lake_view.delta_source(location_of(url)[0]), settings)
 
 
 def compact(url: str) -> str:
@@ -157,7 +157,7 @@ def compact(url: str) -> str:
 
     Raises SinkUnavailable.
     """
-    location, options = _location(url)
+    location, options = location_of(url)
 
     def work() -> str:
         table = DeltaTable(location, storage_options=options)

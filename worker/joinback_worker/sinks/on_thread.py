@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.fold import Record
@@ -83,6 +83,10 @@ class SinkOnThread(ABC):
         """As `Sink.refold`."""
         return Refolded()
 
+    def _ask(self, question: str) -> list[tuple[Any, ...]]:
+        """As `ask`."""
+        raise SinkUnavailable("this sink answers no questions")
+
     def _try_rights(self) -> None:  # noqa: B027 - a lake has no way to undo
         """As `Sink.try_rights`."""
 
@@ -146,6 +150,10 @@ class SinkOnThread(ABC):
 
     async def try_rights(self) -> None:
         await self._run(self._try_rights)
+
+    async def ask(self, question: str) -> list[tuple[Any, ...]]:
+        """Return the rows of one SELECT; enter the sink as `read_only` for it. Raises SinkUnavailable."""
+        return await self._run(partial(self._ask, question))
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, work)

@@ -4,13 +4,14 @@ Merge on write: BEGIN IMMEDIATE takes the file's one write lock, so read, merge 
 step for every other writer. WAL lets readers go on meanwhile; synchronous=FULL makes a commit durable.
 """
 
+import math
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
 
 from joinback.errors import ConfigurationError
@@ -212,6 +213,15 @@ class SQLiteSink(MergeOnWrite):
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
         parameters = {"application": application, "before": text_of(before), "limit": limit}
         return [join_key for (join_key,) in self._open_connection().execute(MATURED, parameters)]
+
+    def _ask(self, question: str) -> list[tuple[Any, ...]]:
+        connection = self._open_connection()
+        try:
+            connection.execute("SELECT ln(1)")
+        except sqlite3.OperationalError:
+            # A build without mathematical functions.
+            connection.create_function("ln", 1, math.log, deterministic=True)
+        return connection.execute(question).fetchall()
 
     def _open_connection(self) -> sqlite3.Connection:
         assert self._connection is not None, "enter the sink first: async with open_sink(...)"

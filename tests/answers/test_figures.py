@@ -1,0 +1,265 @@
+"""Each figure is what its formula says: counted again in plain Python, and by scikit-learn."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import NormalDist, fmean, variance
+from typing import Any
+
+import msgspec
+import pytest
+from histories import NOW, RULES, histories
+from ruled import file
+
+from joinback.settings import Settings
+from joinback_worker.answers.accuracy import Part, Sums, day_text
+from joinback_worker.answers.compare import compared
+from joinback_worker.answers.estimate import Delays, delays_of, weighted
+from joinback_worker.answers.pairing import Choice
+from joinback_worker.answers.report import NoApplication, Report, Wanted, report
+from joinback_worker.fold import effective_at
+from joinback_worker.rules import Policy
+from joinback_worker.sinks import open_sink
+
+DAY_S = 86_400
+AGE_D = 3.0
+CHOICES = {"prices": Choice(field="price", output="price")}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("figures")
+    url = f"sqlite:///{folder}/sink.db"
+
+    async def fill() -> None:
+        async with open_sink(url, Policy(now=NOW)) as sink:
+            await sink.merge(histories())
+
+    asyncio.run(fill())
+    return Settings(sink_url=url, config=file(folder, **RULES))
+
+
+def asked(settings: Settings, application: str, **wanted: Any) -> Report:
+    given = {"age_d": AGE_D, "choice": CHOICES.get(application, Choice())} | wanted
+    return asyncio.run(report(settings, Wanted(application=application, now=NOW, **given)))
+
+
+class Seen:
+    """One prediction with a value of each side, as plain Python reads the records."""
+
+    def __init__(self, record: Any, output: str | None, field: str) -> None:
+        (prediction,) = record.predictions.values()
+        outputs = msgspec.json.decode(prediction.outputs)
+        self.served = effective_at(prediction)
+        self.version, self.w = prediction.version, 1 / prediction.sample_rate
+        self.ours = outputs if output is None else outputs[output]
+        told = [] if record.retractions else list(record.feedback.values())
+        self.label = msgspec.json.decode(told[0].feedback[field]) if told else None
+        self.delay_s = max(0.0, (effective_at(told[0]) - self.served).total_seconds()) if told else None
+        self.day = self.served.date().isoformat()
+        self.is_ripe = (NOW - self.served.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() >= (
+            AGE_D + 1
+        ) * DAY_S
+
+    def is_known(self, age_d: float = 1e9) -> bool:
+        return self.delay_s is not None and self.delay_s <= age_d * DAY_S
+
+
+def seen(application: str, output: str | None, field: str) -> list[Seen]:
+    return [
+        Seen(record, output, field)
+        for record in histories()
+        if record.application == application and record.predictions
+    ]
+
+
+def mean(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Of (value, weight)."""
+    whole = sum(w for _, w in pairs)
+    return sum(value * w for value, w in pairs) / whole if whole else None
+
+
+@pytest.mark.parametrize(
+    ("application", "output", "field", "value"),
+    [
+        ("loans", "default", "repaid", lambda s: (s.ours >= 0.5) == (s.label is False)),
+        ("ads", None, "clicked", lambda s: (s.ours >= 0.5) == s.label),
+        ("topics", "topic is", "topic is", lambda s: s.ours == s.label),
+        ("prices", "price", "price", lambda s: abs(s.ours - s.label)),
+    ],
+)
+def test_a_day_counted_again(settings: Settings, application: str, output: str | None, field: str, value: Any) -> None:
+    """Predictions, coverage, so far, at one age and bounds of every day and version are those of a plain loop."""
+    groups: dict[tuple[str, str | None], list[Seen]] = defaultdict(list)
+    for one in seen(application, output, field):
+        groups[one.day, one.version].append(one)
+    told = asked(settings, application)
+    assert {(day.day, day.version) for day in told.days} == set(groups)
+    for day in told.days:
+        rows = groups[day.day, day.version]
+        known = [one for one in rows if one.is_known()]
+        whole = sum(one.w for one in rows)
+        assert (day.predictions, day.labels) == (len(rows), len(known))
+        assert day.coverage == pytest.approx(sum(one.w for one in known) / whole, abs=1e-12)
+        assert day.so_far == pytest.approx(mean([(value(one), one.w) for one in known]), abs=1e-12)
+        ripe = [(value(one), one.w) for one in rows if one.is_known(AGE_D)] if rows[0].is_ripe else []
+        assert day.ripe == rows[0].is_ripe
+        assert day.at_age == pytest.approx(mean(ripe), abs=1e-12)
+        if application == "prices":
+            assert (day.at_least, day.at_most) == (None, None)
+        else:
+            right = sum(value(one) * one.w for one in known)
+            missing = sum(one.w for one in rows if not one.is_known())
+            assert day.at_least == pytest.approx(right / whole, abs=1e-12)
+            assert day.at_most == pytest.approx((right + missing) / whole, abs=1e-12)
+
+
+def test_the_triangle_counted_again(settings: Settings) -> None:
+    """Each cell is the share and the accuracy by its age; it is empty exactly where the week is too young."""
+    told = asked(settings, "loans").triangle
+    rows = seen("loans", "default", "repaid")
+    assert told is not None
+    for week in told.weeks:
+        inside = [one for one in rows if week.monday <= one.day < day_text(_day_number(week.monday) + 7)]
+        assert week.predictions == len(inside)
+        for age_s, cell in zip(told.ages_s, week.cells, strict=True):
+            old = NOW.timestamp() - (_day_number(week.monday) + 7) * DAY_S >= age_s
+            assert (cell is not None) == old
+            if cell is not None:
+                known = [one for one in inside if one.is_known(age_s / DAY_S)]
+                assert cell.share == pytest.approx(len(known) / len(inside), abs=1e-12)
+                rights = [((one.ours >= 0.5) == (one.label is False), 1.0) for one in known]
+                assert cell.value == pytest.approx(mean(rights), abs=1e-12)
+
+
+def _day_number(day: str) -> int:
+    from datetime import date
+
+    return date.fromisoformat(day).toordinal() - date(1970, 1, 1).toordinal()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("application", "output", "field", "positive"), [
+    ("loans", "default", "repaid", False), ("ads", None, "clicked", True),
+])  # fmt: skip
+def test_scores_are_those_of_scikit_learn(
+    settings: Settings, application: str, output: str | None, field: str, positive: bool
+) -> None:
+    """Area under the curve, Brier's score and the calibration table are scikit-learn's, weights and ties included."""
+    from sklearn.calibration import calibration_curve
+    from sklearn.metrics import brier_score_loss, roc_auc_score
+
+    told = asked(settings, application)
+    ripe = [one for one in seen(application, output, field) if one.is_ripe and one.is_known(AGE_D)]
+    assert told.scores
+    for scores in told.scores:
+        mine = [one for one in ripe if one.version == scores.version]
+        y, p, w = [one.label is positive for one in mine], [one.ours for one in mine], [one.w for one in mine]
+        assert scores.labels == len(mine)
+        assert scores.auc == pytest.approx(roc_auc_score(y, p, sample_weight=w), abs=1e-9)
+        days = [day for day in told.days if day.version == scores.version and day.brier is not None]
+        for day in days:
+            of_day = [one for one in mine if one.day == day.day]
+            want = brier_score_loss(
+                [one.label is positive for one in of_day], [one.ours for one in of_day],
+                sample_weight=[one.w for one in of_day], pos_label=True,
+            )  # fmt: skip
+            assert day.brier == pytest.approx(want, abs=1e-9)
+        if application == "loans":  # its calibration table takes no weights
+            came, said = calibration_curve(y, p, n_bins=10)
+            assert [b.share_positive for b in scores.buckets] == pytest.approx(list(came), abs=1e-9)
+            assert [b.mean_score for b in scores.buckets] == pytest.approx(list(said), abs=1e-9)
+
+
+def test_an_area_counted_again(settings: Settings) -> None:
+    """The area is the share of pairs in order, ties half, each weighted."""
+    ripe = [one for one in seen("ads", None, "clicked") if one.is_ripe and one.is_known(AGE_D)]
+    for scores in asked(settings, "ads").scores:
+        mine = [one for one in ripe if one.version == scores.version]
+        pairs = [
+            (1.0 if a.ours > b.ours else 0.5 if a.ours == b.ours else 0.0, a.w * b.w)
+            for a in mine for b in mine if a.label and not b.label
+        ]  # fmt: skip
+        assert scores.auc == pytest.approx(mean(pairs), abs=1e-12)
+
+
+def test_quantiles_counted_again(settings: Settings) -> None:
+    """The share of ripe labels that are not above the output `p90`."""
+    ripe = [one for one in seen("prices", "p90", "price") if one.is_ripe and one.is_known(AGE_D)]
+    want = fmean(one.label <= one.ours for one in ripe)
+    assert asked(settings, "prices").quantiles["p90"] == pytest.approx(want, abs=1e-12)
+
+
+def sums(n: int, right: float, w: float = 1.0) -> Sums:
+    """Of n ripe labels of one weight."""
+    part = Part(n, n * w, right * w, 0.0)
+    return Sums(rows=n, w=n * w, known=part, by_age=part, w2=n * w * w, value2=right * w)
+
+
+def test_the_interval_of_two_shares_is_newcombes() -> None:
+    """56 of 70 against 48 of 80: 0.0524 to 0.3339, as in his table II; the same if every row counts twenty."""
+    for weight in (1.0, 20.0):
+        found = compared(("b", sums(80, 48, weight)), ("a", sums(70, 56, weight)), is_share=True)
+        assert found.difference == pytest.approx(0.2)
+        assert (found.low, found.high) == (pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
+        assert "leaves out 0" in found.sentence
+
+
+def test_the_interval_of_two_errors_is_welchs(settings: Settings) -> None:
+    """The difference of mean absolute errors, and its normal interval, of ripe labels alone."""
+    told = asked(settings, "prices").comparison
+    assert told is not None
+    errors: dict[str, list[float]] = defaultdict(list)
+    for one in seen("prices", "price", "price"):
+        if one.is_ripe and one.is_known(AGE_D):
+            errors[str(one.version)].append(abs(one.ours - one.label))
+    a, b = errors["a"], errors["b"]
+    half = NormalDist().inv_cdf(0.975) * (variance(a) / len(a) + variance(b) / len(b)) ** 0.5
+    difference = fmean(b) - fmean(a)
+    found = (told.difference, told.low, told.high)
+    assert found == pytest.approx((difference, difference - half, difference + half), abs=1e-9)
+
+
+def test_named_versions_are_compared(settings: Settings) -> None:
+    """`--version` says which two, and in which order; one without a ripe day is named."""
+    told = asked(settings, "ads", versions=("v2", "v1"))
+    assert told.comparison is not None
+    assert (told.comparison.a.version, told.comparison.b.version) == ("v2", "v1")
+    told = asked(settings, "ads", versions=("v2", "v9"))
+    assert told.comparison is None
+    assert any("v9" in note for note in told.notes)
+
+
+def test_a_label_counts_for_those_to_come() -> None:
+    """Of 10 good labels when all good ones are known and 5 bad ones when half are, there are 20 in truth."""
+    delays = Delays(10.0, {1.0: [0.0, 1.0, 1.0], 0.0: [0.0, 0.5, 1.0]})
+    assert weighted({1.0: Part(10, 10, 10), 0.0: Part(5, 5, 0)}, 5.0, delays) == pytest.approx(0.5)
+    assert delays.share(0.0, 2.5) == pytest.approx(0.25)
+
+
+def test_no_estimate_without_an_old_cohort_of_an_outcome() -> None:
+    """An outcome that old cohorts lack, or have too few of, or a share below a tenth: none."""
+    delays = delays_of([(1.0, n, 10.0, 10) for n in range(10)] + [(0.0, 3, 5.0, 5)], 10.0, 10)
+    assert delays is not None
+    assert weighted({1.0: Part(10, 10, 10)}, 5.0, delays) == pytest.approx(1.0)
+    assert weighted({1.0: Part(10, 10, 10), 0.0: Part(1, 1, 0)}, 5.0, delays) is None
+    assert weighted({1.0: Part(10, 10, 10)}, 0.5, delays) is None
+    assert delays_of([(0.0, 3, 5.0, 5)], 10.0, 10) is None
+
+
+def test_without_unlabelled_rows_there_is_no_coverage(settings: Settings) -> None:
+    """With JOINBACK_EMIT=joined coverage, bounds and estimates are not told, and a note says why."""
+    from msgspec import structs
+
+    told = asked(structs.replace(settings, emit="joined"), "loans")
+    assert {(d.coverage, d.at_least, d.at_most, d.estimate, d.at_age_coverage) for d in told.days} == {(None,) * 5}
+    assert any("JOINBACK_EMIT=joined" in note for note in told.notes)
+
+
+def test_an_unknown_application_knows_the_others(settings: Settings) -> None:
+    """The error has the names that the sink holds."""
+    with pytest.raises(NoApplication) as error:
+        asked(settings, "loan")
+    assert error.value.known == ["ads", "loans", "prices", "topics"]
+    assert Path(settings.sink_url.removeprefix("sqlite:///")).exists()

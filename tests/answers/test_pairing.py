@@ -1,0 +1,56 @@
+"""Which output is compared with which field: told, declared, or guessed from rows, and never by chance."""
+
+from typing import Any
+
+import pytest
+
+from joinback.errors import ConfigurationError
+from joinback_worker.answers.pairing import Choice, Pair, pair_of
+from joinback_worker.rules import FieldRules, Rules
+
+SAMPLES = [
+    ({"default": 0.2, "tier": "a"}, {"repaid": True, "tier": "b"}),
+    ({"default": 0.7, "tier": "b"}, {"repaid": False}),
+]
+
+
+@pytest.mark.parametrize(
+    ("samples", "rules", "choice", "want"),
+    [
+        (SAMPLES, Rules(), Choice(), Pair(field="tier", output="tier", kind="classes", is_text=True, outcomes=["b"])),
+        (
+            SAMPLES,
+            Rules(feedback={"repaid": FieldRules(output="default", threshold=0.3, positive=False)}),
+            Choice(),
+            Pair(field="repaid", output="default", kind="score", threshold=0.3, positive=False, outcomes=[0.0, 1.0],
+                 guessed=False),
+        ),
+        (
+            SAMPLES,
+            Rules(),
+            Choice(field="repaid", output="default", positive=False, threshold=0.6),
+            Pair(field="repaid", output="default", kind="score", threshold=0.6, positive=False, outcomes=[0.0, 1.0],
+                 guessed=False),
+        ),
+        ([(0.07, {"hit": 1})], Rules(), Choice(), Pair(field="hit", output=None, kind="score", outcomes=[1.0])),
+        ([(1, {"hit": 1})], Rules(), Choice(), Pair(field="hit", output=None, kind="classes", outcomes=[1.0])),
+        (
+            [({"n": 3, "p90": 9}, {"n": 2.5})],
+            Rules(),
+            Choice(),
+            Pair(field="n", output="n", kind="numbers", quantiles={"p90": 0.9}),
+        ),
+    ],
+)  # fmt: skip
+def test_a_pair_is_guessed_declared_or_told(samples: Any, rules: Rules, choice: Choice, want: Pair) -> None:
+    """What is told wins over what is declared, and that over a guess; values say how the two are compared."""
+    assert pair_of(samples, rules, choice) == want
+
+
+def test_a_pair_that_is_not_clear_is_asked_for() -> None:
+    """Where several could be meant, none is taken; what is not there is named."""
+    samples = [({"a": 0.1, "b": 0.2}, {"x": True, "y": False})]
+    assert "say --output and --field" in str(pair_of(samples, Rules(), Choice()))
+    for choice, known in ((Choice(field="z"), "x, y"), (Choice(output="c"), "a, b")):
+        with pytest.raises(ConfigurationError, match=known):
+            pair_of(samples, Rules(), choice)

@@ -1,0 +1,189 @@
+"""`joinback report`, as it is typed: what it prints, writes and refuses."""
+
+import asyncio
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+from made_up_loans import made_up_loans, record_of
+from msgspec import Raw, structs
+
+from joinback.settings import Settings
+from joinback_worker.cli.report_html import page
+from joinback_worker.rules import Policy
+from joinback_worker.sinks import open_sink
+
+NAME = "loans<script>alert(1)</script>"
+Run = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A sink of loans, and of an application whose names are made to break a page."""
+    now = datetime.now(UTC)
+    url = f"sqlite:///{tmp_path_factory.mktemp('report')}/sink.db"
+
+    async def fill() -> None:
+        async with open_sink(url, Policy()) as sink:
+            await sink.merge([record_of(loan, now) for loan in made_up_loans(3_000, now)])
+            evil = [record_of(loan, now, NAME) for loan in made_up_loans(400, now)]
+            for record in evil:
+                prediction = record.predictions["p"]
+                record.predictions["p"] = structs.replace(
+                    prediction, outputs=Raw(b'{"<img src=x>":0.4}'), version="<b>\x1b[31m"
+                )
+            await sink.merge(evil)
+
+    asyncio.run(fill())
+    return url
+
+
+@pytest.fixture
+def report(cli: Run, url: str) -> Run:
+    def run(*arguments: str, **variables: str) -> "CompletedProcess[str]":
+        return cli("report", *arguments, JOINBACK_SINK_URL=url, **variables)
+
+    return run
+
+
+def test_all_of_it_fits_a_terminal(report: Run) -> None:
+    """Every part is there, no line is longer than 80 columns, and nothing stands on stderr."""
+    done = report("loans", "--positive", "false")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    for part in ("HOW LATE LABELS COME: repaid", "BY PREDICTION DAY", "LABEL TRIANGLE", "VERSIONS", "CALIBRATION"):
+        assert any(part in line for line in lines), part
+    assert "output 'default' >= 0.5 against field 'repaid' = false" in done.stdout
+    assert "guessed" not in report("loans", "--output", "default").stdout
+    assert "unripe" in done.stdout
+
+
+def test_json_has_every_figure(report: Run) -> None:
+    """One object, with what the terminal rounds."""
+    told = json.loads(report("loans", "--positive", "false", "--age-days", "14", "--json").stdout)
+    assert told["age_s"] == 14 * 86_400
+    assert told["statuses"]["joined"] + told["statuses"]["predicted"] == 3_000
+    assert sum(day["predictions"] for day in told["days"]) == 3_000
+    assert told["pair"] == told["pair"] | {"field": "repaid", "output": "default", "positive": False}
+    assert len(told["scores"]) == len(told["versions"]) == 2
+
+
+@pytest.mark.parametrize("table", ["days", "curve", "triangle", "versions", "calibration"])
+def test_csv_is_one_table(report: Run, table: str) -> None:
+    """A head and rows of the same width, for each table that can be named."""
+    rows = list(csv.reader(io.StringIO(report("loans", "--positive", "false", "--csv", table).stdout)))
+    assert len(rows) > 1
+    assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_since_leaves_older_predictions_out(report: Run) -> None:
+    """Only predictions from that day on."""
+    whole = json.loads(report("loans", "--json").stdout)["days"]
+    day = whole[len(whole) // 2]["day"]
+    told = json.loads(report("loans", "--since", day, "--json").stdout)["days"]
+    assert [one["day"] for one in told] == [one["day"] for one in whole if one["day"] >= day]
+
+
+class Tags(HTMLParser):
+    """What a browser would make of a page: elements and their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, Any]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_stands_alone_and_escapes(report: Run, tmp_path: Path) -> None:
+    """No script, image, link or address; names that are markup are text; each picture has a name and a table."""
+    file = tmp_path / "page.html"
+    done = report(NAME, "--html", str(file))
+    assert (done.returncode, done.stdout) == (0, "")
+    text = file.read_text()
+    tags = Tags(text).found
+    assert not {tag for tag, _ in tags} & {"script", "img", "link", "iframe", "b", "object", "a"}
+    assert not re.search(r"https?://|url\(|@import|\son\w+=", text)
+    assert "&lt;script&gt;" in text
+    assert "default-src 'none'" in text
+    pictures = [attributes for tag, attributes in tags if tag == "svg"]
+    assert pictures
+    assert all(one["role"] == "img" and one["aria-label"] for one in pictures)
+    assert sum(tag == "table" for tag, _ in tags) >= len(pictures)
+    assert len(text) < 200_000
+
+
+def test_a_terminal_is_not_driven_by_names(report: Run) -> None:
+    """An escape sequence in a version is shown, not sent."""
+    done = report(NAME)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+
+
+def test_an_unknown_application_is_told_the_nearest_name(report: Run) -> None:
+    """Exit code 2, one line."""
+    done = report("loan")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "joinback: no application loan; did you mean loans?\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--field", "paid"], "no field 'paid' was told; known are repaid"),
+        (["--output", "risk"], "no output 'risk'; known are default"),
+        (["--since", "yesterday"], "is no date; write such as 2026-10-01"),
+        (["--version", "1.0"], "--version compares two: give it twice"),
+        (["--age-days", "0"], "0 is not in the range"),
+        (["--html", "/nowhere/page.html"], "cannot be written"),
+    ],
+)
+def test_what_is_wrong_is_said(report: Run, arguments: list[str], said: str) -> None:
+    """Exit code 2 and the fix, never a traceback."""
+    done = report("loans", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_sink_yet(cli: Run, tmp_path: Path) -> None:
+    """A sink that is not there is named, and none is made."""
+    done = cli("report", "loans", JOINBACK_SINK_URL=f"sqlite:///{tmp_path}/none.db")
+    assert done.returncode == 2
+    assert "does not exist yet" in done.stderr
+    assert not list(tmp_path.glob("none*"))
+    done = cli("report", "loans", JOINBACK_SINK_URL="stdout:")
+    assert done.returncode == 2
+    assert "keeps no rows" in done.stderr
+
+
+def test_it_changes_nothing(report: Run, url: str) -> None:
+    """The sink's file is the same, byte for byte, and none stands beside it."""
+    path = Path(url.removeprefix("sqlite:///"))
+    before = path.read_bytes()
+    assert report("loans").returncode == 0
+    assert path.read_bytes() == before
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_a_page_of_nothing(url: str) -> None:
+    """A report without labels makes a page too."""
+    from joinback_worker.answers.curve import Curve
+    from joinback_worker.answers.report import Report
+
+    told = Report(
+        application="a", now=datetime(2026, 1, 1, tzinfo=UTC), statuses={}, age_s=86_400.0, age_why="as asked",
+        curves=[Curve(field=None, refused="No label came yet.")],
+    )  # fmt: skip
+    assert "No label came yet." in page(told)
+    assert Settings(sink_url=url).sink_url == url

@@ -1,0 +1,159 @@
+"""Accuracy by prediction day and version, that cannot flatter: with its coverage, at one age, and between bounds. Pure.
+
+Labels that came are no random part of all: good news comes sooner than bad news. So the share of right ones among
+them is told with the share that came (coverage), at one age for all days (comparable over time), and between what it
+is if all missing labels are wrong, and if all are right: the bounds of C. F. Manski, Partial Identification of
+Probability Distributions (2003), section 1.2. A row counts for 1 / its sample rate (Horvitz, Thompson, JASA 47 (1952)).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any
+
+from msgspec import Struct, field
+
+from .dialect import DAY_US
+from .estimate import Delays, weighted
+from .pairing import Pair
+from .questions import Asked
+
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+
+class Part(Struct):
+    """Sums over labels: how many, what they count for, their value (right ones, or absolute errors) and Brier's
+    terms or errors.
+    """
+
+    rows: int = 0
+    w: float = 0.0
+    value: float = 0.0
+    extra: float = 0.0
+
+    def add(self, cells: Sequence[Any]) -> None:
+        self.rows += int(cells[0] or 0)
+        self.w += float(cells[1] or 0)
+        self.value += float(cells[2] or 0)
+        self.extra += float(cells[3] or 0)
+
+    @property
+    def mean(self) -> float | None:
+        return self.value / self.w if self.w else None
+
+    @property
+    def mean_extra(self) -> float | None:
+        return self.extra / self.w if self.w else None
+
+
+class Sums(Struct):
+    """Of one day and version, or of several: all predictions, the labels known now, and those known by the age."""
+
+    rows: int = 0
+    w: float = 0.0
+    age_d: float = 0.0
+    """Summed over rows."""
+    known: Part = field(default_factory=Part)
+    by_age: Part = field(default_factory=Part)
+    w2: float = 0.0
+    """Of those known by the age: squared weights, and weighted squares of the value."""
+    value2: float = 0.0
+    below: list[float] = []
+    """By quantile: the weight of labels by the age that are not above it."""
+    outcomes: dict[Any, Part] = {}
+    """Labels known now, by what they say."""
+
+    def add(self, cells: Sequence[Any]) -> None:
+        """Add an answer's row, without its day and version."""
+        outcome, rows, w, age_d = cells[0], int(cells[1]), float(cells[2]), float(cells[3])
+        self.rows, self.w, self.age_d = self.rows + rows, self.w + w, self.age_d + age_d
+        self.known.add(cells[4:8])
+        self.by_age.add(cells[8:12])
+        self.w2 += float(cells[12] or 0)
+        self.value2 += float(cells[13] or 0)
+        below = [float(cell or 0) for cell in cells[14:]]
+        self.below = [a + b for a, b in zip(self.below, below, strict=True)] if self.below else below
+        if outcome is not None:
+            self.outcomes.setdefault(outcome, Part()).add(cells[4:8])
+
+
+class Day(Struct, frozen=True, kw_only=True):
+    """One prediction day of one version. A figure is None where it cannot be told."""
+
+    day: str
+    version: str | None
+    predictions: int
+    labels: int
+    coverage: float | None
+    so_far: float | None
+    """Accuracy, or mean absolute error, of the labels that came: it flatters."""
+    at_age: float | None
+    """Of the labels that came within the age; None while the day is younger."""
+    at_age_coverage: float | None
+    at_least: float | None
+    at_most: float | None
+    estimate: float | None
+    brier: float | None = None
+    bias: float | None = None
+    """Of numbers: the mean of output less label, at the age."""
+    ripe: bool
+
+
+def sums_of(answer: Iterable[Sequence[Any]]) -> dict[tuple[int, str | None], Sums]:
+    """Return what `questions.accuracy` answered by (day since 1970, version), in order."""
+    found: dict[tuple[int, str | None], Sums] = defaultdict(Sums)
+    for day, version, *cells in answer:
+        found[int(day), version].add(cells)
+    return dict(sorted(found.items(), key=lambda item: (item[0][0], item[0][1] or "")))
+
+
+def total(sums: Iterable[Sums]) -> Sums:
+    """Return the sums of several days."""
+    whole = Sums()
+    for one in sums:
+        whole.rows, whole.w, whole.age_d = whole.rows + one.rows, whole.w + one.w, whole.age_d + one.age_d
+        for part, other in ((whole.known, one.known), (whole.by_age, one.by_age)):
+            part.add((other.rows, other.w, other.value, other.extra))
+        whole.w2, whole.value2 = whole.w2 + one.w2, whole.value2 + one.value2
+        whole.below = [a + b for a, b in zip(whole.below or [0.0] * len(one.below), one.below, strict=True)]
+    return whole
+
+
+def days_of(
+    sums: dict[tuple[int, str | None], Sums], asked: Asked, pair: Pair, delays: Delays | None, has_unlabelled: bool
+) -> list[Day]:
+    """Return the table. Without rows that have no label there is no coverage, and nothing that rests on it."""
+    return [_day(day, version, one, asked, pair, delays, has_unlabelled) for (day, version), one in sums.items()]
+
+
+def _day(
+    day: int, version: str | None, one: Sums, asked: Asked, pair: Pair, delays: Delays | None, has_unlabelled: bool
+) -> Day:
+    ripe = is_ripe(day, asked)
+    is_share = pair.kind != "numbers"
+    bounded = has_unlabelled and is_share and one.w > 0
+    return Day(
+        day=day_text(day),
+        version=version,
+        predictions=one.rows,
+        labels=one.known.rows,
+        coverage=one.known.w / one.w if has_unlabelled and one.w else None,
+        so_far=one.known.mean,
+        at_age=one.by_age.mean if ripe else None,
+        at_age_coverage=one.by_age.w / one.w if ripe and has_unlabelled and one.w else None,
+        at_least=one.known.value / one.w if bounded else None,
+        at_most=1 - (one.known.w - one.known.value) / one.w if bounded else None,
+        estimate=weighted(one.outcomes, one.age_d / one.rows, delays) if bounded and delays else None,
+        brier=one.by_age.mean_extra if ripe and pair.kind == "score" else None,
+        bias=one.by_age.mean_extra if ripe and pair.kind == "numbers" else None,
+        ripe=ripe,
+    )
+
+
+def is_ripe(day: int, asked: Asked) -> bool:
+    """Whether all predictions of the day have reached the age."""
+    return (day + 1) * DAY_US <= asked.ripe_before_us
+
+
+def day_text(day: int) -> str:
+    return date.fromordinal(_EPOCH_DAY + day).isoformat()

@@ -1,0 +1,192 @@
+"""Which output is compared with which field, and how: told, declared in joinback.toml, or guessed from rows. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, structs
+
+from joinback.errors import ConfigurationError
+from joinback_worker.rules import FieldRules, Rules
+
+from .dialect import plain
+
+OUTCOMES_MAX = 20
+"""Of more classes each has too few labels for a delay of its own."""
+_QUANTILE = re.compile(r"(?:p|q|quantile_?)(0?\.?\d{1,3})$", re.IGNORECASE)
+
+Kind = Literal["score", "classes", "numbers"]
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """What a person said; what is None or UNSET is declared or guessed."""
+
+    field: str | None = None
+    output: str | None = None
+    threshold: float | None = None
+    positive: Any = UNSET
+
+
+class Pair(Struct, frozen=True, kw_only=True):
+    """A comparison of an output with a field."""
+
+    field: str
+    output: str | None
+    """None: the output is a value, not an object."""
+    kind: Kind
+    is_text: bool = False
+    """The labels are texts; else numbers, or true and false as 1 and 0."""
+    threshold: float = 0.5
+    positive: Any = True
+    """Of a score: the label that it is the probability of."""
+    outcomes: list[Any] = []
+    """The labels seen, if they are few: as numbers or texts."""
+    quantiles: dict[str, float] = {}
+    """Outputs that are quantiles of the number, and which."""
+    guessed: bool = True
+
+    @property
+    def said(self) -> str:
+        """The comparison in words."""
+        output = "the output" if self.output is None else f"output {self.output!r}"
+        if self.kind == "score":
+            return f"{output} >= {self.threshold:g} against field {self.field!r} = {plain(self.positive)}"
+        return f"{output} against field {self.field!r}, as {self.kind}"
+
+
+def samples_of(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, dict[str, Any]]]:
+    """Return outputs and feedback of some rows, decoded; what is no JSON is left out."""
+    found = []
+    for outputs, feedback in rows:
+        try:
+            found.append((_decoded(outputs), _decoded(feedback)))
+        except msgspec.DecodeError:
+            continue
+    return [(outputs, feedback) for outputs, feedback in found if isinstance(feedback, dict)]
+
+
+def fields_of(samples: Iterable[tuple[Any, Mapping[str, Any]]], rules: Rules) -> list[str]:
+    """Return the fields, labels first, then what is declared, then those that were told."""
+    told = sorted({name for _, feedback in samples for name in feedback})
+    return list(dict.fromkeys([*rules.labels, *(name for name in rules.feedback if name in told), *told]))
+
+
+def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choice: Choice) -> Pair | str:
+    """Return the comparison, or why there is none, for a person. Raises ConfigurationError for a wrong choice."""
+    fields = fields_of(samples, rules)
+    if choice.field is not None and choice.field not in fields:
+        raise ConfigurationError(f"no field {choice.field!r} was told; known are {', '.join(fields) or 'none'}")
+    if not samples:
+        return "nothing was labelled yet"
+    outputs = _outputs(samples)
+    if choice.output is not None and choice.output not in outputs:
+        known = ", ".join(sorted(name for name in outputs if name)) or "none: the output is a value"
+        raise ConfigurationError(f"no output {choice.output!r}; known are {known}")
+    wanted = [choice.field] if choice.field is not None else fields
+    for field in sorted(wanted, key=lambda name: _declared(rules, name).output is None):
+        for output in _candidates(field, outputs, _declared(rules, field), choice, len(fields)):
+            if pair := _compared(samples, field, output, _declared(rules, field), choice):
+                return pair
+    return (
+        f"which output to compare with which field is not clear: say --output and --field"
+        f" (outputs: {', '.join(sorted(map(str, outputs)))}; fields: {', '.join(fields)})"
+    )
+
+
+def _candidates(
+    field: str, outputs: Sequence[str | None], rules: FieldRules, choice: Choice, fields: int
+) -> list[str | None]:
+    if choice.output is not None:
+        return [choice.output]
+    if rules.output is not None:
+        return [rules.output]
+    if field in outputs:
+        return [field]
+    if choice.field is not None or fields == 1:
+        return list(outputs)
+    return list(outputs) if len(outputs) == 1 else []
+
+
+def _compared(
+    samples: Sequence[tuple[Any, Mapping[str, Any]]], field: str, output: str | None, rules: FieldRules, choice: Choice
+) -> Pair | None:
+    """Return how these two are compared; None if they have nothing in common."""
+    pairs = [(_value(outputs, output), feedback.get(field)) for outputs, feedback in samples]
+    both: list[tuple[Any, Any]] = [(ours, label) for ours, label in pairs if ours is not None and label is not None]
+    ours, labels = [ours for ours, _ in both], [label for _, label in both]
+    guessed = not (choice.output or rules.output)
+    pair = Pair(field=field, output=output, kind="classes", guessed=guessed)
+    if not both:
+        return None
+    positive = choice.positive if choice.positive is not UNSET else rules.positive
+    if positive in ("higher", "lower") and isinstance(rules.positive, str):
+        positive = UNSET
+    numbers, texts = all(map(_is_number, ours)), all(isinstance(label, str) for label in labels)
+    few = sorted({label if isinstance(label, str) else float(label) for label in labels if _is_flat(label)}, key=str)
+    outcomes = few if len(few) <= OUTCOMES_MAX else []
+    threshold = choice.threshold if choice.threshold is not None else rules.threshold
+    if numbers and _is_score(ours, labels, threshold is not None, positive):
+        if texts and positive is UNSET:
+            return None
+        return structs.replace(
+            pair,
+            kind="score",
+            is_text=isinstance(positive, str),
+            threshold=0.5 if threshold is None else threshold,
+            positive=True if positive is UNSET else positive,
+            outcomes=outcomes,
+        )
+    if numbers and all(map(_is_number, labels)) and not set(map(float, labels)) <= {0.0, 1.0}:
+        return structs.replace(pair, kind="numbers", quantiles=_quantiles(samples))
+    if texts == all(isinstance(value, str) for value in ours) and all(map(_is_flat, [*ours, *labels])):
+        return structs.replace(pair, is_text=texts, outcomes=outcomes)
+    return None
+
+
+def _is_score(ours: Sequence[Any], labels: Sequence[Any], is_told: bool, positive: Any | UnsetType) -> bool:
+    """Whether numbers are the probability of one label: they lie between 0 and 1, and the labels are two."""
+    if is_told or positive is not UNSET:
+        return True
+    two = all(isinstance(label, bool) or label in (0, 1) for label in labels)
+    return two and all(0 <= value <= 1 for value in ours) and any(value not in (0, 1) for value in ours)
+
+
+def _quantiles(samples: Sequence[tuple[Any, Any]]) -> dict[str, float]:
+    found = {}
+    for name in _outputs(samples):
+        match = _QUANTILE.match(name or "")
+        if match:
+            share = float(match[1]) if "." in match[1] else float(match[1]) / 10 ** max(2, len(match[1]))
+            if 0 < share < 1:
+                found[str(name)] = share
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _outputs(samples: Iterable[tuple[Any, Any]]) -> list[str | None]:
+    names: dict[str | None, None] = {}
+    for outputs, _ in samples:
+        names.update(dict.fromkeys(outputs) if isinstance(outputs, dict) else {None: None})
+    return list(names)
+
+
+def _value(outputs: Any, name: str | None) -> Any:
+    if name is None:
+        return None if isinstance(outputs, dict) else outputs
+    return outputs.get(name) if isinstance(outputs, dict) else None
+
+
+def _decoded(cell: Any) -> Any:
+    return msgspec.json.decode(cell) if isinstance(cell, str | bytes) else cell
+
+
+def _declared(rules: Rules, field: str) -> FieldRules:
+    return rules.feedback.get(field, FieldRules())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_flat(value: Any) -> bool:
+    return isinstance(value, str | int | float)

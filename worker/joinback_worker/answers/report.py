@@ -1,0 +1,235 @@
+"""All answers about one application, in one value that a terminal, a file and a page can show."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Struct, structs
+
+from joinback.errors import ConfigurationError
+from joinback.settings import Settings
+from joinback_worker.config import config_of
+from joinback_worker.rules import Rules
+
+from . import accuracy, compare, estimate, pairing, questions
+from .curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s
+from .dialect import DAY_US, Dialect, us_of
+from .pairing import Choice, Pair
+from .questions import Asked
+from .scores import Scores, scores_of
+from .stores import Store, open_store
+from .triangle import Triangle, ages_around, triangle_of
+
+FIELDS_MAX = 8
+"""Curves of one report; each is a question of its own."""
+
+
+class NoApplication(ConfigurationError):
+    """The sink holds no row of this application."""
+
+    def __init__(self, application: str, known: Sequence[str]) -> None:
+        super().__init__(f"the sink has no rows of {application!r}")
+        self.known = known
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What a report is asked for; what is None is guessed and said."""
+
+    application: str
+    now: datetime
+    since: datetime | None = None
+    age_d: float | None = None
+    choice: Choice = Choice()
+    versions: tuple[str, str] | None = None
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """Figures that nothing can be said of are None, and a line of `notes` says why."""
+
+    application: str
+    now: datetime
+    statuses: dict[str, int]
+    age_s: float
+    age_why: str
+    curves: list[Curve]
+    pair: Pair | None = None
+    days: list[accuracy.Day] = []
+    triangle: Triangle | None = None
+    versions: list[compare.Side] = []
+    """Over all ripe days."""
+    comparison: compare.Comparison | None = None
+    scores: list[Scores] = []
+    quantiles: dict[str, float] = {}
+    """Of ripe labels: the share not above an output that is a quantile, by its name; see `pair.quantiles`."""
+    notes: list[str] = []
+
+
+async def report(settings: Settings, wanted: Wanted, progress: Callable[[str], None] = lambda _: None) -> Report:
+    """Ask the sink, and return the report. Raises NoApplication, ConfigurationError, SinkUnavailable."""
+    rules = config_of(settings).rules_of(wanted.application)
+    async with open_store(settings, wanted.application) as store:
+        progress("rows by status")
+        state = await store.ask(questions.state(store.dialect, wanted.application))
+        if not state:
+            known = [str(name) for (name,) in await store.ask(questions.applications(store.dialect))]
+            raise NoApplication(wanted.application, known)
+        return await _Reporting(settings, store, wanted, rules, state, progress).all()
+
+
+class _Reporting:
+    """One report under way."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        wanted: Wanted,
+        rules: Rules,
+        state: Sequence[Sequence[Any]],
+        progress: Callable[[str], None],
+    ) -> None:
+        self._store, self._wanted, self._rules, self._progress = store, wanted, rules, progress
+        self._statuses = {str(status): int(count) for status, count, *_ in state}
+        now_us = us_of(wanted.now)
+        since_us = us_of(wanted.since) if wanted.since else 0
+        served = [max(int(first), since_us) for _, _, first, _ in state if first is not None]
+        self._oldest_us = max(1, now_us - min(served, default=now_us))
+        self._asked = Asked(application=wanted.application, now_us=now_us, since_us=since_us)
+        self._has_unlabelled = settings.emit != "joined" and any(
+            self._statuses.get(status) for status in ("predicted", "unlabelled")
+        )
+        self._notes: list[str] = []
+
+    async def all(self) -> Report:
+        samples = pairing.samples_of(
+            await self._ask("fields", questions.samples(self._dialect, self._asked.application))
+        )
+        fields = pairing.fields_of(samples, self._rules)
+        found = pairing.pair_of(samples, self._rules, self._wanted.choice)
+        pair = None if isinstance(found, str) else found
+        if isinstance(found, str):
+            self._notes.append(f"No accuracy: {found}.")
+        elif self._dialect.keeps:
+            self._asked = structs.replace(self._asked, field=found.field)
+            await self._ask("rows", questions.keep(self._dialect, self._asked, found))
+            self._asked = structs.replace(self._asked, is_kept=True)
+        # Of one field the first label is that field's.
+        drawn = [await self._curve(field) for field in (fields if len(fields) == 1 else [None, *fields[:FIELDS_MAX]])]
+        age_s, why = self._age(drawn, pair)
+        self._asked = structs.replace(self._asked, age_us=round(age_s * 1e6), field=pair.field if pair else None)
+        told = Report(
+            application=self._wanted.application,
+            now=self._wanted.now,
+            statuses=self._statuses,
+            age_s=age_s,
+            age_why=why,
+            curves=drawn,
+            pair=pair,
+            triangle=await self._triangle(pair, age_s),
+            notes=self._notes,
+        )
+        return told if pair is None else await self._with_pair(told, pair)
+
+    @property
+    def _dialect(self) -> Dialect:
+        return self._store.dialect
+
+    async def _ask(self, what: str, question: str) -> list[tuple[Any, ...]]:
+        self._progress(what)
+        return await self._store.ask(question)
+
+    async def _curve(self, field: str | None) -> Curve:
+        maturity_s = self._rules.row_maturity_s if field is None else self._rules.maturity_of(field)
+        if not self._has_unlabelled:
+            return Curve(field=field, maturity_s=maturity_s, refused=_NO_UNLABELLED)
+        ages = ages_us(self._oldest_us, maturity_s)
+        is_kept = self._asked.is_kept and field == self._asked.field
+        asked = structs.replace(self._asked, field=field, is_kept=is_kept)
+        what = "delays" if field is None else f"delays of {field}"
+        answer = await self._ask(what, questions.curve(self._dialect, asked, ages, SHARES))
+        return curve_of(field, ages, answer, maturity_s)
+
+    def _age(self, drawn: Sequence[Curve], pair: Pair | None) -> tuple[float, str]:
+        if self._wanted.age_d is not None:
+            return self._wanted.age_d * 86_400, "as asked"
+        field = pair.field if pair else None
+        own = next((curve for curve in drawn if curve.field == field), None)
+        maturity_s = self._rules.maturity_of(field) if field else self._rules.row_maturity_s
+        return sensible_age_s(own, maturity_s, self._oldest_us / 1e6)
+
+    async def _triangle(self, pair: Pair | None, age_s: float) -> Triangle:
+        ages = ages_around(age_s)
+        question = questions.triangle(self._dialect, self._asked, pair, [round(age * 1e6) for age in ages])
+        answer = await self._ask("triangle", question)
+        return triangle_of(answer, ages, self._asked.now_us, self._has_unlabelled)
+
+    async def _with_pair(self, told: Report, pair: Pair) -> Report:
+        sums = accuracy.sums_of(await self._ask("accuracy", questions.accuracy(self._dialect, self._asked, pair)))
+        delays = await self._delays(pair)
+        ripe = {key: one for key, one in sums.items() if accuracy.is_ripe(key[0], self._asked)}
+        if not ripe:
+            self._notes.append(
+                f"No day is {duration(told.age_s)} old yet, so nothing is told at that age: see --age-days."
+            )
+        if not self._has_unlabelled:
+            self._notes.append(f"No coverage, bounds or estimate: {_NO_UNLABELLED}")
+        by_version = {
+            version: accuracy.total(one for (_, v), one in ripe.items() if v == version)
+            for version in sorted({v for _, v in ripe}, key=lambda v: v or "")
+        }
+        whole = accuracy.total(ripe.values())
+        return structs.replace(
+            told,
+            days=accuracy.days_of(sums, self._asked, pair, delays, self._has_unlabelled),
+            versions=[compare.side(version, one) for version, one in by_version.items()],
+            comparison=self._compared(by_version, pair.kind != "numbers"),
+            scores=await self._scores(pair) if pair.kind == "score" else [],
+            quantiles={
+                name: below / whole.by_age.w
+                for name, below in zip(pair.quantiles, whole.below, strict=False)
+                if whole.by_age.w
+            },
+            notes=self._notes,
+        )
+
+    async def _delays(self, pair: Pair) -> estimate.Delays | None:
+        if not (pair.outcomes and self._has_unlabelled):
+            return None
+        reference_d = estimate.reference_age_d(self._asked.age_us / DAY_US)
+        reference_us = round(reference_d * DAY_US)
+        question = questions.delays_by_outcome(self._dialect, self._asked, pair, reference_us)
+        answer = await self._ask("delays by outcome", question)
+        return estimate.delays_of(answer, reference_d, questions.REFERENCE_BINS)
+
+    def _compared(self, by_version: dict[str | None, accuracy.Sums], is_share: bool) -> compare.Comparison | None:
+        """Compare the two that were named; else the two that began last."""
+        named: Sequence[str | None] | None = self._wanted.versions
+        if named is None:
+            if len(by_version) != 2:
+                return None
+            named = list(by_version)
+        for name in named:
+            if name not in by_version:
+                known = ", ".join(str(version) for version in by_version) or "none"
+                self._notes.append(f"Version {name} has no ripe day; those that have one: {known}.")
+                return None
+        a, b = named
+        return compare.compared((a, by_version[a]), (b, by_version[b]), is_share)
+
+    async def _scores(self, pair: Pair) -> list[Scores]:
+        calibration = await self._ask("calibration", questions.calibration(self._dialect, self._asked, pair))
+        ranks = await self._ask("ranks", questions.ranks(self._dialect, self._asked, pair))
+        found = scores_of(calibration, ranks)
+        if any(one.auc is not None and one.auc < 0.5 for one in found):
+            self._notes.append("The scores order the outcomes the wrong way round: is --positive the other label?")
+        return found
+
+
+_NO_UNLABELLED = (
+    "Rows without a label are not kept (JOINBACK_EMIT=joined), or all have one: how many are still to come is not"
+    " known, and delays of those that came are too short."
+)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,65 @@
+"""Probabilities against outcomes, of ripe labels: is a 0.3 right three times in ten, are risky ones on top? Pure.
+
+Brier's score is the mean of (p - y)^2 (G. W. Brier, Monthly Weather Review 78 (1950)). The area under the ROC curve is
+the share of pairs of a positive and a negative that the scores put in order, a tie being half of one (J. A. Hanley,
+B. J. McNeil, Radiology 143 (1982)). Ten equal buckets, and the calibration error weighted by them: M. P. Naeini et al.,
+Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from .questions import TEN
+
+
+class Bucket(Struct, frozen=True):
+    """Of the scores from `low` to `high`."""
+
+    low: float
+    high: float
+    labels: int
+    mean_score: float
+    share_positive: float
+
+
+class Scores(Struct, frozen=True, kw_only=True):
+    """Of one version."""
+
+    version: str | None
+    labels: int
+    auc: float | None
+    """None while one outcome has not been seen."""
+    calibration_error: float | None
+    buckets: list[Bucket]
+
+
+def scores_of(calibration: Iterable[Sequence[Any]], ranks: Iterable[Sequence[Any]]) -> list[Scores]:
+    """Return what `questions.calibration` and `questions.ranks` answered, by version."""
+    areas = {version: _area(*cells) for version, *cells in ranks}
+    tenths: dict[str | None, list[tuple[Bucket, float]]] = {}
+    for version, tenth, rows, w, score, positive in calibration:
+        w = float(w)
+        bucket = Bucket(tenth / TEN, (tenth + 1) / TEN, int(rows), float(score) / w, float(positive) / w)
+        tenths.setdefault(version, []).append((bucket, w))
+    return [
+        Scores(
+            version=version,
+            labels=sum(bucket.labels for bucket, _ in tenths.get(version, [])),
+            auc=area,
+            calibration_error=_error(tenths.get(version, [])),
+            buckets=[bucket for bucket, _ in tenths.get(version, [])],
+        )
+        for version, area in sorted(areas.items(), key=lambda item: item[0] or "")
+    ]
+
+
+def _area(in_order: Any, positive: Any, negative: Any) -> float | None:
+    pairs = float(positive or 0) * float(negative or 0)
+    return float(in_order) / pairs if pairs else None
+
+
+def _error(buckets: Sequence[tuple[Bucket, float]]) -> float | None:
+    whole = sum(w for _, w in buckets)
+    return sum(w * abs(one.mean_score - one.share_positive) for one, w in buckets) / whole if whole else None

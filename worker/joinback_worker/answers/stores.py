@@ -1,0 +1,151 @@
+"""Where questions are put: each sink by its own driver, read-only; lakes by DuckDB, which folds them once a report."""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from joinback.errors import ConfigurationError
+from joinback.settings import Settings
+from joinback_worker.errors import SinkMissing, SinkUnavailable
+from joinback_worker.rules import Policy
+from joinback_worker.sinks import SCHEMES, lake_view, open_sink
+from joinback_worker.sinks.on_thread import SinkOnThread
+from joinback_worker.sinks.place import absolute, path_of
+
+from .dialect import ClickHouse, Dialect, DuckDB, PostgreSQL, SQLite
+
+TIMEOUT_S = 600
+"""Of a question to PostgreSQL, unless its URL says otherwise: ten million rows on a busy disk."""
+DIALECTS: dict[str, Callable[[], Dialect]] = {"sqlite": SQLite, "postgres": PostgreSQL, "clickhouse": ClickHouse}
+_LAKES = frozenset({"delta", "parquet", "jsonl"})
+_LAKE_COLUMNS = (
+    "status, version, sample_rate, predicted_at, logged_at, clock_skew, outputs, feedback, field_times,"
+    " feedback_delay_s"
+)
+
+
+class Store(Protocol):
+    """Answers SQL in its dialect. Enter it first."""
+
+    dialect: Dialect
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def ask(self, question: str) -> list[tuple[Any, ...]]:
+        """Return the rows of one SELECT. Raises SinkUnavailable."""
+
+
+def open_store(settings: Settings, application: str) -> Store:
+    """Return what answers questions about this application. Raises ConfigurationError for a sink that keeps no rows."""
+    url = absolute(settings.sink_url)
+    module = SCHEMES.get(url.partition(":")[0], "")
+    if module == "stdout":
+        raise ConfigurationError("JOINBACK_SINK_URL is stdout:, which keeps no rows to answer from")
+    if module == "postgres" and "timeout_s=" not in url:
+        url += f"{'&' if '?' in url else '?'}timeout_s={TIMEOUT_S}"
+    sink = open_sink(url, Policy(), read_only=True)
+    if module in DIALECTS:
+        assert isinstance(sink, SinkOnThread)
+        return _Sink(sink, DIALECTS[module]())
+    if module not in _LAKES:
+        raise ConfigurationError(f"a sink at {url.partition(':')[0]}: answers no questions yet; see answers/dialect.py")
+    return _Lake(url, settings, application)
+
+
+class _Sink:
+    def __init__(self, sink: SinkOnThread, dialect: Dialect) -> None:
+        self._sink = sink
+        self.dialect = dialect
+
+    async def __aenter__(self) -> Self:
+        await self._sink.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._sink.__aexit__(kind, error, trace)
+
+    async def ask(self, question: str) -> list[tuple[Any, ...]]:
+        return await self._sink.ask(question)
+
+
+class _Lake:
+    """One connection to DuckDB in memory, in which the view of the lake becomes a table of this application."""
+
+    def __init__(self, url: str, settings: Settings, application: str) -> None:
+        self.dialect: Dialect = DuckDB()
+        self.dialect.source, self.dialect.every = "folded", "events"
+        self._url, self._settings, self._application = url, settings, application
+        self._database: Any = None
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._translated, self._open)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._database is not None:
+            self._database.close()
+
+    async def ask(self, question: str) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = await asyncio.to_thread(
+            self._translated, lambda: self._database.execute(question).fetchall()
+        )
+        return rows
+
+    def _open(self) -> None:
+        try:
+            import duckdb
+        except ModuleNotFoundError:
+            raise ConfigurationError(
+                "answers from a lake need DuckDB; in Joinback's clone: pip install '.[report]'"
+            ) from None
+        self._database = duckdb.connect()
+        self._database.execute("SET TimeZone = 'UTC'")
+        view = lake_view.view(self._source(), self._settings).replace("OR REPLACE VIEW", "OR REPLACE TEMP VIEW")
+        self._database.execute(view)
+        self._database.execute(
+            f"CREATE TEMP TABLE folded AS SELECT application, {_LAKE_COLUMNS} FROM records"  # noqa: S608
+            f" WHERE application = {self.dialect.text(self._application)}"
+        )
+
+    def _source(self) -> str:
+        scheme = self._url.partition(":")[0]
+        directory = path_of(self._url)
+        if scheme.startswith("delta"):
+            return self._delta()
+        assert directory is not None
+        if not any(directory.glob(f"*.{scheme}")):
+            raise SinkMissing(f"the sink {directory} does not exist yet")
+        return lake_view.parquet_source(directory) if scheme == "parquet" else lake_view.jsonl_source(directory)
+
+    def _delta(self) -> str:
+        """By the sink's own driver: DuckDB's delta extension is a download of its own."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        from joinback_worker.sinks.delta import location_of
+
+        location, options = location_of(self._url)
+        try:
+            table = DeltaTable(location, storage_options=options)
+        except TableNotFoundError as error:
+            raise SinkMissing(f"the sink {location} does not exist yet") from error
+        self._database.register("lake", table.to_pyarrow_dataset())
+        return "lake"
+
+    def _translated(self, work: Callable[[], Any]) -> Any:
+        import duckdb
+
+        try:
+            return work()
+        except (duckdb.Error, OSError) as error:
+            why = f"cannot be read now ({type(error).__name__}); see joinback check"
+            raise SinkUnavailable(f"the sink {path_of(self._url) or 'in the object store'} {why}") from error

@@ -1,0 +1,120 @@
+"""`joinback report APP`: is my model right, and how late do labels come? As text, JSON, CSV or one HTML file."""
+
+import asyncio
+import csv
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from msgspec import UNSET
+from rich.console import Console
+
+from joinback.errors import ConfigurationError
+from joinback.settings import Settings, settings_from
+from joinback_worker.answers.pairing import Choice
+from joinback_worker.answers.report import NoApplication, Report, Wanted
+from joinback_worker.answers.report import report as answered
+
+from .names import check_known
+from .report_html import page
+from .report_tables import TABLES, tables
+from .report_text import lines
+from .show import printable, warn_of_path
+
+AGE_DAYS_MAX = 3_650.0
+"""Longer is a mistake of the unit."""
+
+
+@click.command(short_help="Is the model right, and how late do labels come?")
+@click.argument("application")
+@click.option("--age-days", type=click.FloatRange(0, AGE_DAYS_MAX, min_open=True), help="The one age of accuracy.")
+@click.option("--field", help="The feedback field that accuracy is about.")
+@click.option("--output", help="The output that is compared with it.")
+@click.option("--threshold", type=float, help="From which on a probability says the positive label. [default: 0.5]")
+@click.option("--positive", help="The label that a probability is about, such as false or fraud. [default: true]")
+@click.option("--since", metavar="DATE", help="Only predictions from this day on (UTC).")
+@click.option("--version", "versions", multiple=True, metavar="NAME", help="Give it twice: the versions to compare.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--csv", "table", type=click.Choice(TABLES), help="Print one table.")
+@click.option("--html", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write one self-contained page.")
+def report(
+    application: str,
+    since: str | None,
+    versions: tuple[str, ...],
+    as_json: bool,
+    table: str | None,
+    file: Path | None,
+    **chosen: Any,
+) -> None:
+    """Tell how late the labels of APPLICATION come, and how right its model is. Reads the sink, and changes nothing.
+
+    Which output is compared with which field is guessed and said; joinback.toml or the options tell it.
+    """
+    settings = settings_from()
+    warn_of_path(settings.sink_url)
+    if len(versions) not in (0, 2):
+        raise click.UsageError("--version compares two: give it twice")
+    wanted = Wanted(
+        application=application,
+        now=datetime.now(UTC),
+        since=None if since is None else _day(since),
+        age_d=chosen["age_days"],
+        choice=Choice(
+            field=chosen["field"],
+            output=chosen["output"],
+            threshold=chosen["threshold"],
+            positive=UNSET if chosen["positive"] is None else _label(chosen["positive"]),
+        ),
+        versions=(versions[0], versions[1]) if versions else None,
+    )
+    told = _asked(settings, wanted)
+    if file is not None:
+        _write(file, page(told))
+    if as_json:
+        click.echo(msgspec.json.encode(told))
+    elif table is not None:
+        header, rows = tables(told)[table]
+        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
+    elif file is None:
+        for line in lines(told):
+            click.echo(printable(line, markup=False))
+
+
+def _asked(settings: Settings, wanted: Wanted) -> Report:
+    with Console(stderr=True).status("asking the sink …") as status:
+
+        def progress(what: str) -> None:
+            status.update(f"asking the sink: {printable(what)} …")
+
+        try:
+            return asyncio.run(answered(settings, wanted, progress))
+        except NoApplication as error:
+            check_known([wanted.application], error.known)
+            raise
+
+
+def _day(text: str) -> datetime:
+    try:
+        day = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter("is no date; write such as 2026-10-01", param_hint="--since") from None
+    return day.replace(tzinfo=UTC) if day.tzinfo is None else day
+
+
+def _label(text: str) -> Any:
+    """Return JSON as what it says, and anything else as the text that it is."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--html {file}: cannot be written: {error.strerror}") from None
+    click.echo(f"wrote {file}", err=True)

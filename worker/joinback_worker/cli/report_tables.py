@@ -1,0 +1,79 @@
+"""The tables of a report, as CSV and a page show them: a head, and rows of plain cells."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from joinback_worker.answers.curve import duration
+from joinback_worker.answers.report import Report
+
+TABLES = ("days", "curve", "triangle", "versions", "calibration")
+
+Table = tuple[Sequence[str], list[list[Any]]]
+
+
+def tables(report: Report) -> dict[str, Table]:
+    """Return each by its name. An empty cell: the figure cannot be told."""
+    return {
+        "days": _days(report),
+        "curve": _curve(report),
+        "triangle": _triangle(report),
+        "versions": _versions(report),
+        "calibration": _calibration(report),
+    }
+
+
+def value_name(report: Report) -> str:
+    """What is told of labels: the share of right ones, or how far off a number is."""
+    return "mean absolute error" if report.pair is not None and report.pair.kind == "numbers" else "accuracy"
+
+
+def _days(report: Report) -> Table:
+    head = ["day", "version", "predictions", "labels", "coverage", "so_far", "at_age", "at_age_coverage", "at_least"]
+    head += ["at_most", "estimate", "brier", "bias", "ripe"]
+    return head, [[_cell(getattr(day, name)) for name in head] for day in report.days]
+
+
+def _curve(report: Report) -> Table:
+    head = ["field", "age_days", "share_labelled", "low", "high", "at_risk"]
+    return head, [
+        [_cell(curve.field), point.age_s / 86_400, point.share, point.low, point.high, point.at_risk]
+        for curve in report.curves
+        for point in curve.points
+    ]
+
+
+def _triangle(report: Report) -> Table:
+    head = ["week", "predictions"]
+    if report.triangle is None:
+        return head, []
+    for age in report.triangle.ages_s:
+        head += [f"labelled after {duration(age)}", f"{value_name(report)} after {duration(age)}"]
+    rows = []
+    for week in report.triangle.weeks:
+        row: list[Any] = [week.monday, week.predictions]
+        for cell in week.cells:
+            row += ["", ""] if cell is None else [_cell(cell.share), _cell(cell.value)]
+        rows.append(row)
+    return head, rows
+
+
+def _versions(report: Report) -> Table:
+    head = ["version", "ripe_predictions", "labels", "coverage", value_name(report).replace(" ", "_"), "auc"]
+    areas = {one.version: one.auc for one in report.scores}
+    return head, [
+        [_cell(s.version), s.predictions, s.labels, s.coverage, _cell(s.value), _cell(areas.get(s.version))]
+        for s in report.versions
+    ]
+
+
+def _calibration(report: Report) -> Table:
+    head = ["version", "from", "to", "labels", "mean_score", "share_positive"]
+    return head, [
+        [_cell(one.version), b.low, b.high, b.labels, b.mean_score, b.share_positive]
+        for one in report.scores
+        for b in one.buckets
+    ]
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else value

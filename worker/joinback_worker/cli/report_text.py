@@ -1,0 +1,183 @@
+"""A report in a terminal of 80 columns: bars and curves by characters."""
+
+from collections.abc import Iterator, Sequence
+from textwrap import wrap
+
+from joinback_worker.answers.accuracy import Day
+from joinback_worker.answers.curve import STEPS, Curve, Point, duration
+from joinback_worker.answers.report import Report
+
+from .report_tables import value_name
+
+COLUMNS = 80
+DAYS_MIN, DAYS_MAX, RIPE_MIN = 20, 80, 14
+"""Lines of a table: a screen, or more until so many of them are ripe. The others are in --csv."""
+ROWS = 8
+"""Of a curve's picture."""
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_PARTS = " ▏▎▍▌▋▊▉█"
+
+
+def lines(report: Report) -> Iterator[str]:
+    """Yield the report line by line."""
+    yield from _head(report)
+    for curve in report.curves:
+        yield from _curve(curve)
+    if report.days:
+        yield from _days(report)
+    yield from _triangle(report)
+    if report.versions:
+        yield from _versions(report)
+    yield from _scores(report)
+    for note in report.notes:
+        yield ""
+        yield from wrap(note, COLUMNS, initial_indent="! ", subsequent_indent="  ")
+
+
+def _head(report: Report) -> Iterator[str]:
+    statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(report.statuses.items()))
+    yield from wrap(f"{report.application} at {report.now:%Y-%m-%d %H:%M} UTC: {statuses}", COLUMNS)
+    if report.pair is not None:
+        how = "guessed: see --output, --field, --threshold, --positive" if report.pair.guessed else "as told"
+        yield from wrap(f"compared  {report.pair.said}", COLUMNS, subsequent_indent=" " * 10)
+        yield f"          ({how})"
+    yield f"one age   {duration(report.age_s)}: {report.age_why}"
+
+
+def _curve(curve: Curve) -> Iterator[str]:
+    yield ""
+    yield f"HOW LATE LABELS COME: {'the first of a row' if curve.field is None else curve.field}"
+    yield from _prose(curve.sentence)
+    if not curve.points:
+        return
+    yield from _picture(curve.points)
+    ages = [
+        f"{name[1:]} % after {duration(age)}" if age is not None else f"{name[1:]} %: not reached"
+        for name, age in curve.ages_s.items()
+    ]
+    yield from _prose(f"Of {curve.rows:,} predictions {', '.join(ages)}.")
+    last = curve.points[-1]
+    band = f"{last.low * 100:.1f} to {last.high * 100:.1f} % (95 in 100)"
+    yield f"  At {duration(last.age_s)}: {band}, {last.at_risk:,} at risk."
+
+
+def _picture(points: Sequence[Point]) -> Iterator[str]:
+    """The share by age, as columns; the scale goes to all predictions."""
+    end = points[-1].age_s
+    shares = [max(p.share for p in points if p.age_s <= end * step / STEPS) for step in range(STEPS + 1)]
+    for row in reversed(range(ROWS)):
+        cells = (_EIGHTHS[min(8, max(0, round((share * ROWS - row) * 8)))] for share in shares)
+        mark = f"{(row + 1) * 100 // ROWS:>4} %" if (row + 1) % 2 == 0 else "      "
+        yield f"  {mark} ┤{''.join(cells).rstrip()}"
+    yield f"         └{'─' * (STEPS + 1)}"
+    yield f"          0{duration(end):>{STEPS}}"
+
+
+def _days(report: Report) -> Iterator[str]:
+    shown = _newest(report.days)
+    yield ""
+    yield f"{value_name(report).upper()} BY PREDICTION DAY"
+    at = _short(report.age_s)
+    names = f"{'so far':>7} {'at ' + at:>8} {'bounds':>13} {'estimate':>8}"
+    yield f"  {'day':10} {'version':7} {'n':>7} {'coverage':>11} {names}"
+    if len(report.days) > len(shown):
+        yield f"  … {len(report.days) - len(shown):,} earlier lines: --csv days"
+    for day in shown:
+        yield _day(day)
+    yield "  so far flatters while labels are missing; bounds hold whatever they will be;"
+    yield "  unripe: some predictions are younger; estimate: if delays stay as they were."
+
+
+def _newest(days: list[Day]) -> list[Day]:
+    first = ripe = 0
+    for first in range(len(days) - 1, -1, -1):
+        ripe += days[first].ripe
+        lines = len(days) - first
+        if lines >= DAYS_MAX or (lines >= DAYS_MIN and ripe >= RIPE_MIN):
+            break
+    return days[first:]
+
+
+def _day(day: Day) -> str:
+    coverage = "" if day.coverage is None else f"{_bar(day.coverage, 4)} {day.coverage * 100:4.0f} %"
+    bounds = "" if day.at_least is None or day.at_most is None else f"{day.at_least:.3f}-{day.at_most:.3f}"
+    at_age = _figure(day.at_age) if day.ripe else "unripe"
+    return (
+        f"  {day.day:10} {_cut(day.version, 7):7} {day.predictions:>7,} {coverage:>11} {_figure(day.so_far):>7}"
+        f" {at_age:>8} {bounds:>13} {_figure(day.estimate):>8}"
+    ).rstrip()
+
+
+def _triangle(report: Report) -> Iterator[str]:
+    if report.triangle is None or not report.triangle.weeks:
+        return
+    yield ""
+    yield f"LABEL TRIANGLE: share labelled, and {value_name(report)}, by age of the week"
+    yield f"  {'week of':10} {'n':>7}" + "".join(f"{_short(age):>10}" for age in report.triangle.ages_s)
+    for week in report.triangle.weeks[-DAYS_MIN:]:
+        cells = [
+            f"{'' if c.share is None else f'{c.share * 100:.0f}%'} {_figure(c.value, 2)}" if c else ""
+            for c in week.cells
+        ]
+        yield f"  {week.monday:10} {week.predictions:>7,}{''.join(f'{cell:>10}' for cell in cells)}".rstrip()
+
+
+def _versions(report: Report) -> Iterator[str]:
+    yield ""
+    yield f"VERSIONS, of days that are {duration(report.age_s)} old"
+    areas = {one.version: one for one in report.scores}
+    yield f"  {'version':16} {'predictions':>11} {'labels':>9} {'coverage':>9} {value_name(report)[-8:]:>9}" + (
+        f" {'AUC':>7} {'miscalibr.':>10}" if areas else ""
+    )
+    for side in report.versions:
+        one = areas.get(side.version)
+        more = f" {_figure(one.auc):>7} {_figure(one.calibration_error):>10}" if one else ""
+        yield (
+            f"  {_cut(side.version, 16):16} {side.predictions:>11,} {side.labels:>9,} {side.coverage * 100:>7.0f} %"
+            f" {_figure(side.value):>9}{more}"
+        )
+    if report.comparison is not None:
+        yield from _prose(report.comparison.sentence)
+        yield f"  ({report.comparison.method}, 95 in 100, of ripe labels alone)"
+
+
+def _scores(report: Report) -> Iterator[str]:
+    if report.scores:
+        yield ""
+        yield "CALIBRATION, of ripe labels: what the score says, and what came"
+        names = [one.version for one in report.scores][-2:]
+        yield f"  {'score':9}" + "".join(f" {_cut(name, 12):>12} {'labels':>8} {'came':>6}" for name in names)
+        for low in range(10):
+            cells = ""
+            for one in report.scores[-2:]:
+                found = next((b for b in one.buckets if round(b.low * 10) == low), None)
+                cells += (
+                    f" {found.mean_score:>12.3f} {found.labels:>8,} {found.share_positive:>6.3f}" if found else " " * 29
+                )
+            yield f"  {low / 10:.1f}-{(low + 1) / 10:.1f}  {cells}".rstrip()
+    for name, share in report.quantiles.items():
+        asked = report.pair.quantiles[name] if report.pair else 0.0
+        yield f"  {share * 100:.1f} % of labels are not above {name}, which says {asked * 100:g} %."
+
+
+def _prose(text: str) -> list[str]:
+    return wrap(text, COLUMNS, initial_indent="  ", subsequent_indent="  ")
+
+
+def _bar(share: float, width: int) -> str:
+    full, part = divmod(round(share * width * 8), 8)
+    return ("█" * full + (_PARTS[part] if part else "")).ljust(width)
+
+
+def _figure(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else f"{value:.{digits}f}" if abs(value) < 1_000 else f"{value:.4g}"
+
+
+def _short(seconds: float) -> str:
+    number, unit = duration(seconds).split()
+    return f"{number} {unit[0] if unit[0] != 'm' else 'min'}"
+
+
+def _cut(name: str | None, width: int) -> str:
+    text = "-" if name is None else name
+    return text if len(text) <= width else text[: width - 1] + "…"
