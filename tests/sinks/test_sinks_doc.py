@@ -1,6 +1,7 @@
 """docs/sinks.md does not lie: its queries are answered as it says, and its recipe folds by the law."""
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -147,6 +148,8 @@ def test_a_printed_view_is_what_duckdb_reads(tmp_path: Path) -> None:
 
     put(f"jsonl:///{tmp_path}/lake", loans())
     environment = {"JOINBACK_CONFIG": file(tmp_path, loans=reducing(repaid="count")), "PATH": "/usr/bin:/bin"}
+    # The tree under test, where it is not the installed one.
+    environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
     command = [sys.executable, "-m", "joinback_worker", "sink", "schema", f"jsonl:///{tmp_path}/lake"]
     printed = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=True
