@@ -1,15 +1,16 @@
 """The import itself: lines in, look-ups, events out, a report; a batch at a time, so memory does not grow."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from joinback.sampling import keeps
 
-from .corrections import Told, corrected, is_contradicted
+from .corrections import Told, as_told, corrected, corrections_of, same_in, told_in
 from .lines import Line, Source
 from .lookup import NOTHING, Known, Lookup
 from .near import Stray, Strays, hints
-from .plan import Label, Plan, Refused, Silent
+from .plan import Label, Plan, Refused
 from .report import LISTED_MAX, Entry, Report, ReportFile
 from .teller import Teller
 
@@ -42,9 +43,12 @@ class Importing:
     async def run(self, source: Source, teller: Teller | None, listener: Listener) -> Report:
         """Import all lines, or without a teller only look. Raises JoinbackError, and what the look-up raises."""
         for lines in regrouped(source.batches(self._plan.wanted), self._lookup.at_once):
-            labels = await self._sorted_out(lines)
-            if teller is not None and labels:
-                await teller.tell(labels, listener.waits)
+            labels = self._read(lines)
+            if teller is not None:
+                await teller.has_all_of({label.key for _, label in labels})
+            to_tell = await self._sorted_out(labels)
+            if teller is not None and to_tell:
+                await teller.tell(to_tell, listener.waits)
             listener.has_done(len(lines))
         if teller is not None:
             self.report.told = await teller.finish()
@@ -52,23 +56,35 @@ class Importing:
             self.report.hints = await hints(self._lookup, self._strays.sample)
         return self.report
 
-    async def _sorted_out(self, lines: Sequence[Line]) -> list[Label]:
-        """Count each line; return the labels to tell."""
+    def _read(self, lines: Sequence[Line]) -> list[tuple[Line, Label]]:
+        """Count each line that is no label; return the others."""
         self.report.rows += len(lines)
-        read = [(line, self._plan.read(line)) for line in lines]
-        labels = [(line, label) for line, label in read if isinstance(label, Label)]
-        for _, other in read:
-            if isinstance(other, Refused):
-                self._refuse(other)
-            elif isinstance(other, Silent):
+        labels = []
+        for line in lines:
+            read = self._plan.read(line)
+            if isinstance(read, Label):
+                labels.append((line, read))
+            elif isinstance(read, Refused):
+                self._refuse(read)
+            else:
                 self.report.without_a_label += 1
+        return labels
+
+    async def _sorted_out(self, labels: Sequence[tuple[Line, Label]]) -> list[Label]:
+        """Count each label; return those to tell. A line is seen by those after it, as if it had been told."""
         known = await self._lookup.known({label.key for _, label in labels})
         told = await self._told_before([label for _, label in labels], known)
-        return [
-            corrected(label, told.get(label.key, ()))
-            for line, label in labels
-            if self._is_to_tell(line, label, known.get(label.key, NOTHING), told.get(label.key, ()))
-        ]
+        lines_of = Counter(label.key for _, label in labels)
+        last_line = {label.event_id: line.row for line, label in labels}
+        to_tell = []
+        for line, label in labels:
+            history = told.setdefault(label.key, []) if lines_of[label.key] > 1 else told.get(label.key, [])
+            if self._is_to_tell(line, label, known.get(label.key, NOTHING), history, last_line):
+                label = corrected(label, history)
+                to_tell.append(label)
+                if lines_of[label.key] > 1:
+                    history.append(as_told(label))
+        return to_tell
 
     async def _told_before(self, labels: Sequence[Label], known: Mapping[str, Known]) -> dict[str, list[Told]]:
         """What earlier imports told of keys of which another line was told at the same time; of most none was."""
@@ -78,11 +94,16 @@ class Importing:
             for event_id in known.get(label.key, NOTHING).event_ids
             if event_id.startswith(label.moment) and event_id != label.event_id
         }
-        return await self._lookup.imported(keys) if keys else {}
+        return {key: told_in(record) for key, record in (await self._lookup.told(keys)).items()} if keys else {}
 
-    def _is_to_tell(self, line: Line, label: Label, known: Known, told: Sequence[Told]) -> bool:
-        if label.event_id in known.event_ids:
-            if is_contradicted(label, told):
+    def _is_to_tell(
+        self, line: Line, label: Label, known: Known, history: Sequence[Told], last_line: Mapping[str, int]
+    ) -> bool:
+        own = same_in(label, history)
+        if own is not None or label.event_id in known.event_ids:
+            corrections = [] if own is None else corrections_of(label, own, history)
+            # Where a later line of this file is the correction, the file says what holds.
+            if corrections and not any(last_line.get(event_id, 0) > line.row for event_id in corrections):
                 why = f"{label.key} was told so, and corrected since; to go back to it, give it a later time"
                 self._refuse(Refused(label.row, why))
             else:

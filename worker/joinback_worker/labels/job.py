@@ -61,7 +61,7 @@ async def run(settings: Settings, job: Job, file: ReportFile, watcher: Watcher, 
     known = await layouts(redis)
     published = (await applications(redis)).get(job.application, wire.Application())
     with closing(_opened(job)) as source:
-        plan = Plan(job.application, job.roles, source, job.told)
+        plan = Plan(job.application, job.roles, source, job.told, job.told_by)
         rows = 0
         for count in plan.survey(source.batches(plan.wanted), datetime.now(UTC)):
             rows += count

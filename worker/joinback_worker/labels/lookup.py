@@ -12,20 +12,18 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from joinback import wire
-from joinback.errors import JoinbackError, NewerWireVersion, UndecodableEvent
+from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback_worker.connect import ask_each, primaries, scan
 from joinback_worker.drains import policy_of
 from joinback_worker.errors import SinkMissing, SinkUnavailable
+from joinback_worker.fold import Record, fold
 from joinback_worker.guard import refusal
 from joinback_worker.layouts import Layout
 from joinback_worker.row import Row
 from joinback_worker.scripts import Script
 from joinback_worker.sinks import Sink, open_sink
 from joinback_worker.source import RECORD_FIELDS_MAX
-
-from .corrections import Told
-from .plan import IMPORTED
 
 LABELS_AT_ONCE = 2_000
 """Of a sink that finds a key by itself: some milliseconds of its time, and of Redis's."""
@@ -35,6 +33,9 @@ _SAMPLE_STEPS = 50
 _KEYS_PER_STEP = 1_000
 """A millisecond of Redis's time. A sample of what keys look like passes 50,000 of Redis at most, and 50 pages of the
 sink."""
+
+_RECORDS_PER_STEP = 200
+"""Whole records, of some KB each."""
 
 _fields = Script("fields.lua")
 _decode_events = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -87,18 +88,24 @@ class Lookup:
                         found.setdefault(key, []).extend(field.decode(errors="replace") for field in answer)
         return found
 
-    async def imported(self, keys: Collection[str]) -> dict[str, list[Told]]:
-        """Return what earlier imports told of these keys. Raises what Redis raises, and SinkUnavailable."""
+    async def told(self, keys: Collection[str]) -> dict[str, Record]:
+        """Return the feedback of these keys and what was taken back of it, without their predictions.
+
+        Raises what Redis raises, and SinkUnavailable.
+        """
         places = [(key, tag) for key in keys for tag in self._layout.tags_of(self._application, key)]
-        answers = await ask_each(self._redis, [("HGETALL", wire.record_key(tag, key)) for key, tag in places])
         events: dict[str, dict[str, bytes]] = {key: {} for key in keys}
-        for (key, _), answer in zip(places, answers, strict=True):
-            if isinstance(answer, dict):
-                events[key] |= {field.decode(errors="replace"): value for field, value in answer.items()}
+        for start in range(0, len(places), _RECORDS_PER_STEP):
+            part = places[start : start + _RECORDS_PER_STEP]
+            answers = await ask_each(self._redis, [("HGETALL", wire.record_key(tag, key)) for key, tag in part])
+            for (key, _), answer in zip(part, answers, strict=True):
+                if isinstance(answer, dict):
+                    events[key] |= {field.decode(errors="replace"): value for field, value in _no_predictions(answer)}
         for key, row in (await self._rows(keys)).items():
             if row.feedback_events is not None:
                 events[key] |= {field: bytes(raw) for field, raw in _decode_events(row.feedback_events).items()}
-        return {key: list(_imported(fields)) for key, fields in events.items()}
+        # What somebody edited is no event, and contradicts nothing.
+        return {key: fold(self._application, key, fields.items()).record for key, fields in events.items()}
 
     async def _rows(self, keys: Collection[str]) -> dict[str, Row]:
         return await self._sink.get(self._application, list(keys)) if self._sink is not None and keys else {}
@@ -147,15 +154,8 @@ class Lookup:
         return found[:count]
 
 
-def _imported(fields: Mapping[str, bytes]) -> Iterator[Told]:
-    prefix = f"feedback:{IMPORTED}"
-    for field, value in fields.items():
-        if field.startswith(prefix):
-            # What somebody edited is no event, and contradicts nothing.
-            with suppress(UndecodableEvent, NewerWireVersion):
-                event = wire.decode_event("feedback", value)
-                assert isinstance(event, wire.Feedback)
-                yield Told(field.removeprefix("feedback:"), event)
+def _no_predictions(record: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return ((field, value) for field, value in record.items() if not field.startswith(b"prediction:"))
 
 
 def _has_prediction(fields: Collection[str]) -> bool:
