@@ -6,7 +6,7 @@ the line that was corrected, imported again, is told as contradicted, for it cha
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct, structs
@@ -96,11 +96,6 @@ def corrections_of(label: Label, own: Told, told: Iterable[Told]) -> list[str]:
 def retraction_id(old: str, new: str) -> str:
     """Return the id of the event by which one label takes back what another told."""
     return f"{IMPORTED}{hashlib.sha256(f'{old} {new}'.encode()).hexdigest()[:32]}"
-
-
-def foreign(ids: Collection[str]) -> bool:
-    """Whether any of these ids of retractions is not of a correction: somebody took something back."""
-    return any(not id_.startswith(IMPORTED) for id_ in ids)
 
 
 def _is_of_its_moment(label: Label, other: Told) -> bool:
