@@ -1,5 +1,7 @@
 """A corrected label takes the place of the one before it, whatever its field's reducer is, in one file or in two."""
 
+import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,19 @@ def test_another_source_is_another_label(stack: Stack, imports: Imports, tmp_pat
     assert "1  already told" in first.stdout
     stack.drain({"loans": {"feedback": {"repaid": {"sources": ["model", "human"]}}}})
     assert stack.row("loan_1")["feedback"] == '{"repaid":false}'
+
+
+def test_the_id_of_a_label(stack: Stack, imports: Imports, tmp_path: Path) -> None:
+    """It is a hash of what the line says, and of who says it, if somebody does: the same label of another source is
+    told, too.
+    """
+    predict(stack, "loan_1")
+    (tmp_path / "l.csv").write_text(paid("yes"))
+    done = imports(["loans", "l.csv", *ROLES], *[["loans", "l.csv", *ROLES, "--told-by", "human"]] * 2)
+    assert ["1  matched, told" in each.stdout for each in done] == [True, True, False]
+    at = int(datetime(2026, 2, 1, tzinfo=UTC).timestamp()) * 1_000_000
+    ids = {
+        f"feedback:import-{at:x}-{hashlib.sha256(said).hexdigest()[:32]}".encode()
+        for said in (b'["loans","loan_1",{"repaid":true}]', b'["loans","loan_1",{"repaid":true},"human"]')
+    }
+    assert ids <= set(stack.server.hkeys(stack.record("loan_1")))

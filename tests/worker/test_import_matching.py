@@ -71,7 +71,7 @@ def test_the_least_rights_of_an_import(stack: Stack, cli: Cli, labels: Labels) -
     predict(stack, "loan_1")
     stack.server.script_flush()
     (rights,) = re.findall(r"^user joinback-worker (.*)$", README, re.MULTILINE)
-    assert "`joinback import` needs the worker's rights and `+script|load`" in README
+    assert "need `+script|load`, `joinback import` too" in README
     stack.server.execute_command("ACL", "SETUSER", "importer", "reset", *rights.split(), "+script|load")
     url = stack.settings.redis_url.replace("redis://", "redis://importer:secret@")
     try:
