@@ -18,8 +18,8 @@ FLUSH_WAIT_S = 60.0
 """Without any event leaving: a failover takes some ten seconds, a restart that loads its data seldom more."""
 _FLUSH_LOOK_S = 5.0
 _ROOM_LOOK_S = 1.0
-_UNSEEN_MAX = 200_000
-"""Keys, some 20 MB; then it waits for what is on its way."""
+_UNSEEN_MAX = 50_000
+"""Keys, some 5 MB; then it waits for what is on its way."""
 _TAKEN_BACK_AT_ONCE = 10_000
 """A tenth of the client's buffer, which drops what does not fit."""
 
