@@ -141,7 +141,7 @@ def test_a_retracted_label_stays_retracted(stack: Stack, cli: Cli, labels: Label
     cli("import", "loans", file, *ROLES)
     stack.client.retract("loans", "loan_1")
     stack.drain()
-    assert "1  already told" in cli("import", "loans", file, *ROLES).stdout
+    assert "1  taken back since" in cli("import", "loans", file, *ROLES).stdout
     stack.drain()
     assert stack.row("loan_1")["status"] == "predicted"
 

@@ -13,8 +13,10 @@ from joinback_worker.labels.lookup import looking_up
 from joinback_worker.labels.near import KEYS_TRIED, Stray, Strays
 from joinback_worker.labels.plan import Plan, Roles
 from joinback_worker.labels.report import ReportFile
+from joinback_worker.labels.ruling import Ruling
 from joinback_worker.labels.settled import Told
 from joinback_worker.layouts import Layout
+from joinback_worker.rules import Rules
 
 
 class Cells(list[str]):
@@ -98,7 +100,7 @@ async def _look_at(settings: Settings, batches: int) -> Any:
     try:
         async with looking_up(redis, settings, "loans", Layout()) as lookup:
             with ReportFile(None) as file:
-                importing = Importing("loans", 1.0, plan, lookup, file, orphans=False)
+                importing = Importing("loans", 1.0, plan, lookup, file, ruling=Ruling(Rules()), orphans=False)
                 return await importing.run(source, None, Silent())
     finally:
         await redis.aclose()

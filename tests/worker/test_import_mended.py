@@ -1,5 +1,6 @@
 """What stops an import is one line with its fix, and nothing that drives a terminal."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,21 @@ MENDED: list[tuple[str, bytes, tuple[str, ...], str]] = [
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{}"), "a column stands in braces as it is"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{"), "is no format"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--field", "x="), "write it as --field NAME=VALUE"),
-    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key-field", "id"), "which column is the join key?"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key-field", "id"), "--key or --key-field, not both"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--separator", "||"), "one character"),
+    (
+        "l.parquet",
+        b"PAR1nothing",
+        ("--separator", ";"),
+        "--separator is of a CSV file, and l.parquet is a Parq",
+    ),
+    ("l.jsonl", b"{}\n", ("--encoding", "latin-1"), "--encoding is of a CSV file, and l.jsonl is a JSON Lines file"),
+    (
+        "l.csv",
+        b"id,day,repaid\n1,2026-01-01,1\n",
+        ("--sheet", "May"),
+        "--sheet is of an Excel file, and l.csv is",
+    ),
     ("l.gz", b"nothing", (), "what kind of file is l.gz?"),
     ("l.csv.gz", b"nothing", (), "cannot be read as CSV"),
     ("l.parquet", b"PAR1nothing", (), "l.parquet cannot be read as Parquet"),
@@ -58,16 +72,19 @@ def test_one_line_says_what_to_mend(stack: Stack, imports: Imports, tmp_path: Pa
 
 
 def test_a_file_or_an_application_that_is_not_there(stack: Stack, imports: Imports, tmp_path: Path) -> None:
-    """Both are one line with the fix; a directory is no file."""
+    """Both are one line with the fix; a directory is no file, and neither is a pipe, which cannot be read twice."""
     predict(stack, "loan_1")
-    file, folder, application, variable = imports(
+    os.mkfifo(tmp_path / "pipe.csv")
+    file, folder, pipe, application, variable = imports(
         ["loans", "nothing.csv", *ROLES],
         ["loans", str(tmp_path), *ROLES],
+        ["loans", "pipe.csv", *ROLES],
         ["loan", "nothing.csv", *ROLES],
         ["loans", "NOTHING", "--sql", "select 1", *ROLES],
     )
     assert "there is no file nothing.csv" in file.stderr
     assert "is no file; to load several" in folder.stderr
+    assert "pipe.csv is no file; write it to a file first" in pipe.stderr
     assert "did you mean loans?" in application.stderr
     assert "NOTHING is not set" in variable.stderr
 

@@ -229,7 +229,9 @@ def test_the_order_is_settled_by_the_column(cells: list[str], says: str) -> None
         (["03/04/2026"], "day: row 1 has '03/04/2026': day first or month first? no cell tells; say --day-first or"),
         (["13/04/2026", "04/13/2026"], "day has two orders of day and month: row 1 has '13/04/2026', row 2 has '04/13"),
         (["soon", "later"], "day holds no times: row 1 has 'soon'"),
-        ([1782900000], "day holds no times: it holds numbers"),
+        ([1782900000], "day holds no times: row 1 has '1782900000'; write ISO 8601, such as"),
+        ([46115], "day holds no times: row 1 has '46115'; a spreadsheet counts days so: format the column as a date"),
+        (["46115.5"], "day holds no times: row 1 has '46115.5'; a spreadsheet counts days so: format the column as a"),
     ],
 )
 def test_an_order_that_is_open_is_asked(cells: list[Any], asks: str) -> None:
@@ -256,7 +258,9 @@ def test_an_order_that_was_told() -> None:
         ("2026-06-03", "is in the future"),
         ("9999-12-31T23:59:59-14:00", "is no time"),
         ("1900-01-01", "is before 1971"),
-        (17, "is no time; of numbers say --type COLUMN=unix_s"),
+        (17, "is no time; say --type COLUMN=unix_s"),
+        (46115, "is no time; a spreadsheet counts days so: format the column as a date"),
+        ("46115", "is a number; a spreadsheet counts days so: format the column as a date"),
         ("1782900000", "is a number; say --type COLUMN=unix_s"),
         ("10/13/2026 25:00", "is no time"),
         ([], "is no time"),

@@ -23,7 +23,7 @@ def block(language: str) -> str:
 @pytest.fixture
 def predicted(stack: Stack) -> Stack:
     for n in range(17, 22):
-        stack.client.log_record("loans", inputs=n, outputs=0.07, join_key=f"loan_{n}")
+        stack.client.log_record("loans", inputs=n, outputs=0.07, join_key=f"loan_{n}", timestamp="2026-04-01T00:00:00Z")
     assert stack.client.flush(PATIENCE_S)
     return stack
 

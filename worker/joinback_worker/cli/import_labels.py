@@ -85,9 +85,11 @@ def import_labels(
     """Load labels of APPLICATION from SOURCE: a CSV, Parquet, JSON Lines or Excel file, or a query's rows.
 
     What each column is, is said before anything is written. The same import again changes nothing. Exit code 1 if
-    lines were refused, or matched no prediction; docs/labels.md has examples.
+    lines were refused, taken back since, or matched no prediction; docs/labels.md has examples.
     """
-    if bool(key) == bool(key_fields):
+    if key and key_fields:
+        raise JoinbackError("--key or --key-field, not both: a column or format, or the fields of JoinKey.from_dict")
+    if not key and not key_fields:
         raise JoinbackError("which column is the join key? --key COLUMN, or --key-field NAME[=COLUMN] for each field")
     if report_path is not None and report_path.resolve() == Path(source).resolve():
         raise JoinbackError("--report would overwrite the source")

@@ -87,25 +87,44 @@ def as_json_object(job: Job, columns: Mapping[str, str], report: Report) -> dict
 
 def as_lines(job: Job, report: Report, report_path: Path | None) -> Iterator[str]:
     """Return the report as lines of a terminal."""
-    yield f"{report.rows:,} rows" + (", nothing written (--dry-run)" if job.dry_run else "")
+    yield counted(report.rows, "row") + (", nothing written (--dry-run)" if job.dry_run else "")
     would = "would be told" if job.dry_run else "told"
     yield f"  {report.matched:>12,}  matched, {would}"
     yield f"  {report.already_told:>12,}  already told"
+    if report.taken_back:
+        yield f"  {report.taken_back:>12,}  taken back since, not written"
     fate = would if job.orphans else "not written; --orphans writes them"
     yield f"  {report.unmatched:>12,}  unmatched" + (f", {fate}" if report.unmatched else "")
     yield f"  {report.refused:>12,}  refused"
     if report.without_a_label:
         yield f"  {report.without_a_label:>12,}  without a label"
+    if report.not_sampled:
+        yield f"  {report.not_sampled:>12,}  outside the sample: their predictions were never logged"
     for hint in report.hints:
         ours, theirs = hint.example
         found = f"{hint.matches} of {hint.tried} tried would match {hint.how}, such as {theirs} for {ours}"
         yield f"unmatched: {found}; {_fix(job, hint)}"
     yield from _listed(report, "unmatched", report.unmatched, report_path)
-    if report.not_sampled:
-        yield f"{report.not_sampled:,} of the unmatched are outside the sample: their predictions were never logged"
     yield from _listed(report, "refused", report.refused, report_path)
+    yield from _listed(report, "taken_back", report.taken_back, report_path)
+    if report.taken_back:
+        yield (
+            "taken back: give such labels a later time, or take the retraction back"
+            f" (joinback retract {job.application} --undo RECEIPT) and import again"
+        )
+    if report.before_prediction:
+        lie = "lies before its" if report.before_prediction == 1 else "lie before their"
+        yield (
+            f"note: {counted(report.before_prediction, 'label')} of the matched {lie} prediction, so the delay is"
+            " negative; a date without a time is midnight UTC"
+        )
     if not job.dry_run and report.told:
-        yield f"Redis has {report.told:,} labels; the worker joins them at its next drain"
+        them = "it" if report.told == 1 else "them"
+        yield f"Redis has {counted(report.told, 'label')}; the worker joins {them} at its next drain"
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def _fix(job: Job, hint: Hint) -> str:
@@ -118,10 +137,11 @@ def _fix(job: Job, hint: Hint) -> str:
 
 
 def _listed(report: Report, what: str, count: int, report_path: Path | None) -> Iterator[str]:
+    kind = what.replace("_", " ")
     entries = [entry for entry in report.listed if entry.what == what]
     for entry in entries:
         told = f"{entry.join_key}: {entry.why}" if entry.join_key is not None else entry.why
-        yield f"{what}: row {entry.row}: {told}"
+        yield f"{kind}: row {entry.row}: {told}"
     if count > len(entries):
         more = f"all in {report_path}" if report_path is not None else "--report FILE has all"
-        yield f"{what}: and {count - len(entries):,} more; {more}"
+        yield f"{kind}: and {count - len(entries):,} more; {more}"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from redis.asyncio import Redis
 
 from joinback import wire
@@ -21,6 +21,7 @@ from .lines import Source
 from .lookup import looking_up
 from .plan import Plan, Roles
 from .report import Report, ReportFile
+from .ruling import ruling_of
 from .settled import Told
 from .sources import Reading, open_file, open_query
 from .teller import Teller
@@ -58,18 +59,26 @@ class Watcher(Listener, Protocol):
 
 async def run(settings: Settings, job: Job, file: ReportFile, watcher: Watcher, redis: Redis) -> Report:
     """Survey, say what it is, look up, write. Raises JoinbackError, and what Redis raises when it does not answer."""
+    ruling = ruling_of(settings, job.application)
     known = await layouts(redis)
     published = (await applications(redis)).get(job.application, wire.Application())
     with closing(_opened(job)) as source:
-        plan = Plan(job.application, job.roles, source, job.told)
+        told = structs.replace(job.told, declared=ruling.types(job.roles), declared_in=ruling.declared_in)
+        plan = Plan(job.application, job.roles, source, told, job.told_by)
         rows = 0
         for count in plan.survey(source.batches(plan.wanted), datetime.now(UTC)):
             rows += count
             watcher.looked_at(rows)
-        watcher.settles(source.name, plan.says(), source.doubts())
+        watcher.settles(source.name, plan.says(), [*source.doubts(), *ruling.doubts(job.roles, job.told_by)])
         async with looking_up(redis, settings, job.application, known.get(job.application, Layout())) as lookup:
             importing = Importing(
-                job.application, published.sample_rate or wire.UNSAMPLED, plan, lookup, file, orphans=job.orphans
+                job.application,
+                published.sample_rate or wire.UNSAMPLED,
+                plan,
+                lookup,
+                file,
+                ruling=ruling,
+                orphans=job.orphans,
             )
             watcher.begins(rows)
             if job.dry_run:

@@ -1,6 +1,6 @@
 """What is known of join keys: in Redis, where predictions wait for the worker, and in the sink, where they stay."""
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -12,11 +12,12 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from joinback import wire
-from joinback.errors import JoinbackError, NewerWireVersion, UndecodableEvent
+from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback_worker.connect import ask_each, primaries, scan
 from joinback_worker.drains import policy_of
 from joinback_worker.errors import SinkMissing, SinkUnavailable
+from joinback_worker.fold import Record, effective_at, fold, in_order
 from joinback_worker.guard import refusal
 from joinback_worker.layouts import Layout
 from joinback_worker.row import Row
@@ -24,7 +25,6 @@ from joinback_worker.scripts import Script
 from joinback_worker.sinks import Sink, open_sink
 from joinback_worker.source import RECORD_FIELDS_MAX
 
-from .corrections import Told
 from .plan import IMPORTED
 
 LABELS_AT_ONCE = 2_000
@@ -36,6 +36,9 @@ _KEYS_PER_STEP = 1_000
 """A millisecond of Redis's time. A sample of what keys look like passes 50,000 of Redis at most, and 50 pages of the
 sink."""
 
+_RECORDS_PER_STEP = 200
+"""Whole records, of some KB each."""
+
 _fields = Script("fields.lua")
 _decode_events = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -46,6 +49,9 @@ class Known(NamedTuple):
     is_predicted: bool
     event_ids: frozenset[str]
     """Of its feedback."""
+    is_retracted: bool = False
+    """Whether somebody took feedback of it back."""
+    predicted_at: datetime | None = None
 
 
 NOTHING = Known(is_predicted=False, event_ids=frozenset())
@@ -69,7 +75,30 @@ class Lookup:
         # Redis first: what is drained in between is then in the sink.
         in_redis = await self._in_redis(keys)
         rows = await self._rows(keys)
-        return {key: _known(in_redis.get(key, ()), rows.get(key)) for key in in_redis.keys() | rows.keys()}
+        known = {key: _known(in_redis.get(key, ()), rows.get(key)) for key in in_redis.keys() | rows.keys()}
+        unread = [key for key, found in known.items() if found.is_predicted and found.predicted_at is None]
+        for key, at in (await self._predicted_at(unread)).items():
+            known[key] = known[key]._replace(predicted_at=at)
+        return known
+
+    async def _predicted_at(self, keys: Collection[str]) -> dict[str, datetime]:
+        """The times of predictions that wait for the worker; a few at a time, for their inputs may be large."""
+        found: dict[str, datetime] = {}
+        async for key, fields in self._read(keys):
+            record = fold(self._application, key, fields.items()).record
+            if record.predictions:
+                found[key] = effective_at(in_order(record.predictions)[0][1])
+        return found
+
+    async def _read(self, keys: Collection[str]) -> AsyncIterator[tuple[str, dict[str, bytes]]]:
+        """Whole records of Redis."""
+        places = [(key, tag) for key in keys for tag in self._layout.tags_of(self._application, key)]
+        for start in range(0, len(places), _RECORDS_PER_STEP):
+            part = places[start : start + _RECORDS_PER_STEP]
+            answers = await ask_each(self._redis, [("HGETALL", wire.record_key(tag, key)) for key, tag in part])
+            for (key, _), answer in zip(part, answers, strict=True):
+                if isinstance(answer, dict):
+                    yield key, {field.decode(errors="replace"): value for field, value in answer.items()}
 
     async def _in_redis(self, keys: Collection[str]) -> dict[str, list[str]]:
         """The fields of those records that Redis holds."""
@@ -87,18 +116,19 @@ class Lookup:
                         found.setdefault(key, []).extend(field.decode(errors="replace") for field in answer)
         return found
 
-    async def imported(self, keys: Collection[str]) -> dict[str, list[Told]]:
-        """Return what earlier imports told of these keys. Raises what Redis raises, and SinkUnavailable."""
-        places = [(key, tag) for key in keys for tag in self._layout.tags_of(self._application, key)]
-        answers = await ask_each(self._redis, [("HGETALL", wire.record_key(tag, key)) for key, tag in places])
+    async def told(self, keys: Collection[str]) -> dict[str, Record]:
+        """Return the feedback of these keys and what was taken back of it, without their predictions.
+
+        Raises what Redis raises, and SinkUnavailable.
+        """
         events: dict[str, dict[str, bytes]] = {key: {} for key in keys}
-        for (key, _), answer in zip(places, answers, strict=True):
-            if isinstance(answer, dict):
-                events[key] |= {field.decode(errors="replace"): value for field, value in answer.items()}
+        async for key, fields in self._read(keys):
+            events[key] |= {field: value for field, value in fields.items() if not field.startswith("prediction:")}
         for key, row in (await self._rows(keys)).items():
             if row.feedback_events is not None:
                 events[key] |= {field: bytes(raw) for field, raw in _decode_events(row.feedback_events).items()}
-        return {key: list(_imported(fields)) for key, fields in events.items()}
+        # What somebody edited is no event, and contradicts nothing.
+        return {key: fold(self._application, key, fields.items()).record for key, fields in events.items()}
 
     async def _rows(self, keys: Collection[str]) -> dict[str, Row]:
         return await self._sink.get(self._application, list(keys)) if self._sink is not None and keys else {}
@@ -147,27 +177,23 @@ class Lookup:
         return found[:count]
 
 
-def _imported(fields: Mapping[str, bytes]) -> Iterator[Told]:
-    prefix = f"feedback:{IMPORTED}"
-    for field, value in fields.items():
-        if field.startswith(prefix):
-            # What somebody edited is no event, and contradicts nothing.
-            with suppress(UndecodableEvent, NewerWireVersion):
-                event = wire.decode_event("feedback", value)
-                assert isinstance(event, wire.Feedback)
-                yield Told(field.removeprefix("feedback:"), event)
-
-
 def _has_prediction(fields: Collection[str]) -> bool:
     return any(field.startswith("prediction:") for field in fields)
 
 
 def _known(fields: Collection[str], row: Row | None) -> Known:
-    told = [field for field in fields if field.startswith("feedback:")]
+    told = list(fields)
     if row is not None and row.feedback_events is not None:
-        told += [field for field in _decode_events(row.feedback_events) if field.startswith("feedback:")]
-    is_predicted = _has_prediction(fields) or (row is not None and row.predicted_at is not None)
-    return Known(is_predicted, frozenset(field.removeprefix("feedback:") for field in told))
+        told += _decode_events(row.feedback_events)
+    predicted_at = row.predicted_at if row is not None else None
+    return Known(
+        is_predicted=_has_prediction(fields) or predicted_at is not None,
+        event_ids=frozenset(field.removeprefix("feedback:") for field in told if field.startswith("feedback:")),
+        is_retracted=any(
+            field.startswith("retraction:") and not field.startswith(f"retraction:{IMPORTED}") for field in told
+        ),
+        predicted_at=predicted_at,
+    )
 
 
 @asynccontextmanager

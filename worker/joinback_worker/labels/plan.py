@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from string import Formatter
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 import joinback
@@ -16,6 +15,7 @@ from joinback.errors import JoinbackError
 
 from .cell_values import Unreadable, shown, stripped
 from .lines import Line, Source, check_columns
+from .same_value import canonical_json
 from .settled import Settled, Told
 from .time_survey import TimeSurvey
 from .value_survey import ValueSurvey
@@ -49,6 +49,9 @@ class Label(Struct, frozen=True, gc=False):
     at: datetime
     fields: dict[str, Any]
     event_id: str
+    source: str | None = None
+    corrects: Mapping[str, Sequence[str]] = {}
+    """Earlier event -> the fields of it that this label takes back."""
 
     @property
     def moment(self) -> str:
@@ -72,11 +75,15 @@ class Silent(Struct, frozen=True):
 class Plan:
     """How the lines of one source become labels."""
 
-    def __init__(self, application: str, roles: Roles, source: Source, told: Told) -> None:
-        """Raises JoinbackError for columns that are not there, and formats that are none."""
+    def __init__(self, application: str, roles: Roles, source: Source, told: Told, told_by: str | None = None) -> None:
+        """`told_by` is the source of the feedback.
+
+        Raises JoinbackError for columns that are not there, and formats that are none.
+        """
         self._application = application
         self._roles = roles
         self._told = told
+        self._told_by = told_by
         columns = source.columns()
         self._pieces = _pieces(roles, columns)
         used = [column for _, column in self._pieces if column] + [*roles.key_fields.values()]
@@ -190,13 +197,14 @@ class Plan:
 
     def _label(self, row: int, key: str, at: datetime, fields: dict[str, Any]) -> Label | Refused:
         try:
-            said = msgspec.json.encode([self._application, key, fields], order="sorted")
+            said = canonical_json([self._application, key, fields, *([self._told_by] if self._told_by else [])])
         except (TypeError, ValueError, RecursionError) as error:
             return Refused(row, f"its fields are no JSON: {error}")
         if len(said) > wire.EVENT_BYTES_MAX - ENVELOPE_BYTES:
             most = wire.EVENT_BYTES_MAX - ENVELOPE_BYTES
             return Refused(row, f"{len(said):,} bytes of fields, at most {most:,} fit; is a quote never closed?")
-        return Label(row, key, at, fields, f"{_moment(at)}{hashlib.sha256(said).hexdigest()[:32]}")
+        event_id = f"{_moment(at)}{hashlib.sha256(said).hexdigest()[:32]}"
+        return Label(row, key, at, fields, event_id, self._told_by)
 
 
 def _moment(at: datetime) -> str:

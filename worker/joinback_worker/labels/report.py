@@ -14,7 +14,7 @@ from .near import Hint
 LISTED_MAX = 10
 """Of each kind on a screen; a habit shows in fewer, and --report has all."""
 
-What = Literal["refused", "unmatched"]
+What = Literal["refused", "unmatched", "taken_back", "not_sampled"]
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
@@ -27,25 +27,29 @@ class Entry(Struct, frozen=True, omit_defaults=True):
 
 
 class Report(Struct, kw_only=True):
-    """`rows = matched + unmatched + already_told + refused + without_a_label`."""
+    """`rows = matched + unmatched + not_sampled + already_told + taken_back + refused + without_a_label`."""
 
     rows: int = 0
     matched: int = 0
     unmatched: int = 0
     already_told: int = 0
+    taken_back: int = 0
+    """Labels that a retraction covers, so that to tell them changes nothing."""
     refused: int = 0
     without_a_label: int = 0
     told: int = 0
     """Labels that Redis has now: the matched, and with --orphans the unmatched."""
     not_sampled: int = 0
-    """Of the unmatched, those whose predictions were never logged, by the published sample rate."""
+    """Labels whose predictions were never logged, by the published sample rate."""
+    before_prediction: int = 0
+    """Of the matched, those whose time is before their prediction's."""
     listed: list[Entry] = []
     hints: list[Hint] = []
 
     @property
     def is_complete(self) -> bool:
-        """Whether every label has found its prediction."""
-        return not self.refused and not self.unmatched
+        """Whether every label of a sampled prediction has found it, and counts."""
+        return not self.refused and not self.unmatched and not self.taken_back
 
 
 class ReportFile:

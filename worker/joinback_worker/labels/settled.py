@@ -15,6 +15,10 @@ class Told(Struct, frozen=True, kw_only=True):
 
     types: Mapping[str, str] = {}
     """Column -> kind."""
+    declared: Mapping[str, str] = {}
+    """Column -> kind, by the rules; `types` come first."""
+    declared_in: str = ""
+    """The name of the rules' file."""
     nulls: frozenset[str] = frozenset()
     decimal: Decimal | None = None
     day_first: bool | None = None

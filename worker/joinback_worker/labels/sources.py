@@ -22,6 +22,7 @@ KINDS = {
     ".xlsx": "excel",
     ".xlsm": "excel",
 }
+_NAMES = {"csv": "a CSV file", "parquet": "a Parquet file", "json": "a JSON Lines file", "excel": "an Excel file"}
 FORMATS = ("csv", "parquet", "json", "excel")
 _READERS = {
     "csv": ("csv_file", "CsvFile", "import"),
@@ -47,12 +48,22 @@ def open_file(path: Path, reading: Reading) -> Source:
     kind = reading.kind or KINDS.get(suffixes[-1] if suffixes else "")
     if not path.exists():
         raise JoinbackError(f"there is no file {path}")
+    if not path.is_file() and not path.is_dir():
+        # It is read twice.
+        raise JoinbackError(f"{path} is no file; write it to a file first")
     if not path.is_file():
         raise JoinbackError(f"{path} is no file; to load several, import them one by one")
     if path.stat().st_size == 0:
         raise JoinbackError(f"{path.name} is empty")
     if kind is None:
         raise JoinbackError(f"what kind of file is {path.name}? say --format csv, parquet, json or excel")
+    for option, value, own in (
+        ("--separator", reading.separator, "csv"),
+        ("--encoding", reading.encoding, "csv"),
+        ("--sheet", reading.sheet, "excel"),
+    ):
+        if value is not None and kind != own:
+            raise JoinbackError(f"{option} is of {_NAMES[own]}, and {path.name} is {_NAMES[kind]}")
     if kind == "csv":
         separator = reading.separator or ("\t" if ".tsv" in suffixes else None)
         return _reader(kind)(path, separator, reading.encoding)

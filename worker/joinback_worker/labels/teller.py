@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from redis.asyncio import Redis
 
@@ -11,12 +11,17 @@ from joinback.errors import InvalidEvent, JoinbackError
 from joinback.settings import Settings
 from joinback_worker.health import Health
 
+from .corrections import retraction_id
 from .plan import Label
 
 FLUSH_WAIT_S = 60.0
 """Without any event leaving: a failover takes some ten seconds, a restart that loads its data seldom more."""
 _FLUSH_LOOK_S = 5.0
 _ROOM_LOOK_S = 1.0
+_UNSEEN_MAX = 50_000
+"""Keys, some 5 MB; then it waits for what is on its way."""
+_TAKEN_BACK_AT_ONCE = 10_000
+"""A tenth of the client's buffer, which drops what does not fit."""
 
 _REPEAT = "; mend that and repeat the import: what was told counts once"
 
@@ -31,6 +36,9 @@ class Teller:
         self._told_by = told_by
         # By it one import can be found, and taken back.
         self._tags = {"import": place}
+        self._taken_back = 0
+        self._unseen: set[str] = set()
+        """Of what was told since the last flush."""
         self._health = Health()
         self._client = joinback.Client().init(settings.redis_url, strict=True)
 
@@ -38,11 +46,13 @@ class Teller:
         """Hand labels to the client. Raises JoinbackError if it cannot take them."""
         await self._wait_for_room(say)
         try:
+            self._unseen.update(label.key for label in labels)
             await asyncio.to_thread(self._log, labels)
         except InvalidEvent as error:
             raise JoinbackError(f"{error}{_REPEAT}") from None
 
     def _log(self, labels: Sequence[Label]) -> None:
+        self._take_back(labels)
         self._client.log_records(
             self._application,
             feedback=[label.fields for label in labels],
@@ -52,6 +62,29 @@ class Teller:
             source=self._told_by,
             tags=self._tags,
         )
+
+    def _take_back(self, labels: Sequence[Label]) -> None:
+        """Before the corrections themselves: whoever stops in between repeats the import, and it tells both."""
+        for label in labels:
+            for old, fields in label.corrects.items():
+                self._client.retract(
+                    self._application,
+                    label.key,
+                    fields=fields,
+                    event_ids=[old],
+                    timestamp=label.at,
+                    event_id=retraction_id(old, label.event_id),
+                )
+                self._taken_back += 1
+                if self._taken_back % _TAKEN_BACK_AT_ONCE == 0:
+                    self._client.flush(FLUSH_WAIT_S)
+
+    async def has_all_of(self, keys: Collection[str]) -> None:
+        """Return when Redis has what was told of these keys: a look-up then finds it."""
+        if self._unseen.isdisjoint(keys) and len(self._unseen) < _UNSEEN_MAX:
+            return
+        await self._flush()
+        self._unseen.clear()
 
     async def _wait_for_room(self, say: Callable[[str], None]) -> None:
         """What is drained stays for a while, so a nearly full Redis needs that long, and a worker, to have room."""
@@ -64,7 +97,19 @@ class Teller:
             await asyncio.sleep(_ROOM_LOOK_S)
 
     async def finish(self) -> int:
-        """Return how many events Redis has, which is all. Raises JoinbackError if it is not."""
+        """Return how many labels Redis has, which is all. Raises JoinbackError if it is not."""
+        await self._flush()
+        stats = self._client.stats()
+        if stats["sent"] != stats["logged"]:
+            dropped = ", ".join(f"{count:,} {reason}" for reason, count in stats["dropped"].items() if count)
+            raise JoinbackError(
+                f"Redis has {stats['sent']:,} of {stats['logged']:,} labels"
+                f" ({stats['buffered']:,} not delivered{', dropped: ' + dropped if dropped else ''}){_REPEAT}"
+            )
+        return int(stats["sent"]) - self._taken_back
+
+    async def _flush(self) -> None:
+        """Wait until all has left, or nothing does any more."""
         sent, deadline = -1, 0.0
         while not await self._client.aflush(_FLUSH_LOOK_S):
             stats = self._client.stats()
@@ -74,14 +119,6 @@ class Teller:
                 sent, deadline = stats["sent"], time.monotonic() + FLUSH_WAIT_S
             if time.monotonic() > deadline:
                 break
-        stats = self._client.stats()
-        if stats["sent"] != stats["logged"]:
-            dropped = ", ".join(f"{count:,} {reason}" for reason, count in stats["dropped"].items() if count)
-            raise JoinbackError(
-                f"Redis has {stats['sent']:,} of {stats['logged']:,} labels"
-                f" ({stats['buffered']:,} not delivered{', dropped: ' + dropped if dropped else ''}){_REPEAT}"
-            )
-        return int(stats["sent"])
 
     def close(self) -> None:
         self._client.close()

@@ -6,7 +6,7 @@ from typing import Any
 from joinback.errors import JoinbackError
 
 from .settled import Seen, Settled, Told
-from .times import UNITS_S, Days, TimeReader, days_of, iso
+from .times import UNITS_S, Days, TimeReader, days_of, fix_of_number, iso
 
 
 class TimeSurvey:
@@ -22,7 +22,10 @@ class TimeSurvey:
         """Count a cell that says something."""
         self._total += 1
         if not isinstance(cell, str):
-            self._readable += not isinstance(cell, int | float)
+            if isinstance(cell, int | float):
+                self._note("no time", row, cell)
+            else:
+                self._readable += 1
         elif iso(cell) is not None:
             self._readable += 1
         elif (days := days_of(cell)) is not None:
@@ -57,11 +60,10 @@ class TimeSurvey:
             return self._settled(f"{unit} since 1970", TimeReader(now=now, zone=zone, unit=unit))
         if self._total and not self._readable:
             # The first cell tells what is wrong with all of them.
-            seen = self._first.get("no time")
-            raise JoinbackError(
-                f"{self.name} holds no times: {seen or 'it holds numbers'}; write ISO 8601, such as"
-                f" 2026-11-23T11:00:00Z, or say --type {self.name}=unix_s, unix_ms or unix_us"
-            )
+            seen = self._first["no time"]
+            fix = fix_of_number(seen.cell, self.name)
+            iso = "" if "spreadsheet" in fix else "write ISO 8601, such as 2026-11-23T11:00:00Z, or "
+            raise JoinbackError(f"{self.name} holds no times: {seen}; {iso}{fix}")
         day_first, order = self._order(told)
         where = f"in {zone}" if told.zone else "UTC"
         says = ", ".join(filter(None, (order, f"{where} where a cell names no zone")))

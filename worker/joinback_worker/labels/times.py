@@ -27,6 +27,21 @@ _SHORT_YEAR = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d\d(?:\D.*)?", re.ASCII | re.
 _ZONE_APART = re.compile(r"(?:\s+(?=[+-]\d\d:?\d\d$)|\s*(?:UTC|GMT)$)", re.ASCII)
 
 
+SERIALS = range(25_569, 73_051)
+"""Days from 1970 to 2099 as spreadsheets count them; as seconds they are a few hours of the year 1970."""
+
+
+def fix_of_number(cell: Any, column: str) -> str:
+    """Return what to do about a time that is a number: a spreadsheet's days are not those of Unix."""
+    try:
+        is_serial = int(float(cell)) in SERIALS
+    except (ValueError, OverflowError):
+        is_serial = False
+    if is_serial:
+        return "a spreadsheet counts days so: format the column as a date there, and save it again"
+    return f"say --type {column}=unix_s, unix_ms or unix_us"
+
+
 class Days(NamedTuple):
     """A day whose first two numbers may be day and month, or month and day."""
 
@@ -91,7 +106,7 @@ class TimeReader:
         if isinstance(cell, date):
             return datetime(cell.year, cell.month, cell.day)  # noqa: DTZ001 - its zone comes next
         if not isinstance(cell, str):
-            fix = "; of numbers say --type COLUMN=unix_s, unix_ms or unix_us" if isinstance(cell, int | float) else ""
+            fix = f"; {fix_of_number(cell, 'COLUMN')}" if isinstance(cell, int | float) else ""
             raise Unreadable(f"{shown(cell)} is no time{fix}")
         if (at := iso(cell)) is not None:
             return at
@@ -100,7 +115,7 @@ class TimeReader:
         if _SHORT_YEAR.fullmatch(cell):
             raise Unreadable(f"{shown(cell)} has a year of two digits; write it in full")
         if cell.isdigit():
-            raise Unreadable(f"{shown(cell)} is a number; say --type COLUMN=unix_s, unix_ms or unix_us")
+            raise Unreadable(f"{shown(cell)} is a number; {fix_of_number(cell, 'COLUMN')}")
         raise Unreadable(f"{shown(cell)} is no time; write ISO 8601, such as 2026-11-23T11:00:00Z")
 
     def _of_days(self, days: Days) -> datetime:

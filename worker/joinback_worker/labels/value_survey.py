@@ -74,13 +74,13 @@ class ValueSurvey:
 
     def settle(self, told: Told, now: datetime) -> Settled:
         """Return what the column is. Raises JoinbackError, which asks, where its cells leave that open."""
-        kind = told.types.get(self.name)
+        kind, why = told.types.get(self.name), "as told"
         if kind is not None and kind not in KINDS:
             raise JoinbackError(f"--type {self.name}={kind}: a field is one of {', '.join(KINDS)}")
-        if kind in ("int", "float"):
-            return self._settled(kind, "as told", self._decimal(told))
+        if kind is None and self.name in told.declared:
+            kind, why = told.declared[self.name], f"as {told.declared_in} declares"
         if kind is not None:
-            return self._settled(kind, "as told")
+            return self._settled(kind, why, self._decimal(told) if kind in ("int", "float") else POINT)
         if self._total == 0:
             return self._settled("any", "no cell says anything")
         if self._has_fractions and self._types.keys() <= {"int", "float", "Decimal"}:
@@ -135,7 +135,10 @@ class ValueSurvey:
         ):
             value = numbers.parsed(seen.cell, decimal) if isinstance(seen.cell, str) else None
             marks = "" if value is None else f"{shown(seen.cell)} is {value}"
-        says = ": ".join(part for part in (kind, ", ".join(filter(None, (why, marks)))) if part)
+        if why.startswith("as "):
+            says = ": ".join(filter(None, (f"{kind}, {why}", marks)))
+        else:
+            says = ": ".join(filter(None, (kind, ", ".join(filter(None, (why, marks))))))
         return Settled(name=self.name, kind=kind, says=says, read=reader_of(kind, decimal))
 
 
