@@ -22,14 +22,23 @@ from psycopg.conninfo import conninfo_to_dict
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import AlteredRow, SinkMissing, SinkRefused, SinkUnavailable
+from joinback_worker.errors import AlteredRow, SinkMissing, SinkOlder, SinkRefused, SinkUnavailable
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 
 from . import Sink
 from . import postgres_table as table
-from .merge_on_write import MergeOnWrite, Overtaken
-from .postgres_schema import GRANTS, LIVE_COLUMNS, MIGRATIONS, check, migration
+from .merge_on_write import DROPPED_ADVICE, MergeOnWrite, Overtaken
+from .postgres_schema import (
+    APPLIED,
+    GRANTS,
+    LIVE_COLUMNS,
+    MAY_READ_APPLIED,
+    MIGRATIONS,
+    READERS_OF_DROPPED,
+    check,
+    migration,
+)
 from .postgres_session import Session
 
 TIMEOUT_S = 20.0
@@ -140,24 +149,44 @@ class PostgresSink(MergeOnWrite):
         with self._session.transaction():
             applied = 0
             if execute("SELECT to_regclass('joinback_migrations')").fetchone() != (None,):
-                ((applied,),) = execute("SELECT coalesce(max(number), 0) FROM joinback_migrations").fetchall()
+                ((applied,),) = execute(APPLIED).fetchall()
         newest = max(MIGRATIONS)
         if applied > newest:
             raise SinkUnavailable(
                 f"sink {self._session.where}: schema {applied} is newer than this worker's {newest}; upgrade the worker"
             )
+        if not self.migrates:
+            self._refuse_older(applied)
         for number in range(applied + 1, newest + 1):
-            with self._session.transaction():
-                execute(migration(number))
+            try:
+                with self._session.transaction():
+                    execute(migration(number))
+            except psycopg.errors.DependentObjectsStillExist as error:
+                raise self._read_by_others() from error
         self._look()
+
+    def _read_by_others(self) -> SinkUnavailable:
+        with self._session.transaction():
+            names = [name for (name,) in self._session.execute(READERS_OF_DROPPED)]
+        views = ", ".join(f"the view {name}" for name in names) or "what depends on it in the database"
+        return SinkUnavailable(f"sink {self._session.where}: drop {views}, which reads {DROPPED_ADVICE}")
+
+    def _refuse_older(self, applied: int) -> None:
+        if 0 < applied < max(MIGRATIONS):
+            raise SinkOlder(f"sink {self._session.where}", applied)
 
     def _look(self) -> None:
         """Check what is there. Raises SinkMissing, or SinkUnavailable that names the column."""
         where = f"sink {self._session.where}"
         with self._session.transaction():
             live = self._session.execute(LIVE_COLUMNS).fetchall()
+            # Who may only read rows cannot ask for their schema.
+            knows = self.read_only and self._session.execute(MAY_READ_APPLIED).fetchone() == (True,)
+            applied = self._session.execute(APPLIED).fetchone() if knows else None
         if self.read_only and not live:
             raise SinkMissing(f"the {where} has no table `records` yet")
+        if applied is not None:
+            self._refuse_older(applied[0])
         check(live, where)
 
     def _close(self) -> None:

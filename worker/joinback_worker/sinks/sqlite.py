@@ -14,15 +14,15 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import AlteredRow, SinkMissing, SinkRefused, SinkUnavailable
+from joinback_worker.errors import AlteredRow, SinkMissing, SinkOlder, SinkRefused, SinkUnavailable
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 from joinback_worker.times import text_of
 
 from . import Sink
-from .merge_on_write import COLUMNS, MergeOnWrite
+from .merge_on_write import COLUMNS, DROPPED_ADVICE, MergeOnWrite
 from .place import default_file, parts_of
-from .sqlite_table import MATURED, MIGRATIONS, PAGE, SELECT, UPSERT, from_sql, migration, to_sql
+from .sqlite_table import MATURED, MIGRATIONS, PAGE, READERS_OF_DROPPED, SELECT, UPSERT, from_sql, migration, to_sql
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for another writer: some batches' time, and well below the drain's own limit."""
@@ -99,6 +99,8 @@ class SQLiteSink(MergeOnWrite):
                 raise SinkUnavailable(
                     f"sink file {self._path}: schema {applied} is newer than this worker's; upgrade the worker"
                 )
+            if not self.migrates:
+                self._refuse_older(applied)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             while _applied(connection) < len(MIGRATIONS):
@@ -118,6 +120,7 @@ class SQLiteSink(MergeOnWrite):
             uri += "&immutable=1"
         connection = self._connect(uri)
         try:
+            self._refuse_older(_applied(connection))
             self._check()
         except BaseException:
             connection.close()
@@ -141,12 +144,22 @@ class SQLiteSink(MergeOnWrite):
                 " set JOINBACK_SINK_URL, or XDG_DATA_HOME"
             ) from error
 
+    def _refuse_older(self, applied: int) -> None:
+        if 0 < applied < len(MIGRATIONS):
+            raise SinkOlder(f"sink file {self._path}", applied)
+
     def _migrate_once(self) -> None:
-        with self._transaction() as connection:
-            # Read under the lock: another worker may have been first.
-            if (number := _applied(connection) + 1) <= len(MIGRATIONS):
-                for statement in migration(number):
-                    connection.execute(statement)
+        try:
+            with self._transaction() as connection:
+                # Read under the lock: another worker may have been first.
+                if (number := _applied(connection) + 1) <= len(MIGRATIONS):
+                    for statement in migration(number):
+                        connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if readers := self._open_connection().execute(READERS_OF_DROPPED).fetchall():
+                names = ", ".join(f"the {kind} {name}" for kind, name in readers)
+                raise SinkUnavailable(f"sink file {self._path}: drop {names}, which reads {DROPPED_ADVICE}") from error
+            raise
 
     def _check(self) -> None:
         live = {name for _, name, *_ in self._open_connection().execute("PRAGMA table_info(records)")}
