@@ -14,11 +14,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from .reduce import Reducer
 
-_CENTURY_S = 3_153_600_000
+CENTURY_S = 3_153_600_000
 """Longer is a mistake of the unit."""
 
 Scalar = Literal["bool", "int", "float", "str"]
-Seconds = Annotated[int, Meta(ge=1, le=_CENTURY_S)]
+Seconds = Annotated[int, Meta(ge=1, le=CENTURY_S)]
 Name = Annotated[str, Meta(min_length=1)]
 
 
