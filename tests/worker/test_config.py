@@ -121,6 +121,15 @@ def test_defaults_of_what_is_counted(tmp_path: Path) -> None:
     assert look(Settings(config=file(tmp_path, a={"maturity_s": 60, "feedback": fields})))[1] == ()
 
 
+def test_a_file_of_notepad(tmp_path: Path) -> None:
+    """A file that begins with a byte order mark, and whose lines end as in Windows, is read like any other."""
+    path = tmp_path / "joinback.toml"
+    path.write_bytes(b"\xef\xbb\xbf[applications.a]\r\nmaturity_s = 60\r\nx = 1\r\n")
+    config, problems = look(Settings(config=str(path)))
+    assert config.rules_of("a").maturity_s == 60
+    assert [problem.partition(" is not known")[0] for problem in problems] == [f"{path}, line 3: applications.a.x"]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
