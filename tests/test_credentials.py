@@ -231,8 +231,14 @@ def rows_of(cli: Cli, variables: dict[str, str]) -> int:
     [
         (f"{SECRET}", "names no callable; write package.module:function"),
         (f":{SECRET}", "names no callable; write package.module:function"),
-        (f"{USER}:{SECRET}", "names a module that is not there; install it beside joinback, or put its folder into"),
-        ("tokens.of:login", "names a module that is not there"),
+        (
+            f"{USER}:{SECRET}",
+            f"names the module {USER}, which is not there; install it beside joinback",
+        ),
+        ("tokens.of:login", "names the module tokens.of, which is not there"),
+        ("no_such_package.of:login", "names the module no_such_package, which is not there"),
+        ("awaits:login", "names what is a coroutine function; give a plain function"),
+        ("awaits:Login", "names what is a coroutine function; give a plain function"),
         ("tokens:logout", "names nothing in its module that can be called; write package.module:function"),
         ("tokens:number", "names nothing in its module that can be called"),
         ("needs_boto:login", "names a module that imports no_such_boto, which is not there; install it"),
@@ -245,6 +251,9 @@ def test_a_reference_that_leads_nowhere(
 ) -> None:
     """Client, worker and commands say in one line what to mend, and never what stands there: it may be a login."""
     (tokens.folder / "needs_boto.py").write_text("import no_such_boto")
+    (tokens.folder / "awaits.py").write_text(
+        "async def login(): ...\nclass Token:\n    async def __call__(self): ...\nLogin = Token()"
+    )
     (tokens.folder / "raises.py").write_text(f"'{SECRET}', 1 / 0")
     (tokens.folder / "exits.py").write_text("raise SystemExit")
     with pytest.raises(ConfigurationError, match=says) as raised:
@@ -257,9 +266,19 @@ def test_a_reference_that_leads_nowhere(
         for command in (("worker",), ("drain",)):
             done = cli(*command, **tokens.variables | {"JOINBACK_REDIS_CREDENTIALS": reference})
             assert done.returncode == 2
-            assert done.stderr.startswith("joinback: JOINBACK_REDIS_CREDENTIALS names a module")
+            assert done.stderr.startswith("joinback: JOINBACK_REDIS_CREDENTIALS names ")
             assert done.stderr.count("\n") == 1
             assert SECRET not in done.stderr
+
+
+def test_a_coroutine_function_is_refused() -> None:
+    """Credentials are asked for where no event loop runs, so a coroutine function is told at `init`."""
+
+    async def login() -> str:
+        return "token"
+
+    with pytest.raises(ConfigurationError, match="credentials is a coroutine function; give a plain function"):
+        joinback.Client().init("redis://127.0.0.1:1/0", credentials=login)  # type: ignore[arg-type]
 
 
 def test_an_event_does_not_import_again(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
