@@ -16,6 +16,7 @@ from conftest import PATIENCE_S, Cli, Stack, process_environment, wait_for
 from topologies import Cluster, Sentinels
 
 import joinback
+from joinback import wire
 from joinback.credentials import credentials_at
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
@@ -279,6 +280,66 @@ def test_a_coroutine_function_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="credentials is a coroutine function; give a plain function"):
         joinback.Client().init("redis://127.0.0.1:1/0", credentials=login)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("spools", [False, True], ids=["counted", "spooled"])
+@pytest.mark.parametrize("close_s", [0.0, 1.5], ids=["at once", "after a while"])
+def test_a_close_does_not_wait_for_a_callable_that_hangs(
+    stack: Stack, tmp_path: Path, caplog: pytest.LogCaptureFixture, spools: bool, close_s: float
+) -> None:
+    """What is left is spooled, or counted as undelivered, with a line that says why; and once, whenever it answers."""
+    asked, goes_on, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def hangs() -> str:
+        asked.set()
+        goes_on.wait(PATIENCE_S)
+        answered.set()
+        return "token"
+
+    client = joinback.Client().init(
+        stack.settings.redis_url, credentials=hangs, spool_dir=tmp_path / "spool" if spools else None
+    )
+    for number in range(3):
+        client.log_record("loans", inputs=number, outputs=2, join_key=f"k{number}")
+    assert asked.wait(PATIENCE_S)
+    assert not client.close(close_s)
+    # It may take a loaded machine longer than a close waits.
+    wait_for(lambda: not any(thread.name == "joinback-sender" for thread in threading.enumerate()))
+
+    def check() -> None:
+        stats = client.stats()
+        assert (stats["logged"], stats["sent"]) == (3, 0)
+        assert (stats["buffered"], stats["dropped"]["undelivered"]) == ((3, 0) if spools else (0, 3))
+
+    check()
+    assert "hangs, does not answer; see what it waits for" in caplog.text
+    assert ("3 events stay in the spool" if spools else "undelivered=3") in caplog.text
+    goes_on.set()
+    assert answered.wait(PATIENCE_S)
+    wait_for(lambda: not any(thread.name == "joinback-login" for thread in threading.enumerate()))
+    check()
+    assert not stack.server.exists(wire.APPLICATIONS_KEY)
+
+
+def test_a_slow_callable_is_waited_for(locked: Stack) -> None:
+    """A close gives up what hangs, and takes an answer that comes in its time; the callable is asked once."""
+    asked = []
+
+    closing = threading.Event()
+
+    def slow() -> tuple[str, str]:
+        asked.append(1)
+        closing.wait(PATIENCE_S)
+        return USER, f"{SECRET}1"
+
+    client = joinback.Client().init(locked.settings.redis_url, credentials=slow)
+    client.log_record("loans", inputs=1, outputs=2, join_key="k")
+    wait_for(lambda: asked)
+    client._funnel.delivery._sender.abort()  # type: ignore[union-attr]
+    closing.set()
+    assert client.flush(PATIENCE_S)
+    assert len(asked) == 1
+    client.close()
 
 
 def test_an_event_does_not_import_again(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,13 +24,13 @@ def ask(credentials: Credentials) -> tuple[str] | tuple[str, str]:
     # By its name alone. sys.exit() too: it would end the sender's thread, or the worker.
     except (Exception, SystemExit) as error:
         raise Unreachable(
-            f"{_shown(credentials)} raised {type(error).__name__}; it is asked again at the next login"
+            f"{shown(credentials)} raised {type(error).__name__}; it is asked again at the next login"
         ) from None
     if isinstance(given, str):
         return (given,)
     if isinstance(given, tuple) and len(given) == 2 and all(isinstance(part, str) for part in given):
         return given
-    raise Unreachable(f"{_shown(credentials)} returned neither a password nor (user, password)")
+    raise Unreachable(f"{shown(credentials)} returned neither a password nor (user, password)")
 
 
 def is_coroutine_function(credentials: Credentials) -> bool:
@@ -79,7 +79,8 @@ def _found(reference: str) -> Credentials | str:
     return credentials
 
 
-def _shown(credentials: Credentials) -> str:
+def shown(credentials: Credentials) -> str:
+    """Return how lines name the callable: by its place."""
     names = (getattr(credentials, "__module__", None), getattr(credentials, "__qualname__", None))
     place = ":".join(name for name in names if isinstance(name, str)) or type(credentials).__qualname__
     return f"the callable for Redis's credentials, {place},"
