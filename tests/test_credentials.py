@@ -16,6 +16,7 @@ from conftest import PATIENCE_S, Cli, Stack, process_environment, wait_for
 from topologies import Cluster, Sentinels
 
 import joinback
+from joinback import wire
 from joinback.credentials import credentials_at
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
@@ -232,8 +233,14 @@ def rows_of(cli: Cli, variables: dict[str, str]) -> int:
     [
         (f"{SECRET}", "names no callable; write package.module:function"),
         (f":{SECRET}", "names no callable; write package.module:function"),
-        (f"{USER}:{SECRET}", "names a module that is not there; install it beside joinback, or put its folder into"),
-        ("tokens.of:login", "names a module that is not there"),
+        (
+            f"{USER}:{SECRET}",
+            f"names the module {USER}, which is not there; install it beside joinback",
+        ),
+        ("tokens.of:login", "names the module tokens.of, which is not there"),
+        ("no_such_package.of:login", "names the module no_such_package, which is not there"),
+        ("awaits:login", "names what is a coroutine function; give a plain function"),
+        ("awaits:Login", "names what is a coroutine function; give a plain function"),
         ("tokens:logout", "names nothing in its module that can be called; write package.module:function"),
         ("tokens:number", "names nothing in its module that can be called"),
         ("needs_boto:login", "names a module that imports no_such_boto, which is not there; install it"),
@@ -246,6 +253,9 @@ def test_a_reference_that_leads_nowhere(
 ) -> None:
     """Client, worker and commands say in one line what to mend, and never what stands there: it may be a login."""
     (tokens.folder / "needs_boto.py").write_text("import no_such_boto")
+    (tokens.folder / "awaits.py").write_text(
+        "async def login(): ...\nclass Token:\n    async def __call__(self): ...\nLogin = Token()"
+    )
     (tokens.folder / "raises.py").write_text(f"'{SECRET}', 1 / 0")
     (tokens.folder / "exits.py").write_text("raise SystemExit")
     with pytest.raises(ConfigurationError, match=says) as raised:
@@ -258,9 +268,79 @@ def test_a_reference_that_leads_nowhere(
         for command in (("worker",), ("drain",)):
             done = cli(*command, **tokens.variables | {"JOINBACK_REDIS_CREDENTIALS": reference})
             assert done.returncode == 2
-            assert done.stderr.startswith("joinback: JOINBACK_REDIS_CREDENTIALS names a module")
+            assert done.stderr.startswith("joinback: JOINBACK_REDIS_CREDENTIALS names ")
             assert done.stderr.count("\n") == 1
             assert SECRET not in done.stderr
+
+
+def test_a_coroutine_function_is_refused() -> None:
+    """Credentials are asked for where no event loop runs, so a coroutine function is told at `init`."""
+
+    async def login() -> str:
+        return "token"
+
+    with pytest.raises(ConfigurationError, match="credentials is a coroutine function; give a plain function"):
+        joinback.Client().init("redis://127.0.0.1:1/0", credentials=login)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("spools", [False, True], ids=["counted", "spooled"])
+@pytest.mark.parametrize("close_s", [0.0, 1.5], ids=["at once", "after a while"])
+def test_a_close_does_not_wait_for_a_callable_that_hangs(
+    stack: Stack, tmp_path: Path, caplog: pytest.LogCaptureFixture, spools: bool, close_s: float
+) -> None:
+    """What is left is spooled, or counted as undelivered, with a line that says why; and once, whenever it answers."""
+    asked, goes_on, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def hangs() -> str:
+        asked.set()
+        goes_on.wait(PATIENCE_S)
+        answered.set()
+        return "token"
+
+    client = joinback.Client().init(
+        stack.settings.redis_url, credentials=hangs, spool_dir=tmp_path / "spool" if spools else None
+    )
+    for number in range(3):
+        client.log_record("loans", inputs=number, outputs=2, join_key=f"k{number}")
+    assert asked.wait(PATIENCE_S)
+    assert not client.close(close_s)
+    # It may take a loaded machine longer than a close waits.
+    wait_for(lambda: not any(thread.name == "joinback-sender" for thread in threading.enumerate()))
+
+    def check() -> None:
+        stats = client.stats()
+        assert (stats["logged"], stats["sent"]) == (3, 0)
+        assert (stats["buffered"], stats["dropped"]["undelivered"]) == ((3, 0) if spools else (0, 3))
+
+    check()
+    assert "hangs, does not answer; see what it waits for" in caplog.text
+    assert ("3 events stay in the spool" if spools else "undelivered=3") in caplog.text
+    goes_on.set()
+    assert answered.wait(PATIENCE_S)
+    wait_for(lambda: not any(thread.name == "joinback-login" for thread in threading.enumerate()))
+    check()
+    assert not stack.server.exists(wire.APPLICATIONS_KEY)
+
+
+def test_a_slow_callable_is_waited_for(locked: Stack) -> None:
+    """A close gives up what hangs, and takes an answer that comes in its time; the callable is asked once."""
+    asked = []
+
+    closing = threading.Event()
+
+    def slow() -> tuple[str, str]:
+        asked.append(1)
+        closing.wait(PATIENCE_S)
+        return USER, f"{SECRET}1"
+
+    client = joinback.Client().init(locked.settings.redis_url, credentials=slow)
+    client.log_record("loans", inputs=1, outputs=2, join_key="k")
+    wait_for(lambda: asked)
+    client._funnel.delivery._sender.abort()  # type: ignore[union-attr]
+    closing.set()
+    assert client.flush(PATIENCE_S)
+    assert len(asked) == 1
+    client.close()
 
 
 def test_an_event_does_not_import_again(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,8 @@ def test_what_a_url_says(text: str, expected: dict[str, Any]) -> None:
     [
         ("", "is not a Redis URL; write redis://"),
         ("h:6379", "is not a Redis URL; write redis://"),
+        ("memory:/", "or memory:// for tests"),
+        ("memry://", "or memory:// for tests"),
         ("http://h", "redis+cluster://"),
         ("redis://", "host:port"),
         ("redis://[::1", "host:port"),

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from . import log
 from .buffer import Buffered, DropReason
-from .redis_errors import OF_KEYS, NodeDown, RedisRefusal, advice
+from .redis_errors import OF_KEYS, NodeDown, RedisRefusal, Unreachable, advice
 from .route import Route
 from .writer import Writer
 
@@ -93,8 +93,11 @@ class Attempts:
                     paused = self._writer.is_paused()
             except NodeDown:
                 pass
-            except (RedisRefusal, OSError):
+            except (RedisRefusal, OSError) as error:
                 self._writer.disconnect()
+                # It may be the last attempt, of which nobody else would tell why it failed.
+                if isinstance(error, Unreachable):
+                    self._troubles.begins(_REDIS, advice(error, self._writer.where))
             else:
                 if paused != self._is_paused:
                     log.warning("joinback: %s", _PAUSED if paused else "Redis has room again")

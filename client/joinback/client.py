@@ -288,6 +288,8 @@ class Client:
 
         `event_ids` names the feedback events to take back instead, whatever their time: what else was said stays.
         `retraction_ids` names earlier retractions (their own `event_id`) to take back: what they took counts again.
+        Either takes an id also as it is shown in a row's history, `feedback:e1` for `e1` and `retraction:r1` for `r1`;
+        an empty list, or one that names this retraction itself, is counted as `invalid`.
         The history stays on the row. Feedback with a later time counts again.
         """
         if not self._funnel.delivery.open and not self._ready():
@@ -301,8 +303,9 @@ class Client:
             application = str.__str__(application)
             logged_at = datetime.now(UTC)
             at = logged_at if timestamp is None else events.utc(timestamp)
-            event = events.retraction(at, logged_at, funnel.environment, fields, event_ids, retraction_ids)
             identity = ids.new_id() if event_id is None else str.__str__(event_id)
+            told = (fields, event_ids, retraction_ids)
+            event = events.retraction(at, logged_at, funnel.environment, *told, own_id=identity)
             rate = funnel.delivery.feedback_rate(application)
             funnel.put(application, key, f"retraction:{identity}", event, rate)
         except InvalidEvent:

@@ -74,7 +74,8 @@ def _keys(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 def read(path: str) -> ConfigFile:
     """Return the file. Raises ConfigurationError, with the line, for one that cannot be read or is no TOML."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        # Editors of Windows write a mark of the encoding in front.
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or "it is no text in UTF-8"
         raise ConfigurationError(f"{VARIABLE}: {path!r} cannot be read: {why}") from None

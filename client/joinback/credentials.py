@@ -14,6 +14,8 @@ from .redis_errors import Unreachable
 Credentials: TypeAlias = Callable[[], str | tuple[str, str]]
 """Returns a password or token, or (user, password)."""
 
+COROUTINE_FUNCTION = "is a coroutine function; give a plain function"
+
 
 def ask(credentials: Credentials) -> tuple[str] | tuple[str, str]:
     """Return what a login needs. Raises Unreachable if the callable fails, or returns something else."""
@@ -22,19 +24,26 @@ def ask(credentials: Credentials) -> tuple[str] | tuple[str, str]:
     # By its name alone. sys.exit() too: it would end the sender's thread, or the worker.
     except (Exception, SystemExit) as error:
         raise Unreachable(
-            f"{_shown(credentials)} raised {type(error).__name__}; it is asked again at the next login"
+            f"{shown(credentials)} raised {type(error).__name__}; it is asked again at the next login"
         ) from None
     if isinstance(given, str):
         return (given,)
     if isinstance(given, tuple) and len(given) == 2 and all(isinstance(part, str) for part in given):
         return given
-    raise Unreachable(f"{_shown(credentials)} returned neither a password nor (user, password)")
+    raise Unreachable(f"{shown(credentials)} returned neither a password nor (user, password)")
+
+
+def is_coroutine_function(credentials: Credentials) -> bool:
+    """Whether calling it only makes a coroutine: it is asked where no event loop runs."""
+    from inspect import iscoroutinefunction  # most services have a password in the URL, or none
+
+    return iscoroutinefunction(credentials) or iscoroutinefunction(getattr(credentials, "__call__", None))  # noqa: B004
 
 
 def credentials_at(reference: str, name: str) -> Credentials:
     """Return the callable at `package.module:function`. Raises ConfigurationError, which names the setting and the fix.
 
-    The reference is not shown: it may be a login that somebody wrote there.
+    Of the reference at most its module is shown: somebody may have written a login there, user:password.
     """
     found = _found(reference)
     if isinstance(found, str):
@@ -52,7 +61,10 @@ def _found(reference: str) -> Credentials | str:
         found: Any = import_module(module)
     except ModuleNotFoundError as error:
         if f"{module}.".startswith(f"{error.name}."):
-            return "names a module that is not there; install it beside joinback, or put its folder into PYTHONPATH"
+            return (
+                f"names the module {error.name}, which is not there;"
+                " install it beside joinback, or put its folder into PYTHONPATH"
+            )
         return f"names a module that imports {error.name}, which is not there; install it"
     # Whatever a module does when it is imported, sys.exit included.
     except (Exception, SystemExit) as error:
@@ -61,11 +73,14 @@ def _found(reference: str) -> Credentials | str:
         found = getattr(found, part, None)
     if not callable(found):
         return "names nothing in its module that can be called; write package.module:function"
+    if is_coroutine_function(found):
+        return f"names what {COROUTINE_FUNCTION}"
     credentials: Credentials = found
     return credentials
 
 
-def _shown(credentials: Credentials) -> str:
+def shown(credentials: Credentials) -> str:
+    """Return how lines name the callable: by its place."""
     names = (getattr(credentials, "__module__", None), getattr(credentials, "__qualname__", None))
     place = ":".join(name for name in names if isinstance(name, str)) or type(credentials).__qualname__
     return f"the callable for Redis's credentials, {place},"

@@ -128,8 +128,13 @@ def retraction(
     fields: Iterable[str] | None,
     event_ids: Iterable[str] | None = None,
     retraction_ids: Iterable[str] | None = None,
+    own_id: str | None = None,
 ) -> wire.Retraction:
-    """Return the event. Raises Refused for lists that are none."""
+    """Return the event. Raises Refused for lists that are none, or that name nothing there can be."""
+    named = _ids("event_ids", event_ids, "feedback")
+    undone = _ids("retraction_ids", retraction_ids, "retraction")
+    if undone is not None and own_id in undone:
+        raise Refused("invalid", "a retraction cannot take itself back; retraction_ids names earlier ones")
     names_events = event_ids is not None or retraction_ids is not None
     return wire.Retraction(
         v=wire.WIRE_VERSION if names_events else wire.PLAIN_VERSION,
@@ -137,9 +142,27 @@ def retraction(
         logged_at=logged_at,
         environment=environment,
         fields=_names("fields", fields, "left out to take all back"),
-        event_ids=_names("event_ids", event_ids, "left out to take back what was told up to now"),
-        retraction_ids=_names("retraction_ids", retraction_ids, "left out"),
+        event_ids=named,
+        retraction_ids=undone,
     )
+
+
+def _ids(what: str, ids: Iterable[str] | None, kind: str) -> list[str] | None:
+    """Return ids of events of this kind, without the kind that stands before them wherever they are shown."""
+    if ids is None:
+        return None
+    try:
+        told: list[object] = [] if isinstance(ids, str) else list(ids)
+    except TypeError:
+        told = []
+    listed = [str.__str__(name).removeprefix(f"{kind}:") for name in told if isinstance(name, str)]
+    if not listed or len(listed) < len(told) or not all(_is_name(name, wire.EVENT_ID_BYTES_MAX) for name in listed):
+        raise Refused(
+            "invalid",
+            f"{what} must be a list of event ids, each printable text of 1 to {wire.EVENT_ID_BYTES_MAX} bytes;"
+            " left out, none is named",
+        )
+    return listed
 
 
 def _names(what: str, names: Iterable[str] | None, else_: str) -> list[str] | None:

@@ -27,7 +27,7 @@ Address: TypeAlias = tuple[str, int]
 
 FORM = (
     "redis://[user:password@]host:6379/0, rediss://… for TLS, unix:///path.sock, redis+cluster://host:port,host:port,"
-    " or redis+sentinel://host:port,host:port/service/0"
+    " redis+sentinel://host:port,host:port/service/0, or memory:// for tests"
 )
 _SCHEMES: dict[str, tuple[Kind, bool]] = {
     "redis": ("server", False),

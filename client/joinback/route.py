@@ -75,6 +75,11 @@ def route_of(
         credentials = credentials_at(settings.redis_credentials, "JOINBACK_REDIS_CREDENTIALS")
     if credentials is not None and not callable(credentials):
         raise ConfigurationError("credentials must be callable: it is asked for (user, password) at each login")
+    if credentials is not None:
+        from .credentials import COROUTINE_FUNCTION, is_coroutine_function
+
+        if is_coroutine_function(credentials):
+            raise ConfigurationError(f"credentials {COROUTINE_FUNCTION}")
     _check_number("buffer_ttl_s", settings.buffer_ttl_s if buffer_ttl_s is None else buffer_ttl_s, 1, 31_536_000)
     _check_number("buffer_events_max", buffer_events_max, 1)
     # Less could not hold one event.

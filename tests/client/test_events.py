@@ -1,6 +1,7 @@
 """What a call may be given: keys of every integral kind, names of every text, and a clear word for the rest."""
 
 import enum
+import json
 import logging
 from decimal import Decimal
 from typing import Any
@@ -10,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import redis
-from conftest import PATIENCE_S
+from conftest import PATIENCE_S, Stack
 from hypothesis import given
 from hypothesis import strategies as st
 
 import joinback
 from joinback import wire
+from joinback.errors import InvalidEvent
 from joinback.events import Refused
 from joinback.ids import FLOAT_KEY_MAX, key_of, key_text
 from joinback.settings import Settings
@@ -241,3 +243,47 @@ def test_a_broken_handler_of_the_host_breaks_no_call(
         fresh.close()
     finally:
         logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"event_ids": []},
+        {"event_ids": "e1"},
+        {"event_ids": [None]},
+        {"event_ids": [7]},
+        {"event_ids": ["e1", ""]},
+        {"event_ids": ["feedback:"]},
+        {"event_ids": ["e" * (wire.EVENT_ID_BYTES_MAX + 1)]},
+        {"event_ids": 7},
+        {"retraction_ids": []},
+        {"retraction_ids": ["r1", None]},
+        {"retraction_ids": ["r1", "r2"], "event_id": "r2"},
+        {"retraction_ids": ["retraction:r2"], "event_id": "r2"},
+    ],
+)
+def test_a_retraction_that_names_nothing(named: Any) -> None:
+    """Ids that no event can have, and its own, are refused: it would take nothing back, and nobody would know."""
+    client = joinback.Client().init(NOWHERE)
+    client.retract("loans", "k", **named)
+    assert (client.stats()["dropped"]["invalid"], client.stats()["buffered"]) == (1, 0)
+    strict = joinback.Client().init(NOWHERE, strict=True)
+    with pytest.raises(InvalidEvent, match=r"event ids|itself"):
+        strict.retract("loans", "k", **named)
+
+
+def test_ids_of_a_retraction_as_they_are_shown(stack: Stack) -> None:
+    """An id with its kind, as a row's history and `inspect` show it, is taken for the id."""
+    client = stack.client
+    client.log_record("loans", inputs=1, outputs=2, join_key="k", event_id="p")
+    client.log_record("loans", feedback={"a": 1}, join_key="k", event_id="e1")
+    client.log_record("loans", feedback={"a": 2}, join_key="k", event_id="feedback:e2")
+    assert client.flush(PATIENCE_S)
+    client.retract("loans", "k", event_ids=["feedback:e1", "feedback:feedback:e2"], event_id="r1")
+    assert client.flush(PATIENCE_S)
+    stack.drain()
+    assert stack.row("k")["feedback"] is None
+    client.retract("loans", "k", retraction_ids=["retraction:r1"])
+    assert client.flush(PATIENCE_S)
+    stack.drain()
+    assert json.loads(stack.row("k")["feedback"]) == {"a": 2}

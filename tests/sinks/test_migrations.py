@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -12,13 +13,16 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
+from conftest import PATIENCE_S, Cli
 from engines import ENGINES
 from events import feedback, prediction, record
 from msgspec import structs
 from postgres_server import fresh_database
 from ruled import file, policy
 
+import joinback
 from joinback.settings import Settings
+from joinback_worker.errors import SinkOlder, SinkUnavailable
 from joinback_worker.fold import Record
 from joinback_worker.row import Row, project
 from joinback_worker.rules import Policy
@@ -152,6 +156,10 @@ def test_clickhouse(tmp_path: Path) -> None:
         async with open_sink(url, policy(datetime.now(UTC), **RULES)) as sink:
             await sink.merge([RECORDS["young"]] if merges else [])
 
+    looked = open_sink(url, policy())
+    looked.migrates = False
+    with pytest.raises(SinkOlder, match="schema 1"):
+        asyncio.run(looked.__aenter__())
     asyncio.run(run(False))
     settings = Settings(config=file(tmp_path, loans=RULES))
     found = ENGINES["clickhouse"].rows(url, settings)
@@ -160,3 +168,57 @@ def test_clickhouse(tmp_path: Path) -> None:
     found = ENGINES["clickhouse"].rows(url, settings)
     assert found["young"]["default_fields"] == ["days", "repaid"]
     assert json.loads(json.dumps(found["joined"]["feedback"])) == {"days": 0, "repaid": True}
+
+
+def opened(url: str, *, read_only: bool = False) -> None:
+    async def run() -> None:
+        async with open_sink(url, policy(), read_only=read_only):
+            pass
+
+    asyncio.run(run())
+
+
+def altered(url: str, statement: str) -> None:
+    """Run a statement of the operator's own."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
+            database.execute(statement)
+    else:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+def test_who_only_reads_is_told_the_release(url: str, client: joinback.Client, cli: Cli) -> None:
+    """A table of an older release is whole: whoever may not migrate it says of which it is, and who will."""
+    says = "is of an older release (schema 1); a worker of this release migrates it at its next drain"
+    client.log_record("loans", inputs=1, outputs=2, join_key="young")
+    assert client.flush(PATIENCE_S)
+    for read in (("sink", "copy", url, "stdout:"), ("inspect", "loans", "young", "--json")):
+        done = cli(*read, JOINBACK_SINK_URL=url)
+        assert says in done.stdout + done.stderr
+        assert "restore" not in done.stdout + done.stderr
+    with pytest.raises(SinkOlder, match=re.escape(says)):
+        opened(url, read_only=True)
+    opened(url)
+    opened(url, read_only=True)
+
+
+def test_a_check_migrates_nothing(url: str, cli: Cli) -> None:
+    """Workers of the older release still drain into it: a check says that a worker migrates it, and leaves it so."""
+    for _ in range(2):
+        done = cli("check", JOINBACK_SINK_URL=url)
+        line = "of an older release (schema 1): the first worker or drain of this release migrates it"
+        assert (done.returncode, line in done.stdout) == (0, True), done
+    opened(url)
+    assert "can be written" in cli("check", JOINBACK_SINK_URL=url).stdout
+
+
+def test_a_view_on_the_column_that_goes(url: str) -> None:
+    """It stops the migration, and the error names it; once it is dropped, the migration goes on."""
+    altered(url, "CREATE VIEW told AS SELECT join_key FROM records WHERE NOT feedback_is_default")
+    says = "drop the view told, which reads feedback_is_default; the column is gone, default_fields says more"
+    for _ in range(2):
+        with pytest.raises(SinkUnavailable, match=says):
+            opened(url)
+    altered(url, "DROP VIEW told")
+    opened(url)

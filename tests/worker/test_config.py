@@ -21,10 +21,14 @@ MISTAKES = [
         2,
         "loans.maturty_s is not known; did you mean maturity_s?",
     ),
-    ("[applications.loans]\n\nmaturity_s = 'soon'\n", 3, "applications.loans.maturity_s Expected int"),
-    ("[applications.loans]\nmaturity_s = 0\n", 2, "Expected int >= 1"),
-    ("[applications.loans]\njoin_window_s = 9_999_999_999\n", 2, "Expected int <= 3153600000"),
-    ("[applications.loans]\nsample_rate = 2.0\n", 2, "Expected float <= 1"),
+    (
+        "[applications.loans]\n\nmaturity_s = 'soon'\n",
+        3,
+        "applications.loans.maturity_s must be an integer from 1 to 3153600000",
+    ),
+    ("[applications.loans]\nmaturity_s = 0\n", 2, "must be an integer from 1 to 3153600000"),
+    ("[applications.loans]\njoin_window_s = 9_999_999_999\n", 2, "must be an integer from 1 to 3153600000"),
+    ("[applications.loans]\nsample_rate = 2.0\n", 2, "must be a number over 0 and at most 1"),
     ("[applications.loans]\nfeedback = 1\n", 2, "must be a table; write [applications.loans.feedback.<field>]"),
     ("[applications.a.feedback.x]\ntype = 'integer'\n", 2, "must be bool, int, float, str, or a list of categories"),
     ("[applications.a.feedback.x]\ntype = []\n", 2, "must be bool, int, float, str, or a list of categories"),
@@ -32,7 +36,7 @@ MISTAKES = [
     ("[applications.a.feedback.x]\ntype = 'str'\nmin = 3\n", 3, 'is for numbers; give the field type = "int"'),
     ("[applications.a.feedback.x]\ntype = 'int'\nmax = 1\nmin = 3\n", 4, "is above max"),
     ("[applications.a.feedback.x]\nstrict = true\n", 2, "needs a type"),
-    ("[applications.a.feedback.x]\nsources = ['a', 'a']\n", 2, "names one source twice"),
+    ("[applications.a.feedback.x]\nsources = ['a', 'a']\n", 2, "names 'a' twice"),
     ("[applications.a.feedback.x]\ndefault = 1\n", 2, "needs maturity_s, of the field or of the application"),
     ("[applications.a.feedback.x]\nmaturity_s = 1\ntype = 'bool'\ndefault = 'no'\n", 4, "is text, not bool"),
     ("[applications.a.feedback.x]\nmaturity_s = 1\ndefault = 2026-01-01\n", 3, "must be what JSON holds"),
@@ -41,6 +45,30 @@ MISTAKES = [
     ("[applications.a.feedback.x]\ntype = 'int'\npositive = 'more'\n", 3, 'must be "higher" or "lower"'),
     ("[applications.a]\nlabels = ['bougth']\n[applications.a.feedback.bought]\n", 2, "did you mean 'bought'?"),
     ("[applications.a]\nlabels = [\n  'x',\n]\n", 4, "declare it: [applications.a.feedback.x]"),
+    ("[applications.a]\nlabels = 'b'\n", 2, 'must be a list of names: ["bought"]'),
+    ("[applications.a]\nlabels = ['b', 'b']\n[applications.a.feedback.b]\n", 2, "names 'b' twice"),
+    ("[applications.a]\nlabels = []\n", 2, "names none; leave it out"),
+    ("[applications.a.feedback.x]\ntype = ['b', 'c', 'b']\n", 2, "names the category 'b' twice"),
+    ("[applications.a.feedback.x]\ntype = 'str'\nreducer = 'sum'\n", 3, "sum is of numbers, and its values are texts"),
+    ("[applications.a.feedback.x]\ntype = ['b']\nreducer = 'max'\n", 3, "max is of numbers, and its values are texts"),
+    (
+        "[applications.a.feedback.x]\nmaturity_s = 1\nreducer = 'sum'\ndefault = 'no'\n",
+        4,
+        "must be a number, such as 0",
+    ),
+    ("[applications.a.feedback.x]\nmaturity_s = 1\nreducer = 'count'\ndefault = false\n", 4, "as the count is one"),
+    ("[applications.a.feedback.x]\nmaturity_s = 1\nreducer = 'sum'\ndefault = inf\n", 4, "must be finite"),
+    (
+        "[applications.a]\njoin_window_s = 60\n[applications.a.feedback.x]\nmaturity_s = 61\n",
+        4,
+        "join_window_s, here 60",
+    ),
+    ("[applications.a]\njoin_window_s = 60\nmaturity_s = 61\n", 3, "is above join_window_s, here 60"),
+    ("[applications.a.feedback.x]\ntype = 'int'\nmin = nan\n", 3, "must be finite"),
+    ("[applications.a.feedback.x]\ntype = 'int'\nmax = inf\n", 3, "must be finite"),
+    ("[applications.a.feedback.x]\npositive = true\n", 2, "needs a type"),
+    ('[applications.""]\nmaturity_s = 1\n', 1, "is no application's name"),
+    ('[applications."*"]\nmaturity_s = 1\n', 1, "is no pattern"),
     ('[applications."a b"]\nx = 1\n', 2, "applications.'a b'.x is not known"),
 ]
 
@@ -66,6 +94,41 @@ def test_all_mistakes_are_told(tmp_path: Path) -> None:
     assert config.rules_of("a").maturity_s == 60
     with pytest.raises(ConfigurationError, match="and 1 more, see: joinback config check"):
         config_of(Settings(config=str(path)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[applications.a.feedback.x]\ndefault = true\nmaturity_s = 0\n",
+        "[applications.a.feedback.x]\ndefault = true\nmaturty_s = 60\n",
+        "[applications.a]\nmaturity_s = 'soon'\n[applications.a.feedback.x]\ndefault = true\n",
+        "[applications.a]\njoin_window_s = 'long'\n[applications.a.feedback.x]\nmaturity_s = 16_000_000\n",
+        "[applications.a.feedback.x]\ntype = 'integer'\nmin = 3\nstrict = true\npositive = 'higher'\n",
+    ],
+)
+def test_what_follows_from_a_mistake_is_not_told(text: str, tmp_path: Path) -> None:
+    """One mistake is one line: what only follows from it goes away with it."""
+    path = tmp_path / "joinback.toml"
+    path.write_text(text)
+    assert len(look(Settings(config=str(path)))[1]) == 1
+
+
+def test_defaults_of_what_is_counted(tmp_path: Path) -> None:
+    """A count is a number whatever is counted, and so is its default."""
+    fields = {
+        "x": {"type": "str", "reducer": "count", "default": 0},
+        "y": {"type": "bool", "reducer": "sum", "default": 0},
+    }
+    assert look(Settings(config=file(tmp_path, a={"maturity_s": 60, "feedback": fields})))[1] == ()
+
+
+def test_a_file_of_notepad(tmp_path: Path) -> None:
+    """A file that begins with a byte order mark, and whose lines end as in Windows, is read like any other."""
+    path = tmp_path / "joinback.toml"
+    path.write_bytes(b"\xef\xbb\xbf[applications.a]\r\nmaturity_s = 60\r\nx = 1\r\n")
+    config, problems = look(Settings(config=str(path)))
+    assert config.rules_of("a").maturity_s == 60
+    assert [problem.partition(" is not known")[0] for problem in problems] == [f"{path}, line 3: applications.a.x"]
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,9 @@ def test_it_needs_no_redis_and_no_file(cli: Cli, path: str) -> None:
 def test_all_mistakes_at_once(cli: Cli, tmp_path: Path) -> None:
     """Every mistake is one line with its place, and the exit code is 2; a file that is no TOML is one line as well."""
     path = tmp_path / "joinback.toml"
-    path.write_text('[applications.ads]\nmaturty_s = 1\n\n[applications.ads.feedback.a]\ntype = "boolean"\nmin = 1\n')
+    path.write_text(
+        '[applications.ads]\nmaturty_s = 1\n\n[applications.ads.feedback.a]\ntype = "boolean"\nmaturity_s = 0\n'
+    )
     done = cli("config", "check", JOINBACK_CONFIG=str(path))
     assert (done.returncode, done.stdout) == (2, "")
     *problems, last = done.stderr.splitlines()

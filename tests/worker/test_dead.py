@@ -5,10 +5,12 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import PATIENCE_S, Cli, Stack, process_environment
 from events import feedback
+from ruled import file
 
 from joinback import wire
 from joinback.settings import Settings
@@ -69,6 +71,20 @@ def test_replay_of_late_feedback_after_the_window_was_widened(stack: Stack, cli:
     assert stack.row("loan_17")["feedback"] == '{"repaid":true}'
     assert listed(cli) == []
     assert cli("dead", "replay", "loans", letter["id"]).stdout == "replayed 0\n"
+
+
+def test_the_window_of_a_replay_is_the_applications(stack: Stack, cli: Cli, tmp_path: Path) -> None:
+    """Late feedback is told with the window that holds for its application, and the line of the file that says so."""
+    write_late(stack)
+    assert stack.drain().dead == 1
+    declared = file(tmp_path, loans={"join_window_s": 172_800})
+    said = cli("dead", "replay", "loans", "--all", JOINBACK_CONFIG=declared).stderr
+    assert f"{declared}, line 2: applications.loans.join_window_s, here 172800 (2 days)" in said
+    assert "JOINBACK_JOIN_WINDOW_S" not in said
+    for other in (file(tmp_path, ads={"join_window_s": 172_800}), file(tmp_path, loans={"sample_rate": 0.5})):
+        stack.drain()
+        said = cli("dead", "replay", "loans", "--all", JOINBACK_CONFIG=other).stderr
+        assert "JOINBACK_JOIN_WINDOW_S, here 15552000 (180 days)" in said
 
 
 def test_a_replay_takes_the_late_mark_away(stack: Stack, cli: Cli) -> None:

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, get_args, get_type_hints
@@ -9,20 +10,34 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from msgspec import UNSET, Raw, Struct, structs
 
+from joinback import wire
 from joinback.config_file import APPLICATIONS, ConfigFile, read
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 
 from .declared import trouble_with
 from .reduce import Reducer
-from .rules import FieldRules, Rules, Scalar
+from .rules import CENTURY_S, FieldRules, Rules, Scalar
 
 _HINT = 0.6
 """Of difflib's ratio: maturty_s is near maturity_s."""
-_CHOICES = {
+_SECONDS = f"must be an integer from 1 to {CENTURY_S}"
+_NUMBER = "must be a number"
+_EXPECTED = {
+    "join_window_s": _SECONDS,
+    "maturity_s": _SECONDS,
+    "sample_rate": "must be a number over 0 and at most 1",
+    "labels": 'must be a list of names: ["bought"]',
+    "sources": 'must be a list of names: ["human", "model"]',
     "type": f"must be {', '.join(get_args(Scalar))}, or a list of categories",
     "reducer": f"must be one of {', '.join(get_args(Reducer))}",
+    "strict": "must be true or false",
+    "min": _NUMBER,
+    "max": _NUMBER,
 }
+"""What may stand at a key whose value is of another type, or out of its range."""
+_OF_NUMBERS = frozenset({"sum", "mean", "min", "max"})
+"""Reducers to which a text is nothing."""
 
 
 class Config(Struct, frozen=True):
@@ -71,6 +86,8 @@ class _Check:
     def __init__(self, file: ConfigFile) -> None:
         self._file = file
         self.problems: list[str] = []
+        self._wrong_at: set[tuple[str, ...]] = set()
+        """Keys that something was told of: what only follows from it is not told."""
 
     def applications(self, otherwise: Rules) -> dict[str, Rules]:
         for name in self._file.tables:
@@ -78,7 +95,15 @@ class _Check:
                 self._wrong([name], f"is not known; rules stand under [{APPLICATIONS}.<name>]")
         if not isinstance(self._file.tables.get(APPLICATIONS, {}), dict):
             self._wrong([APPLICATIONS], f"must be a table; write [{APPLICATIONS}.<name>]")
-        return {name: self._rules(table, [APPLICATIONS, name], otherwise) for name, table in self._file.applications()}
+        found = {}
+        for name, table in self._file.applications():
+            if name == "*":
+                self._wrong([APPLICATIONS, name], "is no pattern, and nothing stands for all others; name each")
+            elif not name or not name.isprintable() or len(name.encode()) > wire.APPLICATION_BYTES_MAX:
+                what = f"is no application's name, which is printable text of 1 to {wire.APPLICATION_BYTES_MAX} bytes"
+                self._wrong([APPLICATIONS, name], what)
+            found[name] = self._rules(table, [APPLICATIONS, name], otherwise)
+        return found
 
     def _rules(self, table: Any, keys: list[str], otherwise: Rules) -> Rules:
         values = self._values(Rules, table, keys, leave="feedback")
@@ -88,37 +113,79 @@ class _Check:
             feedback = {}
         fields = {name: self._field(field, [*keys, "feedback", name]) for name, field in feedback.items()}
         rules = structs.replace(otherwise, feedback=fields, **values)
-        for label in rules.labels:
+        self._check_labels(rules, keys, written="labels" in values)
+        self._check_times(rules, keys)
+        return rules
+
+    def _check_labels(self, rules: Rules, keys: list[str], written: bool) -> None:
+        fields = rules.feedback
+        if written and not rules.labels:
+            self._wrong([*keys, "labels"], "names none; leave it out, and any field makes a row `joined`")
+        if twice := _twice(rules.labels):
+            self._wrong([*keys, "labels"], f"names {twice!r} twice")
+        for label in dict.fromkeys(rules.labels):
             if label not in fields:
                 near = _near(label, fields)
                 fix = f"did you mean {near!r}?" if near else f"declare it: [{'.'.join(keys)}.feedback.{label}]"
                 self._wrong([*keys, "labels"], f"names {label!r}, which is no declared field; {fix}")
-        for name, field in fields.items():
-            if field.default is not UNSET and rules.maturity_of(name) is None:
-                place = [*keys, "feedback", name, "default"]
-                self._wrong(place, "needs maturity_s, of the field or of the application: when it comes into force")
-        return rules
+
+    def _check_times(self, rules: Rules, keys: list[str]) -> None:
+        windowed = not self._is_wrong(*keys, "join_window_s")
+        late = f"is above join_window_s, here {rules.join_window_s}: nobody can tell a field so late"
+        if windowed and (rules.maturity_s or 0) > rules.join_window_s:
+            self._wrong([*keys, "maturity_s"], late)
+        for name, field in rules.feedback.items():
+            place = [*keys, "feedback", name]
+            if windowed and (field.maturity_s or 0) > rules.join_window_s:
+                self._wrong([*place, "maturity_s"], late)
+            untold = self._is_wrong(*keys, "maturity_s") or self._is_wrong(*place, "maturity_s")
+            if field.default is not UNSET and rules.maturity_of(name) is None and not untold:
+                what = "needs maturity_s, of the field or of the application: when it comes into force"
+                self._wrong([*place, "default"], what)
 
     def _field(self, table: Any, keys: list[str]) -> FieldRules:
         field = FieldRules(**self._values(FieldRules, table, keys))
-        numeric = field.scalar in ("int", "float")
+        if twice := _twice(field.sources):
+            self._wrong([*keys, "sources"], f"names {twice!r} twice")
+        if twice := _twice(field.categories or ()):
+            self._wrong([*keys, "type"], f"names the category {twice!r} twice")
+        # Of a type that is none, the rest cannot be judged.
+        if not self._is_wrong(*keys, "type"):
+            self._check_bounds(field, keys)
+            self._check_values(field, keys)
+        return field
+
+    def _check_bounds(self, field: FieldRules, keys: list[str]) -> None:
         for bound in ("min", "max"):
-            if getattr(field, bound) is not None and not numeric:
+            value = getattr(field, bound)
+            if value is not None and not math.isfinite(value):
+                self._wrong([*keys, bound], "must be finite; leave it out where there is no bound")
+            elif value is not None and field.scalar not in ("int", "float"):
                 self._wrong([*keys, bound], 'is for numbers; give the field type = "int" or "float"')
         if field.min is not None and field.max is not None and field.min > field.max:
             self._wrong([*keys, "min"], "is above max")
-        for name in ("sources",) if len(set(field.sources)) < len(field.sources) else ():
-            self._wrong([*keys, name], "names one source twice")
         if field.strict and field.type is None:
             self._wrong([*keys, "strict"], "needs a type: there is nothing to break")
-        if field.default is not UNSET:
+        if field.reducer in _OF_NUMBERS and field.scalar == "str":
+            what = f"{field.reducer} is of numbers, and its values are texts; take last, first, count or majority"
+            self._wrong([*keys, "reducer"], what)
+
+    def _check_values(self, field: FieldRules, keys: list[str]) -> None:
+        if field.default is not UNSET and field.reducer in ("sum", "count"):
+            if isinstance(field.default, bool) or not isinstance(field.default, int | float):
+                self._wrong([*keys, "default"], f"must be a number, such as 0, as the {field.reducer} is one")
+            elif not math.isfinite(field.default):
+                self._wrong([*keys, "default"], "must be finite")
+        elif field.default is not UNSET:
             self._check_value("default", field.default, field, keys)
-        if field.positive is not UNSET and not (numeric and field.positive in ("higher", "lower")):
-            if numeric:
-                self._wrong([*keys, "positive"], 'must be "higher" or "lower" for a number: which is the better one')
-            else:
-                self._check_value("positive", field.positive, field, keys)
-        return field
+        if field.positive is UNSET:
+            return
+        if field.type is None:
+            self._wrong([*keys, "positive"], "needs a type: of which values it is one")
+        elif field.scalar not in ("int", "float"):
+            self._check_value("positive", field.positive, field, keys)
+        elif field.positive not in ("higher", "lower"):
+            self._wrong([*keys, "positive"], 'must be "higher" or "lower" for a number: which is the better one')
 
     def _check_value(self, name: str, value: Any, field: FieldRules, keys: list[str]) -> None:
         if not _is_json(value):
@@ -140,16 +207,26 @@ class _Check:
                 near = _near(name, kind.__struct_fields__)
                 fix = f"did you mean {near}?" if near else f"known are {', '.join(kind.__struct_fields__)}"
                 self._wrong([*keys, name], f"is not known; {fix}")
+                # The value that was meant for it is missing there.
+                self._wrong_at.add((*keys, near or name))
                 continue
             try:
                 found[name] = msgspec.convert(value, hints[name])
-            except msgspec.ValidationError as error:
-                what = str(error).partition(" - at `$")[0].replace("`", "")
-                self._wrong([*keys, name], _CHOICES.get(name, what))
+            except msgspec.ValidationError:
+                self._wrong([*keys, name], _EXPECTED[name])
         return found
 
+    def _is_wrong(self, *keys: str) -> bool:
+        return keys in self._wrong_at
+
     def _wrong(self, keys: Sequence[str], what: str) -> None:
+        self._wrong_at.add(tuple(keys))
         self.problems.append(f"{self._file.where(keys)} {what}")
+
+
+def _twice(names: Iterable[str]) -> str | None:
+    """Return the first name that stands there twice."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _is_json(value: Any) -> bool:

@@ -20,6 +20,14 @@ class SinkMissing(SinkUnavailable):
     """There is no such sink yet; whoever only reads makes none."""
 
 
+class SinkOlder(SinkUnavailable):
+    """The sink's table is of an older release, and whoever opens it may not migrate it."""
+
+    def __init__(self, where: str, schema: int) -> None:
+        self.says = f"of an older release (schema {schema})"
+        super().__init__(f"{where}: is {self.says}; a worker of this release migrates it at its next drain")
+
+
 class SinkRefused(WorkerError):
     """The sink cannot store these records, now or later; the cycle finds the bad one and dead-letters it."""
 

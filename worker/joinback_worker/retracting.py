@@ -135,12 +135,13 @@ def _calls(application: str, plan: Plan) -> Iterator[Call]:
 
 
 def _retract(application: str, join_key: str, plan: Plan, event_ids: Sequence[str], client: joinback.Client) -> None:
+    # With their kind: an id may itself begin as one.
     client.retract(
         application,
         join_key,
         fields=list(plan.fields) or None,
-        event_ids=None if plan.undone else event_ids,
-        retraction_ids=[plan.undone] if plan.undone else None,
+        event_ids=None if plan.undone else [f"feedback:{event_id}" for event_id in event_ids],
+        retraction_ids=[f"retraction:{plan.undone}"] if plan.undone else None,
         timestamp=plan.at,
         event_id=plan.receipt,
     )

@@ -12,8 +12,9 @@ from redis.sentinel import SentinelConnectionPool, SentinelManagedConnection, Se
 from joinback.credentials import Credentials
 from joinback.errors import ConfigurationError
 
+from .asking import Asked
 from .cluster import Cluster
-from .dialing import SOCKET_TIMEOUT_S, Asked, Dialer, alone
+from .dialing import SOCKET_TIMEOUT_S, Dialer, alone
 from .sentinel import Sentinel
 from .server import Server
 

@@ -9,26 +9,16 @@ from typing import Any, NamedTuple
 
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
-from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
-from joinback.credentials import Credentials, ask
+from joinback.credentials import Credentials
 from joinback.redis_url import Address, RedisUrl, connection_options, sentinel_options, shown_address
 
+from .asking import Asked
 from .link import Link
 
 SOCKET_TIMEOUT_S = 2.0
 """Long for a network, short for an exit: see delivery.CLOSE_TIMEOUT_S."""
-
-
-class Asked(CredentialProvider):
-    """A caller's `credentials`, as redis-py asks for them."""
-
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
-
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        return ask(self._credentials)
 
 
 class Dialer(NamedTuple):

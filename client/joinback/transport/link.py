@@ -19,6 +19,7 @@ from redis import exceptions
 from joinback.redis_errors import BrokenReply, RedisRefusal
 
 from . import greeting
+from .asking import Asked
 from .packing import packed
 from .troubles import trouble
 
@@ -112,7 +113,9 @@ class Link:
             self._connection.disconnect()
 
     def abort(self) -> None:
-        """From another thread: let a call that waits fail at once."""
+        """From another thread: let a call that waits fail at once, and a login that waits for its credentials."""
+        if isinstance(asked := self._options.get("credential_provider"), Asked):
+            asked.give_up()
         # Closing would pull the socket from under that call; this wakes it with an error.
         with contextlib.suppress(OSError, AttributeError):
             self._connection._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ def check() -> None:
     """Try settings, Redis and sink, each with its rights, and say what to mend. Exit code 1 if anything is.
 
     It writes a record of its own to Redis and deletes it; into the sink it writes nothing that stays, but makes
-    its table as the worker would.
+    its table as the worker would, if there is none. A table of an older release it leaves as it is.
     """
     settings = settings_from()
     warn_of_path(settings.sink_url)

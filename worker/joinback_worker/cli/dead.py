@@ -10,8 +10,10 @@ import click
 from redis.asyncio import Redis
 
 from joinback import wire
-from joinback.errors import JoinbackError
+from joinback.config_file import read
+from joinback.errors import ConfigurationError, JoinbackError
 from joinback.settings import Settings, settings_from
+from joinback_worker.config import config_of
 from joinback_worker.dead import Letter, drop, letter_of, letters, replay
 from joinback_worker.layouts import Layout, layouts
 
@@ -94,7 +96,7 @@ def replay_letters(application: str, letter_ids: tuple[str, ...], reason: str | 
     kept = counts.pop(_KEPT, 0)
     click.echo(f"replayed {counts.total()}" + (f", kept {kept} of which no bytes are left" if kept else ""))
     for name in sorted(counts):
-        if warning := _will_fail_again(name, settings):
+        if warning := _will_fail_again(name, settings, application):
             click.echo(f"joinback: {warning}", err=True)
 
 
@@ -137,13 +139,27 @@ async def _chosen(redis: Redis, tag: str, letter_ids: tuple[str, ...], reason: s
             yield found
 
 
-def _will_fail_again(reason: str, settings: Settings) -> str | None:
+def _will_fail_again(reason: str, settings: Settings, application: str) -> str | None:
     if reason == "undecodable":
         return "undecodable: these bytes will fail again, unless a newer worker reads them"
     if reason == "after_window":
-        window = f"JOINBACK_JOIN_WINDOW_S, here {settings.join_window_s} ({settings.join_window_s / 86_400:g} days)"
+        window = _window(settings, application)
         return f"after_window: this feedback is late again, unless the worker's join window is longer now: {window}"
     return None
+
+
+def _window(settings: Settings, application: str) -> str:
+    """Return the join window of the application, and where it is said."""
+    said = "JOINBACK_JOIN_WINDOW_S"
+    try:
+        window_s = config_of(settings).rules_of(application).join_window_s
+    except ConfigurationError as error:
+        # The letters are replayed by now, and no worker runs with such a file.
+        return str(error)
+    keys = ["applications", application, "join_window_s"]
+    if settings.config is not None and (file := read(settings.config)).line_of(keys):
+        said = file.where(keys)
+    return f"{said}, here {window_s} ({window_s / 86_400:g} days)"
 
 
 def _on_each_tag(application: str, work: Callable[[Redis, str], Awaitable[T]]) -> list[T]:

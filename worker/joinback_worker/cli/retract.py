@@ -68,13 +68,14 @@ def retract(
     takes it all back: --undo RECEIPT; and that has a receipt, too. Exit code 1 if there is nothing to take back.
     """
     begin, end = map(typed, between) if between else (None, None)
+    undo = undo and undo.removeprefix("retraction:")
     wanted = Filter(
         fields=fields,
         where=tuple(map(condition, where)),
         begin=begin,
         end=end,
         source=source,
-        event_ids=event_ids,
+        event_ids=tuple(event_id.removeprefix("feedback:") for event_id in event_ids),
         join_keys=keys,
     )
     _check(wanted, undo)

@@ -104,6 +104,8 @@ class Sink(Protocol):
     """Whether rows stay as the rules of their last event made them until `refold`; else whoever reads folds."""
     read_only: bool
     """Set before it is entered: it then makes and changes nothing, and one that is not there is SinkMissing."""
+    migrates: bool
+    """Set before it is entered: without it a table of an older release stays as it is, and is SinkOlder."""
 
     async def __aenter__(self) -> Self:
         """Connect, and create or check the schema. Raises SinkUnavailable."""

@@ -117,7 +117,7 @@ class ClickHouseSink(MergeOnRead):
         client = self._client_of_engine()
         try:
             if not self.read_only:
-                migrate(client, self._name)
+                migrate(client, self._name, self.migrates)
             elif not client.command("EXISTS TABLE events"):
                 raise SinkMissing(f"{self._name} has no table `events` yet")
             check_columns(client, self._name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
-from joinback_worker.errors import SinkUnavailable
+from joinback_worker.errors import SinkOlder, SinkUnavailable
 
 EVENTS = """
 CREATE TABLE IF NOT EXISTS events (
@@ -89,13 +89,18 @@ GRANTS = [
 ]
 
 
-def migrate(client: Client, name: str) -> None:
-    """Make what is not there. Raises SinkUnavailable for a schema of a newer worker."""
+def migrate(client: Client, name: str, migrates: bool = True) -> None:
+    """Make what is not there. Raises SinkUnavailable for a schema of a newer worker.
+
+    Unless it `migrates`, one of an older worker stays as it is, and is SinkOlder.
+    """
     # Asked first: where all is there, a user without the right to CREATE will do.
     made = client.command("EXISTS TABLE joinback_migrations")
     applied = int(client.query("SELECT max(number) FROM joinback_migrations").result_rows[0][0]) if made else 0
     if applied > len(MIGRATIONS):
         raise SinkUnavailable(f"{name}: schema {applied} is newer than this worker's; upgrade the worker")
+    if not migrates and 0 < applied < len(MIGRATIONS):
+        raise SinkOlder(name, applied)
     if not made:
         client.command(MIGRATIONS_TABLE)
     for number, statements in enumerate(MIGRATIONS[applied:], applied + 1):

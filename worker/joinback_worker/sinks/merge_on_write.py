@@ -38,6 +38,8 @@ TIMES = frozenset({"predicted_at", "feedback_at", "first_feedback_at", "logged_a
 JSON = frozenset(
     {"inputs", "outputs", "tags", "feedback", "default_fields", "field_times", "feedback_events", "conflicts"}
 )
+DROPPED_ADVICE = "feedback_is_default; the column is gone, default_fields says more"
+"""For whoever has a view of their own on the column that migration 2 drops."""
 
 T = TypeVar("T")
 

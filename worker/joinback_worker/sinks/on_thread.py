@@ -29,6 +29,7 @@ class SinkOnThread(ABC):
     looks_up: ClassVar[bool] = True
     refolds: ClassVar[bool] = False
     read_only = False
+    migrates = True
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy

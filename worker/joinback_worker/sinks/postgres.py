@@ -22,14 +22,19 @@ from psycopg.conninfo import conninfo_to_dict
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import AlteredRow, SinkMissing, SinkRefused, SinkUnavailable
+from joinback_worker.errors import AlteredRow, SinkRefused, SinkUnavailable
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 
 from . import Sink, Standing
 from . import postgres_table as table
 from .merge_on_write import MergeOnWrite, Overtaken
-from .postgres_schema import GRANTS, LIVE_COLUMNS, MIGRATIONS, check, migration
+from .postgres_migrate import look, migrate
+from .postgres_schema import (
+    GRANTS,
+    MIGRATIONS,
+    migration,
+)
 from .postgres_session import Session
 
 TIMEOUT_S = 20.0
@@ -133,7 +138,7 @@ class PostgresSink(MergeOnWrite):
     def _open(self) -> None:
         try:
             self._session.open()
-            self._session.translated(self._look if self.read_only else self._migrate)
+            self._session.translated(self._look_or_migrate)
         except BaseException as error:
             self._session.close()
             if isinstance(error, SinkRefused):
@@ -141,30 +146,10 @@ class PostgresSink(MergeOnWrite):
                 raise SinkUnavailable(f"sink {self._session.where}: the schema cannot be made: {error}") from error
             raise
 
-    def _migrate(self) -> None:
-        execute = self._session.execute
-        with self._session.transaction():
-            applied = 0
-            if execute("SELECT to_regclass('joinback_migrations')").fetchone() != (None,):
-                ((applied,),) = execute("SELECT coalesce(max(number), 0) FROM joinback_migrations").fetchall()
-        newest = max(MIGRATIONS)
-        if applied > newest:
-            raise SinkUnavailable(
-                f"sink {self._session.where}: schema {applied} is newer than this worker's {newest}; upgrade the worker"
-            )
-        for number in range(applied + 1, newest + 1):
-            with self._session.transaction():
-                execute(migration(number))
-        self._look()
-
-    def _look(self) -> None:
-        """Check what is there. Raises SinkMissing, or SinkUnavailable that names the column."""
-        where = f"sink {self._session.where}"
-        with self._session.transaction():
-            live = self._session.execute(LIVE_COLUMNS).fetchall()
-        if self.read_only and not live:
-            raise SinkMissing(f"the {where} has no table `records` yet")
-        check(live, where)
+    def _look_or_migrate(self) -> None:
+        if not self.read_only:
+            migrate(self._session, may=self.migrates)
+        look(self._session, read_only=self.read_only)
 
     def _close(self) -> None:
         self._session.close()

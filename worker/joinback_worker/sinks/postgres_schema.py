@@ -43,6 +43,20 @@ FROM pg_attribute WHERE attrelid = to_regclass('records') AND attnum > 0 AND NOT
 """
 """Name, type, and whether each insert must name it."""
 
+APPLIED = "SELECT coalesce(max(number), 0) FROM joinback_migrations"
+MAY_READ_APPLIED = "SELECT has_table_privilege(to_regclass('joinback_migrations'), 'SELECT')"
+"""NULL where there is no such table."""
+READERS_OF_DROPPED = """
+SELECT DISTINCT rule.ev_class::regclass::text AS name
+FROM pg_depend AS held
+JOIN pg_rewrite AS rule ON held.classid = 'pg_rewrite'::regclass AND rule.oid = held.objid
+JOIN pg_attribute AS dropped ON dropped.attrelid = held.refobjid AND dropped.attnum = held.refobjsubid
+WHERE held.refclassid = 'pg_class'::regclass AND held.refobjid = to_regclass('records')
+    AND dropped.attname = 'feedback_is_default'
+ORDER BY name
+"""
+"""The views that somebody made on the column that migration 2 drops."""
+
 
 def check(live: Collection[tuple[str, str, bool]], where: str) -> None:
     """Raises SinkUnavailable if somebody altered the table so that the worker cannot use it."""
@@ -146,7 +160,7 @@ END
 $joinback$;
 GRANT SELECT, INSERT, UPDATE ON records TO joinback_worker;
 GRANT SELECT ON joinback_migrations TO joinback_worker;
--- Who only reads needs: GRANT SELECT ON records TO ...
+-- Who only reads needs: GRANT SELECT ON records, joinback_migrations TO ...
 """
 
 

@@ -16,15 +16,27 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import AlteredRow, SinkMissing, SinkRefused, SinkUnavailable
+from joinback_worker.errors import SinkMissing, SinkOlder, SinkUnavailable
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 from joinback_worker.times import text_of
 
 from . import Sink, Standing
-from .merge_on_write import COLUMNS, MergeOnWrite
+from .merge_on_write import COLUMNS, DROPPED_ADVICE, MergeOnWrite
 from .place import default_file, parts_of
-from .sqlite_table import MATURED, MIGRATIONS, NEWEST, PAGE, SELECT, UPSERT, from_sql, migration, to_sql
+from .sqlite_errors import translated
+from .sqlite_table import (
+    MATURED,
+    MIGRATIONS,
+    NEWEST,
+    PAGE,
+    READERS_OF_DROPPED,
+    SELECT,
+    UPSERT,
+    from_sql,
+    migration,
+    to_sql,
+)
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for another writer: some batches' time, and well below the drain's own limit."""
@@ -75,19 +87,7 @@ class SQLiteSink(MergeOnWrite):
 
     def _translated(self, work: Callable[[], T]) -> T:
         """Run on the sink's thread; SQLite's errors become ours, by class."""
-        try:
-            return work()
-        except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError) as error:
-            raise SinkRefused(f"SQLite refused the rows: {error.sqlite_errorname}") from error
-        # Values that the binding itself cannot pass on: text that is no UTF-8, an integer beyond 64 bits.
-        except (UnicodeError, OverflowError, sqlite3.ProgrammingError) as error:
-            raise SinkRefused(f"SQLite cannot hold the rows: {type(error).__name__}") from error
-        except sqlite3.Error as error:
-            if isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorname"):
-                # Not SQLite's: Python's module could not decode a cell.
-                raise AlteredRow("of text", "is no UTF-8") from error
-            name = getattr(error, "sqlite_errorname", type(error).__name__)
-            raise SinkUnavailable(f"sink file {self._path}: {_advice(name)} ({name})") from error
+        return translated(self._path, work)
 
     def _open(self) -> None:
         if self.read_only:
@@ -101,6 +101,8 @@ class SQLiteSink(MergeOnWrite):
                 raise SinkUnavailable(
                     f"sink file {self._path}: schema {applied} is newer than this worker's; upgrade the worker"
                 )
+            if not self.migrates:
+                self._refuse_older(applied)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             while _applied(connection) < len(MIGRATIONS):
@@ -120,6 +122,7 @@ class SQLiteSink(MergeOnWrite):
             uri += "&immutable=1"
         connection = self._connect(uri)
         try:
+            self._refuse_older(_applied(connection))
             self._check()
         except BaseException:
             connection.close()
@@ -143,12 +146,22 @@ class SQLiteSink(MergeOnWrite):
                 " set JOINBACK_SINK_URL, or XDG_DATA_HOME"
             ) from error
 
+    def _refuse_older(self, applied: int) -> None:
+        if 0 < applied < len(MIGRATIONS):
+            raise SinkOlder(f"sink file {self._path}", applied)
+
     def _migrate_once(self) -> None:
-        with self._transaction() as connection:
-            # Read under the lock: another worker may have been first.
-            if (number := _applied(connection) + 1) <= len(MIGRATIONS):
-                for statement in migration(number):
-                    connection.execute(statement)
+        try:
+            with self._transaction() as connection:
+                # Read under the lock: another worker may have been first.
+                if (number := _applied(connection) + 1) <= len(MIGRATIONS):
+                    for statement in migration(number):
+                        connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if readers := self._open_connection().execute(READERS_OF_DROPPED).fetchall():
+                names = ", ".join(f"the {kind} {name}" for kind, name in readers)
+                raise SinkUnavailable(f"sink file {self._path}: drop {names}, which reads {DROPPED_ADVICE}") from error
+            raise
 
     def _check(self) -> None:
         live = {name for _, name, *_ in self._open_connection().execute("PRAGMA table_info(records)")}
@@ -231,19 +244,3 @@ class SQLiteSink(MergeOnWrite):
 def _applied(connection: sqlite3.Connection) -> int:
     """The newest migration that the file has seen."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _advice(error_name: str) -> str:
-    """What to do, by SQLite's extended result code (its name begins with the primary one)."""
-    advice = {
-        "SQLITE_BUSY": "locked by another process; end its transaction",
-        "SQLITE_LOCKED": "locked by another connection; end its transaction",
-        "SQLITE_READONLY": "is read-only; give the worker write access to the file and its directory",
-        "SQLITE_CANTOPEN": "cannot be opened; check that its directory exists and is writable",
-        "SQLITE_FULL": "the disk is full; make room",
-        "SQLITE_IOERR": "the disk does not answer; check it",
-        "SQLITE_NOTADB": "is not an SQLite database; point JOINBACK_SINK_URL elsewhere",
-        "SQLITE_CORRUPT": "is damaged; restore it or point JOINBACK_SINK_URL elsewhere",
-        "SQLITE_ERROR": "its table `records` is not as the worker made it; restore it, or move the file aside",
-    }
-    return advice.get(error_name) or advice.get("_".join(error_name.split("_")[:2]), "cannot be used now")

@@ -72,6 +72,12 @@ END WHERE status = 'predicted'
 )
 """The statements of each, counted from 1 in `PRAGMA user_version`. One that was released never changes."""
 
+READERS_OF_DROPPED = """
+SELECT type, name FROM sqlite_master
+WHERE type IN ('view', 'trigger', 'index') AND sql LIKE '%feedback_is_default%' ORDER BY type DESC, name
+"""
+"""What somebody made on the column that migration 2 drops: SQLite then refuses to drop it."""
+
 _TIME_PLACES = [COLUMNS.index(name) for name in TIMES]
 _JSON_PLACES = [COLUMNS.index(name) for name in JSON]
 

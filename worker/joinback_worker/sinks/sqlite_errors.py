@@ -1,0 +1,43 @@
+"""SQLite's errors as ours: by class and result code, never by their text."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from joinback_worker.errors import AlteredRow, SinkRefused, SinkUnavailable
+
+T = TypeVar("T")
+
+
+def translated(path: Path, work: Callable[[], T]) -> T:
+    """Run the work on this file. Raises SinkUnavailable with what to mend, or SinkRefused for what it cannot hold."""
+    try:
+        return work()
+    except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError) as error:
+        raise SinkRefused(f"SQLite refused the rows: {error.sqlite_errorname}") from error
+    # Values that the binding itself cannot pass on: text that is no UTF-8, an integer beyond 64 bits.
+    except (UnicodeError, OverflowError, sqlite3.ProgrammingError) as error:
+        raise SinkRefused(f"SQLite cannot hold the rows: {type(error).__name__}") from error
+    except sqlite3.Error as error:
+        if isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorname"):
+            # Not SQLite's: Python's module could not decode a cell.
+            raise AlteredRow("of text", "is no UTF-8") from error
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        raise SinkUnavailable(f"sink file {path}: {_advice(name)} ({name})") from error
+
+
+def _advice(error_name: str) -> str:
+    """What to do, by SQLite's extended result code (its name begins with the primary one)."""
+    advice = {
+        "SQLITE_BUSY": "locked by another process; end its transaction",
+        "SQLITE_LOCKED": "locked by another connection; end its transaction",
+        "SQLITE_READONLY": "is read-only; give the worker write access to the file and its directory",
+        "SQLITE_CANTOPEN": "cannot be opened; check that its directory exists and is writable",
+        "SQLITE_FULL": "the disk is full; make room",
+        "SQLITE_IOERR": "the disk does not answer; check it",
+        "SQLITE_NOTADB": "is not an SQLite database; point JOINBACK_SINK_URL elsewhere",
+        "SQLITE_CORRUPT": "is damaged; restore it or point JOINBACK_SINK_URL elsewhere",
+        "SQLITE_ERROR": "its table `records` is not as the worker made it; restore it, or move the file aside",
+    }
+    return advice.get(error_name) or advice.get("_".join(error_name.split("_")[:2]), "cannot be used now")
