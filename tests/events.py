@@ -98,7 +98,10 @@ RULES: list[dict[str, Any]] = [
     {"maturity_s": 1, "labels": ["b"], "feedback": {"a": {"type": "bool", "default": False}, "b": {"default": "no"}}},
     {"join_window_s": 300, "feedback": {
         "a": {"type": "str", "reducer": "first", "default": "?", "maturity_s": 1},
-        "b": {"sources": ["model"], "reducer": "count", "default": 0, "maturity_s": 3_153_600_000},
+        "b": {"sources": ["model"], "reducer": "count"},
+    }},
+    {"join_window_s": 3_153_600_000, "feedback": {
+        "b": {"reducer": "count", "default": 0, "maturity_s": 3_153_600_000},
     }},
 ]  # fmt: skip
 """Tables of one application, as in joinback.toml. What matures, has, or will not while anybody tests."""

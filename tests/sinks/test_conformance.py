@@ -450,7 +450,8 @@ def by_rules(
 def test_fields_that_mature_by_themselves(engine: Engine, url: str, tmp_path: Path) -> None:
     """A field that nobody told in time says its default, whatever other fields were told; labels decide the status."""
     bought = {"maturity_s": 1, "default": False}
-    rules = {"labels": ["bought"], "feedback": {"bought": bought, "seen": {"maturity_s": 3_153_600_000, "default": 0}}}
+    seen = {"maturity_s": 3_153_600_000, "default": 0}
+    rules = {"join_window_s": 3_153_600_000, "labels": ["bought"], "feedback": {"bought": bought, "seen": seen}}
     told = by_rules(
         *(engine, url, tmp_path, rules),
         {
