@@ -17,8 +17,11 @@ from .fold import Record
 from .group import Entry
 from .misspelt import near
 from .rules import Rules
+from .scripts import Script
 
 log = structlog.get_logger("joinback")
+
+_note = Script("fields_seen.lua")
 
 FIELDS_MAX = 1_000
 """Of one tag that are remembered: more are somebody's mistake, such as a name made from an id."""
@@ -43,16 +46,16 @@ class FieldsSeen:
         """Write down the new fields among these feedbacks, and the values that broke. A full Redis refuses it."""
         new = {name for feedback in told for name in feedback} - self._known
         broken = _broken(told, self._rules)
+        if not new and not broken:
+            return
+        names = sorted(new)[: FIELDS_MAX - len(self._known)]
+        counts = [part for pair in broken.items() for part in pair]
         with contextlib.suppress(ResponseError):
-            for name in sorted(new)[: FIELDS_MAX - len(self._known)]:
-                is_new = await redis.execute_command("HSETNX", wire.fields_key(tag), f"seen:{name}", _now())
-                self._known.add(name)
-                if is_new:
-                    self._tell(application, name)
-            for name, count in broken.items():
-                await redis.execute_command("HINCRBY", wire.fields_key(tag), f"broken:{name}", count)
-            if new or broken:
-                await redis.execute_command("EXPIRE", wire.fields_key(tag), wire.STATS_TTL_S)
+            arguments = [wire.STATS_TTL_S, _now(), len(names), *names, *counts]
+            first = await _note(redis, [wire.fields_key(tag)], arguments)
+            self._known.update(names)
+            for name in first:
+                self._tell(application, name.decode())
 
     def _tell(self, application: str, name: str) -> None:
         declared = self._rules.feedback

@@ -17,8 +17,11 @@ from redis.exceptions import ResponseError
 from joinback import wire
 
 from .rules import Rules
+from .scripts import Script
 
 log = structlog.get_logger("joinback")
+
+_note = Script("rules_in_use.lua")
 
 _SLACK_S = 60
 """A tick may be late, or end late."""
@@ -72,8 +75,7 @@ async def note(
             former += [wire.rules_field(application, other) for other in stale]
     if written:
         with contextlib.suppress(ResponseError):
-            await redis.execute_command("HSET", wire.RULES_KEY, *written)
-            await redis.execute_command("EXPIRE", wire.RULES_KEY, wire.STATS_TTL_S)
+            await _note(redis, [wire.RULES_KEY], [wire.STATS_TTL_S, *written])
     if former:
         await redis.execute_command("HDEL", wire.RULES_KEY, *former)
 

@@ -28,7 +28,7 @@ AGE_DAYS_MAX = 3_650.0
 """Longer is a mistake of the unit."""
 
 
-@click.command(short_help="Is the model right, and how late do labels come?")
+@click.command(short_help="Say whether the model is right, and how late labels come.")
 @click.argument("application")
 @click.option("--age-days", type=click.FloatRange(0, AGE_DAYS_MAX, min_open=True), help="The one age of accuracy.")
 @click.option("--field", help="The feedback field that accuracy is about.")
