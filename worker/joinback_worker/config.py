@@ -1,6 +1,5 @@
 """The rules of every application, from the file that JOINBACK_CONFIG names; checked key by key, with the line."""
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +15,10 @@ from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 
 from .declared import trouble_with
+from .nearest import nearest
 from .reduce import Reducer
 from .rules import CENTURY_S, FieldRules, Rules, Scalar
 
-_HINT = 0.6
-"""Of difflib's ratio: maturty_s is near maturity_s."""
 _SECONDS = f"must be an integer from 1 to {CENTURY_S}"
 _NUMBER = "must be a number"
 _EXPECTED = {
@@ -125,7 +123,7 @@ class _Check:
             self._wrong([*keys, "labels"], f"names {twice!r} twice")
         for label in dict.fromkeys(rules.labels):
             if label not in fields:
-                near = _near(label, fields)
+                near = nearest(label, fields)
                 fix = f"did you mean {near!r}?" if near else f"declare it: [{'.'.join(keys)}.feedback.{label}]"
                 self._wrong([*keys, "labels"], f"names {label!r}, which is no declared field; {fix}")
 
@@ -204,7 +202,7 @@ class _Check:
             if name == leave:
                 continue
             if name not in kind.__struct_fields__:
-                near = _near(name, kind.__struct_fields__)
+                near = nearest(name, kind.__struct_fields__)
                 fix = f"did you mean {near}?" if near else f"known are {', '.join(kind.__struct_fields__)}"
                 self._wrong([*keys, name], f"is not known; {fix}")
                 # The value that was meant for it is missing there.
@@ -237,8 +235,3 @@ def _is_json(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(_is_json, value.values()))
     return isinstance(value, bool | int | str)
-
-
-def _near(name: str, known: Iterable[str]) -> str | None:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=_HINT)
-    return near[0] if near else None

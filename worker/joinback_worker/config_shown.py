@@ -1,6 +1,5 @@
 """What holds for each application and each feedback field, and where it is said."""
 
-import difflib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from msgspec import UNSET, Struct
 from joinback.config_file import APPLICATIONS, ConfigFile, read
 
 from .config import Config
+from .nearest import nearest
 from .rules import FieldRules, Rules
 
 JOIN_WINDOW = "JOINBACK_JOIN_WINDOW_S"
@@ -64,11 +64,7 @@ def names(config: Config, logged: Collection[str]) -> Names:
     free = sorted(name for name in logged if name not in named)
     return Names(
         without_rules=free,
-        not_logged={
-            name: next(iter(difflib.get_close_matches(name, free, n=1)), None)
-            for name in sorted(named)
-            if name not in logged
-        },
+        not_logged={name: nearest(name, free) for name in sorted(named) if name not in logged},
     )
 
 

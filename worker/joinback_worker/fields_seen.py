@@ -15,7 +15,7 @@ from joinback import wire
 from .declared import trouble_with
 from .fold import Record
 from .group import Entry
-from .misspelt import near
+from .nearest import nearest
 from .rules import Rules
 from .scripts import Script
 
@@ -60,7 +60,7 @@ class FieldsSeen:
     def _tell(self, application: str, name: str) -> None:
         declared = self._rules.feedback
         log.info("feedback_field_first_seen", application=application, field=name)
-        if declared and name not in declared and (other := near(name, declared)):
+        if declared and name not in declared and (other := nearest(name, declared)):
             log.warning("feedback_field_not_declared", application=application, field=name, did_you_mean=other)
 
 

@@ -1,6 +1,5 @@
 """One row labelled by hand: what is known of the key, what its row will say, and what speaks against it."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +21,7 @@ from .fields_seen import fields_of
 from .fold import CLOCK_SKEW_MAX, Record, fold, merge
 from .guard import refusal
 from .layouts import layouts
+from .nearest import TYPO_RATIO_MIN, nearest
 from .retracting import Change, changes_of
 from .row import project, unfold
 from .rules import Policy, Rules
@@ -29,9 +29,6 @@ from .rules_in_use import rules_in_use, unlike
 from .sinks import open_sink
 from .source import Source, Unusable, applications
 from .telling import check_sample, new_name, tell
-
-_TYPO = 0.75
-"""Of difflib's ratio: repayed is nearly repaid, but said is another field."""
 
 
 class Label(Struct, frozen=True, kw_only=True):
@@ -174,8 +171,8 @@ def _troubles(values: Mapping[str, Raw], rules: Rules, known: Sequence[str]) -> 
         if name in rules.feedback:
             trouble = trouble_with(rules.feedback[name], value)
             found += [f"{name}={bytes(value).decode()} {trouble}"] if trouble else []
-        elif name not in known and (near := difflib.get_close_matches(name, known, n=1, cutoff=_TYPO)):
-            found.append(f"no feedback ever told a field {name!r}; did you mean {near[0]}?")
+        elif name not in known and (near := nearest(name, known, TYPO_RATIO_MIN)):
+            found.append(f"no feedback ever told a field {name!r}; did you mean {near}?")
     return found
 
 

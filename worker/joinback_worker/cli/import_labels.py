@@ -1,6 +1,5 @@
 """`joinback import APP SOURCE`: labels from a file or a query become feedback, each line accounted for."""
 
-import difflib
 import json
 import logging
 import sys
@@ -21,6 +20,7 @@ from joinback_worker.labels.report import Report, ReportFile
 from joinback_worker.labels.settled import Told
 from joinback_worker.labels.sources import FORMATS, Reading
 from joinback_worker.logs import configure_logging
+from joinback_worker.nearest import nearest
 from joinback_worker.source import applications
 
 from .import_show import Watching, as_json_object, as_lines
@@ -155,8 +155,8 @@ def _zone(name: str | None) -> ZoneInfo | None:
         return ZoneInfo(name)
     # A name with a NUL, or one that leads to a directory.
     except (KeyError, ValueError, OSError):
-        near = difflib.get_close_matches(name, available_timezones(), n=1)
-        hint = f"did you mean {near[0]}?" if near else "such as Europe/Berlin"
+        near = nearest(name, available_timezones())
+        hint = f"did you mean {near}?" if near else "such as Europe/Berlin"
         raise JoinbackError(f"no time zone {name!r}; {hint}") from None
 
 

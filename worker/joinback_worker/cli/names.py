@@ -1,7 +1,6 @@
 """Application names as people type them."""
 
 import asyncio
-import difflib
 from collections.abc import Collection
 
 import click
@@ -10,6 +9,7 @@ from redis.exceptions import RedisError
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback_worker.connect import connect
+from joinback_worker.nearest import nearest
 from joinback_worker.source import applications
 
 
@@ -44,8 +44,8 @@ def check_known(names: Collection[str], known: Collection[str]) -> None:
 
 
 def _instead(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+    near = nearest(name, known)
     if near:
-        return f"did you mean {near[0]}?"
+        return f"did you mean {near}?"
     shown = sorted(known)[:10]
     return f"known are {', '.join(shown)}" + (" …" if len(known) > 10 else "") if shown else "none has logged yet"

@@ -1,6 +1,5 @@
 """`joinback sample-rate APP [RATE]`: the published rate, which the feedback of an application follows."""
 
-import difflib
 from functools import partial
 
 import click
@@ -10,6 +9,7 @@ from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import settings_from
 from joinback_worker.apps import change
+from joinback_worker.nearest import nearest
 from joinback_worker.source import applications
 
 from .show import printable
@@ -53,10 +53,6 @@ async def _publish(application: str, rate: float | None, redis: Redis) -> float 
 def _of(known: dict[str, wire.Application], application: str) -> wire.Application:
     if application in known:
         return known[application]
-    near = difflib.get_close_matches(application, known, n=1)
-    fix = (
-        f"did you mean {printable(near[0], markup=False)}?"
-        if near
-        else "its clients announce it with their first event"
-    )
+    near = nearest(application, known)
+    fix = f"did you mean {printable(near, markup=False)}?" if near else "its clients announce it with their first event"
     raise JoinbackError(f"no application {application!r} in this Redis; {fix}")

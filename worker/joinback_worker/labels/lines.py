@@ -1,10 +1,10 @@
 """What every source of labels gives: its columns, and its lines in batches."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from joinback.errors import JoinbackError
+from joinback_worker.nearest import nearest
 
 BATCH_LINES = 5_000
 """A few megabytes of cells, and few enough batches that their own cost does not show."""
@@ -43,9 +43,8 @@ def check_columns(wanted: Iterable[str], columns: Sequence[str]) -> None:
     """Raise JoinbackError, in one line with the nearest name, for a column that is not there or is there twice."""
     for name in wanted:
         if name not in columns:
-            near = [column for column in columns if column.strip().casefold() == name.strip().casefold()]
-            near += difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            near = nearest(name.strip(), columns, 0.5)
+            hint = f"did you mean {near!r}? " if near else ""
             shown = ", ".join(map(repr, columns[:20])) + (" …" if len(columns) > 20 else "")
             raise JoinbackError(f"no column {name!r}; {hint}there are {shown or 'none'}")
         if columns.count(name) > 1:

@@ -1,6 +1,5 @@
 """What the rules of the application say of an import: the types of its columns, and which labels would be dropped."""
 
-import difflib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,12 +10,10 @@ from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.config import config_of
 from joinback_worker.declared import trouble_with
+from joinback_worker.nearest import TYPO_RATIO_MIN, nearest
 from joinback_worker.rules import Rules
 
 from .plan import Label, Roles
-
-_TYPO = 0.75
-"""Of difflib's ratio: repayed is nearly repaid, but said is another field."""
 
 
 class Ruling:
@@ -42,12 +39,12 @@ class Ruling:
         """Yield what a person should look at: names that are nearly those of the rules."""
         declared = self._rules.feedback
         for name in roles.fields:
-            if name not in declared and (near := _nearest(name, list(declared))):
+            if name not in declared and (near := nearest(name, list(declared), TYPO_RATIO_MIN)):
                 yield f"{self.declared_in} declares no field {name!r}; did you mean {near!r}?"
         ranked = {name: field.sources for name, field in declared.items() if field.sources and name in roles.fields}
         known = list(dict.fromkeys(source for sources in ranked.values() for source in sources))
         if told_by is not None and known and told_by not in known:
-            near = _nearest(told_by, known)
+            near = nearest(told_by, known, TYPO_RATIO_MIN)
             hint = f"did you mean {near!r}?" if near else f"they rank {', '.join(known)}"
             yield f"no sources of {', '.join(ranked)} name {told_by!r}, so all others come before it; {hint}"
 
@@ -72,8 +69,3 @@ def ruling_of(settings: Settings, application: str) -> Ruling:
     """Return what the settings' file says. Raises ConfigurationError for what is wrong with it."""
     config = config_of(settings)
     return Ruling(config.rules_of(application), Path(config.path).name if config.path else "")
-
-
-def _nearest(name: str, known: list[str]) -> str | None:
-    alike = [other for other in known if other.casefold() == name.casefold()]
-    return next(iter(alike or difflib.get_close_matches(name, known, n=1, cutoff=_TYPO)), None)
