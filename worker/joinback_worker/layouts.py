@@ -10,11 +10,14 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import ResponseError
 
 from joinback import wire
 
+from .scripts import Script
 from .source import applications
+
+_hset = Script("hset.lua")
 
 RENEWAL = timedelta(days=1)
 """How exactly it is known when a number of shards was last in use; to know it better would cost writes."""
@@ -76,8 +79,7 @@ def _entry(field: bytes, value: bytes) -> tuple[str, int, datetime] | None:
 async def remember(redis: Redis, application: str, counts: Iterable[int], now: datetime) -> None:
     """Note that these numbers of shards are in use, or were until now."""
     flat = [part for count in counts for part in (wire.layout_field(application, count), now.isoformat())]
-    await redis.execute_command("HSET", wire.LAYOUTS_KEY, *flat)
-    await redis.execute_command("EXPIRE", wire.LAYOUTS_KEY, wire.STATS_TTL_S)
+    await _hset(redis, [wire.LAYOUTS_KEY], [wire.STATS_TTL_S, *flat])
 
 
 class Watch:
@@ -107,7 +109,7 @@ class Watch:
             self._seen[application] = layout.shards, noted_at
             return layout
         # A full Redis refuses it: then it is noted in a later round.
-        with contextlib.suppress(OutOfMemoryError):
+        with contextlib.suppress(ResponseError):
             await remember(redis, application, in_use, now)
             self._seen[application] = layout.shards, now
         return Layout(layout.shards, {**layout.former, **dict.fromkeys(in_use - {layout.shards}, now)})

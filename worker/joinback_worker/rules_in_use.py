@@ -21,7 +21,7 @@ from .scripts import Script
 
 log = structlog.get_logger("joinback")
 
-_note = Script("rules_in_use.lua")
+_hset = Script("hset.lua")
 
 _SLACK_S = 60
 """A tick may be late, or end late."""
@@ -75,7 +75,7 @@ async def note(
             former += [wire.rules_field(application, other) for other in stale]
     if written:
         with contextlib.suppress(ResponseError):
-            await _note(redis, [wire.RULES_KEY], [wire.STATS_TTL_S, *written])
+            await _hset(redis, [wire.RULES_KEY], [wire.STATS_TTL_S, *written])
     if former:
         await redis.execute_command("HDEL", wire.RULES_KEY, *former)
 

@@ -1,5 +1,5 @@
--- Notes which rules are in use, with the TTL in one step.
--- KEYS: joinback:rules. ARGV: its TTL in seconds; then field and value of each application.
+-- Sets fields of a hash, and its TTL with them: a worker that died in between would leave a key for ever.
+-- KEYS: the hash. ARGV: its TTL in seconds; then fields and values.
 -- In parts: Lua's stack holds some thousand values.
 for i = 2, #ARGV, 2000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, i, math.min(i + 1999, #ARGV)))
