@@ -1,0 +1,56 @@
+"""docs/deploying.md does not lie: each command and each file that it names exists."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from joinback_worker.cli import cli
+
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "deploying.md").read_text()
+
+
+def blocks(language: str, text: str = TEXT) -> list[str]:
+    """The fenced blocks of one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def named(text: str) -> list[list[str]]:
+    """Every `joinback …` that a document names, as words."""
+    lines = [line.partition("#")[0] for block in blocks("sh", text) for line in block.splitlines()]
+    lines += re.findall(r"`(joinback [^`\n]*)`", text)
+    return [shlex.split(line) for line in lines if line.startswith("joinback ")]
+
+
+def command_of(words: list[str]) -> click.Command:
+    """The command that these words run. Fails if it does not exist."""
+    command: click.Command = cli
+    for word in words[1:]:
+        if not isinstance(command, click.Group):
+            break
+        found = command.commands.get(word)
+        assert found is not None, f"no such command: {' '.join(words)}"
+        command = found
+    return command
+
+
+@pytest.mark.parametrize("name", ["deploying.md", "sinks.md"])
+def test_every_command_exists(name: str) -> None:
+    """What the documents tell to type are commands of this version."""
+    commands = named((DOCS / name).read_text())
+    assert len(commands) >= 5
+    for words in commands:
+        command_of(words)
+
+
+def test_every_file_exists() -> None:
+    """The files of deploy/ that the document names are there, and it names them all."""
+    folder = DOCS.parent / "deploy"
+    there = {path.name for path in folder.rglob("*") if path.is_file()} - {"Dockerfile.dockerignore", "users.acl"}
+    services = {name.removesuffix(".timer") + ".service" for name in there if name.endswith(".timer")}
+    assert {name for name in there - services if name not in TEXT} == set()
+    for path in re.findall(r"\bdeploy/[\w./-]*\w", TEXT):
+        assert (DOCS.parent / path).exists(), path
