@@ -31,8 +31,8 @@ from joinback_worker.drains import drain_all, tags
 from joinback_worker.embedded import embedded_valkey, reserved_port
 from joinback_worker.source import Source
 
-# The fixtures of a cluster and of a primary behind Sentinels, and of files of labels.
-pytest_plugins = ["topologies", "label_files"]
+# The fixtures of a cluster and of a primary behind Sentinels, of files of labels, and of the code in documents.
+pytest_plugins = ["topologies", "label_files", "documents"]
 
 # No deadline, and no complaint about slow examples: a busy machine is no bug. In CI the same examples each time,
 # so that a change is judged by what it changed; everywhere else, and in the long run of a night, new ones.

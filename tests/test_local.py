@@ -33,7 +33,7 @@ def test_a_prediction_and_its_feedback() -> None:
 
 
 def test_the_settings_of_a_worker(tmp_path: Path) -> None:
-    """The worker's settings are those of README's variables, and a wrong one is refused by name."""
+    """The worker's settings are those of the documented variables, and a wrong one is refused by name."""
     client = joinback.Client()
     config = file(tmp_path, ads=reducing(clicks="sum"))
     with joinback.testing.local(client, emit="joined", config=config) as local:

@@ -162,7 +162,7 @@ def test_the_variables_of_kubernetes_and_docker_are_nobodys(caplog: pytest.LogCa
         ("JOINBACK_ENVIRONMNT", "production", "did you mean JOINBACK_ENVIRONMENT?"),
         # By hand, and not by Kubernetes, which writes tcp://…
         ("JOINBACK_REDIS_PORT", "6380", "did you mean JOINBACK_REDIS_URL?"),
-        ("JOINBACK_METRICS_PORT", "9090", "README has the list"),
+        ("JOINBACK_METRICS_PORT", "9090", "docs/reference/settings.md has the list"),
     ],
 )
 def test_an_unknown_variable_is_told_and_ends_nothing(

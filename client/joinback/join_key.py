@@ -20,7 +20,7 @@ class JoinKey(str):
         """MD5 of the fields as sorted JSON: 32 hex digits, equal to Gantry's `JoinKey.from_dict`.
 
         Not a security measure, only a name. Values: JSON's own, UUID, datetime (naive is UTC) and numpy
-        float32/64, int32/64 and bool_. Raises TypeError for anything else, and for fields that are no dict.
+        float32/64, int32/64 and `bool_`. Raises TypeError for anything else, and for fields that are no dict.
         """
         if not isinstance(fields, dict):
             raise TypeError(f"a join key is made from a dict, not from {type(fields).__name__}")

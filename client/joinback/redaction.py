@@ -1,4 +1,4 @@
-r"""What must not leave the process: redaction rules, and the caller's own `before_send`.
+r"""What must not leave the process: redaction rules, and the caller's own `before_send`::
 
     joinback.init(
         redact=[

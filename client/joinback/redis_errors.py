@@ -63,7 +63,7 @@ _ADVICE = {
     "NOAUTH": _LOGIN,
     "WRONGPASS": _LOGIN,
     "MOVED": "this is one node of a Redis Cluster; write redis+cluster:// instead of redis:// in JOINBACK_REDIS_URL",
-    "NOPERM": "the Redis user lacks a right; see README for the ACL that client and worker need",
+    "NOPERM": "the Redis user lacks a right; docs/how-to/redis.md has the rights that client and worker need",
     "OOM": "Redis is at maxmemory; give it more, or let the worker drain it",
     "READONLY": "this Redis is a read-only replica; point JOINBACK_REDIS_URL at the primary",
     "WRONGTYPE": "a key of Joinback holds another type; find it with TYPE among joinback:applications, joinback:sink,"
@@ -84,7 +84,9 @@ _ADVICE = {
     "TRYAGAIN": "the Redis Cluster moves this key to another node; it passes when the move ends",
     "EXECABORT": "a proxy in front of Redis wraps commands in MULTI; Joinback needs them as they are",
 }
-_CERTIFICATE = "Redis's certificate is of no authority known here, or for another host; see README on rediss://"
+_CERTIFICATE = (
+    "Redis's certificate is of no authority known here, or for another host; see docs/how-to/redis.md on rediss://"
+)
 NO_ANSWER = "Redis did not answer in time; check the server, and JOINBACK_REDIS_URL"
 NO_CONNECTION = "no connection to Redis; check that it runs and that JOINBACK_REDIS_URL points at it"
 

@@ -25,7 +25,7 @@ _CENTURY_S = 3_153_600_000
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One field a variable: `redis_url` is JOINBACK_REDIS_URL. The description is README's."""
+    """One field per variable: `redis_url` is JOINBACK_REDIS_URL. docs/reference/settings.md has the descriptions."""
 
     redis_url: Annotated[str, Meta(description="The buffer: Redis >= 6.2 or Valkey."), BOTH] = (
         "redis://localhost:6379/0"
@@ -86,8 +86,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     config: Annotated[
         str | None,
         Meta(
-            description="A file of rules by application and feedback field, such as `joinback.toml`:"
-            " [docs/rules.md](docs/rules.md). Read at the start."
+            description="A file of rules by application and feedback field, such as `joinback.toml`;"
+            " docs/rules.md. Read at the start."
         ),
         BOTH,
     ] = None
@@ -226,5 +226,5 @@ def _moved(variable: str, key: str) -> str:
 
 def _ignored(variable: str) -> str:
     near = _nearest(variable, _variables(CLIENT, WORKER, BOTH), _HINT)
-    fix = f"did you mean {near}?" if near else "README has the list"
+    fix = f"did you mean {near}?" if near else "docs/reference/settings.md has the list"
     return f"{variable} is not a variable of this release of Joinback and has no effect; {fix}"

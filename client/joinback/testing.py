@@ -1,4 +1,4 @@
-"""For the tests of services that log: what they logged, and what became of it, without a server.
+"""For the tests of services that log: what they logged, and what became of it, without a server::
 
 def test_predict_is_logged():
     with joinback.testing.capture() as events:
@@ -105,7 +105,7 @@ def local(client: Client | None = None, **settings: Any) -> Iterator[Local]:
     """Within the block the client (the default one if none is given) and a worker work in this process, without a
     server: on a Redis in memory, and a table, that end with the block.
 
-    Needs the extra `testing`. `settings` are the worker's, by the names of README's variables:
+    Needs the extra `testing`. `settings` are the worker's, by the names of the variables:
     `emit="joined"`, `config="joinback.toml"`. With `redis_url="memory://"` the block drains what this
     process has logged there, too, and with `sink_url="sqlite:///rows.db"` its rows stay. The client is strict
     meanwhile; sampling, redaction and `before_send` apply as they are configured. Raises ConfigurationError if

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from conftest import PATIENCE_S
+from documents import rights as acl
+from documents import rights_beside
 from topologies import Cluster, Sentinels
 
 import joinback
@@ -81,18 +82,15 @@ def test_what_init_refuses(given: dict[str, Any], says: str) -> None:
 
 
 def rights(site: Cluster | Sentinels) -> tuple[list[str], list[str]]:
-    """Return README's rules of the client's user there, and of a user of the Sentinels."""
-    lines = (Path(__file__).parents[2] / "README.md").read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith("user joinback-client ")]
-    (more,) = [line for line in lines if line.startswith("On a cluster the client needs `")]
-    on_a_cluster, behind_sentinels, at_sentinels = (part.split() for part in more.split("`")[1::2])
+    """Return the rules of the client's user there, and of a user of the Sentinels."""
+    on_a_cluster, behind_sentinels, at_sentinels = rights_beside("On a cluster the client needs `")
     added = on_a_cluster if isinstance(site, Cluster) else behind_sentinels
-    return [*line.split()[2:], *added], ["on", ">secret", *at_sentinels]
+    return [*acl("joinback-client"), *added], ["on", ">secret", *at_sentinels]
 
 
 @pytest.mark.parametrize("shape", ["cluster", "sentinels"])
 def test_the_least_rights_are_enough(shape: str, request: pytest.FixtureRequest) -> None:
-    """The client's ACL of README, with what it adds for a cluster or behind Sentinels: nothing it asks is refused."""
+    """The client's rights, with what is added for a cluster or behind Sentinels: nothing it asks is refused."""
     site: Cluster | Sentinels = request.getfixturevalue(shape)
     asked = site.sentinels if isinstance(site, Sentinels) else []
     rules, at_sentinels = rights(site)

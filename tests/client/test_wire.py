@@ -146,7 +146,7 @@ def test_any_bytes_are_an_event_or_an_error_of_ours(kind: str, body: bytes) -> N
 
 
 def test_keys_are_guessable_by_hand() -> None:
-    """The keys of an application with a plain name read as README says."""
+    """The keys of an application with a plain name read as the documents say."""
     tag = wire.tag("loans")
     assert wire.record_key(tag, "loan_17") == "joinback:{loans}:record:loan_17"
     assert wire.pending_key(tag) == "joinback:{loans}:pending"

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import PATIENCE_S
+from documents import ROOT
 from front import Front
 from outages import FAULTS, TAG, Site, hung, refused, restarted_empty
 
@@ -23,7 +24,7 @@ from joinback import replay, wire
 from joinback.replay import Replay
 from joinback.sender import IDLE_S_MAX
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = ROOT / "docs" / "how-to" / "in-your-service.md"
 
 BUFFER_EVENTS_MAX = 2_000
 
@@ -188,8 +189,8 @@ def test_an_exit_over_a_connection_that_is_half_open(site: Site) -> None:
 
 
 def test_a_script_and_sigterm(site: Site) -> None:
-    """SIGTERM's default ends a script without its exit hooks; with README's line it delivers what it logged."""
-    (line,) = [line for line in README.read_text().splitlines() if "SIGTERM" in line and "sys.exit" in line]
+    """SIGTERM's default ends a script without its exit hooks; with the page's line it delivers what it logged."""
+    (line,) = [line for line in PAGE.read_text().splitlines() if "SIGTERM" in line and "sys.exit" in line]
     handler = re.search(r"`(signal\.signal\([^`]*)`", line)
     assert handler is not None
     script = (

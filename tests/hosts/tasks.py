@@ -1,4 +1,4 @@
-"""A Celery application whose tasks log: the lines that README shows, and nothing else."""
+"""A Celery application whose tasks log: the lines that the documents show, and nothing else."""
 
 import os
 

@@ -1,19 +1,17 @@
 """What an import refuses, what it does not match, and the hints that it gives."""
 
 import json
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow
 from conftest import Cli, Stack
+from documents import REDIS, rights
 from label_files import ROLES, Labels, predict
 from pyarrow import parquet
 
 import joinback
 from joinback.sampling import keeps
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_each_refused_line_has_its_row_and_why(stack: Stack, cli: Cli, labels: Labels, tmp_path: Path) -> None:
@@ -67,12 +65,11 @@ def test_unmatched_keys_are_told_the_form_that_would_match(stack: Stack, cli: Cl
 
 
 def test_the_least_rights_of_an_import(stack: Stack, cli: Cli, labels: Labels) -> None:
-    """The worker's rights in README, and script|load, are enough; without the one to scan, the sink gives the hints."""
+    """The worker's rights, and script|load, are enough; without the one to scan, the sink gives the hints."""
     predict(stack, "loan_1")
     stack.server.script_flush()
-    (rights,) = re.findall(r"^user joinback-worker (.*)$", README, re.MULTILINE)
-    assert "need `+script|load`, `joinback import` too" in README
-    stack.server.execute_command("ACL", "SETUSER", "importer", "reset", *rights.split(), "+script|load")
+    assert "need `+script|load`, `joinback import` too" in REDIS.read_text()
+    stack.server.execute_command("ACL", "SETUSER", "importer", "reset", *rights("joinback-worker"), "+script|load")
     url = stack.settings.redis_url.replace("redis://", "redis://importer:secret@")
     try:
         file = labels("id,day,repaid\n1,2026-02-01,yes\n")

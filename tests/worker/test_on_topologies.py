@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from conftest import PATIENCE_S, Cli, books_of, wait_for
+from documents import rights, rights_beside
 from events import at
 from redis.asyncio.cluster import RedisCluster
 from redis.crc import key_slot
@@ -294,12 +295,9 @@ def test_a_queue_url_that_arq_cannot_use(cluster: Cluster, cli: Cli, settings: S
 
 
 def test_the_least_rights_are_enough_on_a_cluster(cluster: Cluster, cli: Cli, settings: Settings) -> None:
-    """The worker's ACL of README, and what README adds for a cluster and for `apps`, are enough."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (line,) = [line for line in readme.splitlines() if line.startswith("user joinback-worker ")]
-    (more,) = [line for line in readme.splitlines() if line.startswith("On a cluster the worker needs `")]
-    added = [part for part in more.split("`")[1::2] if part.startswith("+")]
-    rules = line.split()[2:] + " ".join(added).split()
+    """The worker's rights, and what docs/how-to/redis.md adds for a cluster and for `apps`, are enough."""
+    added = rights_beside("On a cluster the worker needs `")
+    rules = [*rights("joinback-worker"), *(right for span in added for right in span)]
     for application in APPLICATIONS:
         log(cluster, application, "k")
     for node in cluster.nodes:

@@ -67,7 +67,7 @@ class Local:
     def rows(self, application: str | None = None) -> list[dict[str, Any]]:
         """Return the joined rows, of one application or of all, by application and join key.
 
-        Keys are the columns of README; JSON is decoded, times are datetimes in UTC.
+        Keys are the columns of `records`; JSON is decoded, times are datetimes in UTC.
         """
         if self._path.exists():
             self._rows = _read(self._path)

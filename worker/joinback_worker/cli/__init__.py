@@ -56,7 +56,7 @@ _COUNTS = ("claimed", "rows", "joined", "orphans", "matured", "dead", "released"
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="joinback")
 def cli() -> None:
-    """Join delayed feedback to predictions. Configured by JOINBACK_* variables; README has the table."""
+    """Join delayed feedback to predictions. Configured by JOINBACK_* variables: docs/reference/settings.md."""
 
 
 @cli.command("drain", short_help="Drain once, now: for cron and CronJobs.")

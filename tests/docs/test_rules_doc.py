@@ -19,7 +19,7 @@ from joinback_worker.row import project
 from joinback_worker.rules import FieldRules, Policy, Rules
 from joinback_worker.sinks import open_sink
 
-PATH = Path(__file__).parents[1] / "docs" / "rules.md"
+PATH = Path(__file__).parents[2] / "docs" / "rules.md"
 DOC = PATH.read_text()
 HOUR, DAY = 3_600, 86_400
 TABLE = re.compile(r"(<!-- moments.*?-->\n)(.*?)(<!-- to here -->)", re.DOTALL)

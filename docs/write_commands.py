@@ -1,0 +1,38 @@
+"""Write docs/reference/commands.md anew from the commands' own help: `python docs/write_commands.py`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from joinback_worker.cli import cli
+
+PAGE = Path(__file__).parent / "reference" / "commands.md"
+WIDTH = 80
+"""Of the narrowest terminal that people use."""
+
+HEAD = """# Commands
+
+What `joinback COMMAND --help` prints. Exit codes: 0 done, 1 the answer is no, 2 something to mend, said in one line.
+
+To complete commands in bash, put `eval "$(_JOINBACK_COMPLETE=bash_source joinback)"` into `~/.bashrc`.
+In zsh and fish it is `zsh_source` and `fish_source`.
+"""
+
+
+def page() -> str:
+    """Return the page as the commands of this version make it."""
+    root = click.Context(cli, info_name="joinback", terminal_width=WIDTH, **cli.context_settings)
+    return "\n".join([HEAD, *_sections(cli, root)])
+
+
+def _sections(group: click.Group, parent: click.Context) -> Iterator[str]:
+    for name, command in sorted(group.commands.items()):
+        context = click.Context(command, parent=parent, info_name=name)
+        yield f"## {context.command_path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
+        if isinstance(command, click.Group):
+            yield from _sections(command, context)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
