@@ -1,18 +1,20 @@
 """For the tests of services that log: what they logged, and what became of it, without a server::
 
-def test_predict_is_logged():
-    with joinback.testing.capture() as events:
-        predict(loan_id="loan_17", amount=900)
-    assert events[0].join_key == "loan_17"
-    assert events[0].inputs == {"amount": 900}
+    def test_predict_is_logged():
+        with joinback.testing.capture() as events:
+            predict(loan_id="loan_17", amount=900)
+        assert events[0].join_key == "loan_17"
+        assert events[0].inputs == {"amount": 900}
 
-def test_a_repaid_loan_is_joined():
-    with joinback.testing.local() as local:
-        predict(loan_id="loan_17", amount=900)
-        repaid(loan_id="loan_17")
-        local.drain()
-    (row,) = local.rows()
-    assert row["status"] == "joined"
+    def test_a_repaid_loan_is_joined():
+        with joinback.testing.local() as local:
+            predict(loan_id="loan_17", amount=900)
+            repaid(loan_id="loan_17")
+            local.drain()
+        (row,) = local.rows()
+        assert row["status"] == "joined"
+
+`capture` needs nothing; `local` needs the extra `testing`.
 """
 
 import threading

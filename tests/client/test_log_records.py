@@ -314,7 +314,7 @@ LABELS = [
     pyarrow.RecordBatch.from_pydict({"y": [1, None]}),
     np.array([(1.0,), (NAN,)], dtype=[("y", "f8")]),
     np.array([{"y": 1}, None], dtype=object),
-    [{"y": 1, "z": np.float32(NAN), "t": np.datetime64("NaT")}, {"y": NAN}],
+    [{"y": 1, "z": np.float32(NAN), "t": np.datetime64("NaT", "ns")}, {"y": NAN}],
     [{"y": 1, "z": pd.NA, "t": pd.NaT}, {"y": Decimal("nan")}],
     [{"y": 1}, None],
     [{"y": 1}, {}],

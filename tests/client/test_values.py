@@ -123,7 +123,7 @@ RULES: list[tuple[object, object]] = [
     (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
     (np.array([0.5, np.nan]), [0.5, None]),
     (np.datetime64("2026-01-02T03:04:05.000678"), ISO),
-    (np.datetime64("NaT"), None),
+    (np.datetime64("NaT", "ns"), None),
     (np.array(["2026-01-02"], dtype="M8[ns]"), ["2026-01-02T00:00:00Z"]),
     (np.timedelta64(90, "s"), "PT90S"),
     (pd.Timestamp("2026-01-02 03:04:05.000678"), ISO),
