@@ -184,10 +184,9 @@ class Stack:
         return Path(self.settings.sink_url.removeprefix("sqlite:///")).parent
 
     def rows(self, where: str = "1") -> list[dict[str, Any]]:
-        with sqlite3.connect(self.settings.sink_url.removeprefix("sqlite:///")) as database:
+        with closing(sqlite3.connect(self.settings.sink_url.removeprefix("sqlite:///"))) as database:
             database.row_factory = sqlite3.Row
             found = database.execute(f"SELECT * FROM records WHERE {where} ORDER BY application, join_key").fetchall()
-        database.close()
         return [dict(row) for row in found]
 
     def execute(self, statement: str) -> None:

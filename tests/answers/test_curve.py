@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -43,16 +45,14 @@ def reported(url: str, now: datetime, **settings: Any) -> Report:
 
 def drawn(waits: Sequence[tuple[int, int | None]], maturity_s: int | None = None, extra: Sequence[int] = ()) -> Curve:
     """Return the curve of (age, delay) in microseconds, through the query itself."""
-    import sqlite3
-
-    database = sqlite3.connect(":memory:")
-    database.execute("create table waits (age integer, delay integer)")
-    database.executemany("insert into waits values (?, ?)", waits)
     ages = sorted({*ages_us(max(age for age, _ in waits), maturity_s), *extra})
     question = questions.curve(SQLite(), Asked(application="a", now_us=0), ages, SHARES)
     # The common tables before `ends` are those of `records`.
     question = "with ends" + question.partition(", ends")[2]
-    return curve_of("repaid", ages, database.execute(question).fetchall(), maturity_s)
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("create table waits (age integer, delay integer)")
+        database.executemany("insert into waits values (?, ?)", waits)
+        return curve_of("repaid", ages, database.execute(question).fetchall(), maturity_s)
 
 
 def random_waits(seed: int, count: int = 2_000) -> list[tuple[int, int | None]]:
