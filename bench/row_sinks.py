@@ -4,9 +4,10 @@
     python bench/row_sinks.py --base 100000 --against ../before sqlite
 
 new: predictions nobody saw before. half: half of these, and half labels whose record Redis still holds, so that the
-prediction comes once more. late: labels alone, of which Redis holds nothing else. The floor loads 10,000 new rows,
-which are ready, into the very same table: INSERT in one transaction, or a binary COPY. Each round runs all of them in
-turn, and a ratio is of one round. CPU is that of this process, and of the server where there is one.
+prediction comes once more. late: labels alone, of which Redis holds nothing else. The floor of each loads 10,000 new
+rows into the very same table, which are ready and have as many labels: INSERT in one transaction, or a binary COPY.
+Each round runs all of them in turn, and a ratio is of one round. CPU is that of this process, and of the server where
+there is one.
 
 `--against` names a checkout of another commit, whose merges are run beside these, in a process of its own and in a
 table of its own. Needs the dev extras.
@@ -24,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +45,9 @@ TARGETS = {
     "sqlite": {"new": 1.2, "half": 1.3, "late": 1.7},
     "postgresql": {"new": 1.3, "half": 1.8, "late": 2.0},
 }
+
+
+CASES = ("new", "half", "late")
 
 
 class Cost(NamedTuple):
@@ -101,8 +106,10 @@ class Bench:
             numbers = self._keys.new(min(GROW_ROWS, base - self._keys.made))
             self._ready([record(n, feedback=n % 3 == 0) for n in numbers])()
 
-    def floor(self) -> Cost:
-        return self._meter.of(self._ready([record(n) for n in self._keys.new(SIZE)]))
+    def floor(self, case: str) -> Cost:
+        labelled = {"new": 0, "half": SIZE // 2, "late": SIZE}[case]
+        records = [record(n, feedback=place < labelled) for place, n in enumerate(self._keys.new(SIZE))]
+        return self._meter.of(self._ready(records))
 
     def merge(self, case: str, turn: int) -> Cost:
         records = batch_of(case, self._keys, turn)
@@ -127,15 +134,17 @@ def placed(name: str) -> Iterator[tuple[str, Meter]]:
         yield url, Meter(pid)
 
 
-def rounds_of(bench: Bench, other: "Other | None", rounds: int) -> Iterator[dict[str, Cost]]:
-    cases = [*next(iter(TARGETS.values()))]
+def rounds_of(bench: Bench, other: "Other | None", rounds: int) -> Iterator[dict[str, tuple[Cost, Cost]]]:
+    """Yield of each round what the merges cost, each with its floor."""
     for turn in range(-1, rounds):
-        steps: list[tuple[str, Callable[[], Cost]]] = [("floor", bench.floor)]
-        for case in cases:
-            steps.append((case, lambda case=case: bench.merge(case, turn)))
+        costs = {}
+        for case in CASES:
+            floor = partial(bench.floor, case)
+            steps = {"floor": floor, case: partial(bench.merge, case, turn)}
             if other is not None:
-                steps.append((f"{case}, before", lambda case=case: other.merge(case, turn)))
-        costs = {name: step() for name, step in (steps if turn % 2 else reversed(steps))}
+                steps[f"{case}, before"] = partial(other.merge, case, turn)
+            spent = {name: step() for name, step in (steps.items() if turn % 2 else reversed(steps.items()))}
+            costs |= {name: (cost, spent["floor"]) for name, cost in spent.items() if name != "floor"}
         if turn >= 0:  # the first one warms up
             yield costs
 
@@ -181,9 +190,9 @@ def ratio(mine: Sequence[float], floor: Sequence[float]) -> str:
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
 
 
-def table(name: str, found: Sequence[dict[str, Cost]]) -> Iterator[str]:
+def table(name: str, found: Sequence[dict[str, tuple[Cost, Cost]]]) -> Iterator[str]:
     for what in found[0]:
-        mine, floor = [costs[what] for costs in found], [costs["floor"] for costs in found]
+        mine, floor = zip(*(costs[what] for costs in found), strict=True)
         target = TARGETS[name].get(what)
         yield " | ".join(
             [

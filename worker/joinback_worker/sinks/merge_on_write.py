@@ -1,22 +1,23 @@
-"""What row stores share: read the rows of the keys, merge by the law, write those that changed, in one transaction.
+"""What row stores share: read the rows of the keys, merge by the law, write what changed, in one transaction.
 
-The engine's part is to serialise the read-merge-write of a key.
+Most of a row is its prediction, which stays as it is: its JSON is read only if a prediction comes, and written only if
+it changed. The engine's part is to serialise the read-merge-write of a key.
 """
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import structs
 
 from joinback import wire
 from joinback_worker.errors import SinkRefused, SinkUnavailable, WorkerError, no_row
-from joinback_worker.fold import Record, admit
+from joinback_worker.fold import Record, Rejected, admit
 from joinback_worker.row import Row, late_news, overflowed, project, unfold
 from joinback_worker.rules import Policy
 
@@ -28,6 +29,8 @@ CLOSE_ROWS = 1_000
 TURNS_MAX = 10
 """Times that a transaction begins. A key is inserted once, so each turn finds what overtook the one before."""
 
+PART_ROWS = 1_000
+"""Of a merge, in memory at a time: a row may hold far more than what comes for it."""
 PAGE_ROWS = 1_000
 PAGE_BYTES = 16 << 20
 """Of a page: what a copy holds in memory. The next one has fewer rows if these were large."""
@@ -38,10 +41,39 @@ TIMES = frozenset({"predicted_at", "feedback_at", "first_feedback_at", "logged_a
 JSON = frozenset(
     {"inputs", "outputs", "tags", "feedback", "default_fields", "field_times", "feedback_events", "conflicts"}
 )
+TOLD = (
+    "status",
+    "environment",
+    "version",
+    "feedback",
+    "default_fields",
+    "field_times",
+    "feedback_at",
+    "first_feedback_at",
+    "feedback_delay_s",
+    "feedback_events",
+    "clock_skew",
+    "matures_at",
+)
+"""What may change while the predictions stay: version and environment are an orphan's, whose feedback says them."""
+_of_predictions = attrgetter(*(name for name in COLUMNS[2:] if name not in TOLD))
 DROPPED_ADVICE = "feedback_is_default; the column is gone, default_fields says more"
 """For whoever has a view of their own on the column that migration 2 drops."""
 
 T = TypeVar("T")
+
+
+class Held(NamedTuple):
+    """A row that is there."""
+
+    row: Row
+    """If it was read without its prediction's JSON: `null` in place of inputs and outputs, and no tags."""
+    place: Any
+    """Where it stands, until the transaction ends."""
+
+
+Told = tuple[Held, Row]
+"""A row that is there, and what it is to say; the two differ in the columns TOLD alone."""
 
 
 class Overtaken(Exception):
@@ -68,15 +100,23 @@ class MergeOnWrite(SinkOnThread):
 
     @abstractmethod
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        """The rows of these keys; within a transaction they stay as they are until its end."""
+        """As `Sink.get`; within a transaction the rows stay as they are until its end."""
+
+    @abstractmethod
+    def _held(self, application: str, join_keys: Sequence[str], whole: Collection[str]) -> dict[str, Held]:
+        """As `_rows` within a transaction; but for the keys of `whole`, without the prediction's JSON."""
 
     @abstractmethod
     def _insert(self, rows: Iterator[Row]) -> None:
-        """Add rows that `_rows` did not find, of one application. Raises Overtaken if a key is there by now."""
+        """Add rows that `_held` did not find, of one application. Raises Overtaken if a key is there by now."""
 
     @abstractmethod
     def _update(self, rows: Iterator[Row]) -> None:
-        """Write rows of one application over those that `_rows` found."""
+        """Write rows of one application over those that `_held` found whole."""
+
+    @abstractmethod
+    def _update_told(self, rows: Iterator[Told]) -> None:
+        """Write the columns TOLD of rows of one application over those that `_held` found."""
 
     @abstractmethod
     def _page(self, after: tuple[str, str], limit: int) -> list[Row]:
@@ -114,29 +154,57 @@ class MergeOnWrite(SinkOnThread):
 
     def _merge_some(self, application: str, records: Sequence[Record], merged: Merged) -> None:
         """Merge records of one application, and add what happened to `merged`."""
-        held = self._rows(application, [record.join_key for record in records])
-        in_order = sorted(records, key=attrgetter("join_key"))
-        # As iterators: an engine that streams is busy with the last rows while the next ones are merged.
-        self._insert(self._changed([record for record in in_order if record.join_key not in held], held, merged))
-        self._update(self._changed([record for record in in_order if record.join_key in held], held, merged))
+        left = self._insert_unseen(sorted(records, key=attrgetter("join_key")), merged)
+        new: list[Record] = []
+        # First all that is locked, then all that is inserted: so writers wait for each other in one order.
+        for first in range(0, len(left), PART_ROWS):
+            new += self._merge_held(application, left[first : first + PART_ROWS], merged)
+        # As an iterator: an engine that streams is busy with the last rows while the next ones are made.
+        self._insert(self._made(incoming, None, merged) for incoming in new)
 
-    def _changed(self, records: Sequence[Record], held: Mapping[str, Row], merged: Merged) -> Iterator[Row]:
+    def _insert_unseen(self, records: Sequence[Record], merged: Merged) -> Sequence[Record]:
+        """Insert, without a look, what is most likely new; returns what is still to be merged."""
+        return records
+
+    def _merge_held(self, application: str, records: Sequence[Record], merged: Merged) -> Sequence[Record]:
+        """Merge these records into the rows that are there; returns those whose row is not."""
+        whole = {record.join_key for record in records if record.predictions}
+        held = self._held(application, [record.join_key for record in records], whole)
+        told: list[Told] = []
+        changed: list[Row] = []
+        new: list[Record] = []
         for incoming in records:
-            row = held.get(incoming.join_key)
-            try:
-                record, overflow = admit(unfold(row) if row else None, incoming)
-                new_row, late = project(record, self._policy)
-            except WorkerError:
-                raise
-            except Exception as error:
-                raise no_row(error) from error
-            merged.count(
-                new_row.status,
-                new_row.conflicts is not None,
-                late_news(incoming, late) + overflowed(incoming, overflow),
-            )
-            if row is None or not self._is_same(new_row, row):
-                yield new_row
+            found = held.get(incoming.join_key)
+            if found is None:
+                new.append(incoming)
+                continue
+            row = self._made(incoming, found.row, merged)
+            if self._is_same(row, found.row):
+                continue
+            if incoming.predictions and _of_predictions(row) != _of_predictions(found.row):
+                changed.append(row)
+            else:
+                told.append((found, row))
+        self._update_told(iter(told))
+        self._update(iter(changed))
+        return new
+
+    def _made(self, incoming: Record, held: Row | None, merged: Merged) -> Row:
+        """The row of what is held and what comes, counted."""
+        row, rejected = self._projected(incoming, held)
+        merged.count(row.status, row.conflicts is not None, rejected)
+        return row
+
+    def _projected(self, incoming: Record, held: Row | None) -> tuple[Row, Sequence[Rejected]]:
+        """The row of what is held and what comes, and the events that have no say in it."""
+        try:
+            record, overflow = admit(unfold(held) if held else None, incoming)
+            row, late = project(record, self._policy)
+        except WorkerError:
+            raise
+        except Exception as error:
+            raise no_row(error) from error
+        return row, late_news(incoming, late) + overflowed(incoming, overflow) if late or overflow else ()
 
     def _close_matured(self, application: str) -> int | None:
         before = self._policy.now
@@ -161,17 +229,17 @@ class MergeOnWrite(SinkOnThread):
         return self._close_each(application, join_keys[:middle]) + self._close_each(application, join_keys[middle:])
 
     def _close_some(self, application: str, join_keys: Sequence[str]) -> int:
-        held = self._rows(application, join_keys)
+        held = self._held(application, join_keys, ())
         try:
             # By the law, not by the query: it decides what is mature.
-            due = [(row, project(unfold(row), self._policy)[0]) for row in held.values()]
+            due = [(found, project(unfold(found.row), self._policy)[0]) for found in held.values()]
         except WorkerError:
             raise
         except Exception as error:
             raise no_row(error) from error
         # Each is written, and so due later or never: else it would be found again.
-        self._update(row for _, row in due)
-        return sum(not self._is_same(structs.replace(row, matures_at=held.matures_at), held) for held, row in due)
+        self._update_told(iter(due))
+        return sum(not self._is_same(structs.replace(row, matures_at=was.matures_at), was) for (was, _), row in due)
 
     def _pages(self, application: str | None) -> Iterator[list[Record]]:
         pages = self._row_pages(("", "")) if application is None else self._pages_of(application)
@@ -219,12 +287,12 @@ class MergeOnWrite(SinkOnThread):
         return changed
 
     def _refold_some(self, application: str, join_keys: list[str], dry_run: bool) -> Refolded:
-        held = self._rows(application, join_keys)
-        projected = {key: project(unfold(row), self._policy)[0] for key, row in sorted(held.items())}
-        changed = [row for key, row in projected.items() if not self._is_same(row, held[key])]
+        held = self._held(application, join_keys, ())
+        projected = [(found, project(unfold(found.row), self._policy)[0]) for _, found in sorted(held.items())]
+        changed = [(found, row) for found, row in projected if not self._is_same(row, found.row)]
         if not dry_run:
-            self._update(iter(changed))
-        return Refolded((held[row.join_key].status, row.status) for row in changed)
+            self._update_told(iter(changed))
+        return Refolded((found.row.status, row.status) for found, row in changed)
 
     def _try_rights(self) -> None:
         """Merge a record of no application, and roll back."""

@@ -1,15 +1,15 @@
 """The PostgreSQL sink: one table `records`, which any number of workers merge into.
 
-Merge on write, one transaction a batch: lock the rows of its keys, merge, COPY the new ones to where they belong
-and the changed ones to a staging table, and update from there. Locks are taken in the order of the keys, so
-writers wait for each other, but never in a circle.
+Merge on write, one transaction a batch: lock the rows of its keys, merge, COPY the changed ones to a staging table and
+the new ones to where they belong, and update from staging. First all rows that are there are locked, in the order of
+the keys, then the new ones are inserted, in that order: so writers wait for each other, but never in a circle.
 """
 
 import asyncio
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
@@ -28,7 +28,7 @@ from joinback_worker.rules import Policy
 
 from . import Sink, Standing
 from . import postgres_table as table
-from .merge_on_write import MergeOnWrite, Overtaken
+from .merge_on_write import Held, MergeOnWrite, Overtaken, Told
 from .postgres_migrate import look, migrate
 from .postgres_schema import (
     GRANTS,
@@ -118,6 +118,10 @@ class PostgresSink(MergeOnWrite):
         self._session = Session(parameters, timeout_s)
         self._cautious = False
         """Whether an insert met something that was there already."""
+        self._staged = 0
+        """Rows that wait in the staging table of whole rows, in this transaction."""
+        self._staged_told = 0
+        """The same of what was told."""
 
     async def _run(self, work: Callable[[], T]) -> T:
         running = asyncio.ensure_future(super()._run(work))
@@ -156,27 +160,33 @@ class PostgresSink(MergeOnWrite):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._staged = self._staged_told = 0
         try:
             with self._session.transaction():
                 yield
+                self._write_staged()
         except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
             # Among workers there are none; a person's session takes its locks in any order.
             raise Overtaken from error
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        # No row has a NUL in its key, and PostgreSQL takes none in a question.
-        wanted = sorted(key for key in join_keys if "\0" not in key)
-        if not wanted or "\0" in application:
+        if not (wanted := _askable(application, join_keys)):
             return {}
-        if self._session.in_transaction:
-            return self._select(table.SELECT_LOCKED, application, wanted)
         with self._session.transaction():
-            return self._select(table.SELECT, application, wanted)
-
-    def _select(self, query: str, application: str, join_keys: list[str]) -> dict[str, Row]:
-        found = self._session.execute(query, (msgspec.json.encode(join_keys).decode(), application))
-        try:
+            found = self._select(table.SELECT, _json(wanted), application)
             return {row.join_key: row for row in map(table.from_sql, found)}
+
+    def _held(self, application: str, join_keys: Sequence[str], whole: Collection[str]) -> dict[str, Held]:
+        if not (wanted := _askable(application, join_keys)):
+            return {}
+        which = _json(["1" if key in whole else "" for key in wanted])
+        found = self._select(table.SELECT_HELD, _json(wanted), which, application)
+        held = (Held(table.from_sql(values), place) for place, *values in found)
+        return {one.row.join_key: one for one in held}
+
+    def _select(self, query: str, *parameters: str) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._session.execute(query, parameters)
         except psycopg.DataError as error:
             # An `infinity`, or a year beyond 9999: PostgreSQL has such times, Python has not.
             raise AlteredRow("of a time", "holds one that is out of range") from error
@@ -194,6 +204,7 @@ class PostgresSink(MergeOnWrite):
 
     def _insert_staged(self, rows: Iterator[Row]) -> None:
         """By the staging table, from where what is there already is left out; half as fast as COPY alone."""
+        self._write_staged()
         self._session.execute(table.CREATE_STAGING)
         number = self._copy(table.COPY_STAGED, rows)
         if number and self._session.execute(table.INSERT_STAGED).rowcount < number:
@@ -204,9 +215,27 @@ class PostgresSink(MergeOnWrite):
     def _update(self, rows: Iterator[Row]) -> None:
         if (first := next(rows, None)) is None:
             return
-        self._session.execute(table.CREATE_STAGING)
-        self._copy(table.COPY_STAGED, chain([first], rows))
-        self._session.execute(table.UPDATE_STAGED)
+        if not self._staged:
+            self._session.execute(table.CREATE_STAGING)
+        self._staged += self._copy(table.COPY_STAGED, chain([first], rows))
+
+    def _update_told(self, rows: Iterator[Told]) -> None:
+        if (first := next(rows, None)) is None:
+            return
+        if not self._staged_told:
+            self._session.execute(table.CREATE_TOLD)
+        values = (table.told_to_sql(held.place, row) for held, row in chain([first], rows))
+        self._staged_told += self._session.copy(table.COPY_TOLD, table.TOLD_TYPES, values)
+
+    def _write_staged(self) -> None:
+        """Update the rows that were staged, which this transaction has locked."""
+        if self._staged:
+            self._session.execute(table.UPDATE_STAGED)
+        if self._staged_told:
+            self._session.execute(table.BY_PLACE)
+            if self._session.execute(table.UPDATE_TOLD).rowcount < self._staged_told:
+                raise Overtaken
+        self._staged = self._staged_told = 0
 
     def _copy(self, statement: str, rows: Iterator[Row]) -> int:
         if (first := next(rows, None)) is None:
@@ -259,3 +288,12 @@ class PostgresSink(MergeOnWrite):
             return []
         found = self._session.execute(table.MATURED, {"application": application, "before": before, "limit": limit})
         return [join_key for (join_key,) in found]
+
+
+def _askable(application: str, join_keys: Sequence[str]) -> list[str]:
+    """Return the keys that may have a row, in their order: none has a NUL, and PostgreSQL takes none in a question."""
+    return [] if "\0" in application else sorted(key for key in join_keys if "\0" not in key)
+
+
+def _json(texts: Sequence[str]) -> str:
+    return msgspec.json.encode(texts).decode()

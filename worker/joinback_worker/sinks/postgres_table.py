@@ -19,7 +19,7 @@ from msgspec import Raw, Struct, structs
 from joinback_worker.errors import AlteredRow, SinkRefused
 from joinback_worker.row import Row
 
-from .merge_on_write import COLUMNS
+from .merge_on_write import COLUMNS, TOLD
 from .postgres_schema import TYPES
 
 CELL_BYTES_MAX = 200 << 20
@@ -56,16 +56,41 @@ UPDATE_STAGED = (
     + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
 )
 
+_TOLD_STAGED = "place tid, application text, join_key text, " + ", ".join(f"{name} {TYPES[name]}" for name in TOLD)
+_TOLD_STAGING = f"joinback_told_{zlib.crc32(_TOLD_STAGED.encode()):08x}"
+CREATE_TOLD = f"CREATE TEMPORARY TABLE IF NOT EXISTS {_TOLD_STAGING} ({_TOLD_STAGED}) ON COMMIT DELETE ROWS"
+COPY_TOLD = f"COPY pg_temp.{_TOLD_STAGING} (place, application, join_key, {', '.join(TOLD)}) FROM STDIN (FORMAT BINARY)"
+# A place comes and goes as the bytes that it is.
+TOLD_TYPES = ["bytea", "text", "text", *(COPY_TYPES[COLUMNS.index(name)] for name in TOLD)]
+# Locked by this transaction, the rows stay where they are. A place is one of a partition, hence the key as well.
+UPDATE_TOLD = (
+    "UPDATE records SET "  # noqa: S608
+    + ", ".join(f"{name} = told.{name}" for name in TOLD)
+    + f", updated_at = now(), row_version = records.row_version + 1 FROM pg_temp.{_TOLD_STAGING} AS told"
+    + " WHERE records.ctid = told.place AND (records.application, records.join_key) = (told.application, told.join_key)"
+)
+# Nobody analyzes the staging table, and by a guess of its rows the whole of `records` might be read.
+BY_PLACE = """
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true)
+"""
+
 _READ = [name for name in COLUMNS if name not in _EXACT]
 # Key by key through the primary key, and locked in that order: a join was planned as a scan of the whole
 # application while nobody had analyzed the table. As one JSON array, which is dumped four times faster than text[].
-_SELECT = f"""
+SELECT = f"""
 SELECT held.* FROM json_array_elements_text(%s::json) AS wanted(key) CROSS JOIN LATERAL (
     SELECT {", ".join(_READ)}, prediction FROM records WHERE application = %s AND join_key = wanted.key LIMIT 1
-    %%s
 ) AS held"""  # noqa: S608
-SELECT = _SELECT.replace("%%s", "")
-SELECT_LOCKED = _SELECT.replace("%%s", "FOR NO KEY UPDATE")
+# Of the rows that are wanted bare, what stands in place of the prediction is never fetched from where TOAST keeps it.
+_BARE = """CASE WHEN wanted.whole = '1' THEN prediction
+        WHEN prediction IS NOT NULL THEN '{"inputs":null,"outputs":null}' END"""
+SELECT_HELD = f"""
+SELECT held.* FROM ROWS FROM (json_array_elements_text(%s::json), json_array_elements_text(%s::json))
+AS wanted(key, whole) CROSS JOIN LATERAL (
+    SELECT ctid, {", ".join(_READ)}, {_BARE}
+    FROM records WHERE application = %s AND join_key = wanted.key LIMIT 1 FOR NO KEY UPDATE
+) AS held"""  # noqa: S608
 NEWEST = """
 (SELECT join_key FROM records WHERE application = %(application)s AND predicted_at IS NOT NULL
     ORDER BY predicted_at DESC LIMIT %(limit)s)
@@ -108,6 +133,19 @@ def to_sql(row: Row) -> list[Any]:
             values[place] = b"\x01" + values[place]
     values.append(exact)
     return values
+
+
+def told_to_sql(place: bytes, row: Row) -> list[Any]:
+    """The values of COPY_TOLD. Raises SinkRefused for what PostgreSQL cannot hold."""
+    _check(row, None)
+    values: list[Any] = [place, row.application, row.join_key, *(getattr(row, name) for name in TOLD)]
+    for number in _TOLD_JSONB_PLACES:
+        if values[number] is not None:
+            values[number] = b"\x01" + values[number]
+    return values
+
+
+_TOLD_JSONB_PLACES = [3 + number for number, name in enumerate(TOLD) if TYPES[name] == "jsonb"]
 
 
 def from_sql(values: Sequence[Any]) -> Row:

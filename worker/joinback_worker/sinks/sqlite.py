@@ -7,7 +7,7 @@ step for every other writer. WAL lets readers go on meanwhile; synchronous=FULL 
 import math
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,29 +17,37 @@ from urllib.parse import parse_qsl, quote, unquote
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkOlder, SinkUnavailable
+from joinback_worker.fold import Record
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 from joinback_worker.times import text_of
 
-from . import Sink, Standing
-from .merge_on_write import COLUMNS, DROPPED_ADVICE, MergeOnWrite
+from . import Merged, Sink, Standing
+from .merge_on_write import COLUMNS, DROPPED_ADVICE, Held, MergeOnWrite, Told
 from .place import default_file, parts_of
 from .sqlite_errors import translated
 from .sqlite_table import (
+    INSERT_UNSEEN,
     MATURED,
     MIGRATIONS,
     NEWEST,
     PAGE,
     READERS_OF_DROPPED,
     SELECT,
+    SELECT_BARE,
+    SELECT_WHOLE,
+    UPDATE_TOLD,
     UPSERT,
     from_sql,
     migration,
     to_sql,
+    told_to_sql,
 )
 
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for another writer: some batches' time, and well below the drain's own limit."""
+CACHE_KIB = 64 << 10
+"""Of pages in memory. SQLite's own 2 MB do not hold the inner pages of a large index: each batch would read them anew."""
 _SELECT_KEYS = 500
 """Keys of one look-up; SQLite takes 999 parameters in its older builds."""
 
@@ -105,6 +113,7 @@ class SQLiteSink(MergeOnWrite):
                 self._refuse_older(applied)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             while _applied(connection) < len(MIGRATIONS):
                 self._migrate_once()
             self._check()
@@ -188,15 +197,22 @@ class SQLiteSink(MergeOnWrite):
             raise
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        connection = self._open_connection()
-        rows: dict[str, Row] = {}
+        found = map(from_sql, self._select(SELECT, application, join_keys))
+        return {row.join_key: row for row in found}
+
+    def _held(self, application: str, join_keys: Sequence[str], whole: Collection[str]) -> dict[str, Held]:
+        found = self._select(SELECT_BARE, application, [key for key in join_keys if key not in whole])
+        found += self._select(SELECT_WHOLE, application, [key for key in join_keys if key in whole])
+        held = (Held(from_sql(values), rowid) for rowid, *values in found)
+        return {one.row.join_key: one for one in held}
+
+    def _select(self, query: str, application: str, join_keys: Sequence[str]) -> list[tuple[Any, ...]]:
+        execute = self._open_connection().execute
+        found: list[tuple[Any, ...]] = []
         for first in range(0, len(join_keys), _SELECT_KEYS):
             keys = join_keys[first : first + _SELECT_KEYS]
-            query = SELECT % ", ".join("?" * len(keys))
-            for values in connection.execute(query, (application, *keys)):
-                row = from_sql(values)
-                rows[row.join_key] = row
-        return rows
+            found += execute(query % ", ".join("?" * len(keys)), (application, *keys))
+        return found
 
     def _page(self, after: tuple[str, str], limit: int) -> list[Row]:
         return [from_sql(values) for values in self._open_connection().execute(PAGE, (*after, limit))]
@@ -217,11 +233,32 @@ class SQLiteSink(MergeOnWrite):
             for statement in statements:
                 connection.execute(statement)
 
+    def _insert_unseen(self, records: Sequence[Record], merged: Merged) -> Sequence[Record]:
+        """A record of predictions alone: SQLite says itself whether its key is there."""
+        now = text_of(datetime.now(UTC))
+        execute = self._open_connection().cursor().execute
+        left = []
+        for incoming in records:
+            if incoming.feedback or incoming.retractions:
+                left.append(incoming)
+                continue
+            row, rejected = self._projected(incoming, None)
+            if execute(INSERT_UNSEEN, [*to_sql(row), now]).rowcount:
+                merged.count(row.status, row.conflicts is not None, rejected)
+            else:
+                left.append(incoming)
+        return left
+
     def _insert(self, rows: Iterator[Row]) -> None:
         now = text_of(datetime.now(UTC))
         self._open_connection().executemany(UPSERT, ([*to_sql(row), now] for row in rows))
 
     _update = _insert
+
+    def _update_told(self, rows: Iterator[Told]) -> None:
+        now = text_of(datetime.now(UTC))
+        changes = ([*told_to_sql(row), now, held.place] for held, row in rows)
+        self._open_connection().executemany(UPDATE_TOLD, changes)
 
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
         parameters = {"application": application, "before": text_of(before), "limit": limit}

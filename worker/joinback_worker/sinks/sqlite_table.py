@@ -10,7 +10,7 @@ from joinback_worker.errors import AlteredRow
 from joinback_worker.row import Row
 from joinback_worker.times import text_of
 
-from .merge_on_write import COLUMNS, JSON, TIMES
+from .merge_on_write import COLUMNS, JSON, TIMES, TOLD
 
 MIGRATIONS = (
     (
@@ -83,6 +83,14 @@ _JSON_PLACES = [COLUMNS.index(name) for name in JSON]
 
 # Parameters, not json_each(?): SQLite's JSON functions end a text at its first NUL.
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM records WHERE application = ? AND join_key IN (%s)"  # noqa: S608
+# By its type, for which no overflow page is read.
+_BARE = {name: f"CASE typeof({name}) WHEN 'null' THEN NULL ELSE 'null' END" for name in ("inputs", "outputs")}
+_BARE["tags"] = "NULL"
+SELECT_WHOLE = SELECT.replace("SELECT ", "SELECT rowid, ", 1)
+SELECT_BARE = (
+    f"SELECT rowid, {', '.join(_BARE.get(name, name) for name in COLUMNS)}"  # noqa: S608
+    " FROM records WHERE application = ? AND join_key IN (%s)"
+)
 PAGE = (
     f"SELECT {', '.join(COLUMNS)} FROM records WHERE (application, join_key) > (?, ?)"  # noqa: S608
     " ORDER BY application, join_key LIMIT ?"
@@ -102,6 +110,12 @@ UPSERT = (
     + ", ".join(f"{column} = excluded.{column}" for column in COLUMNS[2:])
     + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
 )
+INSERT_UNSEEN = UPSERT[: UPSERT.index(" DO UPDATE")] + " DO NOTHING"
+UPDATE_TOLD = (
+    f"UPDATE records SET {', '.join(f'{name} = ?' for name in TOLD)},"  # noqa: S608
+    " updated_at = ?, row_version = row_version + 1 WHERE rowid = ?"
+)
+_TOLD_PLACES = [COLUMNS.index(name) for name in TOLD]
 
 
 def to_sql(row: Row) -> list[Any]:
@@ -113,6 +127,12 @@ def to_sql(row: Row) -> list[Any]:
         if values[place] is not None:
             values[place] = values[place].decode()
     return values
+
+
+def told_to_sql(row: Row) -> list[Any]:
+    """The values of TOLD."""
+    values = to_sql(row)
+    return [values[place] for place in _TOLD_PLACES]
 
 
 def from_sql(values: Sequence[Any]) -> Row:
