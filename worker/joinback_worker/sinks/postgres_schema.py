@@ -53,16 +53,7 @@ SELECT EXISTS (
 """
 """Whether a key can have one row only."""
 APPLIED = "SELECT coalesce(max(number), 0) FROM joinback_migrations"
-MAY_READ_IS_KEYED = """
-SELECT EXISTS (
-    SELECT FROM pg_index WHERE indrelid = to_regclass('records')
-        AND indisunique AND indimmediate AND indisvalid AND indpred IS NULL AND indnkeyatts = 2
-        AND (SELECT count(*) FROM pg_attribute WHERE attrelid = indrelid AND attnum IN (indkey[0], indkey[1])
-            AND attname IN ('application', 'join_key')) = 2
-)
-"""
-"""Whether a key can have one row only."""
-APPLIED = "SELECT has_table_privilege(to_regclass('joinback_migrations'), 'SELECT')"
+MAY_READ_APPLIED = "SELECT has_table_privilege(to_regclass('joinback_migrations'), 'SELECT')"
 """NULL where there is no such table."""
 READERS_OF_DROPPED = """
 SELECT DISTINCT rule.ev_class::regclass::text AS name
