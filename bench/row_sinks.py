@@ -5,12 +5,13 @@
 
 new: predictions nobody saw before. half: half of these, and half labels whose record Redis still holds, so that the
 prediction comes once more. late: labels alone, of which Redis holds nothing else. The floor of each loads 10,000 new
-rows into the very same table, which are ready and have as many labels: INSERT in one transaction, or a binary COPY.
-Each round runs all of them in turn, and a ratio is of one round. CPU is that of this process, and of the server where
-there is one.
+rows, which are ready and have as many labels, into a table of its own that grows alike: INSERT in one transaction, or
+a binary COPY. "writes" is what the sink then writes, made ready before the clock starts: so it is the engine's own part
+of a merge, without the look-up and the law.
 
-`--against` names a checkout of another commit, whose merges are run beside these, in a process of its own and in a
-table of its own. Needs the dev extras.
+Each round runs all of them in turn, twice each, as SQLite moves its log into its file only now and then; a ratio is of
+one round. CPU is that of this process, and of the server where there is one. `--against` names a checkout of another
+commit, whose merges run beside these, in a process and a table of their own. Needs the dev extras.
 """
 
 import argparse
@@ -22,10 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,10 +36,12 @@ from sinks import Keys, record
 
 from joinback_worker.fold import Record
 from joinback_worker.rules import Policy
-from joinback_worker.sinks import Sink, open_sink
+from joinback_worker.sinks import open_sink
 
 ROOT = Path(__file__).parents[1]
 SIZE = 10_000
+TIMES = 2
+"""That a step runs in a round."""
 GROW_ROWS = 20_000
 """Of one bulk load: ready rows wait in memory."""
 TARGETS = {
@@ -96,24 +99,50 @@ def _told(n: int, event_id: str, *, prediction: bool) -> Record:
 class Bench:
     """One table of one engine, grown, and what is merged into it."""
 
-    def __init__(self, name: str, url: str, base: int, meter: Meter, stack: ExitStack) -> None:
+    def __init__(self, name: str, base: int, stack: ExitStack) -> None:
+        url, self._meter = stack.enter_context(placed(name))
+        self._keys = Keys()
         self._loop = asyncio.new_event_loop()
-        self._sink: Sink = self._loop.run_until_complete(open_sink(url, Policy()).__aenter__())
-        stack.callback(lambda: self._loop.run_until_complete(self._sink.__aexit__(None, None, None)))
+        # It makes the table.
+        self._sink: Any = self._run(open_sink(url, Policy()).__aenter__())
+        stack.callback(lambda: self._run(self._sink.__aexit__(None, None, None)))
         self._ready = stack.enter_context(FLOORS[name](url))
-        self._keys, self._meter = Keys(), meter
         while self._keys.made < base:
             numbers = self._keys.new(min(GROW_ROWS, base - self._keys.made))
             self._ready([record(n, feedback=n % 3 == 0) for n in numbers])()
 
-    def floor(self, case: str) -> Cost:
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._loop.run_until_complete(work)
+
+    def floor(self, case: str, turn: int) -> Cost:
         labelled = {"new": 0, "half": SIZE // 2, "late": SIZE}[case]
         records = [record(n, feedback=place < labelled) for place, n in enumerate(self._keys.new(SIZE))]
         return self._meter.of(self._ready(records))
 
     def merge(self, case: str, turn: int) -> Cost:
         records = batch_of(case, self._keys, turn)
-        return self._meter.of(lambda: self._loop.run_until_complete(self._sink.merge(records)))
+        return self._meter.of(lambda: self._run(self._sink.merge(records)))
+
+    def write(self, case: str, turn: int) -> Cost:
+        """What a merge writes, and no more than that."""
+        sink = self._sink
+        records = sorted(batch_of(case, self._keys, turn), key=attrgetter("join_key"))
+
+        def make() -> tuple[list[Any], list[Any]]:
+            with sink._transaction():
+                held = sink._held("loans", [one.join_key for one in records], {one.join_key for one in records})
+            made = [(held.get(one.join_key), one) for one in records]
+            rows = [(was, sink._projected(one, was.row if was else None)[0]) for was, one in made]
+            return [row for was, row in rows if was is None], [(was, row) for was, row in rows if was is not None]
+
+        new, told = self._run(sink._run(make))
+
+        def write() -> None:
+            with sink._transaction():
+                sink._update_told(iter(told))
+                sink._insert(iter(new))
+
+        return self._meter.of(lambda: self._run(sink._run(write)))
 
 
 @contextmanager
@@ -134,18 +163,20 @@ def placed(name: str) -> Iterator[tuple[str, Meter]]:
         yield url, Meter(pid)
 
 
-def rounds_of(bench: Bench, other: "Other | None", rounds: int) -> Iterator[dict[str, tuple[Cost, Cost]]]:
-    """Yield of each round what the merges cost, each with its floor."""
-    for turn in range(-1, rounds):
-        costs = {}
+Step = Callable[[str, int], Cost]
+
+
+def rounds_of(steps: dict[str, Step], rounds: int) -> Iterator[dict[str, dict[str, Cost]]]:
+    """Yield of each round what each step costs, by case."""
+    turn = 0
+    for number in range(-1, rounds):
+        costs: dict[str, dict[str, Cost]] = {}
         for case in CASES:
-            floor = partial(bench.floor, case)
-            steps = {"floor": floor, case: partial(bench.merge, case, turn)}
-            if other is not None:
-                steps[f"{case}, before"] = partial(other.merge, case, turn)
-            spent = {name: step() for name, step in (steps.items() if turn % 2 else reversed(steps.items()))}
-            costs |= {name: (cost, spent["floor"]) for name, cost in spent.items() if name != "floor"}
-        if turn >= 0:  # the first one warms up
+            for name, step in steps.items() if number % 2 else reversed(steps.items()):
+                turn += TIMES
+                spent = [step(case, turn + time) for time in range(TIMES)]
+                costs.setdefault(case, {})[name] = Cost(*(sum(parts) / TIMES for parts in zip(*spent, strict=True)))
+        if number >= 0:  # the first one warms up
             yield costs
 
 
@@ -159,7 +190,8 @@ class Other:
         self._process = stack.enter_context(
             subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         )
-        stack.callback(self._process.stdin.close)  # type: ignore[union-attr]
+        assert self._process.stdin is not None
+        stack.callback(self._process.stdin.close)
         self._answer()
 
     def merge(self, case: str, turn: int) -> Cost:
@@ -177,8 +209,8 @@ class Other:
 
 def serve(name: str, base: int) -> None:
     """Merge what is asked for on the standard input."""
-    with placed(name) as (url, meter), ExitStack() as stack:
-        bench = Bench(name, url, base, meter, stack)
+    with ExitStack() as stack:
+        bench = Bench(name, base, stack)
         print("ready", flush=True)
         for line in sys.stdin:
             case, turn = line.split()
@@ -190,21 +222,22 @@ def ratio(mine: Sequence[float], floor: Sequence[float]) -> str:
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
 
 
-def table(name: str, found: Sequence[dict[str, tuple[Cost, Cost]]]) -> Iterator[str]:
-    for what in found[0]:
-        mine, floor = zip(*(costs[what] for costs in found), strict=True)
-        target = TARGETS[name].get(what)
-        yield " | ".join(
-            [
-                f"| {name}",
+def table(name: str, found: Sequence[dict[str, dict[str, Cost]]]) -> Iterator[str]:
+    for case in CASES:
+        floor = [costs[case]["floor"] for costs in found]
+        for what in found[0][case]:
+            mine = [costs[case][what] for costs in found]
+            cells = [
+                name,
+                case,
                 what,
                 f"{statistics.median(cost.cpu for cost in mine):.1f}",
                 f"{statistics.median(cost.wall for cost in mine):.1f}",
                 ratio([cost.cpu for cost in mine], [cost.cpu for cost in floor]),
                 ratio([cost.wall for cost in mine], [cost.wall for cost in floor]),
-                f"{target} |" if target else " |",
+                f"{TARGETS[name][case]}" if what == "merge" else "",
             ]
-        )
+            yield f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -220,14 +253,20 @@ def main() -> None:
         return
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.now(UTC):%F};"
-        f" {SIZE:,} records a merge, {options.base:,} rows; medians (least-most) of {options.rounds} rounds\n"
+        f" {SIZE:,} records per merge, µs per record, {options.base:,} rows; medians (least-most) of {options.rounds} rounds\n"
     )
-    print("| engine | merge | CPU, µs per record | wall, µs per record | CPU x floor | wall x floor | target |")
-    print("| --- " * 7 + "|")
+    print(
+        "| engine | records | what | CPU in µs | wall in µs | CPU x floor | wall x floor | target |"
+    )
+    print("| --- " * 8 + "|")
     for name in options.engines:
-        with placed(name) as (url, meter), ExitStack() as stack:
-            other = Other(options.against.resolve(), name, options.base, stack) if options.against else None
-            found = list(rounds_of(Bench(name, url, options.base, meter, stack), other, options.rounds))
+        with ExitStack() as stack:
+            bench = Bench(name, options.base, stack)
+            steps: dict[str, Step] = {"floor": Bench(name, options.base, stack).floor}
+            steps |= {"writes": bench.write, "merge": bench.merge}
+            if options.against is not None:
+                steps["merge, before"] = Other(options.against.resolve(), name, options.base, stack).merge
+            found = list(rounds_of(steps, options.rounds))
         print("\n".join(table(name, found)), flush=True)
 
 

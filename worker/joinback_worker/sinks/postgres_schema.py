@@ -78,7 +78,9 @@ def check(live: Collection[tuple[str, str, bool]], is_keyed: bool, where: str) -
         if types[name] != type_:
             raise SinkUnavailable(f"{where}: column {name!r} of `records` is {types[name]}; make it {type_} again")
     if not is_keyed:
-        raise SinkUnavailable(f"{where}: its table `records` lost its primary key; add it again: (application, join_key)")
+        raise SinkUnavailable(
+            f"{where}: its table `records` lost its primary key; add it again: (application, join_key)"
+        )
     for name, _, needed in live:
         if needed and (name not in TYPES or name in _BY_DEFAULT):
             raise SinkUnavailable(

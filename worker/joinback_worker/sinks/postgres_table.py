@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -138,13 +139,14 @@ def to_sql(row: Row) -> list[Any]:
 def told_to_sql(place: bytes, row: Row) -> list[Any]:
     """The values of COPY_TOLD. Raises SinkRefused for what PostgreSQL cannot hold."""
     _check(row, None)
-    values: list[Any] = [place, row.application, row.join_key, *(getattr(row, name) for name in TOLD)]
+    values: list[Any] = [place, row.application, row.join_key, *_told_of(row)]
     for number in _TOLD_JSONB_PLACES:
         if values[number] is not None:
             values[number] = b"\x01" + values[number]
     return values
 
 
+_told_of = attrgetter(*TOLD)
 _TOLD_JSONB_PLACES = [3 + number for number, name in enumerate(TOLD) if TYPES[name] == "jsonb"]
 
 

@@ -47,7 +47,9 @@ from .sqlite_table import (
 BUSY_TIMEOUT_S = 10.0
 """How long to wait for another writer: some batches' time, and well below the drain's own limit."""
 CACHE_KIB = 64 << 10
-"""Of pages in memory. SQLite's own 2 MB do not hold the inner pages of a large index: each batch would read them anew."""
+"""Of pages in memory. SQLite's own 2 MB do not hold the inner pages of a large index; each batch would read them."""
+WAL_PAGES = 16 << 10
+"""64 MiB, before they are copied into the file: a page that several batches change is copied once."""
 _SELECT_KEYS = 500
 """Keys of one look-up; SQLite takes 999 parameters in its older builds."""
 
@@ -114,6 +116,7 @@ class SQLiteSink(MergeOnWrite):
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             while _applied(connection) < len(MIGRATIONS):
                 self._migrate_once()
             self._check()

@@ -1,7 +1,8 @@
 """The table `records` in SQLite: its schema, its statements, and a row's way into it and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from msgspec import structs
@@ -115,54 +116,62 @@ UPDATE_TOLD = (
     f"UPDATE records SET {', '.join(f'{name} = ?' for name in TOLD)},"  # noqa: S608
     " updated_at = ?, row_version = row_version + 1 WHERE rowid = ?"
 )
-_TOLD_PLACES = [COLUMNS.index(name) for name in TOLD]
 
 
 def to_sql(row: Row) -> list[Any]:
-    values: list[Any] = list(structs.astuple(row))
-    for place in _TIME_PLACES:
-        if values[place] is not None:
-            values[place] = text_of(values[place])
-    for place in _JSON_PLACES:
-        if values[place] is not None:
-            values[place] = values[place].decode()
-    return values
+    """The values of COLUMNS."""
+    return _to_sql(structs.astuple(row), _TIME_PLACES, _JSON_PLACES)
 
 
 def told_to_sql(row: Row) -> list[Any]:
     """The values of TOLD."""
-    values = to_sql(row)
-    return [values[place] for place in _TOLD_PLACES]
+    return _to_sql(_told_of(row), _TOLD_TIME_PLACES, _TOLD_JSON_PLACES)
+
+
+_told_of = attrgetter(*TOLD)
+_TOLD_TIME_PLACES = [place for place, name in enumerate(TOLD) if name in TIMES]
+_TOLD_JSON_PLACES = [place for place, name in enumerate(TOLD) if name in JSON]
+
+
+def _to_sql(cells: Iterable[Any], times: Sequence[int], jsons: Sequence[int]) -> list[Any]:
+    values = list(cells)
+    for place in times:
+        if values[place] is not None:
+            values[place] = text_of(values[place])
+    for place in jsons:
+        if values[place] is not None:
+            values[place] = values[place].decode()
+    return values
 
 
 def from_sql(values: Sequence[Any]) -> Row:
     """The row of these cells. Raises AlteredRow for one that somebody edited so that it is none: SQLite lets
     anything stand in any column.
     """
-    cells: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
-    for column in TIMES:
-        if cells[column] is not None:
+    cells = list(values)
+    for place in _TIME_PLACES:
+        if cells[place] is not None:
             try:
-                time = datetime.fromisoformat(cells[column])
+                time = datetime.fromisoformat(cells[place])
             except (TypeError, ValueError):
-                raise AlteredRow(column, "is no time in ISO 8601") from None
+                raise AlteredRow(COLUMNS[place], "is no time in ISO 8601") from None
             # As SQLite's own datetime('now') writes it.
-            cells[column] = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-    for column in JSON:
-        if cells[column] is not None:
-            cells[column] = str(cells[column]).encode()
-    for columns, kinds in _KINDS:
-        for column in columns:
-            if type(cells[column]) not in kinds:
-                raise AlteredRow(column, f"is {type(cells[column]).__name__}, not {kinds[0].__name__}")
-    cells["clock_skew"] = bool(cells["clock_skew"])
-    return Row(**cells)
+            cells[place] = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    for place in _JSON_PLACES:
+        if cells[place] is not None:
+            cells[place] = str(cells[place]).encode()
+    for place, kinds in _KINDS:
+        if type(cells[place]) not in kinds:
+            raise AlteredRow(COLUMNS[place], f"is {type(cells[place]).__name__}, not {kinds[0].__name__}")
+    cells[_CLOCK_SKEW] = bool(cells[_CLOCK_SKEW])
+    return Row(**dict(zip(COLUMNS, cells, strict=True)))
 
 
-_KINDS: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
-    (("status", "environment", "version", "prediction_event_id"), (str, type(None))),
-    (("sample_rate", "feedback_delay_s"), (float, int, type(None))),
-)
+_TEXT: tuple[type, ...] = (str, type(None))
+_REAL: tuple[type, ...] = (float, int, type(None))
+_KINDS = [(COLUMNS.index(name), _TEXT) for name in ("status", "environment", "version", "prediction_event_id")]
+_KINDS += [(COLUMNS.index(name), _REAL) for name in ("sample_rate", "feedback_delay_s")]
+_CLOCK_SKEW = COLUMNS.index("clock_skew")
 
 
 def migration(number: int) -> list[str]:
