@@ -253,7 +253,7 @@ def main() -> None:
         return
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.now(UTC):%F};"
-        f" {SIZE:,} records per merge, µs per record, {options.base:,} rows; medians (least-most) of {options.rounds} rounds\n"
+        f" {SIZE:,} records into {options.base:,} rows, µs per record; medians (least-most) of {options.rounds} rounds\n"
     )
     print(
         "| engine | records | what | CPU in µs | wall in µs | CPU x floor | wall x floor | target |"
