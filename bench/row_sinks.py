@@ -253,11 +253,9 @@ def main() -> None:
         return
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.now(UTC):%F};"
-        f" {SIZE:,} records into {options.base:,} rows, µs per record; medians (least-most) of {options.rounds} rounds\n"
+        f" {SIZE:,} records into {options.base:,} rows, µs per record; median (least-most) of {options.rounds} rounds\n"
     )
-    print(
-        "| engine | records | what | CPU in µs | wall in µs | CPU x floor | wall x floor | target |"
-    )
+    print("| engine | records | what | CPU in µs | wall in µs | CPU x floor | wall x floor | target |")
     print("| --- " * 8 + "|")
     for name in options.engines:
         with ExitStack() as stack:
