@@ -6,9 +6,6 @@ the keys, then the new ones are inserted, in that order: so writers wait for eac
 """
 
 import asyncio
-import math
-import os
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,9 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 from msgspec import structs
-from psycopg.conninfo import conninfo_to_dict
 
-from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import AlteredRow, SinkRefused, SinkUnavailable
 from joinback_worker.row import Row
@@ -28,7 +23,7 @@ from joinback_worker.rules import Policy
 
 from . import Sink, Standing
 from . import postgres_table as table
-from .merge_on_write import Held, MergeOnWrite, Overtaken, Told
+from .merge_on_write import MergeOnWrite
 from .postgres_migrate import look, migrate
 from .postgres_schema import (
     GRANTS,
@@ -36,9 +31,9 @@ from .postgres_schema import (
     migration,
 )
 from .postgres_session import Session
-
-TIMEOUT_S = 20.0
-"""For one statement: a hundred batches' time, and well below the drain's own limit."""
+from .postgres_url import TIMEOUT_S, parameters_of
+from .postgres_url import place as place
+from .row_store import Held, Overtaken, Told
 
 # A question sorts one number per row: of a million rows that is this much. Compiling it takes longer than it saves.
 _TO_ANSWER = """
@@ -55,18 +50,8 @@ def open_url(url: str, policy: Policy) -> Sink:
     One option is ours: `timeout_s`, the seconds that one statement may take. Of libpq's,
     `options=-csearch_path%3Djoinback` puts the table into a schema of its own.
     """
-    parameters, timeout_s = _parameters(url)
+    parameters, timeout_s = parameters_of(url)
     return PostgresSink(parameters, policy, timeout_s)
-
-
-def place(url: str) -> tuple[str, ...]:
-    """Host, port and database, and the schema if the URL names one; what it lacks is libpq's, from PG*."""
-    known, _ = _parameters(url)
-    host = known.get("host") or known.get("hostaddr") or os.environ.get("PGHOST", "localhost")
-    database = known.get("dbname") or os.environ.get("PGDATABASE") or known.get("user", "")
-    port = known.get("port") or os.environ.get("PGPORT", "5432")
-    found = re.search(r"search_path\s*=\s*(\S+)", str(known.get("options", "")))
-    return "postgresql", str(host).lower(), str(port), str(database), found.group(1) if found else ""
 
 
 def schema(url: str, settings: Settings) -> str:
@@ -77,37 +62,6 @@ def schema(url: str, settings: Settings) -> str:
     open_url(url, Policy())  # a wrong URL is told
     head = "-- For psql, as the owner, and with the search_path of the worker's URL if that names one."
     return head + "".join(map(migration, sorted(MIGRATIONS))) + GRANTS
-
-
-def _parameters(url: str) -> tuple[dict[str, Any], float]:
-    """Return libpq's parameters, and our own option. Raises ConfigurationError."""
-    base, _, query = url.partition("?")
-    timeout_s = TIMEOUT_S
-    theirs = []
-    for option in query.split("&"):
-        name, _, value = option.partition("=")
-        if name == "timeout_s":
-            timeout_s = _seconds(value)
-        else:
-            theirs.append(option)
-    try:
-        return dict(conninfo_to_dict(f"{base}?{'&'.join(theirs)}")), timeout_s
-    except psycopg.ProgrammingError:
-        # libpq's own words may quote a part of the password.
-        raise ConfigurationError(
-            "JOINBACK_SINK_URL is no URL of PostgreSQL; write postgresql://user:password@host:5432/database, with"
-            " %-codes for what is special in the password, and only options that libpq knows"
-        ) from None
-
-
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0.1 <= seconds < 86_400:
-        raise ConfigurationError("JOINBACK_SINK_URL: timeout_s is no number of seconds")
-    return seconds
 
 
 class PostgresSink(MergeOnWrite):

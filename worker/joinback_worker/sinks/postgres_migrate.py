@@ -4,7 +4,6 @@ import psycopg
 
 from joinback_worker.errors import SinkMissing, SinkOlder, SinkUnavailable
 
-from .merge_on_write import DROPPED_ADVICE
 from .postgres_schema import (
     APPLIED,
     IS_KEYED,
@@ -16,6 +15,7 @@ from .postgres_schema import (
     migration,
 )
 from .postgres_session import Session
+from .row_columns import DROPPED_ADVICE
 
 
 def migrate(session: Session, *, may: bool) -> None:

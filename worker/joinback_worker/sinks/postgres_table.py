@@ -20,8 +20,8 @@ from msgspec import Raw, Struct, structs
 from joinback_worker.errors import AlteredRow, SinkRefused
 from joinback_worker.row import Row
 
-from .merge_on_write import COLUMNS, TOLD
 from .postgres_schema import TYPES
+from .row_columns import COLUMNS, TOLD
 
 CELL_BYTES_MAX = 200 << 20
 """jsonb holds 256 MB. Beyond a message of 1 GB the server would hang up, and each try would end the same way."""

@@ -11,7 +11,7 @@ from joinback_worker.errors import AlteredRow
 from joinback_worker.row import Row
 from joinback_worker.times import text_of
 
-from .merge_on_write import COLUMNS, JSON, TIMES, TOLD
+from .row_columns import COLUMNS, JSON, TIMES, TOLD
 
 MIGRATIONS = (
     (
@@ -104,14 +104,18 @@ SELECT join_key FROM (SELECT join_key FROM records WHERE application = :applicat
     ORDER BY first_feedback_at DESC LIMIT :limit)
 """
 MATURED = "SELECT join_key FROM records WHERE application = :application AND matures_at < :before LIMIT :limit"
-UPSERT = (
+_INSERT = (
     f"INSERT INTO records ({', '.join(COLUMNS)}, updated_at, row_version)"  # noqa: S608
     f" VALUES ({', '.join('?' * len(COLUMNS))}, ?, 1)"
-    " ON CONFLICT (application, join_key) DO UPDATE SET "
+    " ON CONFLICT (application, join_key) DO "
+)
+INSERT_UNSEEN = _INSERT + "NOTHING"
+UPSERT = (
+    _INSERT
+    + "UPDATE SET "
     + ", ".join(f"{column} = excluded.{column}" for column in COLUMNS[2:])
     + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
 )
-INSERT_UNSEEN = UPSERT[: UPSERT.index(" DO UPDATE")] + " DO NOTHING"
 UPDATE_TOLD = (
     f"UPDATE records SET {', '.join(f'{name} = ?' for name in TOLD)},"  # noqa: S608
     " updated_at = ?, row_version = row_version + 1 WHERE rowid = ?"
