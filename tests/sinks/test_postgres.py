@@ -333,9 +333,9 @@ def test_a_connection_lost_at_each_statement(url: str, monkeypatch: pytest.Monke
                     return step
 
     steps = asyncio.run(run())
-    # Before: the look, the staging table, COPY of the changed, COPY of the new, how to update, the update, the commit;
-    # and never.
-    assert steps == 8
+    # Before: the look, the staging table, COPY of the changed, COPY of the new and the end of its savepoint, how to
+    # update, the update, the commit; and never.
+    assert steps == 9
     wholes = [record({"prediction:p": prediction(), "feedback:f": feedback(a=1)}, key) for key in "ab"] + batch[2:]
     assert held(url, *"abcd") == {whole.join_key: project(whole, POLICY)[0] for whole in wholes}
 
@@ -348,10 +348,10 @@ def overtaking(opened: PostgresSink, first: Sequence[Callable[[], None]]) -> Non
     original = opened._insert
     left = list(first)
 
-    def insert(rows: Iterator[Row]) -> None:
+    def insert(rows: Iterator[Row]) -> bool:
         if left:
             left.pop(0)()
-        original(rows)
+        return original(rows)
 
     opened._insert = insert  # type: ignore[method-assign]
 
@@ -365,7 +365,6 @@ def test_a_key_inserted_in_between_is_merged(url: str) -> None:
             overtaking(opened, [partial(merge, url, predicted(key)) for key in "ba"])
             assert await opened.merge(batch) == Merged(rows=3, joined=2, orphans=1)
             assert await opened.merge([record({"feedback:late": feedback(a=2)}, "d")]) == Merged(rows=1, orphans=1)
-            assert not opened._cautious
 
     asyncio.run(run())
     assert {key: row.status for key, row in held(url, *"abcd").items()} == {
@@ -377,8 +376,36 @@ def test_a_key_inserted_in_between_is_merged(url: str) -> None:
     assert dict(sql(url, "SELECT join_key, row_version FROM records")) == {"a": 2, "b": 2, "c": 1, "d": 1}
 
 
+def test_a_key_inserted_and_locked_in_between(url: str) -> None:
+    """Out of the order of the keys no lock is waited for: the merge lets all go, and begins anew."""
+    batch = [record({"feedback:mine": feedback(a=1)}, key) for key in "abc"]
+
+    async def run() -> None:
+        async with sink(url) as opened:
+            with psycopg.connect(url) as person:
+
+                def insert_and_lock() -> None:
+                    merge(url, predicted("b"))
+                    person.execute("SELECT FROM records WHERE join_key = 'b' FOR UPDATE")
+
+                overtaking(opened, [insert_and_lock])
+                merging = asyncio.create_task(opened.merge(batch))
+                await asyncio.to_thread(wait_for, lambda: sql(url, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+                # It has begun anew, so "a" is nobody's.
+                insert = (
+                    "INSERT INTO records (application, join_key, status, clock_skew) VALUES ('loans', 'a', '', false)"
+                )
+                sql(url, insert)
+                sql(url, "DELETE FROM records WHERE join_key = 'a'")
+                person.rollback()
+            assert await merging == Merged(rows=3, joined=1, orphans=2)
+
+    asyncio.run(run())
+    assert dict(sql(url, "SELECT join_key, row_version FROM records")) == {"a": 1, "b": 2, "c": 1}
+
+
 def test_an_insert_in_between_and_an_update_share_a_batch(url: str) -> None:
-    """A batch that goes by the staging table for its new rows writes the held ones once."""
+    """A batch that was overtaken at one of its new rows writes the held ones once."""
     merge(url, predicted("a"))
 
     async def run() -> None:

@@ -21,7 +21,7 @@ from joinback_worker.rules import Policy
 
 from . import Merged, Refolded
 from .row_columns import COLUMNS, TOLD
-from .row_store import RowStore, Told
+from .row_store import TURNS_MAX, Overtaken, RowStore, Told
 
 CLOSE_ROWS = 1_000
 """Rows of one closing transaction: other writers wait no longer than for a batch."""
@@ -67,20 +67,26 @@ class MergeOnWrite(RowStore):
             merged = Merged()
             # Sorted, as the engine sorts the keys: all writers take their locks in one order.
             for application, group in sorted(by_application.items()):
-                self._merge_some(application, group, merged)
+                merged += self._merge_some(application, group)
             return merged
 
         return self._in_transaction(merge_all)
 
-    def _merge_some(self, application: str, records: Sequence[Record], merged: Merged) -> None:
-        """Merge records of one application, and add what happened to `merged`."""
+    def _merge_some(self, application: str, records: Sequence[Record]) -> Merged:
+        """Merge records of one application."""
+        merged = Merged()
         left = self._insert_unseen(sorted(records, key=attrgetter("join_key")), merged)
-        new: list[Record] = []
-        # First all that is locked, then all that is inserted: so writers wait for each other in one order.
-        for first in range(0, len(left), PART_ROWS):
-            new += self._merge_held(application, left[first : first + PART_ROWS], merged)
-        # As an iterator: an engine that streams is busy with the last rows while the next ones are made.
-        self._insert(self._made(incoming, None, merged) for incoming in new)
+        for _ in range(TURNS_MAX):
+            new: list[Record] = []
+            # First all that is locked, then all that is inserted: so writers wait for each other in one order.
+            for first in range(0, len(left), PART_ROWS):
+                new += self._merge_held(application, left[first : first + PART_ROWS], merged)
+            inserted = Merged()
+            # As an iterator: an engine that streams is busy with the last rows while the next ones are made.
+            if not new or self._insert(self._made(incoming, None, inserted) for incoming in new):
+                return merged + inserted
+            left = new
+        raise Overtaken
 
     def _insert_unseen(self, records: Sequence[Record], merged: Merged) -> Sequence[Record]:
         """Insert, without a look, what is most likely new; returns what is still to be merged."""
@@ -184,7 +190,7 @@ class MergeOnWrite(RowStore):
         record = Record(application=_TRIAL, join_key=_TRIAL, feedback={_TRIAL: tried})
 
         def merge_and_undo() -> None:
-            self._merge_some(_TRIAL, [record], Merged())
+            self._merge_some(_TRIAL, [record])
             raise _Undone
 
         with suppress(_Undone):

@@ -25,11 +25,7 @@ from . import Sink, Standing
 from . import postgres_table as table
 from .merge_on_write import MergeOnWrite
 from .postgres_migrate import look, migrate
-from .postgres_schema import (
-    GRANTS,
-    MIGRATIONS,
-    migration,
-)
+from .postgres_schema import GRANTS, IS_KEY, MIGRATIONS, migration
 from .postgres_session import Session
 from .postgres_url import TIMEOUT_S, parameters_of
 from .postgres_url import place as place
@@ -70,8 +66,8 @@ class PostgresSink(MergeOnWrite):
     def __init__(self, parameters: Mapping[str, Any], policy: Policy, timeout_s: float = TIMEOUT_S) -> None:
         super().__init__(policy)
         self._session = Session(parameters, timeout_s)
-        self._cautious = False
-        """Whether an insert met something that was there already."""
+        self._overtaken = False
+        """Whether an insert of this transaction met a key that was there by then."""
         self._staged = 0
         """Rows that wait in the staging table of whole rows, in this transaction."""
         self._staged_told = 0
@@ -114,7 +110,7 @@ class PostgresSink(MergeOnWrite):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._staged = self._staged_told = 0
+        self._overtaken, self._staged, self._staged_told = False, 0, 0
         try:
             with self._session.transaction():
                 yield
@@ -134,9 +130,16 @@ class PostgresSink(MergeOnWrite):
         if not (wanted := _askable(application, join_keys)):
             return {}
         which = _json(["1" if key in whole else "" for key in wanted])
-        found = self._select(table.SELECT_HELD, _json(wanted), which, application)
-        held = (Held(table.from_sql(values), place) for place, *values in found)
-        return {one.row.join_key: one for one in held}
+        # Out of the order of the keys, so without waiting.
+        query = table.SELECT_HELD_AT_ONCE if self._overtaken else table.SELECT_HELD
+        try:
+            found = self._select(query, _json(wanted), which, application)
+            held = (Held(table.from_sql(values), place) for place, *values in found)
+            return {one.row.join_key: one for one in held}
+        except psycopg.errors.LockNotAvailable as error:
+            if self._overtaken:
+                raise Overtaken from error
+            raise
 
     def _select(self, query: str, *parameters: str) -> Iterator[tuple[Any, ...]]:
         try:
@@ -145,26 +148,17 @@ class PostgresSink(MergeOnWrite):
             # An `infinity`, or a year beyond 9999: PostgreSQL has such times, Python has not.
             raise AlteredRow("of a time", "holds one that is out of range") from error
 
-    def _insert(self, rows: Iterator[Row]) -> None:
-        if self._cautious:
-            self._insert_staged(rows)
-            return
+    def _insert(self, rows: Iterator[Row]) -> bool:
         try:
-            self._copy(table.COPY_NEW, rows)
+            # What is locked and staged by now outlives a key that is there.
+            with self._session.savepoint():
+                self._copy(table.COPY_NEW, rows)
         except psycopg.errors.UniqueViolation as error:
-            # Another writer was first, or an index that somebody added says no: the next turn tells them apart.
-            self._cautious = True
-            raise Overtaken from error
-
-    def _insert_staged(self, rows: Iterator[Row]) -> None:
-        """By the staging table, from where what is there already is left out; half as fast as COPY alone."""
-        self._write_staged()
-        self._session.execute(table.CREATE_STAGING)
-        number = self._copy(table.COPY_STAGED, rows)
-        if number and self._session.execute(table.INSERT_STAGED).rowcount < number:
-            raise Overtaken
-        self._session.execute(table.CLEAR_STAGING)
-        self._cautious = False
+            if self._session.execute(IS_KEY, (error.diag.constraint_name,)).fetchone() != (True,):
+                raise  # an index that somebody added says no
+            self._overtaken = True
+            return False
+        return True
 
     def _update(self, rows: Iterator[Row]) -> None:
         if (first := next(rows, None)) is None:
@@ -189,7 +183,6 @@ class PostgresSink(MergeOnWrite):
             self._session.execute(table.BY_PLACE)
             if self._session.execute(table.UPDATE_TOLD).rowcount < self._staged_told:
                 raise Overtaken
-        self._staged = self._staged_told = 0
 
     def _copy(self, statement: str, rows: Iterator[Row]) -> int:
         if (first := next(rows, None)) is None:

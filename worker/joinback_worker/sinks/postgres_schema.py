@@ -43,15 +43,16 @@ FROM pg_attribute WHERE attrelid = to_regclass('records') AND attnum > 0 AND NOT
 """
 """Name, type, and whether each insert must name it."""
 
-IS_KEYED = """
-SELECT EXISTS (
-    SELECT FROM pg_index WHERE indrelid = to_regclass('records')
-        AND indisunique AND indimmediate AND indisvalid AND indpred IS NULL AND indnkeyatts = 2
-        AND (SELECT count(*) FROM pg_attribute WHERE attrelid = indrelid AND attnum IN (indkey[0], indkey[1])
-            AND attname IN ('application', 'join_key')) = 2
-)
+_KEYS = """
+SELECT FROM pg_index WHERE indrelid = to_regclass('records')
+    AND indisunique AND indimmediate AND indisvalid AND indpred IS NULL AND indnkeyatts = 2
+    AND (SELECT count(*) FROM pg_attribute WHERE attrelid = indrelid AND attnum IN (indkey[0], indkey[1])
+        AND attname IN ('application', 'join_key')) = 2
 """
+IS_KEYED = f"SELECT EXISTS ({_KEYS})"
 """Whether a key can have one row only."""
+IS_KEY = f"SELECT EXISTS ({_KEYS} AND (SELECT relname FROM pg_class WHERE oid = indexrelid) = %s)"  # noqa: S608
+"""Whether the index of this name is what says so."""
 APPLIED = "SELECT coalesce(max(number), 0) FROM joinback_migrations"
 MAY_READ_APPLIED = "SELECT has_table_privilege(to_regclass('joinback_migrations'), 'SELECT')"
 """NULL where there is no such table."""

@@ -41,22 +41,14 @@ _STAGING = f"joinback_staging_{zlib.crc32(_STAGED.encode()):08x}"
 # Each transaction asks for it: behind a pooler it may run on another session than the last one.
 CREATE_STAGING = f"CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGING} ({_STAGED}) ON COMMIT DELETE ROWS"
 COPY_STAGED = COPY_NEW.replace("records", f"pg_temp.{_STAGING}", 1)
-CLEAR_STAGING = f"DELETE FROM pg_temp.{_STAGING}"  # noqa: S608
-# In the order of the keys: two writers that insert the same ones wait for each other, and never in a circle.
-_INSERT = (
-    f"INSERT INTO records ({', '.join(_WRITTEN)}) SELECT {', '.join(_WRITTEN)} FROM pg_temp.{_STAGING}"  # noqa: S608
-    " ORDER BY application, join_key ON CONFLICT (application, join_key) DO "
-)
-INSERT_STAGED = _INSERT + "NOTHING"
 # These rows are there and locked by this transaction, so nothing waits. A join instead could be planned as a scan
 # of the whole table, as nobody analyzes the staging table.
 UPDATE_STAGED = (
-    _INSERT
-    + "UPDATE SET "
+    f"INSERT INTO records ({', '.join(_WRITTEN)}) SELECT {', '.join(_WRITTEN)} FROM pg_temp.{_STAGING}"  # noqa: S608
+    " ON CONFLICT (application, join_key) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN[2:])
     + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
 )
-
 _TOLD_STAGED = "place tid, application text, join_key text, " + ", ".join(f"{name} {TYPES[name]}" for name in TOLD)
 _TOLD_STAGING = f"joinback_told_{zlib.crc32(_TOLD_STAGED.encode()):08x}"
 CREATE_TOLD = f"CREATE TEMPORARY TABLE IF NOT EXISTS {_TOLD_STAGING} ({_TOLD_STAGED}) ON COMMIT DELETE ROWS"
@@ -92,6 +84,7 @@ AS wanted(key, whole) CROSS JOIN LATERAL (
     SELECT ctid, {", ".join(_READ)}, {_BARE}
     FROM records WHERE application = %s AND join_key = wanted.key LIMIT 1 FOR NO KEY UPDATE
 ) AS held"""  # noqa: S608
+SELECT_HELD_AT_ONCE = SELECT_HELD.replace("FOR NO KEY UPDATE", "FOR NO KEY UPDATE NOWAIT")
 NEWEST = """
 (SELECT join_key FROM records WHERE application = %(application)s AND predicted_at IS NOT NULL
     ORDER BY predicted_at DESC LIMIT %(limit)s)

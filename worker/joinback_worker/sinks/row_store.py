@@ -54,8 +54,8 @@ class RowStore(SinkOnThread):
         """
 
     @abstractmethod
-    def _insert(self, rows: Iterator[Row]) -> None:
-        """Add rows that `_held` did not find, of one application. Raises Overtaken if a key is there by now."""
+    def _insert(self, rows: Iterator[Row]) -> bool:
+        """Add rows of one application that `_held` did not find. False, and nothing done, if a key is there by now."""
 
     @abstractmethod
     def _update(self, rows: Iterator[Row]) -> None:

@@ -161,11 +161,13 @@ class SQLiteSink(MergeOnWrite):
                 left.append(incoming)
         return left
 
-    def _insert(self, rows: Iterator[Row]) -> None:
+    def _insert(self, rows: Iterator[Row]) -> bool:
+        self._update(rows)
+        return True
+
+    def _update(self, rows: Iterator[Row]) -> None:
         now = text_of(datetime.now(UTC))
         self._open_connection().executemany(UPSERT, ([*to_sql(row), now] for row in rows))
-
-    _update = _insert
 
     def _update_told(self, rows: Iterator[Told]) -> None:
         now = text_of(datetime.now(UTC))
