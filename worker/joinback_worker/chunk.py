@@ -46,7 +46,9 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
     pace.merged(batch.size, time.monotonic() - started)
 
     drained = Drained()
-    unemitted = {record.join_key for record in records} - {record.join_key for record in emitted}
+    unemitted: set[str] = set()
+    if work.emit_joined_only:
+        unemitted = {record.join_key for record in records} - {record.join_key for record in emitted}
     for key, found in batch.folded.items():
         if found.newer:
             drained.newer += len(batch.by_key[key])
@@ -55,7 +57,8 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
         else:
             # Of an event that is buried too: burying takes the count back.
             settlement.in_rows += batch.by_key[key]
-        settlement.rejected += _bad_events(found, refused.get(key))
+        if found.bad or key in refused:
+            settlement.rejected += _bad_events(found, refused.get(key))
     settlement.rejected += merged.rejected
     settlement.counters = {
         "rows": merged.rows,
@@ -74,7 +77,8 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
 
 
 async def _note_fields(work: Work, batch: Batch) -> None:
-    told = list(told_by({key: found.record for key, found in batch.folded.items()}, batch.by_key))
+    with_feedback = ((key, found.record.feedback) for key, found in batch.folded.items() if found.record.feedback)
+    told = list(told_by(with_feedback, batch.by_key))
     await work.source.note_fields(work.fields_seen, work.application, told)
 
 

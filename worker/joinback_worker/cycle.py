@@ -5,6 +5,7 @@ leaves entries that the next one claims again. The fold makes the repetition har
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -13,6 +14,7 @@ from msgspec import structs
 
 from .batch import Reader
 from .chunk import Work, drain_batch
+from .collecting import LOOK_MERGES, collector_held_back
 from .drained import Drained
 from .errors import WorkerError, described
 from .fields_seen import FieldsSeen
@@ -56,7 +58,8 @@ async def drain(
     work = Work(source, sink, application, emit_joined_only, settled_ttl_s, seen)
     try:
         reader = Reader(source, application, rules, pace)
-        await _drain_batches(work, reader, pace, started + budget_s, drained, refusal)
+        with collector_held_back():
+            await _drain_batches(work, reader, pace, started + budget_s, drained, refusal)
         await source.group.retire()
         drained.matured = await sink.close_matured(application)
     except REDIS_TROUBLE:
@@ -83,6 +86,7 @@ async def _drain_batches(
     drained: Drained,
     refusal: Callable[[], Awaitable[str | None]] | None,
 ) -> None:
+    merges = 0
     try:
         while (batch := await reader.next()) is not None:
             if time.monotonic() <= until:
@@ -93,6 +97,9 @@ async def _drain_batches(
             await reader.keep(batch)
             drained.include(await drain_batch(work, batch, pace))
             reader.settled()
+            merges += 1
+            if merges % LOOK_MERGES == 0:
+                gc.collect()
             if time.monotonic() > until:
                 drained.unfinished = True
                 return

@@ -179,7 +179,7 @@ def _entries(replies: Iterable[tuple[bytes | None, Any]]) -> list[Entry]:
     for entry_id, fields in replies:
         if entry_id is None:
             continue  # Redis 6.2's XAUTOCLAIM lists what was trimmed meanwhile
-        if type(fields) is list and fields[::2] == _NAMES:
+        if type(fields) is list and len(fields) == 6 and fields[::2] == _NAMES:
             _, key, _, kind, _, event_id = fields
         else:
             named = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from joinback import wire
 
 from .accounting import Accounting, is_counted
+from .buffer import Hashes, TooLarge
 from .fields_seen import FieldsSeen
 from .group import CLAIM_ENTRIES, LEASE_S, Group, consumer_name
 from .pace import SLICE_BYTES
@@ -80,9 +81,24 @@ class Source:
         self.group = Group(redis, tag, consumer or consumer_name(), lease_s, chunk_entries)
 
     async def load(
-        self, join_keys: Sequence[str], *, bytes_max: int = SLICE_BYTES, one_at_least: bool = True
+        self,
+        join_keys: Sequence[str],
+        *,
+        bytes_max: int = SLICE_BYTES,
+        bytes_expected: int | None = None,
+        one_at_least: bool = True,
     ) -> list[Fields | Unusable]:
-        """The records of the first of these keys under this tag, in order: what fits into so many bytes."""
+        """The records of the first of these keys under this tag, in order: what fits into so many bytes.
+
+        `bytes_expected` is what their neighbours had; None: nobody knows, so Redis looks before it answers.
+        """
+        if bytes_expected is not None and 2 * bytes_expected <= bytes_max and isinstance(self._redis, Hashes):
+            prefix = wire.record_key(self._tag, "").encode()
+            with suppress(TooLarge):
+                records = await self._redis.hashes([prefix + key.encode() for key in join_keys], bytes_max)
+                # What is no record, or one too large, is told with its kind or its size.
+                if all(type(record) is list and len(record) <= 2 * RECORD_FIELDS_MAX for record in records):
+                    return list(map(_fields, records))
         keys = [wire.record_key(self._tag, key) for key in join_keys]
         replies = await _load(self._redis, keys, [bytes_max, RECORD_FIELDS_MAX, RECORD_BYTES_MAX, int(one_at_least)])
         return [_record(key, reply) for key, reply in zip(keys, replies, strict=False)]
@@ -180,5 +196,9 @@ def _record(key: str, reply: Any) -> Fields | Unusable:
         read = f"HSCAN {shlex.quote(key)} 0 COUNT 10"
         detail = f"the record has {what}; at most {most} become a row. Read it in parts: {read}"
         return Unusable("record_too_large", detail)
+    return _fields(reply)
+
+
+def _fields(reply: Sequence[bytes]) -> Fields:
     # surrogateescape: a field that is no UTF-8 must come back unchanged when it is moved.
-    return [(reply[i].decode(errors="surrogateescape"), reply[i + 1]) for i in range(0, len(reply), 2)]
+    return [(reply[i].decode("utf-8", "surrogateescape"), reply[i + 1]) for i in range(0, len(reply), 2)]
