@@ -16,6 +16,7 @@ commit, whose merges run beside these, in a process and a table of their own. Ne
 
 import argparse
 import asyncio
+import gc
 import os
 import platform
 import statistics
@@ -248,6 +249,8 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="a checkout of another commit")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    # As in a drain.
+    gc.disable()
     if options.serve:
         serve(options.engines[0], options.base)
         return
