@@ -928,6 +928,12 @@ def test_keys_and_matured_rows_are_found_by_an_index(url: str) -> None:
         assert "Index Scan using records_pkey" in plan, plan
         assert "Join" not in plan
     with psycopg.connect(url) as connection:
+        for statement in (postgres_table.CREATE_TOLD, postgres_table.BY_PLACE):
+            connection.execute(statement.encode())
+        found = connection.execute(f"EXPLAIN {postgres_table.UPDATE_TOLD}".encode()).fetchall()
+    plan = "\n".join(line for (line,) in found)
+    assert "Tid Scan on records" in plan, plan
+    with psycopg.connect(url) as connection:
         parameters = {"application": "loans", "before": at(-1), "limit": 1_000}
         found = connection.execute(("EXPLAIN " + postgres_table.MATURED).encode(), parameters).fetchall()
     plan = "\n".join(line for (line,) in found)
