@@ -62,11 +62,11 @@ UPDATE_TOLD = (
     + f", updated_at = now(), row_version = records.row_version + 1 FROM pg_temp.{_TOLD_STAGING} AS told"
     + " WHERE records.ctid = told.place AND (records.application, records.join_key) = (told.application, told.join_key)"
 )
-# Nobody analyzes the staging table, and by a guess of its rows the whole of `records` might be read.
-BY_PLACE = """
-SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true)
-"""
+# Nobody analyzes the staging table: by a guess of its rows all of `records` might be read, or each key looked up again.
+BY_PLACE = "SELECT " + ", ".join(
+    f"set_config('enable_{way}', 'off', true)"
+    for way in ("seqscan", "indexscan", "bitmapscan", "hashjoin", "mergejoin")
+)
 
 _READ = [name for name in COLUMNS if name not in _EXACT]
 # Key by key through the primary key, and locked in that order: a join was planned as a scan of the whole
