@@ -357,13 +357,20 @@ def overtaking(opened: PostgresSink, first: Sequence[Callable[[], None]]) -> Non
 
 
 def test_a_key_inserted_in_between_is_merged(url: str) -> None:
-    """Whoever comes between the look and the insert, once or twice, loses nothing and is not lost."""
+    """Whoever comes between the look and the insert, once or twice, loses nothing and is not lost.
+
+    Nor does the merge lose what it has done of the other keys: it goes on in the same transaction.
+    """
     batch = [record({"feedback:mine": feedback(a=1)}, key) for key in "abc"]
 
     async def run() -> None:
         async with sink(url) as opened:
             overtaking(opened, [partial(merge, url, predicted(key)) for key in "ba"])
+            begun = []
+            original = opened._transaction
+            opened._transaction = lambda: begun.append(1) or original()  # type: ignore[func-returns-value, method-assign]
             assert await opened.merge(batch) == Merged(rows=3, joined=2, orphans=1)
+            assert len(begun) == 1
             assert await opened.merge([record({"feedback:late": feedback(a=2)}, "d")]) == Merged(rows=1, orphans=1)
 
     asyncio.run(run())
