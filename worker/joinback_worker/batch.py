@@ -70,8 +70,6 @@ class Reader:
         """Claimed, and its records not read yet."""
         self._filling: Batch | None = None
         self._handed_on: Batch | None = None
-        self._bytes_each: int | None = None
-        """Of a record in the last slice; None: not known."""
         self._ahead: asyncio.Task[Batch | None] | None = None
         self._stops = False
         self.claimed = 0
@@ -147,7 +145,8 @@ class Reader:
         """Read a slice into the batch. False: what comes next has no room in it."""
         keys = list(islice(self._unread, self._pace.records))
         room = min(SLICE_BYTES - batch.bytes, self._pace.bytes)
-        expected = None if self._bytes_each is None else self._bytes_each * len(keys)
+        each = self._pace.record_bytes
+        expected = None if each is None else each * len(keys)
         try:
             records = await self._source.load(
                 keys, bytes_max=room, bytes_expected=expected, one_at_least=not batch.size
@@ -162,7 +161,7 @@ class Reader:
             return True
         self._pace.grow()
         sizes = [sum([len(payload) for _, payload in record]) for record in records if type(record) is list]
-        self._bytes_each = sum(sizes) // len(sizes) + 1 if sizes else None
+        self._pace.record_bytes = sum(sizes) // len(sizes) + 1 if sizes else None
         batch.bytes += sum(sizes)
         for key, record in zip(keys, records, strict=False):
             if not self._add(batch, key, record, foreign.get(key)):

@@ -26,6 +26,8 @@ class Pace:
         self._successes = 0
         self.merge_entries = merge_entries
         """Of one merge, at most, give or take a claim."""
+        self.record_bytes: int | None = None
+        """Of a record in the last slice, on average; None: not known."""
 
     @property
     def records(self) -> int:
