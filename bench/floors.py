@@ -1,20 +1,19 @@
 """Each engine's own fastest way to load ready rows, into the table that the sink uses: the floor of bench/sinks.py."""
 
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import structs
+from row_floors import FLOORS
 
 from joinback_worker.fold import Record
-from joinback_worker.row import project
-from joinback_worker.rules import Policy
 from joinback_worker.sinks.event_log import COLUMNS, EventRow
 from joinback_worker.sinks.event_log import rows_of as event_rows
 
@@ -26,10 +25,6 @@ Bulk = Callable[[Sequence[Record]], float]
 def floor_of(name: str, url: str) -> Iterator[Bulk]:
     with _FLOORS[name](url) as load:
         yield load
-
-
-def _rows(records: Sequence[Record]) -> list[Any]:
-    return [project(record, Policy())[0] for record in records]
 
 
 def _events(records: Sequence[Record]) -> list[EventRow]:
@@ -44,48 +39,9 @@ def _timed(work: Callable[[], Any]) -> float:
 
 
 @contextmanager
-def _sqlite(url: str) -> Iterator[Bulk]:
-    from joinback_worker.sinks.sqlite_table import to_sql, to_text
-
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as database:
-        database.execute("PRAGMA synchronous = FULL")
-        names = [column[1] for column in database.execute("PRAGMA table_info(records)")]
-        insert = f"INSERT INTO records ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-
-        def load(records: Sequence[Record]) -> float:
-            now = to_text(datetime.now(UTC))
-            ready = [[*to_sql(row), now, 1] for row in _rows(records)]
-
-            def work() -> None:
-                database.execute("BEGIN IMMEDIATE")
-                database.executemany(insert, ready)
-                database.execute("COMMIT")
-
-            return _timed(work)
-
-        yield load
-
-
-@contextmanager
-def _postgresql(url: str) -> Iterator[Bulk]:
-    import psycopg
-
-    from joinback_worker.sinks import postgres_table as table
-
-    with psycopg.connect(url, autocommit=True) as connection:
-
-        def load(records: Sequence[Record]) -> float:
-            ready = [table.to_sql(row) for row in _rows(records)]
-
-            def work() -> None:
-                with connection.cursor().copy(table.COPY_NEW.encode()) as copy:
-                    copy.set_types(table.COPY_TYPES)
-                    for row in ready:
-                        copy.write_row(row)
-
-            return _timed(work)
-
-        yield load
+def _of_rows(name: str, url: str) -> Iterator[Bulk]:
+    with FLOORS[name](url) as ready:
+        yield lambda records: _timed(ready(records))
 
 
 @contextmanager
@@ -159,8 +115,8 @@ def _sync(path: Path) -> None:
 
 
 _FLOORS: dict[str, Any] = {
-    "sqlite": _sqlite,
-    "postgresql": _postgresql,
+    "sqlite": partial(_of_rows, "sqlite"),
+    "postgresql": partial(_of_rows, "postgresql"),
     "clickhouse": _clickhouse,
     "delta": _delta,
     "parquet": _parquet,

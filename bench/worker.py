@@ -1,133 +1,100 @@
-"""The worker as README starts it, beside another commit's, and ten applications at once beside one after another.
+"""What a drain costs beside what it must: the bare loop, more workers, a longer backlog; and beside another commit.
 
+    python bench/worker.py                                  # the tables, some ten minutes
+    python bench/worker.py --quick                          # a check that it works
+    python bench/worker.py --pending 5000000                # a longer backlog still: 8 GB of memory
     git worktree add ../before 1b6c887
     python bench/worker.py --against ../before              # joinback worker into SQLite, in turn
     python bench/worker.py --applications 10                # joinback drain into PostgreSQL, in turn
 
-Prints the drained events per second of whole processes, start included, as medians of rounds with their spread,
-and the ratios of the rounds. The processes of a round run one after the other, in alternating order.
+Costs are CPU microseconds per event, worker and server apart, of two loops that take turns at one backlog; rates are
+wall time. Each is the median of rounds with their spread, and ratios are of one round. Needs pip install -e '.[dev]'.
 """
 
 import argparse
+import asyncio
 import os
 import platform
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import redis
+import worker_many
+import worker_processes
+from worker_loops import Cost, lines, turns
+from worker_pending import WORKLOADS, Workload, fill
 
-import joinback
-from joinback import wire
 from joinback_worker.embedded import embedded_valkey
+from joinback_worker.logs import configure_logging
 
-ROOT = Path(__file__).parents[1]
-FEATURES = {f"feature_{n:02}": n * 1.25 for n in range(20)}
-WORKER = ["-m", "joinback_worker", "worker"]
-DRAIN = ["-m", "joinback_worker", "drain"]
-ONE_BY_ONE = [
-    "-c",
-    "import sys; from joinback_worker import drains; drains.writers_max = lambda url: 1;"
-    " sys.argv = ['joinback', 'drain']; from joinback_worker.cli import main; main()",
-]
+ROUNDS = 5
+SHORT = 20_000
+"""Of a round over short backlogs."""
+TURN = 20_000
+"""Of a round at a long backlog: it stays about as long meanwhile."""
+BACKLOGS = (10_000, 1_000_000)
 
 
-def log(url: str, applications: Sequence[str], records: int) -> None:
-    """A prediction and its feedback per record, spread over the applications."""
-    client = joinback.Client().init(url)
-    for n in range(records):
-        application, key = applications[n % len(applications)], f"record_{n}"
-        client.log_record(application, inputs=FEATURES, outputs={"score": n / records}, join_key=key)
-        client.log_record(application, feedback={"label": n % 2}, join_key=key)
-        if n % 20_000 == 19_999:
-            assert client.flush(120)
-    assert client.flush(120)
-    client.close()
+def measured(workload: Workload, pending: int, rounds: int, events: int) -> dict[str, list[Cost]]:
+    """Return the costs of so many rounds, each of so many events of a backlog that is as long, or longer."""
+    costs: dict[str, list[Cost]] = {}
+    with embedded_valkey() as url, redis.Redis.from_url(url) as server:
+        # A short backlog is made anew for each turn, so that each begins with all of it.
+        for _ in range(1 if pending > 2 * events * rounds else rounds):
+            fill(server, workload, max(pending, 2 * events))
+            at_once = rounds if pending > 2 * events * rounds else 1
+            for name, of in asyncio.run(turns(url, at_once, events)).items():
+                costs.setdefault(name, []).extend(of)
+    return costs
 
 
-def timed(checkout: Path, command: Sequence[str], url: str, sink_url: str, applications: Sequence[str]) -> float:
-    """Start a process, wait until nothing is pending, end it; return the seconds from start to nothing pending."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
-    environment |= {"JOINBACK_REDIS_URL": url, "JOINBACK_SINK_URL": sink_url, "JOINBACK_INTERVAL_S": "3600"}
-    environment["PYTHONPATH"] = f"{checkout / 'client'}{os.pathsep}{checkout / 'worker'}"
-    with redis.Redis.from_url(url) as server:
-        started = time.perf_counter()
-        with subprocess.Popen([sys.executable, *command], env=environment, stderr=subprocess.DEVNULL) as process:
-            while any(server.xlen(wire.pending_key(wire.tag(name))) for name in applications):
-                assert time.perf_counter() - started < 600
-                time.sleep(0.01)
-            took_s = time.perf_counter() - started
-            process.terminate()
-    return took_s
+def growth(short: dict[str, list[Cost]], long: dict[str, list[Cost]]) -> str:
+    """Return what an event costs more behind a long backlog, of both loops, and the ratio of the two."""
+    ours, bare = (
+        median([c.both for c in long[name]]) / median([c.both for c in short[name]]) for name in ("ours", "bare")
+    )
+    return f"ours {ours:.2f}x, the bare loop {bare:.2f}x: {ours / bare:.2f}x of it"
 
 
-def compare(names: tuple[str, str], runs: tuple[Callable[[int], float], Callable[[int], float]], rounds: int) -> None:
-    """Run both in each round, in alternating order, and print the table."""
-    figures: tuple[list[float], list[float]] = ([], [])
-    for turn in range(rounds):
-        for which in (0, 1) if turn % 2 == 0 else (1, 0):
-            figures[which].append(runs[which](turn))
-        print(f"round {turn + 1}: {figures[0][-1]:,.0f} and {figures[1][-1]:,.0f} events/s", flush=True)
-    for name, values in zip(names, figures, strict=True):
-        print(f"{name:>24}: {median(values):10,.0f} events/s ({min(values):,.0f} to {max(values):,.0f})")
-    ratios = [a / b for a, b in zip(*figures, strict=True)]
-    print(f"{'ratio':>24}: {median(ratios):10.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
+def tables(backlogs: Sequence[int], rounds: int, events: int) -> None:
+    for workload, title in WORKLOADS.items():
+        print(f"\n### {title}: {events:,} pending, null sink\n", flush=True)
+        print("\n".join(lines(measured(workload, events, rounds, events))), flush=True)
+    by_backlog = {}
+    for pending in backlogs:
+        print(f"\n### {WORKLOADS['new']}: {pending:,} pending, null sink\n", flush=True)
+        by_backlog[pending] = measured("new", pending, rounds, min(events, pending))
+        print("\n".join(lines(by_backlog[pending])), flush=True)
+    first, *others = backlogs
+    for pending in others:
+        print(f"\nFrom {first:,} to {pending:,} pending: {growth(by_backlog[first], by_backlog[pending])}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="little of everything")
+    parser.add_argument("--pending", type=int, action="append", help="beside 10,000; may be told several times")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", choices=["costs", "rates"])
     parser.add_argument("--against", type=Path, help="a checkout of another commit")
     parser.add_argument("--applications", type=int, default=1)
-    parser.add_argument("--records", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--records", type=int, default=100_000, help="of whole processes")
     options = parser.parse_args()
-    applications = [f"bench_{n}" for n in range(options.applications)]
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.records} records"
-    )
-
-    def run(checkout: Path, command: Sequence[str], sink_url: Callable[[str], str], label: str) -> float:
-        with embedded_valkey() as url:
-            log(url, applications, options.records)
-            return 2 * options.records / timed(checkout, command, url, sink_url(label), applications)
-
-    with tempfile.TemporaryDirectory(prefix="joinback-bench-") as folder:
-        if options.against is not None:
-
-            def file_url(label: str) -> str:
-                return f"sqlite:///{folder}/{label}.db"
-
-            compare(
-                ("this checkout", "the other"),
-                (
-                    lambda turn: run(ROOT, WORKER, file_url, f"this-{turn}"),
-                    lambda turn: run(options.against.resolve(), WORKER, file_url, f"other-{turn}"),
-                ),
-                options.rounds,
-            )
-            return
-        sys.path[:0] = [str(ROOT / "tests" / "sinks"), str(ROOT / "tests")]
-        os.environ.setdefault("PGSERVER_FSYNC", "on")
-        from postgres_server import fresh_database
-
-        stack = ExitStack()
-
-        def database_url(_: str) -> str:
-            return stack.enter_context(fresh_database())
-
-        compare(
-            ("at once", "one after the other"),
-            (
-                lambda turn: run(ROOT, DRAIN, database_url, f"at-once-{turn}"),
-                lambda turn: run(ROOT, ONE_BY_ONE, database_url, f"one-by-one-{turn}"),
-            ),
-            options.rounds,
-        )
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    configure_logging(40)
+    if options.against is not None or options.applications > 1:
+        worker_processes.run(options.against, options.applications, options.records, options.rounds)
+        return
+    rounds = 2 if options.quick else options.rounds
+    events, records = (1_000, 2_000) if options.quick else (SHORT, options.records)
+    backlogs = [1_000, 10_000] if options.quick else [BACKLOGS[0], *(options.pending or BACKLOGS[1:])]
+    if options.only != "rates":
+        tables(backlogs, rounds, events)
+    if options.only != "costs":
+        for name in ("null", "postgresql"):
+            print(f"\n### Workers on one application, {name} sink: {records:,} predictions\n", flush=True)
+            print("\n".join(worker_many.lines(name, records, rounds)), flush=True)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,14 @@ records = st.builds(
     st.dictionaries(_ids, feedbacks, max_size=4),
     st.dictionaries(_ids, retractions, max_size=3),
 )
+single_records = st.builds(
+    lambda p, f: Record(application="loans", join_key="k", predictions=p, feedback=f),
+    st.dictionaries(_ids, predictions, max_size=1),
+    st.dictionaries(
+        _ids, feedbacks | st.builds(lambda event: structs.replace(event, feedback={}), feedbacks), max_size=1
+    ),
+)
+"""Of one prediction and one feedback event at most."""
 plain_records = st.builds(
     lambda p, f, r: Record(application="loans", join_key="k", predictions=p, feedback=f, retractions=r),
     st.dictionaries(_ids, predictions, max_size=3),

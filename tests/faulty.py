@@ -56,6 +56,10 @@ class FaultyRedis:
         error = RedisConnectionError("planned")
         return await self._faults.call(self._redis.execute_command, *arguments, error=error, **options)
 
+    async def hashes(self, keys: Any, bytes_max: int) -> Any:
+        error = RedisConnectionError("planned")
+        return await self._faults.call(self._redis.hashes, keys, bytes_max, error=error)
+
 
 class FaultySink:
     def __init__(self, sink: Any, faults: Faults) -> None:

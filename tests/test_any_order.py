@@ -33,6 +33,7 @@ from joinback_worker.connect import connect
 from joinback_worker.cycle import drain
 from joinback_worker.drains import sink_of
 from joinback_worker.embedded import embedded_valkey
+from joinback_worker.pace import Pace
 from joinback_worker.source import Source
 
 APPLICATION = "loans"
@@ -137,6 +138,7 @@ class World:
                     APPLICATION,
                     settled_ttl_s=SETTLED_TTL_S,
                     rules=self.policy.rules,
+                    pace=Pace(3),
                 )
         except (Died, RedisError):
             pass

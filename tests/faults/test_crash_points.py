@@ -28,6 +28,7 @@ from joinback_worker.accounting import Accounting
 from joinback_worker.connect import connect
 from joinback_worker.cycle import drain
 from joinback_worker.drains import sink_of
+from joinback_worker.pace import Pace
 from joinback_worker.source import Source
 
 TAG = wire.tag("loans")
@@ -109,7 +110,7 @@ class Scene:
                 FaultyRedis(self.buffer, faults), TAG, consumer=secrets.token_hex(3), lease_s=lease_s, chunk_entries=7
             )  # type: ignore[arg-type]
             with contextlib.suppress(Died, RedisError):
-                await drain(source, FaultySink(sink, faults), "loans", settled_ttl_s=SETTLED_TTL_S)  # type: ignore[arg-type]
+                await drain(source, FaultySink(sink, faults), "loans", settled_ttl_s=SETTLED_TTL_S, pace=Pace(7))  # type: ignore[arg-type]
 
     async def take_over(self) -> None:
         """Another worker, for whom every lease has run out; then Redis lets go of what is settled."""

@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,16 @@ STEPS = 12
 """Spread evenly over a merge, and as many at its end, where the commit is."""
 
 
+def held_by(step: int) -> list[Record]:
+    """What the sink has before the step's batch comes."""
+    return [record({"prediction:p": prediction()}, f"step{step}_{n}") for n in range(5)]
+
+
 def batch_of(step: int) -> list[Record]:
-    events = {"prediction:p": prediction(), "feedback:f": feedback(step=step)}
-    return [record(events, f"step{step}_{n}") for n in range(20)]
+    """Labels of what the sink has, new predictions, and both at once."""
+    served, told = {"prediction:p": prediction()}, {"feedback:f": feedback(step=step)}
+    events = [told, served, served | told]
+    return [record(events[n // 5], f"step{step}_{n}") for n in range(15)]
 
 
 def merge(url: str, step: int, kill_at: int | None) -> int:
@@ -59,14 +68,23 @@ def merge(url: str, step: int, kill_at: int | None) -> int:
     return calls
 
 
-def in_a_child(url: str, step: int, kill_at: int | None) -> int:
-    """The number of calls, or 0 if the child was killed."""
+def prepare(url: str, steps: Iterable[int]) -> int:
+    """Merge what is there before these steps."""
+
+    async def run() -> int:
+        async with open_sink(url, Policy()) as sink:
+            return (await sink.merge([held for step in steps for held in held_by(step)])).rows
+
+    return asyncio.run(run())
+
+
+def in_a_child(work: Callable[[], int]) -> int:
+    """What the work returns, or 0 if the child was killed."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        calls = merge(url, step, kill_at)
-        os.write(writing, str(calls).encode())
+        os.write(writing, str(work()).encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
@@ -80,12 +98,14 @@ def main() -> None:
     url = sys.argv[1]
     open_sink(url, Policy())  # imports the driver, once for all children
     assert threading.active_count() == 1, "a fork must not find other threads"
-    calls = in_a_child(url, 0, None)  # its rows are the batch of step 0
+    assert in_a_child(partial(prepare, url, [0])) > 0
+    calls = in_a_child(partial(merge, url, 0, None))  # its rows are the batch of step 0
     steps = {1 + (calls - 1) * n // STEPS for n in range(STEPS)} | set(range(max(1, calls - STEPS), calls + 1))
+    beyond = calls * 10
+    assert in_a_child(partial(prepare, url, [*steps, beyond])) > 0
     for step in sorted(steps):
-        in_a_child(url, step, step)
-    beyond = calls * 2
-    assert in_a_child(url, beyond, beyond) > 0
+        in_a_child(partial(merge, url, step, step))
+    assert in_a_child(partial(merge, url, beyond, beyond)) > 0
     print(*sorted(steps), beyond, 0)
 
 

@@ -62,6 +62,10 @@ class Server:
             else:
                 return
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def log(self) -> str:
         """What it has said so far."""
         return self._log_path.read_text()

@@ -27,7 +27,7 @@ from joinback_worker.copying import Copied, copy
 from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.fold import Record
 from joinback_worker.rules import Policy
-from joinback_worker.sinks import merge_on_write, open_sink
+from joinback_worker.sinks import open_sink, row_store
 
 POLICY = Policy()
 every_engine = pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_copy_is_the_same_rows(
     engine: Engine, direction: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From any sink into SQLite, and from SQLite into any: the same rows, in batches of few, and twice is once."""
-    monkeypatch.setattr(merge_on_write, "PAGE_ROWS", 70)
+    monkeypatch.setattr(row_store, "PAGE_ROWS", 70)
     records = loans()
     for number, record in enumerate(records):
         record.application = "loans" if number % 3 else "cards"
@@ -165,8 +165,8 @@ def test_a_sink_is_not_copied_onto_itself(tmp_path: Path) -> None:
 
 def test_large_rows_come_in_small_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page holds few rows where rows are large: a copy's memory is bounded in bytes."""
-    monkeypatch.setattr(merge_on_write, "PAGE_BYTES", 200_000)
-    monkeypatch.setattr(merge_on_write, "PAGE_ROWS", 100)
+    monkeypatch.setattr(row_store, "PAGE_BYTES", 200_000)
+    monkeypatch.setattr(row_store, "PAGE_ROWS", 100)
     records = loans()[:60]
     for record in records:
         for prediction in record.predictions.values():
@@ -248,7 +248,7 @@ def test_requeued_bad_events_stay_on_the_books(stack: Stack, cli: Cli) -> None:
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])
 def test_refold(name: str, stack: Stack, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the reducers changed, the rows that stand are projected anew, of this application alone."""
-    monkeypatch.setattr(merge_on_write, "PAGE_ROWS", 20)
+    monkeypatch.setattr(row_store, "PAGE_ROWS", 20)
     engine = ENGINES[name]
     with engine.place(tmp_path) as url:
         before = structs.replace(stack.settings, sink_url=url)

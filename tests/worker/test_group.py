@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from joinback_worker.drained import Drained
 from joinback_worker.drains import sink_of
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.group import IDLE_CONSUMER_S, consumer_name
+from joinback_worker.pace import Pace
 from joinback_worker.source import Source
 
 TAG = wire.tag("loans")
@@ -214,8 +216,8 @@ def test_a_long_claim_keeps_its_lease(stack: Stack) -> None:
         ids = [entry.id for entry in entries]
         # Half a lease has passed.
         await buffer.execute_command("XCLAIM", PENDING, wire.GROUP, consumer_name(), 0, *ids, "IDLE", 30_000)
-        source.group._renewed -= 30
-        await source.group.keep(entries)
+        half_a_lease_ago = time.monotonic() - 30
+        assert await source.group.keep(entries, half_a_lease_ago) > half_a_lease_ago
         (first, *_) = await buffer.xpending_range(PENDING, wire.GROUP, "-", "+", 1)
         await claims.aclose()
         await source.group.release(entries)
@@ -225,8 +227,8 @@ def test_a_long_claim_keeps_its_lease(stack: Stack) -> None:
     assert stack.drain().rows == 20
 
 
-def test_a_drain_renews_its_claim_between_slices(stack: Stack) -> None:
-    """Each slice begins with a look at the lease; here it is over at once."""
+def test_a_drain_renews_its_claim_before_each_merge(stack: Stack) -> None:
+    """Each merge begins with a look at the lease; here it is over at once."""
     log(stack, 20)
     idle: list[int] = []
 
@@ -242,7 +244,7 @@ def test_a_drain_renews_its_claim_between_slices(stack: Stack) -> None:
     async def cycle(buffer: Redis) -> Drained:
         watched: Any = Watched(buffer)
         async with sink_of(stack.settings) as sink:
-            return await drain(Source(watched, TAG, lease_s=0, chunk_entries=10), sink, "loans")
+            return await drain(Source(watched, TAG, lease_s=0, chunk_entries=10), sink, "loans", pace=Pace(10))
 
     assert on_buffer(stack, cycle).rows == 20
     assert idle == [0, 0]

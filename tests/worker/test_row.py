@@ -4,12 +4,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from events import NOON, at, feedback, prediction, record, records, retraction
+from events import NOON, RULES, at, feedback, prediction, record, records, retraction, single_records
 from hypothesis import given
+from hypothesis import strategies as st
 from ruled import policy
 
 from joinback_worker.fold import Record, merge
-from joinback_worker.row import Row, late_news, project, unfold
+from joinback_worker.row import Row, late_news, project, project_any, project_plain, unfold
 from joinback_worker.rules import Policy
 
 DAY_S = 86_400
@@ -37,6 +38,20 @@ def test_merging_into_a_row_is_merging_the_records(a: Record, b: Record) -> None
     """Feedback that finds only the row gives the same row as feedback that found the record."""
     if a.has_events:
         assert project(merge(unfold(project(a, POLICY)[0]), b), POLICY) == project(merge(a, b), POLICY)
+
+
+@given(single_records, st.sampled_from(RULES), st.none() | st.integers(-1_000, 2_000))
+def test_the_plain_way_is_the_law(a: Record, rules: dict[str, Any], age_s: int | None) -> None:
+    """What nearly all records take, and what any record could take, give the same row and the same late feedback."""
+    by = policy(None if age_s is None else at(age_s), **rules)
+    assert project_plain(a, by) == project_any(a, by) == project(a, by)
+
+
+@given(records, st.sampled_from(RULES))
+def test_no_other_record_takes_the_plain_way(a: Record, rules: dict[str, Any]) -> None:
+    """Whatever a record holds, its row is what the law in full says."""
+    by = policy(at(2_000), **rules)
+    assert project(a, by) == project_any(a, by)
 
 
 def test_a_joined_row() -> None:

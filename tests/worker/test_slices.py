@@ -125,6 +125,40 @@ def test_the_largest_records_clients_write_are_read(stack: Stack) -> None:
     assert RECORD_FIELDS_MAX >= 2 * wire.RECORD_EVENTS_MAX + wire.RECORD_EVENTS_MAX
 
 
+def drain_with_small_ones(stack: Stack, fill: Callable[[str], object]) -> list[list[int]]:
+    """Alter a record among 1,500 small ones; return how many records were asked for at once, and in all."""
+    for n in range(1_500):
+        stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
+    assert stack.client.flush(PATIENCE_S)
+    fill(stack.record("loan_1200"))
+    drained, link = drain_over(stack.settings, Pace(), records_max=2_000)
+    stack.server.delete(stack.record("loan_1200"))
+    assert (drained.error, drained.rows, drained.dead) == (None, 1_499, 1)
+    return [link.at_once, link.asked]
+
+
+def test_a_huge_value_among_small_ones_is_not_read_whole(stack: Stack) -> None:
+    """Where small records lead the worker to expect small ones, it hangs up on 100 MB, and asks for sizes first."""
+    fill = "redis.call('HSET', KEYS[1], 'feedback:x', string.rep('x', 1e8))"
+    at_once, asked = drain_with_small_ones(stack, lambda key: stack.server.eval(fill, 1, key))
+    assert (at_once, asked) == ([], [1_000, 500])
+    assert [letter["reason"] for letter in stack.dead()] == ["record_too_large"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "fill"),
+    [
+        ("record_too_large", "for n = 1, 5000 do redis.call('HSET', KEYS[1], 'note:' .. n, 'x') end"),
+        ("wrong_type", "redis.call('DEL', KEYS[1]); redis.call('SET', KEYS[1], 'x')"),
+    ],
+)
+def test_what_is_no_record_is_told_among_small_ones(stack: Stack, reason: str, fill: str) -> None:
+    """What was asked for without a look at its size, and is no record, is looked at after all."""
+    at_once, asked = drain_with_small_ones(stack, lambda key: stack.server.eval(fill, 1, key))
+    assert (at_once, asked) == ([500], [1_000, 500, 500])
+    assert [letter["reason"] for letter in stack.dead()] == [reason]
+
+
 # --- the pace ---------------------------------------------------------------------------------------------------
 
 
@@ -149,25 +183,36 @@ class SlowLink:
         self._records_max = records_max
         self._is_away = is_away
         self.asked: list[int] = []
+        self.at_once: list[int] = []
+        """Of these the ones without a look at their sizes."""
 
     async def execute_command(self, *arguments: Any, **options: Any) -> Any:
         if self._is_away and self.asked and max(self.asked) > self._records_max:
             raise RedisTimeoutError("still")
         reply = await self._buffer.execute_command(*arguments, **options)
         if arguments[0] in ("EVALSHA", "EVAL") and str(arguments[3]).startswith("joinback:{loans}:record:"):
-            self.asked.append(arguments[2])
-            if arguments[2] > self._records_max:
-                raise RedisTimeoutError("planned")
+            self._ask(arguments[2])
         return reply
 
+    async def hashes(self, keys: Any, bytes_max: int) -> Any:
+        reply = await self._buffer.hashes(keys, bytes_max)
+        self.at_once.append(len(keys))
+        self._ask(len(keys))
+        return reply
 
-def drain_over(settings: Settings, pace: Pace, **link: Any) -> tuple[Drained, list[int]]:
-    async def cycle() -> tuple[Drained, list[int]]:
+    def _ask(self, number: int) -> None:
+        self.asked.append(number)
+        if number > self._records_max:
+            raise RedisTimeoutError("planned")
+
+
+def drain_over(settings: Settings, pace: Pace, **link: Any) -> tuple[Drained, SlowLink]:
+    async def cycle() -> tuple[Drained, SlowLink]:
         buffer = connect(settings)
         try:
             slow: Any = SlowLink(buffer, **link)
             async with sink_of(settings) as sink:
-                return await drain(Source(slow, TAG), sink, "loans", pace=pace), slow.asked
+                return await drain(Source(slow, TAG), sink, "loans", pace=pace), slow
         finally:
             await buffer.aclose()
 
@@ -180,10 +225,11 @@ def test_a_slow_link_gets_smaller_slices(stack: Stack) -> None:
         stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"loan_{n}")
     stack.client.flush(PATIENCE_S)
     pace = Pace()
-    drained, asked = drain_over(stack.settings, pace, records_max=70)
+    drained, link = drain_over(stack.settings, pace, records_max=70)
     assert (drained.rows, drained.error, drained.released) == (300, None, 0)
-    assert asked[:4] == [300, 300, 250, 125]
-    assert all(number <= 62 for number in asked[4:])
+    assert link.asked[:4] == [300, 300, 250, 125]
+    assert all(number <= 62 for number in link.asked[4:])
+    assert 0 < len(link.at_once) < len(link.asked)
     stack.client.log_record("loans", inputs=1, outputs=0)
     stack.client.flush(PATIENCE_S)
     assert pace.records == 62

@@ -19,8 +19,9 @@ from .errors import SinkOlder
 from .guard import published, refusal
 from .health import Health
 from .redis_errors import advice
+from .settlement import Settlement
 from .sinks import shown
-from .source import Settlement, Source
+from .source import Source
 
 TRIAL_TTL_S = 60
 """Of the trial's keys, should it be killed before it deletes them."""

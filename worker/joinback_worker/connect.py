@@ -23,6 +23,7 @@ from joinback.memory import address_of
 from joinback.redis_url import RedisUrl, connection_options, redis_url, sentinel_options
 from joinback.settings import Settings
 
+from .buffer import Buffer
 from .login import Login, credentials_of
 
 SOCKET_TIMEOUT_S = 3.0
@@ -59,13 +60,13 @@ def open_redis(url: RedisUrl, credentials: Credentials | None = None) -> Redis:
         primary: Redis = Sentinel(url.nodes, sentinel_kwargs=theirs).master_for(url.service or "", _Primary, **options)
         return primary
     if url.path is not None:
-        return Redis.from_pool(ConnectionPool(UnixDomainSocketConnection, **options))
+        return Buffer.from_pool(ConnectionPool(UnixDomainSocketConnection, **options))
     host, port = address_of(url.service or "") if url.kind == "memory" else url.nodes[0]
     kind = Connection if url.tls is None else SSLConnection
-    return Redis.from_pool(ConnectionPool(kind, host=host, port=port, **options))
+    return Buffer.from_pool(ConnectionPool(kind, host=host, port=port, **options))
 
 
-class _Primary(Redis):
+class _Primary(Buffer):
     """The primary that Sentinels name; it ends with the connections to them."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:

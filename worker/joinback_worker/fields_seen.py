@@ -13,7 +13,6 @@ from redis.exceptions import ResponseError
 from joinback import wire
 
 from .declared import trouble_with
-from .fold import Record
 from .group import Entry
 from .nearest import nearest
 from .rules import Rules
@@ -87,12 +86,14 @@ async def fields_of(redis: Redis, tags: Sequence[str]) -> dict[str, Field]:
     return dict(sorted(found.items()))
 
 
-def told_by(records: Mapping[str, Record], entries: Mapping[str, Sequence[Entry]]) -> Iterator[Mapping[str, Raw]]:
+def told_by(
+    feedback: Iterable[tuple[str, Mapping[str, wire.Feedback]]], entries: Mapping[str, Sequence[Entry]]
+) -> Iterator[Mapping[str, Raw]]:
     """Yield the feedback of the events that these entries brought, field by field."""
-    for key, record in records.items():
+    for key, events in feedback:
         for entry in entries[key]:
             if entry.kind == b"feedback" and entry.event_id is not None:
-                event = record.feedback.get(entry.event_id.decode(errors="replace"))
+                event = events.get(entry.event_id.decode(errors="replace"))
                 if event is not None:
                     yield event.feedback
 

@@ -56,7 +56,7 @@ class Bad(NamedTuple):
     detail: str
 
 
-class Folded(NamedTuple):
+class Folded(Struct, gc=False):
     """A record as read from its hash, and what in the hash is no part of it."""
 
     record: Record
@@ -82,13 +82,11 @@ class Rejected(NamedTuple):
 
 def fold(application: str, join_key: str, fields: Iterable[tuple[str, bytes]]) -> Folded:
     """Read a record from its hash: `<kind>:<event_id>` and JSON, in any order."""
-    predictions: dict[str, wire.Prediction] = {}
-    feedback: dict[str, wire.Feedback] = {}
-    retractions: dict[str, wire.Retraction] = {}
+    record = Record(application=application, join_key=join_key)
     by_kind: dict[str, dict[str, Any]] = {
-        "prediction": predictions,
-        "feedback": feedback,
-        "retraction": retractions,
+        "prediction": record.predictions,
+        "feedback": record.feedback,
+        "retraction": record.retractions,
     }
     payloads: dict[str, bytes] = {}
     bad: dict[str, Bad] = {}
@@ -108,9 +106,6 @@ def fold(application: str, join_key: str, fields: Iterable[tuple[str, bytes]]) -
             newer.add(field)
         else:
             by_kind[kind][event_id] = event
-    record = Record(
-        application=application, join_key=join_key, predictions=predictions, feedback=feedback, retractions=retractions
-    )
     return Folded(record, payloads, bad, newer)
 
 

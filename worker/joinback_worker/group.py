@@ -20,7 +20,7 @@ from joinback import wire
 from .scripts import Script
 
 CLAIM_ENTRIES = 1_000
-"""What waits for another worker if this one dies; the records behind them are loaded in slices."""
+"""Of one call to Redis: some milliseconds in which it serves nobody else."""
 LEASE_S = 60.0
 """Many times what a slice takes; a worker that died keeps its entries waiting no longer than this."""
 IDLE_CONSUMER_S = 3_600
@@ -65,9 +65,9 @@ class Group:
         self._redis = redis
         self._pending = wire.pending_key(tag)
         self._consumer = consumer
+        self.lease_s = lease_s
         self._lease_ms = int(lease_s * 1000)
         self._claim_entries = claim_entries
-        self._renewed = 0.0
 
     async def claims(self) -> AsyncGenerator[list[Entry], None]:
         """Claimed entries: first those whose lease has run out, then what came before this moment, oldest first.
@@ -84,7 +84,6 @@ class Group:
                 "XAUTOCLAIM", self._pending, wire.GROUP, self._consumer, self._lease_ms, cursor,
                 "COUNT", self._claim_entries,
             )  # fmt: skip
-            self._renewed = time.monotonic()
             if claimed := _entries(replies):
                 yield claimed
             if len(claimed) < len(replies):
@@ -97,22 +96,23 @@ class Group:
                 "XREADGROUP GROUP", wire.GROUP, self._consumer, "COUNT", self._claim_entries,
                 "STREAMS", self._pending, ">",
             )  # fmt: skip
-            self._renewed = time.monotonic()
             fresh = _entries(reply[0][1]) if reply else []
             if fresh:
                 yield fresh
             if len(fresh) < self._claim_entries or _place(fresh[-1].id) >= newest:
                 return
 
-    async def keep(self, entries: Iterable[Entry]) -> None:
-        """Renew the lease, if a third of it has passed."""
-        if (time.monotonic() - self._renewed) * 3000 > self._lease_ms:
-            await self.renew(entries)
+    async def keep(self, entries: Iterable[Entry], claimed_at: float) -> float:
+        """Renew the lease, if a third of it has passed; return since when it counts, on the monotonic clock."""
+        now = time.monotonic()
+        if (now - claimed_at) * 3 <= self.lease_s:
+            return claimed_at
+        await self.renew(entries)
+        return now
 
     async def renew(self, entries: Iterable[Entry]) -> None:
         """Begin the lease of these entries anew."""
         await self._set_idle(entries, 0)
-        self._renewed = time.monotonic()
 
     async def release(self, entries: Iterable[Entry]) -> None:
         """Give up the lease now: the next claim, by anyone, takes these entries."""
@@ -124,9 +124,9 @@ class Group:
 
     async def _set_idle(self, entries: Iterable[Entry], idle_ms: int) -> None:
         ids = [entry.id for entry in entries]
-        if ids:
+        for first in range(0, len(ids), CLAIM_ENTRIES):
             await self._redis.execute_command(
-                "XCLAIM", self._pending, wire.GROUP, self._consumer, 0, *ids,
+                "XCLAIM", self._pending, wire.GROUP, self._consumer, 0, *ids[first : first + CLAIM_ENTRIES],
                 "IDLE", idle_ms, "JUSTID", parse_justid=True,
             )  # fmt: skip
 
@@ -179,7 +179,7 @@ def _entries(replies: Iterable[tuple[bytes | None, Any]]) -> list[Entry]:
     for entry_id, fields in replies:
         if entry_id is None:
             continue  # Redis 6.2's XAUTOCLAIM lists what was trimmed meanwhile
-        if type(fields) is list and fields[::2] == _NAMES:
+        if type(fields) is list and len(fields) == 6 and fields[::2] == _NAMES:
             _, key, _, kind, _, event_id = fields
         else:
             named = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))

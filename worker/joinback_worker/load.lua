@@ -1,10 +1,12 @@
 -- Reads the records of a slice in one call, in the order of the keys, as many as the budget has room for.
 -- KEYS  the record keys
--- ARGV  1 bytes of fields and values at most; the first record is read in any case
+-- ARGV  1 bytes of fields and values at most
 --       2 fields, 3 bytes of one record at most: nobody is asked for a larger one whole
+--       4 how many records are read in any case
 -- Returns for each record that was read: a flat list field, value, ... (empty: gone), the name of its type if it
 -- is no hash, or {number of fields, bytes (0: not measured)} if it is too large.
 local budget, fields_max, bytes_max = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local records_min = tonumber(ARGV[4])
 local records, spent = {}, 0
 for i, key in ipairs(KEYS) do
   local length = redis.pcall('HLEN', key)
@@ -22,7 +24,7 @@ for i, key in ipairs(KEYS) do
     end
     if length > fields_max or bytes > bytes_max then
       records[i] = {length, bytes}
-    elseif i > 1 and spent + bytes > budget then
+    elseif i > records_min and spent + bytes > budget then
       break
     else
       spent = spent + bytes

@@ -25,7 +25,7 @@ from .connect import connect
 from .drained import Drained
 from .drains import drain_all
 from .guard import adopt
-from .sinks.merge_on_write import COLUMNS, JSON, TIMES
+from .sinks.row_columns import COLUMNS, JSON, TIMES
 
 T = TypeVar("T")
 

@@ -4,8 +4,8 @@ Predictions: the first by (time, event id) wins, the others are conflicts. Feedb
 count (`counting.py`), in the order of (time, event id), reduced to one.
 """
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -13,12 +13,13 @@ from msgspec import Raw, Struct
 
 from joinback import wire
 
+from .counting import Told, counted, within_window
 from .errors import AlteredRow
-from .fold import Record, Rejected, effective_at, fold, in_order
+from .fold import E, Record, Rejected, effective_at, fold, in_order
 from .reduce import reduce
 from .rules import Policy
 from .times import text_of
-from .verdict import Verdict, judge
+from .verdict import by_the_clock, judge
 
 
 class Row(Struct, kw_only=True, gc=False):
@@ -58,6 +59,79 @@ def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
 
     Late feedback stays in the row's `feedback_events`: a record never shrinks, or the union were no law.
     """
+    if len(record.predictions) < 2 and len(record.feedback) < 2 and not record.retractions:
+        return project_plain(record, policy)
+    return project_any(record, policy)
+
+
+def project_plain(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
+    """What `project_any` says of a record without retractions, of one prediction and one feedback event at most.
+
+    Nearly all are: nothing has to be put in order, reduced or taken back.
+    """
+    rules = policy.rules
+    winner_id, winner, predicted_at = _only(record.predictions)
+    event_id, event, at = _only(record.feedback)
+    late: list[Rejected] = []
+    names: list[str] = []
+    if event is not None and at is not None:
+        if predicted_at is not None and at - predicted_at > timedelta(seconds=rules.join_window_s):
+            _, late = within_window(record, [*record.feedback.items()], winner, rules.join_window_s)
+        else:
+            names = sorted(event.feedback)
+    told_at = at if names else None
+    first_label_at = told_at if not rules.labels or not set(rules.labels).isdisjoint(names) else None
+    default_fields: list[str] = []
+    matures_at = None
+    status = "orphan"
+    if predicted_at is not None:
+        status = "predicted" if first_label_at is None else "joined"
+        if rules.mature:
+            status, default_fields, matures_at = by_the_clock(status, names, predicted_at, policy)
+        elif first_label_at is None:
+            matures_at = predicted_at
+    values: Mapping[str, Any] = {}
+    if default_fields or rules.feedback:
+        told = counted([*record.feedback.items()], {}, rules) if names else {}
+        values = _values(told, default_fields, policy)
+    elif names and event is not None:
+        values = {name: event.feedback[name] for name in names}
+    described: wire.Event | None = winner or event
+    return Row(
+        application=record.application,
+        join_key=record.join_key,
+        status=status,
+        environment=described.environment if described else None,
+        version=described.version if described else None,
+        predicted_at=winner.at if winner else None,
+        inputs=bytes(winner.inputs) if winner else None,
+        outputs=bytes(winner.outputs) if winner else None,
+        tags=wire.encode(winner.tags) if winner and winner.tags else None,
+        feedback=wire.encode(values) if values else None,
+        default_fields=wire.encode(default_fields) if default_fields else None,
+        field_times=_field_times((name, told_at, told_at) for name in names) if told_at else None,
+        feedback_at=told_at,
+        first_feedback_at=told_at,
+        feedback_delay_s=(first_label_at - predicted_at).total_seconds() if predicted_at and first_label_at else None,
+        feedback_events=wire.encode({f"feedback:{event_id}": event}) if event else None,
+        conflicts=None,
+        sample_rate=winner.sample_rate if winner else None,
+        clock_skew=(winner is not None and predicted_at != winner.at) or (event is not None and at != event.at),
+        logged_at=winner.logged_at if winner else None,
+        prediction_event_id=winner_id,
+        matures_at=matures_at,
+    ), late
+
+
+def _only(events: Mapping[str, E]) -> tuple[str | None, E | None, datetime | None]:
+    """Return the event there is, if any: its id, itself, and the time that orders it."""
+    for event_id, event in events.items():
+        return event_id, event, effective_at(event)
+    return None, None, None
+
+
+def project_any(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
+    """The law in full, of any record."""
     verdict = judge(record, policy)
     winner, told = verdict.winner, verdict.told
     # Who sends a label rarely knows the version; an orphan still shows what its feedback said.
@@ -66,7 +140,7 @@ def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
     for id_, event in in_order(record.retractions):
         history[f"retraction:{id_}"] = event
     conflicts = {f"prediction:{id_}": event for id_, event in verdict.others}
-    values = _values(verdict, policy) if told or verdict.default_fields else None
+    values = _values(told, verdict.default_fields, policy) if told or verdict.default_fields else None
     first = verdict.first_label_at
     return Row(
         application=record.application,
@@ -80,7 +154,7 @@ def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
         tags=wire.encode(winner.tags) if winner and winner.tags else None,
         feedback=wire.encode(values) if values else None,
         default_fields=wire.encode(verdict.default_fields) if verdict.default_fields else None,
-        field_times=_field_times(verdict) if told else None,
+        field_times=_field_times((name, of[0].at, of[-1].at) for name, of in sorted(told.items())) if told else None,
         feedback_at=max(values[-1].at for values in told.values()) if told else None,
         first_feedback_at=min(values[0].at for values in told.values()) if told else None,
         feedback_delay_s=(first - effective_at(winner)).total_seconds() if winner and first else None,
@@ -94,11 +168,11 @@ def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
     ), verdict.late
 
 
-def _values(verdict: Verdict, policy: Policy) -> dict[str, Any]:
+def _values(told: Mapping[str, Sequence[Told]], default_fields: Sequence[str], policy: Policy) -> dict[str, Any]:
     """Each field's one value, by name: what was told, reduced; or the default."""
-    fields, told = policy.rules.feedback, verdict.told
+    fields = policy.rules.feedback
     values: dict[str, Any] = {}
-    for name in sorted([*told, *verdict.default_fields]) if verdict.default_fields else sorted(told):
+    for name in sorted([*told, *default_fields]) if default_fields else sorted(told):
         if name not in told:
             values[name] = fields[name].default
         elif name in fields and (reducer := fields[name].reducer) != "last":
@@ -108,13 +182,16 @@ def _values(verdict: Verdict, policy: Policy) -> dict[str, Any]:
     return values
 
 
-def _field_times(verdict: Verdict) -> bytes:
+def _field_times(fields: Iterable[tuple[str, datetime, datetime]]) -> bytes:
     # By hand: as dicts it would cost as much as the rest of the row.
     times = []
-    for name, values in sorted(verdict.told.items()):
-        first = text_of(values[0].at)
-        last = first if len(values) == 1 else text_of(values[-1].at)
-        times.append(f'{wire.encode(name).decode()}:{{"first":"{first}","last":"{last}"}}')
+    text = of = None
+    for name, first_at, last_at in fields:
+        # Fields told by one event have one time.
+        if first_at is not of:
+            text, of = text_of(first_at), first_at
+        last = text if last_at is first_at else text_of(last_at)
+        times.append(f'{wire.encode(name).decode()}:{{"first":"{text}","last":"{last}"}}')
     return f"{{{','.join(times)}}}".encode()
 
 

@@ -5,18 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from joinback import wire
 
 from .accounting import Accounting, is_counted
+from .buffer import Hashes, TooLarge
 from .fields_seen import FieldsSeen
-from .fold import Rejected
-from .group import CLAIM_ENTRIES, LEASE_S, Entry, Group, consumer_name
+from .group import CLAIM_ENTRIES, LEASE_S, Group, consumer_name
 from .pace import SLICE_BYTES
 from .scripts import Script
+from .settlement import Settlement
 
 RECORD_FIELDS_MAX = 4 * wire.RECORD_EVENTS_MAX
 """The write script lets in twice the cap, and each may have a late mark; more were written by hand."""
@@ -33,14 +34,11 @@ COUNTERS_MAX = 100
 """Of one entry of the history: there are some thirty, and Lua's stack ends at some thousands."""
 
 
+REDIS_TROUBLE = (RedisError, ConnectionError, TimeoutError)
+"""What speaking to it may raise."""
+
 Elsewhere = Callable[[str], Sequence[str]]
 """Join key -> the other tags that may hold a part of its record."""
-
-
-class DeadEntry(NamedTuple):
-    entry: Entry
-    reason: str
-    detail: str
 
 
 class Unusable(NamedTuple):
@@ -52,20 +50,6 @@ class Unusable(NamedTuple):
 
 Fields = list[tuple[str, bytes]]
 """A record as Redis holds it; empty if it is gone."""
-
-
-class Settlement(Struct, kw_only=True):
-    """What became of a claim."""
-
-    in_rows: list[Entry] = []
-    unemitted: list[Entry] = []
-    dead: list[DeadEntry] = []
-    rejected: list[Rejected] = []
-    counters: dict[str, int] = {}
-    settled: Mapping[str, Sequence[str]] = {}
-    """Join key -> its fields, of records that the sink has whole and can look up."""
-    settled_ttl_s: int = 0
-    """How long Redis keeps those."""
 
 
 async def applications(redis: Redis) -> dict[str, wire.Application]:
@@ -93,32 +77,47 @@ class Source:
         self._redis = redis
         self._tag = tag
         self._elsewhere = elsewhere
-        self._foreign: dict[str, set[str]] = {}
-        """Of the records loaded last the fields that stand under other tags."""
         self._pending = wire.pending_key(tag)
         self.group = Group(redis, tag, consumer or consumer_name(), lease_s, chunk_entries)
 
-    async def load(self, join_keys: Sequence[str], *, bytes_max: int = SLICE_BYTES) -> list[Fields | Unusable]:
-        """The records of the first of these keys, in order: what fits into so many bytes, and one at least.
+    async def load(
+        self,
+        join_keys: Sequence[str],
+        *,
+        bytes_max: int = SLICE_BYTES,
+        bytes_expected: int | None = None,
+        one_at_least: bool = True,
+    ) -> list[Fields | Unusable]:
+        """The records of the first of these keys under this tag, in order: what fits into so many bytes.
 
-        With each, where there is something, what the same record holds under the tags of other shards.
+        `bytes_expected` is what their neighbours had; None: nobody knows, so Redis looks before it answers.
         """
+        if bytes_expected is not None and 2 * bytes_expected <= bytes_max and isinstance(self._redis, Hashes):
+            prefix = wire.record_key(self._tag, "").encode()
+            with suppress(TooLarge):
+                records = await self._redis.hashes([prefix + key.encode() for key in join_keys], bytes_max)
+                # What is no record, or one too large, is told with its kind or its size.
+                if all(type(record) is list and len(record) <= 2 * RECORD_FIELDS_MAX for record in records):
+                    return list(map(_fields, records))
         keys = [wire.record_key(self._tag, key) for key in join_keys]
-        replies = await _load(self._redis, keys, [bytes_max, RECORD_FIELDS_MAX, RECORD_BYTES_MAX])
-        loaded = [_record(key, reply) for key, reply in zip(keys, replies, strict=False)]
-        self._foreign = {}
-        if self._elsewhere is not None:
-            await self._add_halves(self._elsewhere, join_keys, loaded, bytes_max)
-        return loaded
+        replies = await _load(self._redis, keys, [bytes_max, RECORD_FIELDS_MAX, RECORD_BYTES_MAX, int(one_at_least)])
+        return [_record(key, reply) for key, reply in zip(keys, replies, strict=False)]
 
-    async def _add_halves(
-        self, elsewhere: Elsewhere, join_keys: Sequence[str], loaded: Sequence[Fields | Unusable], bytes_max: int
-    ) -> None:
+    async def complete(
+        self, join_keys: Sequence[str], loaded: Sequence[Fields | Unusable], *, bytes_max: int
+    ) -> dict[str, set[str]]:
+        """Add to each of these records what it holds under the tags of other shards; return the fields so added.
+
+        To none that this tag does not hold: who holds it tells of it.
+        """
+        if self._elsewhere is None:
+            return {}
         by_tag: dict[str, dict[str, Fields]] = {}
         for join_key, record in zip(join_keys, loaded, strict=False):
             if record and not isinstance(record, Unusable):
-                for tag in elsewhere(join_key):
+                for tag in self._elsewhere(join_key):
                     by_tag.setdefault(tag, {})[join_key] = record
+        foreign: dict[str, set[str]] = {}
         for tag, records in by_tag.items():
             source, waiting = Source(self._redis, tag), list(records)
             while waiting:
@@ -129,34 +128,23 @@ class Source:
                         held = {field for field, _ in records[join_key]}
                         more = [event for event in half if event[0] not in held]
                         records[join_key] += more
-                        self._foreign.setdefault(join_key, set()).update(field for field, _ in more)
+                        foreign.setdefault(join_key, set()).update(field for field, _ in more)
+        return foreign
 
     async def settle(self, settlement: Settlement) -> int:
-        """Acknowledge, delete and count the entries, and write their dead letters: all in one step.
+        """Acknowledge, delete and count the entries, and write their dead letters: step by step, of each all at once.
 
         Returns the number of dead letters written. Call it only after the sink has the rows.
         """
-        outcomes = [
-            (outcome, len(entries), *(entry.id for entry in entries))
-            for outcome, entries in (("in_rows", settlement.in_rows), ("unemitted", settlement.unemitted))
-        ]
-        dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in settlement.dead]
-        rejected = [(e.join_key, _raw(e.field), e.reason, e.detail, e.payload, e.mark) for e in settlement.rejected]
-        # In one argument: no event's field has a line feed, and each argument costs as much as a field.
-        settled = [
-            ("\n".join(field for field in fields if field not in self._foreign.get(join_key, ())),)
-            for join_key, fields in settlement.settled.items()
-        ]
         keys = [self._pending, wire.stats_key(self._tag), wire.dead_key(self._tag)]
-        keys += [wire.record_key(self._tag, event.join_key) for event in settlement.rejected]
-        keys += [wire.record_key(self._tag, join_key) for join_key in settlement.settled]
-        arguments: list[Any] = [wire.STATS_TTL_S, wire.DEAD_TTL_S, wire.DEAD_LETTERS_MAX, wire.LATE_MARK_TTL_S]
-        arguments.append(settlement.settled_ttl_s)
-        for rows in (settlement.counters.items(), outcomes, dead, rejected, settled):
-            arguments.append(len(rows))
-            for row in rows:
-                arguments.extend(row)
-        return int(await _settle(self._redis, keys, arguments))
+        limits = [wire.STATS_TTL_S, wire.DEAD_TTL_S, wire.DEAD_LETTERS_MAX, wire.LATE_MARK_TTL_S]
+        dead = 0
+        for step in settlement.steps():
+            records = [event.join_key for event in step.rejected]
+            records += step.settled
+            theirs = [wire.record_key(self._tag, join_key) for join_key in records]
+            dead += int(await _settle(self._redis, keys + theirs, [*limits, *step.arguments()]))
+        return dead
 
     async def note_fields(self, seen: FieldsSeen, application: str, told: Sequence[Mapping[str, Raw]]) -> None:
         """Note the feedback fields that a slice brought, and their values that are not as declared."""
@@ -208,9 +196,9 @@ def _record(key: str, reply: Any) -> Fields | Unusable:
         read = f"HSCAN {shlex.quote(key)} 0 COUNT 10"
         detail = f"the record has {what}; at most {most} become a row. Read it in parts: {read}"
         return Unusable("record_too_large", detail)
+    return _fields(reply)
+
+
+def _fields(reply: Sequence[bytes]) -> Fields:
     # surrogateescape: a field that is no UTF-8 must come back unchanged when it is moved.
-    return [(reply[i].decode(errors="surrogateescape"), reply[i + 1]) for i in range(0, len(reply), 2)]
-
-
-def _raw(field: str) -> bytes:
-    return field.encode(errors="surrogateescape")
+    return [(reply[i].decode("utf-8", "surrogateescape"), reply[i + 1]) for i in range(0, len(reply), 2)]

@@ -1,6 +1,6 @@
 """What a policy makes of a record, before it is written down as a row. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -47,7 +47,7 @@ def judge(record: Record, policy: Policy) -> Verdict:
     if winner is not None:
         status = "joined" if labels else "predicted"
         if rules.mature:
-            status, default_fields, matures_at = _by_the_clock(status, told, effective_at(winner), policy)
+            status, default_fields, matures_at = by_the_clock(status, told, effective_at(winner), policy)
         elif not labels:
             matures_at = effective_at(winner)
     return Verdict(
@@ -68,10 +68,10 @@ _NONE: list[str] = []
 """One for all: most rows have no default."""
 
 
-def _by_the_clock(
-    status: str, told: Mapping[str, list[Told]], predicted_at: datetime, policy: Policy
+def by_the_clock(
+    status: str, told: Collection[str], predicted_at: datetime, policy: Policy
 ) -> tuple[str, list[str], datetime | None]:
-    """Return status, default fields, and when the clock alone may next change them."""
+    """Return status, default fields, and when the clock alone may next change them. `told` are the fields that were."""
     rules = policy.rules
     waits = {name: maturity for name, maturity in rules.defaults.items() if name not in told}
     default_fields = [name for name, maturity in waits.items() if _is_mature(predicted_at, maturity, policy)]

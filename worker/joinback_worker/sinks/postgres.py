@@ -1,15 +1,12 @@
 """The PostgreSQL sink: one table `records`, which any number of workers merge into.
 
-Merge on write, one transaction a batch: lock the rows of its keys, merge, COPY the new ones to where they belong
-and the changed ones to a staging table, and update from there. Locks are taken in the order of the keys, so
-writers wait for each other, but never in a circle.
+Merge on write, one transaction a batch: lock the rows of its keys, merge, COPY the changed ones to a staging table and
+the new ones to where they belong, and update from staging. First all rows that are there are locked, in the order of
+the keys, then the new ones are inserted, in that order: so writers wait for each other, but never in a circle.
 """
 
 import asyncio
-import math
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
@@ -18,9 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 from msgspec import structs
-from psycopg.conninfo import conninfo_to_dict
 
-from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import AlteredRow, SinkRefused, SinkUnavailable
 from joinback_worker.row import Row
@@ -28,17 +23,13 @@ from joinback_worker.rules import Policy
 
 from . import Sink, Standing
 from . import postgres_table as table
-from .merge_on_write import MergeOnWrite, Overtaken
+from .merge_on_write import MergeOnWrite
 from .postgres_migrate import look, migrate
-from .postgres_schema import (
-    GRANTS,
-    MIGRATIONS,
-    migration,
-)
+from .postgres_schema import GRANTS, IS_KEY, MIGRATIONS, migration
 from .postgres_session import Session
-
-TIMEOUT_S = 20.0
-"""For one statement: a hundred batches' time, and well below the drain's own limit."""
+from .postgres_url import TIMEOUT_S, parameters_of
+from .postgres_url import place as place
+from .row_store import Held, Overtaken, Told
 
 # A question sorts one number per row: of a million rows that is this much. Compiling it takes longer than it saves.
 _TO_ANSWER = """
@@ -55,18 +46,8 @@ def open_url(url: str, policy: Policy) -> Sink:
     One option is ours: `timeout_s`, the seconds that one statement may take. Of libpq's,
     `options=-csearch_path%3Djoinback` puts the table into a schema of its own.
     """
-    parameters, timeout_s = _parameters(url)
+    parameters, timeout_s = parameters_of(url)
     return PostgresSink(parameters, policy, timeout_s)
-
-
-def place(url: str) -> tuple[str, ...]:
-    """Host, port and database, and the schema if the URL names one; what it lacks is libpq's, from PG*."""
-    known, _ = _parameters(url)
-    host = known.get("host") or known.get("hostaddr") or os.environ.get("PGHOST", "localhost")
-    database = known.get("dbname") or os.environ.get("PGDATABASE") or known.get("user", "")
-    port = known.get("port") or os.environ.get("PGPORT", "5432")
-    found = re.search(r"search_path\s*=\s*(\S+)", str(known.get("options", "")))
-    return "postgresql", str(host).lower(), str(port), str(database), found.group(1) if found else ""
 
 
 def schema(url: str, settings: Settings) -> str:
@@ -79,45 +60,18 @@ def schema(url: str, settings: Settings) -> str:
     return head + "".join(map(migration, sorted(MIGRATIONS))) + GRANTS
 
 
-def _parameters(url: str) -> tuple[dict[str, Any], float]:
-    """Return libpq's parameters, and our own option. Raises ConfigurationError."""
-    base, _, query = url.partition("?")
-    timeout_s = TIMEOUT_S
-    theirs = []
-    for option in query.split("&"):
-        name, _, value = option.partition("=")
-        if name == "timeout_s":
-            timeout_s = _seconds(value)
-        else:
-            theirs.append(option)
-    try:
-        return dict(conninfo_to_dict(f"{base}?{'&'.join(theirs)}")), timeout_s
-    except psycopg.ProgrammingError:
-        # libpq's own words may quote a part of the password.
-        raise ConfigurationError(
-            "JOINBACK_SINK_URL is no URL of PostgreSQL; write postgresql://user:password@host:5432/database, with"
-            " %-codes for what is special in the password, and only options that libpq knows"
-        ) from None
-
-
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0.1 <= seconds < 86_400:
-        raise ConfigurationError("JOINBACK_SINK_URL: timeout_s is no number of seconds")
-    return seconds
-
-
 class PostgresSink(MergeOnWrite):
     """FOR NO KEY UPDATE serialises the merges of a row, and the primary key those of a new one."""
 
     def __init__(self, parameters: Mapping[str, Any], policy: Policy, timeout_s: float = TIMEOUT_S) -> None:
         super().__init__(policy)
         self._session = Session(parameters, timeout_s)
-        self._cautious = False
-        """Whether an insert met something that was there already."""
+        self._overtaken = False
+        """Whether an insert of this transaction met a key that was there by then."""
+        self._staged = 0
+        """Rows that wait in the staging table of whole rows, in this transaction."""
+        self._staged_told = 0
+        """The same of what was told."""
 
     async def _run(self, work: Callable[[], T]) -> T:
         running = asyncio.ensure_future(super()._run(work))
@@ -156,57 +110,79 @@ class PostgresSink(MergeOnWrite):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._overtaken, self._staged, self._staged_told = False, 0, 0
         try:
             with self._session.transaction():
                 yield
+                self._write_staged()
         except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
             # Among workers there are none; a person's session takes its locks in any order.
             raise Overtaken from error
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        # No row has a NUL in its key, and PostgreSQL takes none in a question.
-        wanted = sorted(key for key in join_keys if "\0" not in key)
-        if not wanted or "\0" in application:
+        if not (wanted := _askable(application, join_keys)):
             return {}
-        if self._session.in_transaction:
-            return self._select(table.SELECT_LOCKED, application, wanted)
         with self._session.transaction():
-            return self._select(table.SELECT, application, wanted)
-
-    def _select(self, query: str, application: str, join_keys: list[str]) -> dict[str, Row]:
-        found = self._session.execute(query, (msgspec.json.encode(join_keys).decode(), application))
-        try:
+            found = self._select(table.SELECT, _json(wanted), application)
             return {row.join_key: row for row in map(table.from_sql, found)}
+
+    def _held(self, application: str, join_keys: Sequence[str], whole: Collection[str]) -> dict[str, Held]:
+        if not (wanted := _askable(application, join_keys)):
+            return {}
+        which = _json(["1" if key in whole else "" for key in wanted])
+        # Out of the order of the keys, so without waiting.
+        query = table.SELECT_HELD_AT_ONCE if self._overtaken else table.SELECT_HELD
+        try:
+            found = self._select(query, _json(wanted), which, application)
+            held = (Held(table.from_sql(values), place) for place, *values in found)
+            return {one.row.join_key: one for one in held}
+        except psycopg.errors.LockNotAvailable as error:
+            if self._overtaken:
+                raise Overtaken from error
+            raise
+
+    def _select(self, query: str, *parameters: str) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._session.execute(query, parameters)
         except psycopg.DataError as error:
             # An `infinity`, or a year beyond 9999: PostgreSQL has such times, Python has not.
             raise AlteredRow("of a time", "holds one that is out of range") from error
 
-    def _insert(self, rows: Iterator[Row]) -> None:
-        if self._cautious:
-            self._insert_staged(rows)
-            return
+    def _insert(self, rows: Iterator[Row]) -> bool:
         try:
-            self._copy(table.COPY_NEW, rows)
+            # What is locked and staged by now outlives a key that is there.
+            with self._session.savepoint():
+                self._copy(table.COPY_NEW, rows)
         except psycopg.errors.UniqueViolation as error:
-            # Another writer was first, or an index that somebody added says no: the next turn tells them apart.
-            self._cautious = True
-            raise Overtaken from error
-
-    def _insert_staged(self, rows: Iterator[Row]) -> None:
-        """By the staging table, from where what is there already is left out; half as fast as COPY alone."""
-        self._session.execute(table.CREATE_STAGING)
-        number = self._copy(table.COPY_STAGED, rows)
-        if number and self._session.execute(table.INSERT_STAGED).rowcount < number:
-            raise Overtaken
-        self._session.execute(table.CLEAR_STAGING)
-        self._cautious = False
+            if self._session.execute(IS_KEY, (error.diag.constraint_name,)).fetchone() != (True,):
+                raise  # an index that somebody added says no
+            self._overtaken = True
+            return False
+        return True
 
     def _update(self, rows: Iterator[Row]) -> None:
         if (first := next(rows, None)) is None:
             return
-        self._session.execute(table.CREATE_STAGING)
-        self._copy(table.COPY_STAGED, chain([first], rows))
-        self._session.execute(table.UPDATE_STAGED)
+        if not self._staged:
+            self._session.execute(table.CREATE_STAGING)
+        self._staged += self._copy(table.COPY_STAGED, chain([first], rows))
+
+    def _update_told(self, rows: Iterator[Told]) -> None:
+        if (first := next(rows, None)) is None:
+            return
+        if not self._staged_told:
+            self._session.execute(table.CREATE_TOLD)
+        values = (table.told_to_sql(held.place, row) for held, row in chain([first], rows))
+        self._staged_told += self._session.copy(table.COPY_TOLD, table.TOLD_TYPES, values)
+
+    def _write_staged(self) -> None:
+        """Update the rows that were staged, which this transaction has locked."""
+        if self._staged:
+            self._session.execute(table.UPDATE_STAGED)
+        if self._staged_told:
+            self._session.execute(table.BY_PLACE)
+            if self._session.execute(table.UPDATE_TOLD).rowcount < self._staged_told:
+                raise Overtaken
 
     def _copy(self, statement: str, rows: Iterator[Row]) -> int:
         if (first := next(rows, None)) is None:
@@ -259,3 +235,12 @@ class PostgresSink(MergeOnWrite):
             return []
         found = self._session.execute(table.MATURED, {"application": application, "before": before, "limit": limit})
         return [join_key for (join_key,) in found]
+
+
+def _askable(application: str, join_keys: Sequence[str]) -> list[str]:
+    """Return the keys that may have a row, in their order: none has a NUL, and PostgreSQL takes none in a question."""
+    return [] if "\0" in application else sorted(key for key in join_keys if "\0" not in key)
+
+
+def _json(texts: Sequence[str]) -> str:
+    return msgspec.json.encode(texts).decode()

@@ -4,9 +4,9 @@ import psycopg
 
 from joinback_worker.errors import SinkMissing, SinkOlder, SinkUnavailable
 
-from .merge_on_write import DROPPED_ADVICE
 from .postgres_schema import (
     APPLIED,
+    IS_KEYED,
     LIVE_COLUMNS,
     MAY_READ_APPLIED,
     MIGRATIONS,
@@ -15,6 +15,7 @@ from .postgres_schema import (
     migration,
 )
 from .postgres_session import Session
+from .row_columns import DROPPED_ADVICE
 
 
 def migrate(session: Session, *, may: bool) -> None:
@@ -43,6 +44,8 @@ def look(session: Session, *, read_only: bool) -> None:
     where = f"sink {session.where}"
     with session.transaction():
         live = session.execute(LIVE_COLUMNS).fetchall()
+        # Who only reads may read a replica that has no such index.
+        is_keyed = read_only or session.execute(IS_KEYED).fetchone() == (True,)
         # Who may only read rows cannot ask for their schema.
         knows = read_only and session.execute(MAY_READ_APPLIED).fetchone() == (True,)
         applied = session.execute(APPLIED).fetchone() if knows else None
@@ -50,7 +53,7 @@ def look(session: Session, *, read_only: bool) -> None:
         raise SinkMissing(f"the {where} has no table `records` yet")
     if applied is not None:
         _refuse_older(session, applied[0])
-    check(live, where)
+    check(live, is_keyed, where)
 
 
 def _refuse_older(session: Session, applied: int) -> None:

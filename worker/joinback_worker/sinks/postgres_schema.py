@@ -43,6 +43,16 @@ FROM pg_attribute WHERE attrelid = to_regclass('records') AND attnum > 0 AND NOT
 """
 """Name, type, and whether each insert must name it."""
 
+_KEYS = """
+SELECT FROM pg_index WHERE indrelid = to_regclass('records')
+    AND indisunique AND indimmediate AND indisvalid AND indpred IS NULL AND indnkeyatts = 2
+    AND (SELECT count(*) FROM pg_attribute WHERE attrelid = indrelid AND attnum IN (indkey[0], indkey[1])
+        AND attname IN ('application', 'join_key')) = 2
+"""
+IS_KEYED = f"SELECT EXISTS ({_KEYS})"
+"""Whether a key can have one row only."""
+IS_KEY = f"SELECT EXISTS ({_KEYS} AND (SELECT relname FROM pg_class WHERE oid = indexrelid) = %s)"  # noqa: S608
+"""Whether the index of this name is what says so."""
 APPLIED = "SELECT coalesce(max(number), 0) FROM joinback_migrations"
 MAY_READ_APPLIED = "SELECT has_table_privilege(to_regclass('joinback_migrations'), 'SELECT')"
 """NULL where there is no such table."""
@@ -58,7 +68,7 @@ ORDER BY name
 """The views that somebody made on the column that migration 2 drops."""
 
 
-def check(live: Collection[tuple[str, str, bool]], where: str) -> None:
+def check(live: Collection[tuple[str, str, bool]], is_keyed: bool, where: str) -> None:
     """Raises SinkUnavailable if somebody altered the table so that the worker cannot use it."""
     types = {name: type_ for name, type_, _ in live}
     if not types:
@@ -68,6 +78,10 @@ def check(live: Collection[tuple[str, str, bool]], where: str) -> None:
             raise SinkUnavailable(f"{where}: its table `records` has no column {name!r}; add it again, as {type_}")
         if types[name] != type_:
             raise SinkUnavailable(f"{where}: column {name!r} of `records` is {types[name]}; make it {type_} again")
+    if not is_keyed:
+        raise SinkUnavailable(
+            f"{where}: its table `records` lost its primary key; add it again: (application, join_key)"
+        )
     for name, _, needed in live:
         if needed and (name not in TYPES or name in _BY_DEFAULT):
             raise SinkUnavailable(

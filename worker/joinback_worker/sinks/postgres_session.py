@@ -95,6 +95,12 @@ class Session:
             yield
             self._answer_from_now()
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Within a transaction: what fails inside is undone alone."""
+        with self._open.transaction():
+            yield
+
     def execute(self, query: str, parameters: Any = None) -> psycopg.Cursor[Any]:
         self._answer_from_now()
         return self._open.cursor(binary=True).execute(query.encode(), parameters)

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -19,8 +20,8 @@ from msgspec import Raw, Struct, structs
 from joinback_worker.errors import AlteredRow, SinkRefused
 from joinback_worker.row import Row
 
-from .merge_on_write import COLUMNS
 from .postgres_schema import TYPES
+from .row_columns import COLUMNS, TOLD
 
 CELL_BYTES_MAX = 200 << 20
 """jsonb holds 256 MB. Beyond a message of 1 GB the server would hang up, and each try would end the same way."""
@@ -40,32 +41,50 @@ _STAGING = f"joinback_staging_{zlib.crc32(_STAGED.encode()):08x}"
 # Each transaction asks for it: behind a pooler it may run on another session than the last one.
 CREATE_STAGING = f"CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGING} ({_STAGED}) ON COMMIT DELETE ROWS"
 COPY_STAGED = COPY_NEW.replace("records", f"pg_temp.{_STAGING}", 1)
-CLEAR_STAGING = f"DELETE FROM pg_temp.{_STAGING}"  # noqa: S608
-# In the order of the keys: two writers that insert the same ones wait for each other, and never in a circle.
-_INSERT = (
-    f"INSERT INTO records ({', '.join(_WRITTEN)}) SELECT {', '.join(_WRITTEN)} FROM pg_temp.{_STAGING}"  # noqa: S608
-    " ORDER BY application, join_key ON CONFLICT (application, join_key) DO "
-)
-INSERT_STAGED = _INSERT + "NOTHING"
 # These rows are there and locked by this transaction, so nothing waits. A join instead could be planned as a scan
 # of the whole table, as nobody analyzes the staging table.
 UPDATE_STAGED = (
-    _INSERT
-    + "UPDATE SET "
+    f"INSERT INTO records ({', '.join(_WRITTEN)}) SELECT {', '.join(_WRITTEN)} FROM pg_temp.{_STAGING}"  # noqa: S608
+    " ON CONFLICT (application, join_key) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN[2:])
     + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
+)
+_TOLD_STAGED = "place tid, application text, join_key text, " + ", ".join(f"{name} {TYPES[name]}" for name in TOLD)
+_TOLD_STAGING = f"joinback_told_{zlib.crc32(_TOLD_STAGED.encode()):08x}"
+CREATE_TOLD = f"CREATE TEMPORARY TABLE IF NOT EXISTS {_TOLD_STAGING} ({_TOLD_STAGED}) ON COMMIT DELETE ROWS"
+COPY_TOLD = f"COPY pg_temp.{_TOLD_STAGING} (place, application, join_key, {', '.join(TOLD)}) FROM STDIN (FORMAT BINARY)"
+# A place comes and goes as the bytes that it is.
+TOLD_TYPES = ["bytea", "text", "text", *(COPY_TYPES[COLUMNS.index(name)] for name in TOLD)]
+# Locked by this transaction, the rows stay where they are. A place is one of a partition, hence the key as well.
+UPDATE_TOLD = (
+    "UPDATE records SET "  # noqa: S608
+    + ", ".join(f"{name} = told.{name}" for name in TOLD)
+    + f", updated_at = now(), row_version = records.row_version + 1 FROM pg_temp.{_TOLD_STAGING} AS told"
+    + " WHERE records.ctid = told.place AND (records.application, records.join_key) = (told.application, told.join_key)"
+)
+# Nobody analyzes the staging table: by a guess of its rows all of `records` might be read, or each key looked up again.
+BY_PLACE = "SELECT " + ", ".join(
+    f"set_config('enable_{way}', 'off', true)"
+    for way in ("seqscan", "indexscan", "bitmapscan", "hashjoin", "mergejoin")
 )
 
 _READ = [name for name in COLUMNS if name not in _EXACT]
 # Key by key through the primary key, and locked in that order: a join was planned as a scan of the whole
 # application while nobody had analyzed the table. As one JSON array, which is dumped four times faster than text[].
-_SELECT = f"""
+SELECT = f"""
 SELECT held.* FROM json_array_elements_text(%s::json) AS wanted(key) CROSS JOIN LATERAL (
     SELECT {", ".join(_READ)}, prediction FROM records WHERE application = %s AND join_key = wanted.key LIMIT 1
-    %%s
 ) AS held"""  # noqa: S608
-SELECT = _SELECT.replace("%%s", "")
-SELECT_LOCKED = _SELECT.replace("%%s", "FOR NO KEY UPDATE")
+# Of the rows that are wanted bare, what stands in place of the prediction is never fetched from where TOAST keeps it.
+_BARE = """CASE WHEN wanted.whole = '1' THEN prediction
+        WHEN prediction IS NOT NULL THEN '{"inputs":null,"outputs":null}' END"""
+SELECT_HELD = f"""
+SELECT held.* FROM ROWS FROM (json_array_elements_text(%s::json), json_array_elements_text(%s::json))
+AS wanted(key, whole) CROSS JOIN LATERAL (
+    SELECT ctid, {", ".join(_READ)}, {_BARE}
+    FROM records WHERE application = %s AND join_key = wanted.key LIMIT 1 FOR NO KEY UPDATE
+) AS held"""  # noqa: S608
+SELECT_HELD_AT_ONCE = SELECT_HELD.replace("FOR NO KEY UPDATE", "FOR NO KEY UPDATE NOWAIT")
 NEWEST = """
 (SELECT join_key FROM records WHERE application = %(application)s AND predicted_at IS NOT NULL
     ORDER BY predicted_at DESC LIMIT %(limit)s)
@@ -108,6 +127,20 @@ def to_sql(row: Row) -> list[Any]:
             values[place] = b"\x01" + values[place]
     values.append(exact)
     return values
+
+
+def told_to_sql(place: bytes, row: Row) -> list[Any]:
+    """The values of COPY_TOLD. Raises SinkRefused for what PostgreSQL cannot hold."""
+    _check(row, None)
+    values: list[Any] = [place, row.application, row.join_key, *_told_of(row)]
+    for number in _TOLD_JSONB_PLACES:
+        if values[number] is not None:
+            values[number] = b"\x01" + values[number]
+    return values
+
+
+_told_of = attrgetter(*TOLD)
+_TOLD_JSONB_PLACES = [3 + number for number, name in enumerate(TOLD) if TYPES[name] == "jsonb"]
 
 
 def from_sql(values: Sequence[Any]) -> Row:

@@ -7,35 +7,41 @@ step for every other writer. WAL lets readers go on meanwhile; synchronous=FULL 
 import math
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, unquote
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import SinkMissing, SinkOlder, SinkUnavailable
+from joinback_worker.fold import Record
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 from joinback_worker.times import text_of
 
-from . import Sink, Standing
-from .merge_on_write import COLUMNS, DROPPED_ADVICE, MergeOnWrite
-from .place import default_file, parts_of
+from . import Merged, Sink, Standing
+from .merge_on_write import MergeOnWrite
+from .place import parts_of
+from .row_store import Held, Told
 from .sqlite_errors import translated
+from .sqlite_file import opened, opened_to_read, transaction
 from .sqlite_table import (
+    INSERT_UNSEEN,
     MATURED,
     MIGRATIONS,
     NEWEST,
     PAGE,
-    READERS_OF_DROPPED,
     SELECT,
+    SELECT_BARE,
+    SELECT_WHOLE,
+    UPDATE_TOLD,
     UPSERT,
     from_sql,
     migration,
     to_sql,
+    told_to_sql,
 )
 
 BUSY_TIMEOUT_S = 10.0
@@ -91,112 +97,34 @@ class SQLiteSink(MergeOnWrite):
 
     def _open(self) -> None:
         if self.read_only:
-            self._open_to_read()
-            return
-        self._make_the_default_directory()
-        connection = self._connect(str(self._path))
-        try:
-            applied = _applied(connection)
-            if applied > len(MIGRATIONS):
-                raise SinkUnavailable(
-                    f"sink file {self._path}: schema {applied} is newer than this worker's; upgrade the worker"
-                )
-            if not self.migrates:
-                self._refuse_older(applied)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            while _applied(connection) < len(MIGRATIONS):
-                self._migrate_once()
-            self._check()
-        except BaseException:
-            connection.close()
-            raise
-
-    def _open_to_read(self) -> None:
-        """Without a file beside it: a plain look at a database in WAL mode would leave two, owned by who looked."""
-        if not self._path.exists():
-            raise SinkMissing(f"the sink {self._path} does not exist yet")
-        uri = f"file:{quote(str(self._path.absolute()))}?mode=ro"
-        # While a writer has it open there is a `-wal`, which must be read; else nothing may change it unseen.
-        if not self._path.with_name(f"{self._path.name}-wal").exists():
-            uri += "&immutable=1"
-        connection = self._connect(uri)
-        try:
-            self._refuse_older(_applied(connection))
-            self._check()
-        except BaseException:
-            connection.close()
-            raise
-
-    def _connect(self, path: str) -> sqlite3.Connection:
-        self._connection = sqlite3.connect(
-            path, uri=self.read_only, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
-        )
-        return self._connection
-
-    def _make_the_default_directory(self) -> None:
-        """For this user alone. Any other directory is the operator's to make."""
-        if self._path != default_file():
-            return
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise SinkUnavailable(
-                f"sink file {self._path}: its directory cannot be made ({error.strerror});"
-                " set JOINBACK_SINK_URL, or XDG_DATA_HOME"
-            ) from error
-
-    def _refuse_older(self, applied: int) -> None:
-        if 0 < applied < len(MIGRATIONS):
-            raise SinkOlder(f"sink file {self._path}", applied)
-
-    def _migrate_once(self) -> None:
-        try:
-            with self._transaction() as connection:
-                # Read under the lock: another worker may have been first.
-                if (number := _applied(connection) + 1) <= len(MIGRATIONS):
-                    for statement in migration(number):
-                        connection.execute(statement)
-        except sqlite3.OperationalError as error:
-            if readers := self._open_connection().execute(READERS_OF_DROPPED).fetchall():
-                names = ", ".join(f"the {kind} {name}" for kind, name in readers)
-                raise SinkUnavailable(f"sink file {self._path}: drop {names}, which reads {DROPPED_ADVICE}") from error
-            raise
-
-    def _check(self) -> None:
-        live = {name for _, name, *_ in self._open_connection().execute("PRAGMA table_info(records)")}
-        lacks = [column for column in (*COLUMNS, "updated_at", "row_version") if column not in live]
-        if lacks:
-            what = f"column {lacks[0]!r} in its table `records`" if live else "its table `records`"
-            raise SinkUnavailable(f"sink file {self._path}: lost {what}; restore it, or move the file aside")
+            self._connection = opened_to_read(self._path, self._busy_timeout_s)
+        else:
+            self._connection = opened(self._path, self._busy_timeout_s, migrates=self.migrates)
 
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._open_connection()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            # After a full disk SQLite has rolled back already, and says so by raising again.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._open_connection())
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        connection = self._open_connection()
-        rows: dict[str, Row] = {}
+        found = map(from_sql, self._select(SELECT, application, join_keys))
+        return {row.join_key: row for row in found}
+
+    def _held(self, application: str, join_keys: Sequence[str], whole: Collection[str]) -> dict[str, Held]:
+        found = self._select(SELECT_BARE, application, [key for key in join_keys if key not in whole])
+        found += self._select(SELECT_WHOLE, application, [key for key in join_keys if key in whole])
+        held = (Held(from_sql(values), rowid) for rowid, *values in found)
+        return {one.row.join_key: one for one in held}
+
+    def _select(self, query: str, application: str, join_keys: Sequence[str]) -> list[tuple[Any, ...]]:
+        execute = self._open_connection().execute
+        found: list[tuple[Any, ...]] = []
         for first in range(0, len(join_keys), _SELECT_KEYS):
             keys = join_keys[first : first + _SELECT_KEYS]
-            query = SELECT % ", ".join("?" * len(keys))
-            for values in connection.execute(query, (application, *keys)):
-                row = from_sql(values)
-                rows[row.join_key] = row
-        return rows
+            found += execute(query % ", ".join("?" * len(keys)), (application, *keys))
+        return found
 
     def _page(self, after: tuple[str, str], limit: int) -> list[Row]:
         return [from_sql(values) for values in self._open_connection().execute(PAGE, (*after, limit))]
@@ -217,11 +145,34 @@ class SQLiteSink(MergeOnWrite):
             for statement in statements:
                 connection.execute(statement)
 
-    def _insert(self, rows: Iterator[Row]) -> None:
+    def _insert_unseen(self, records: Sequence[Record], merged: Merged) -> Sequence[Record]:
+        """A record of predictions alone: SQLite says itself whether its key is there."""
+        now = text_of(datetime.now(UTC))
+        execute = self._open_connection().cursor().execute
+        left = []
+        for incoming in records:
+            if incoming.feedback or incoming.retractions:
+                left.append(incoming)
+                continue
+            row, rejected = self._projected(incoming, None)
+            if execute(INSERT_UNSEEN, [*to_sql(row), now]).rowcount:
+                merged.count(row.status, row.conflicts is not None, rejected)
+            else:
+                left.append(incoming)
+        return left
+
+    def _insert(self, rows: Iterator[Row]) -> bool:
+        self._update(rows)
+        return True
+
+    def _update(self, rows: Iterator[Row]) -> None:
         now = text_of(datetime.now(UTC))
         self._open_connection().executemany(UPSERT, ([*to_sql(row), now] for row in rows))
 
-    _update = _insert
+    def _update_told(self, rows: Iterator[Told]) -> None:
+        now = text_of(datetime.now(UTC))
+        changes = ([*told_to_sql(row), now, held.place] for held, row in rows)
+        self._open_connection().executemany(UPDATE_TOLD, changes)
 
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
         parameters = {"application": application, "before": text_of(before), "limit": limit}
@@ -239,8 +190,3 @@ class SQLiteSink(MergeOnWrite):
     def _open_connection(self) -> sqlite3.Connection:
         assert self._connection is not None, "enter the sink first: async with open_sink(...)"
         return self._connection
-
-
-def _applied(connection: sqlite3.Connection) -> int:
-    """The newest migration that the file has seen."""
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])

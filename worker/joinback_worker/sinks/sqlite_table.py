@@ -1,7 +1,8 @@
 """The table `records` in SQLite: its schema, its statements, and a row's way into it and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from msgspec import structs
@@ -10,7 +11,7 @@ from joinback_worker.errors import AlteredRow
 from joinback_worker.row import Row
 from joinback_worker.times import text_of
 
-from .merge_on_write import COLUMNS, JSON, TIMES
+from .row_columns import COLUMNS, JSON, TIMES, TOLD
 
 MIGRATIONS = (
     (
@@ -83,6 +84,14 @@ _JSON_PLACES = [COLUMNS.index(name) for name in JSON]
 
 # Parameters, not json_each(?): SQLite's JSON functions end a text at its first NUL.
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM records WHERE application = ? AND join_key IN (%s)"  # noqa: S608
+# By its type, for which no overflow page is read.
+_BARE = {name: f"CASE typeof({name}) WHEN 'null' THEN NULL ELSE 'null' END" for name in ("inputs", "outputs")}
+_BARE["tags"] = "NULL"
+SELECT_WHOLE = SELECT.replace("SELECT ", "SELECT rowid, ", 1)
+SELECT_BARE = (
+    f"SELECT rowid, {', '.join(_BARE.get(name, name) for name in COLUMNS)}"  # noqa: S608
+    " FROM records WHERE application = ? AND join_key IN (%s)"
+)
 PAGE = (
     f"SELECT {', '.join(COLUMNS)} FROM records WHERE (application, join_key) > (?, ?)"  # noqa: S608
     " ORDER BY application, join_key LIMIT ?"
@@ -95,21 +104,45 @@ SELECT join_key FROM (SELECT join_key FROM records WHERE application = :applicat
     ORDER BY first_feedback_at DESC LIMIT :limit)
 """
 MATURED = "SELECT join_key FROM records WHERE application = :application AND matures_at < :before LIMIT :limit"
-UPSERT = (
+_INSERT = (
     f"INSERT INTO records ({', '.join(COLUMNS)}, updated_at, row_version)"  # noqa: S608
     f" VALUES ({', '.join('?' * len(COLUMNS))}, ?, 1)"
-    " ON CONFLICT (application, join_key) DO UPDATE SET "
+    " ON CONFLICT (application, join_key) DO "
+)
+INSERT_UNSEEN = _INSERT + "NOTHING"
+UPSERT = (
+    _INSERT
+    + "UPDATE SET "
     + ", ".join(f"{column} = excluded.{column}" for column in COLUMNS[2:])
     + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
+)
+UPDATE_TOLD = (
+    f"UPDATE records SET {', '.join(f'{name} = ?' for name in TOLD)},"  # noqa: S608
+    " updated_at = ?, row_version = row_version + 1 WHERE rowid = ?"
 )
 
 
 def to_sql(row: Row) -> list[Any]:
-    values: list[Any] = list(structs.astuple(row))
-    for place in _TIME_PLACES:
+    """The values of COLUMNS."""
+    return _to_sql(structs.astuple(row), _TIME_PLACES, _JSON_PLACES)
+
+
+def told_to_sql(row: Row) -> list[Any]:
+    """The values of TOLD."""
+    return _to_sql(_told_of(row), _TOLD_TIME_PLACES, _TOLD_JSON_PLACES)
+
+
+_told_of = attrgetter(*TOLD)
+_TOLD_TIME_PLACES = [place for place, name in enumerate(TOLD) if name in TIMES]
+_TOLD_JSON_PLACES = [place for place, name in enumerate(TOLD) if name in JSON]
+
+
+def _to_sql(cells: Iterable[Any], times: Sequence[int], jsons: Sequence[int]) -> list[Any]:
+    values = list(cells)
+    for place in times:
         if values[place] is not None:
             values[place] = text_of(values[place])
-    for place in _JSON_PLACES:
+    for place in jsons:
         if values[place] is not None:
             values[place] = values[place].decode()
     return values
@@ -119,30 +152,30 @@ def from_sql(values: Sequence[Any]) -> Row:
     """The row of these cells. Raises AlteredRow for one that somebody edited so that it is none: SQLite lets
     anything stand in any column.
     """
-    cells: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
-    for column in TIMES:
-        if cells[column] is not None:
+    cells = list(values)
+    for place in _TIME_PLACES:
+        if cells[place] is not None:
             try:
-                time = datetime.fromisoformat(cells[column])
+                time = datetime.fromisoformat(cells[place])
             except (TypeError, ValueError):
-                raise AlteredRow(column, "is no time in ISO 8601") from None
+                raise AlteredRow(COLUMNS[place], "is no time in ISO 8601") from None
             # As SQLite's own datetime('now') writes it.
-            cells[column] = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-    for column in JSON:
-        if cells[column] is not None:
-            cells[column] = str(cells[column]).encode()
-    for columns, kinds in _KINDS:
-        for column in columns:
-            if type(cells[column]) not in kinds:
-                raise AlteredRow(column, f"is {type(cells[column]).__name__}, not {kinds[0].__name__}")
-    cells["clock_skew"] = bool(cells["clock_skew"])
-    return Row(**cells)
+            cells[place] = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    for place in _JSON_PLACES:
+        if cells[place] is not None:
+            cells[place] = str(cells[place]).encode()
+    for place, kinds in _KINDS:
+        if type(cells[place]) not in kinds:
+            raise AlteredRow(COLUMNS[place], f"is {type(cells[place]).__name__}, not {kinds[0].__name__}")
+    cells[_CLOCK_SKEW] = bool(cells[_CLOCK_SKEW])
+    return Row(**dict(zip(COLUMNS, cells, strict=True)))
 
 
-_KINDS: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
-    (("status", "environment", "version", "prediction_event_id"), (str, type(None))),
-    (("sample_rate", "feedback_delay_s"), (float, int, type(None))),
-)
+_TEXT: tuple[type, ...] = (str, type(None))
+_REAL: tuple[type, ...] = (float, int, type(None))
+_KINDS = [(COLUMNS.index(name), _TEXT) for name in ("status", "environment", "version", "prediction_event_id")]
+_KINDS += [(COLUMNS.index(name), _REAL) for name in ("sample_rate", "feedback_delay_s")]
+_CLOCK_SKEW = COLUMNS.index("clock_skew")
 
 
 def migration(number: int) -> list[str]:
