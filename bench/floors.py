@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -128,13 +129,13 @@ def _parquet(url: str) -> Iterator[Bulk]:
 
     from joinback_worker.sinks.arrow_events import SCHEMA
 
-    path = Path(urlsplit(url).path[1:]) / ".floor"
+    paths = _new_files(url)
 
     def load(records: Sequence[Record]) -> float:
         ready = _columns(records)
 
         def work() -> None:
-            pq.write_table(pa.Table.from_pydict(ready, SCHEMA), path, compression="zstd")
+            pq.write_table(pa.Table.from_pydict(ready, SCHEMA), path := next(paths), compression="zstd")
             _sync(path)
 
         return _timed(work)
@@ -146,19 +147,24 @@ def _parquet(url: str) -> Iterator[Bulk]:
 def _jsonl(url: str) -> Iterator[Bulk]:
     import msgspec
 
-    path = Path(urlsplit(url).path[1:]) / ".floor"
+    paths = _new_files(url)
     line = msgspec.defstruct("Line", COLUMNS, gc=False)
 
     def load(records: Sequence[Record]) -> float:
         ready = list(_columns(records).values())
 
         def work() -> None:
-            path.write_bytes(b"\n".join(map(msgspec.json.encode, map(line, *ready))))
+            (path := next(paths)).write_bytes(b"\n".join(map(msgspec.json.encode, map(line, *ready))))
             _sync(path)
 
         return _timed(work)
 
     yield load
+
+
+def _new_files(url: str) -> Iterator[Path]:
+    """One for each load, as a sink has one for each batch: pages of the disk's cache cost more than to write them."""
+    return (Path(urlsplit(url).path[1:]) / f".floor-{number}" for number in count())
 
 
 def _sync(path: Path) -> None:

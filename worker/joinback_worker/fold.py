@@ -127,6 +127,8 @@ def merge(a: Record, b: Record) -> Record:
 
 def _union(a: Mapping[str, E], b: Mapping[str, E]) -> dict[str, E]:
     union = {**a, **b}
+    if len(union) == len(a) + len(b):
+        return union
     for event_id in a.keys() & b.keys():
         if a[event_id] != b[event_id]:
             # An event is immutable, so this is a producer's fault; still, both orders must give one answer.
