@@ -7,8 +7,9 @@ from msgspec import json
 from .directory import COPY_ROWS
 from .event_log import Stored
 
-PARAMETER_BYTES = 48 << 10
-"""Of keys in one parameter: the server takes 128 KiB in each (http_max_field_value_size), and escapes add some."""
+PARAMETER_BYTES = 96 << 10
+"""Of keys in one parameter, as JSON of which each character is escaped: the server takes 128 KiB in each
+(http_max_field_value_size)."""
 
 # The newest policy counts: by the server's clock, and after the one that stands, should that be from the future.
 POLICY_TIME = """
@@ -51,7 +52,7 @@ def _in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:
     size = 0
     for key in join_keys:
         part.append(key)
-        size += len(key.encode())
+        size += 2 * len(json.encode(key))
         if size >= PARAMETER_BYTES:
             yield part
             part, size = [], 0
