@@ -267,8 +267,8 @@ MISTAKES = [
     Mistake(
         "the identity of a lake's batch depends on the order of its rows",
         f"{WORKER}/sinks/event_log.py",
-        "msgspec.msgpack.encode(sorted(identities))",
-        "msgspec.msgpack.encode(list(identities))",
+        "ordered = sorted(sorted(identities, key=itemgetter(1)))",
+        "ordered = list(identities)",
         "sinks",
         "again or repetition or committed_once",
     ),

@@ -83,7 +83,7 @@ def test_one_file_imports_arq() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["fold.py", "rules.py", "counting.py", "declared.py", "verdict.py", "reduce.py", "row.py"]
+    "name", ["fold.py", "rules.py", "counting.py", "declared.py", "verdict.py", "plain.py", "reduce.py", "row.py"]
 )
 def test_the_join_is_pure(name: str) -> None:
     """The law, from the fold to the row, imports nothing that does I/O, tells the time or logs."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,12 +10,15 @@ import pytest
 from deltalake import DeltaTable, Schema
 from deltalake.schema import Field, PrimitiveType
 from engines import ENGINES, Engine, named
+from events import feedback, prediction, record
 from loans import loans
 
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.fold import Record
 from joinback_worker.rules import Policy
-from joinback_worker.sinks import module_of, open_sink
+from joinback_worker.sinks import Merged, merge_on_read, module_of, open_sink
+from joinback_worker.sinks.delta import DeltaSink, location_of
+from joinback_worker.sinks.event_log import Stored
 
 POLICY = Policy()
 
@@ -111,6 +114,28 @@ def test_a_table_that_is_gone_while_the_sink_is_open(tmp_path: Path) -> None:
             asyncio.run(run())
         put(url, loans())
         assert len(ENGINES["delta"].rows(url)) == 600
+
+
+def test_a_look_up_is_bounded(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much the store holds of a batch's keys, they are looked up in parts that fit, and told all the same."""
+    asked: list[int] = []
+
+    class Counted(DeltaSink):
+        def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
+            asked.append(len(join_keys))
+            return super()._headers(application, join_keys)
+
+    async def run() -> list[Merged]:
+        async with Counted(*location_of(url), POLICY) as sink:
+            await sink.merge([record({"prediction:p": prediction()}, f"k{n}") for n in range(40)])
+            late = [record({"feedback:f": feedback(60, a=1)}, f"k{n}") for n in range(50)]
+            return [await sink.merge(late), await sink.merge(late)]
+
+    monkeypatch.setattr(merge_on_read, "HELD_BYTES", 10_000)
+    for merged in asyncio.run(run()):
+        assert (merged.rows, merged.joined, merged.orphans) == (50, 40, 10)
+    assert max(asked) == 50
+    assert min(asked) < 20
 
 
 def test_a_file_that_cannot_be_read_refuses_no_row(tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def test_clickhouse(tmp_path: Path) -> None:
     from clickhouse_connect import get_client
 
     from joinback_worker.sinks import clickhouse_schema
-    from joinback_worker.sinks.event_log import COLUMNS, rows_of
+    from joinback_worker.sinks.event_columns import EventColumns
+    from joinback_worker.sinks.event_log import COLUMNS
 
     with closing(get_client(interface="chdb", path=f"{tmp_path}/chdb")) as client:
         for statement in (*clickhouse_schema.MIGRATIONS[0], clickhouse_schema.MIGRATIONS_TABLE):
@@ -147,9 +148,10 @@ def test_clickhouse(tmp_path: Path) -> None:
         client.insert("joinback_migrations", [(1, NOW)], column_names=["number", "applied_at"])
         old = ("loans", 15_552_000.0, {"days": "sum"}, None, '{"repaid":false}', NOW)
         client.insert("policies", [old])
-        rows = [structs.astuple(row) for held in RECORDS.values() for row in rows_of(held, NOW)]
+        events = EventColumns(list(RECORDS.values()), NOW)
+        columns = [getattr(events, name) for name in COLUMNS]
         types = list(clickhouse_schema.COLUMN_TYPES.values())
-        client.insert("events", rows, column_names=COLUMNS, column_type_names=types)
+        client.insert("events", columns, column_names=COLUMNS, column_type_names=types, column_oriented=True)
     url = f"chdb:///{tmp_path}/chdb"
 
     async def run(merges: bool) -> None:

@@ -5,7 +5,7 @@ idempotent. So the order, the number of times and the batches in which events ar
 record, and a row (`row.py`) is a function of the record alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
@@ -122,6 +122,8 @@ def merge(a: Record, b: Record) -> Record:
 
 def _union(a: Mapping[str, E], b: Mapping[str, E]) -> dict[str, E]:
     union = {**a, **b}
+    if len(union) == len(a) + len(b):
+        return union
     for event_id in a.keys() & b.keys():
         if a[event_id] != b[event_id]:
             # An event is immutable, so this is a producer's fault; still, both orders must give one answer.
@@ -140,14 +142,12 @@ def admit(known: Record | None, incoming: Record, events_max: int = wire.RECORD_
     Returns the record and the fields of new events that found no place, the latest first to go. What a row
     holds already stays: an event that was taken in is never given up.
     """
-    if known is None:
-        known = Record(application=incoming.application, join_key=incoming.join_key)
-        record = incoming
-    else:
-        record = merge(known, incoming)
+    record = incoming if known is None else merge(known, incoming)
     excess = len(record.feedback) + len(record.retractions) - events_max
     if excess <= 0:
         return record, set()
+    if known is None:
+        known = Record(application=incoming.application, join_key=incoming.join_key)
     new: list[tuple[datetime, str]] = []
     for kind, mine, theirs in (
         ("feedback", record.feedback, known.feedback),
@@ -155,12 +155,18 @@ def admit(known: Record | None, incoming: Record, events_max: int = wire.RECORD_
     ):
         new += [(effective_at(event), f"{kind}:{id_}") for id_, event in mine.items() if id_ not in theirs]
     overflow = {field for _, field in sorted(new, reverse=True)[:excess]}
-    kept = structs.replace(
+    return without(record, overflow), overflow
+
+
+def without(record: Record, fields: Collection[str]) -> Record:
+    """The record but for these feedback events and retractions, named as `Record.fields` names them."""
+    if not fields:
+        return record
+    return structs.replace(
         record,
-        feedback={id_: e for id_, e in record.feedback.items() if f"feedback:{id_}" not in overflow},
-        retractions={id_: e for id_, e in record.retractions.items() if f"retraction:{id_}" not in overflow},
+        feedback={id_: e for id_, e in record.feedback.items() if f"feedback:{id_}" not in fields},
+        retractions={id_: e for id_, e in record.retractions.items() if f"retraction:{id_}" not in fields},
     )
-    return kept, overflow
 
 
 def effective_at(event: wire.Event) -> datetime:

@@ -74,17 +74,17 @@ def by_the_clock(
     """Return status, default fields, and when the clock alone may next change them. `told` are the fields that were."""
     rules = policy.rules
     waits = {name: maturity for name, maturity in rules.defaults.items() if name not in told}
-    default_fields = [name for name, maturity in waits.items() if _is_mature(predicted_at, maturity, policy)]
+    default_fields = [name for name, maturity in waits.items() if is_mature(predicted_at, maturity, policy)]
     still = [maturity for name, maturity in waits.items() if name not in default_fields]
     if status == "predicted" and rules.row_maturity_s is not None:
-        if _is_mature(predicted_at, rules.row_maturity_s, policy):
+        if is_mature(predicted_at, rules.row_maturity_s, policy):
             status = "unlabelled"
         else:
             still.append(rules.row_maturity_s)
     return status, default_fields, _after(predicted_at, still)
 
 
-def _is_mature(predicted_at: datetime, maturity_s: int | None, policy: Policy) -> bool:
+def is_mature(predicted_at: datetime, maturity_s: int | None, policy: Policy) -> bool:
     """Whether more than so many seconds have passed; by a difference, which cannot overflow near the year 9999."""
     if maturity_s is None or policy.now is None:
         return False

@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from datetime import UTC, datetime
 
 import pyarrow as pa
-from msgspec import structs
 
 from joinback_worker.errors import SinkRefused
 
-from .event_log import COLUMNS, EventRow, Stored
+from .event_columns import EventColumns
+from .event_log import COLUMNS, HEADER, Stored, header_of
 
 _UTC = pa.timestamp("us", tz="UTC")
 _TYPES = {
@@ -24,34 +24,39 @@ _TYPES = {
     "written_at": _UTC,
 }
 SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in COLUMNS])
-SLICE_ROWS = 5_000
-"""Rows converted at a time: the conversion holds the interpreter, and the event loop has other work."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def table_of(rows: Sequence[EventRow]) -> pa.Table:
+def table_of(events: EventColumns) -> pa.Table:
     """Raises SinkRefused for what Arrow cannot hold."""
-    slices = [rows[first : first + SLICE_ROWS] for first in range(0, len(rows), SLICE_ROWS)]
     try:
-        return pa.Table.from_batches([_batch_of(part) for part in slices], SCHEMA)
+        return pa.Table.from_arrays([_array(events, field) for field in SCHEMA], schema=SCHEMA)
     except (pa.ArrowException, UnicodeError, OverflowError) as error:
         raise SinkRefused(f"Arrow cannot hold the rows: {type(error).__name__}") from error
 
 
-def _batch_of(rows: Sequence[EventRow]) -> pa.RecordBatch:
-    arrays = [pa.array(column, field.type) for column, field in zip(_columns(rows), SCHEMA, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+def _array(events: EventColumns, field: pa.Field) -> pa.Array:
+    if field.name == "ordered_at_us":
+        return _since_1970(events.ordered_at).view(field.type)
+    cells = getattr(events, field.name)
+    return _since_1970(cells).view(field.type) if field.type == _UTC else pa.array(cells, field.type)
 
 
-def _columns(rows: Sequence[EventRow]) -> Iterable[Sequence[Any]]:
-    return zip(*map(structs.astuple, rows), strict=True)
+def _since_1970(times: Sequence[datetime]) -> pa.Array:
+    """In microseconds. Of a datetime with a zone Arrow asks the zone, each time."""
+    return pa.array([time - _EPOCH for time in times], pa.duration("us"))
 
 
 def stored_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Stored]:
     """What was looked up, column by column as `Stored` has them."""
     for batch in batches:
-        columns: list[list[Any]] = [batch.column(name).to_pylist() for name in Stored._fields]
-        for values in zip(*columns, strict=True):
-            yield Stored(*values)
+        yield from map(Stored, *(batch.column(name).to_pylist() for name in Stored._fields))
+
+
+def headers_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Stored]:
+    """The same of what was looked up without contents."""
+    for batch in batches:
+        yield from map(header_of, *(batch.column(name).to_pylist() for name in HEADER))
 
 
 def by_application(batch: pa.RecordBatch) -> Iterator[tuple[str, Iterable[Stored]]]:

@@ -6,7 +6,7 @@ Reached over HTTP by clickhouse-connect (`clickhouse://`, `clickhouses://` for T
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import groupby, starmap
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,6 @@ from urllib.parse import SplitResult, unquote
 from clickhouse_connect import get_client
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
-from msgspec import structs
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
@@ -27,9 +26,10 @@ from joinback_worker.rules import Policy
 from . import Merged, Refolded, Sink, Standing
 from .clickhouse_errors import translated
 from .clickhouse_policy import declared, policy_from
-from .clickhouse_queries import NEWEST, PAGE, POLICY_TIME, SELECT, STORED_WHEN_ANSWERED, in_parts
+from .clickhouse_queries import NEWEST, PAGE, POLICY_TIME, STORED_WHEN_ANSWERED, look_up
 from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, check_columns, migrate
-from .event_log import COLUMNS, EventRow, Stored, microseconds, whole_records
+from .event_columns import EventColumns
+from .event_log import COLUMNS, HEADER, Stored, header_of, microseconds, whole_records
 from .merge_on_read import MergeOnRead
 from .on_thread import SAMPLE_BATCH, SAMPLE_ROWS
 from .place import parts_of
@@ -150,23 +150,29 @@ class ClickHouseSink(MergeOnRead):
         """Closed by the view, which reads the time from the policy."""
         self._tell_policy(application)
 
-    def _append(self, rows: Sequence[EventRow]) -> None:
+    def _append(self, events: EventColumns) -> None:
+        # Of a time the driver would ask its zone, each time; a number is taken as it is.
+        times = {name: list(map(microseconds, getattr(events, name))) for name in ("event_at", "logged_at")}
+        times["written_at"] = [microseconds(events.written_at[0])] * len(events)
         self._opened().insert(
             "events",
-            [structs.astuple(row) for row in rows],
+            [times[name] if name in times else getattr(events, name) for name in COLUMNS],
             column_names=COLUMNS,
             column_type_names=list(COLUMN_TYPES.values()),
+            column_oriented=True,
             settings=STORED_WHEN_ANSWERED,
         )
 
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
-        for keys in in_parts(join_keys):
-            found = self._opened().query(
-                f"{SELECT} AND join_key IN {{keys:Array(String)}}",
-                parameters={"application": application, "keys": keys},
-            )
-            for values in found.result_rows:
-                yield Stored(*values)
+        return starmap(Stored, self._found(application, join_keys, Stored._fields))
+
+    def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
+        return starmap(header_of, self._found(application, join_keys, HEADER))
+
+    def _found(self, application: str, join_keys: Sequence[str], columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+        question, parameters = look_up(application, join_keys, columns)
+        with self._opened().query_rows_stream(question, parameters=parameters) as rows:
+            yield from rows
 
     def _whole(self, application: str) -> Iterator[list[Record]]:
         # A page cuts no record in two.

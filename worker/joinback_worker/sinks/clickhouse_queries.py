@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
+from msgspec import json
+
 from .directory import COPY_ROWS
 from .event_log import Stored
 
-LOOK_UP_BYTES = 48 << 10
-"""Of keys in one look-up: the server takes 128 KiB in a parameter (http_max_field_value_size), and escapes add some."""
-
-SELECT = f"SELECT {', '.join(Stored._fields)} FROM events WHERE application = {{application:String}}"  # noqa: S608
+PARAMETER_BYTES = 96 << 10
+"""Of keys in one parameter, as JSON of which each character is escaped: the server takes 128 KiB in each
+(http_max_field_value_size)."""
 
 # The newest policy counts: by the server's clock, and after the one that stands, should that be from the future.
 POLICY_TIME = """
@@ -31,13 +32,28 @@ STORED_WHEN_ANSWERED = {"async_insert": 0, "wait_for_async_insert": 1}
 """Whatever the user's profile says: servers from 26.3 on queue inserts by default, and may be told not to wait."""
 
 
-def in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:
+def look_up(application: str, join_keys: Sequence[str], columns: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Return the query for all rows of these keys, and its parameters.
+
+    One, however many keys: those of a batch are anywhere, so that each query reads the keys of the whole table.
+    """
+    # As JSON: the driver escapes a text as one, but a list key by key.
+    parts = {f"keys_{n}": json.encode(part).decode() for n, part in enumerate(_in_parts(join_keys))}
+    arrays = ", ".join(f"JSONExtract({{{name}:String}}, 'Array(String)')" for name in parts)
+    query = (
+        f"SELECT {', '.join(columns)} FROM events"  # noqa: S608
+        f" WHERE application = {{application:String}} AND join_key IN arrayConcat({arrays})"
+    )
+    return query, {"application": application, **parts}
+
+
+def _in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:
     part: list[str] = []
     size = 0
     for key in join_keys:
         part.append(key)
-        size += len(key.encode())
-        if size >= LOOK_UP_BYTES:
+        size += 2 * len(json.encode(key))
+        if size >= PARAMETER_BYTES:
             yield part
             part, size = [], 0
     if part:

@@ -21,9 +21,10 @@ from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.rules import Policy
 
 from . import Sink, lake_view
-from .arrow_events import SCHEMA, by_application, stored_of, table_of
+from .arrow_events import SCHEMA, by_application, headers_of, stored_of, table_of
 from .directory import COPY_ROWS
-from .event_log import EventRow, Stored, content_id, identity
+from .event_columns import EventColumns
+from .event_log import HEADER, Stored
 from .merge_on_read import MergeOnRead
 from .place import parts_of
 
@@ -71,7 +72,7 @@ class DeltaSink(MergeOnRead):
         return _translated(self._location, work)
 
     def _open(self) -> None:
-        self._table = self._found() if self.read_only else self._made()
+        self._table = self._standing_table() if self.read_only else self._made()
         standing = {field.name: field.type for field in pa.schema(self._table.schema().to_arrow())}
         for field in SCHEMA:
             if field.name not in standing or not _alike(standing[field.name], field.type):
@@ -80,7 +81,7 @@ class DeltaSink(MergeOnRead):
                     f"Delta table at {self._location}: column {field.name} {found}, not {field.type}; put it back"
                 )
 
-    def _found(self) -> DeltaTable:
+    def _standing_table(self) -> DeltaTable:
         try:
             return DeltaTable(self._location, storage_options=self._options)
         except TableNotFoundError as error:
@@ -100,25 +101,32 @@ class DeltaSink(MergeOnRead):
     def _close(self) -> None:
         self._table = None
 
-    def _append(self, rows: Sequence[EventRow]) -> None:
+    def _append(self, events: EventColumns) -> None:
         table = self._opened()
-        batch = content_id(map(identity, rows))
+        batch = events.content_id
         table.update_incremental()
         if table.transaction_version(batch) is not None:
             return
         once = Transaction(app_id=batch, version=1, last_updated=time.time_ns() // 1_000_000)
         write_deltalake(
             table,
-            table_of(rows),
+            table_of(events),
             mode="append",
             commit_properties=CommitProperties(app_transactions=[once], max_commit_retries=COMMIT_RETRIES),
         )
 
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
+        return stored_of(self._found(application, join_keys, Stored._fields))
+
+    def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
+        return headers_of(self._found(application, join_keys, HEADER))
+
+    def _found(self, application: str, join_keys: Sequence[str], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         table = self._opened()
         table.update_incremental()
         wanted = (ds.field("application") == application) & ds.field("join_key").isin(join_keys)
-        return stored_of(table.to_pyarrow_dataset().to_batches(columns=list(Stored._fields), filter=wanted))
+        found: Iterator[pa.RecordBatch] = table.to_pyarrow_dataset().to_batches(columns=list(columns), filter=wanted)
+        return found
 
     def _everything(self, application: str | None) -> Iterator[tuple[str, Iterable[Stored]]]:
         columns = ["application", *Stored._fields]

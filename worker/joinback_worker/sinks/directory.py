@@ -8,14 +8,15 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from joinback.errors import ConfigurationError
 from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.rules import Policy
 
-from .event_log import EventRow, Identity, Stored, content_id, identity
+from .event_columns import EventColumns
+from .event_log import Identity, Stored, content_id
 from .merge_on_read import MergeOnRead
 from .place import parts_of
 
@@ -28,6 +29,7 @@ COMPACTED_BYTES = 64 << 20
 COPY_ROWS = 1_000
 """Of a batch that is copied elsewhere: at 1 KB an event it is 1 MB of memory, and as much as a drain's chunk."""
 
+Buffer: TypeAlias = bytes | memoryview
 T = TypeVar("T")
 
 
@@ -46,11 +48,11 @@ class DirectorySink(MergeOnRead):
         self.directory = directory
 
     @abstractmethod
-    def _encoded(self, rows: Sequence[EventRow]) -> bytes:
-        """A whole file of these rows."""
+    def _encoded(self, events: EventColumns) -> Buffer:
+        """A whole file of these events."""
 
     @abstractmethod
-    def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], bytes]:
+    def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], Buffer]:
         """One file of the rows of several, each once."""
 
     @abstractmethod
@@ -86,10 +88,10 @@ class DirectorySink(MergeOnRead):
     def _close(self) -> None:
         pass
 
-    def _append(self, rows: Sequence[EventRow]) -> None:
-        self._appear(content_id(map(identity, rows)), self._encoded(rows))
+    def _append(self, events: EventColumns) -> None:
+        self._appear(events.content_id, self._encoded(events))
 
-    def _appear(self, name: str, content: bytes) -> Path:
+    def _appear(self, name: str, content: Buffer) -> Path:
         """Make a file of this name, whole and durable."""
         path = self.directory / f"{name}.{self.suffix}"
         part = path.with_name(f".{path.name}.{os.getpid()}-{id(self):x}.part")

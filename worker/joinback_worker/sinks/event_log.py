@@ -5,115 +5,49 @@ event_id), and of different rows at one place (a producer's fault) the smallest 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import msgspec
-from msgspec import Struct
 
 from joinback import wire
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.fold import Record, digest, effective_at, fold
+from joinback_worker.fold import Record, fold
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class EventRow(Struct, gc=False):
-    """One event. JSON stands in text columns as it was logged; NULL is what the event does not have."""
-
-    application: str
-    join_key: str
-    kind: str
-    event_id: str
-    digest: int
-    ordered_at_us: int
-    """What orders events: `event_at`, or `logged_at` if that is skewed; microseconds since 1970, for any year."""
-    event_at: datetime
-    logged_at: datetime
-    version: str | None
-    environment: str | None
-    tags: str | None
-    event: str
-    """JSON of the event; of a prediction without `inputs`, `outputs` and `sample_rate`."""
-    inputs: str | None
-    outputs: str | None
-    sample_rate: float | None
-    fields: list[str]
-    """The fields that feedback tells, or a retraction takes back."""
-    field_values: list[str]
-    """JSON of each field that feedback tells."""
-    all_fields: bool
-    """A retraction of all fields; `fields` is empty."""
-    written_at: datetime
-
-
-COLUMNS = EventRow.__struct_fields__
+COLUMNS = (
+    "application",
+    "join_key",
+    "kind",
+    "event_id",
+    "digest",
+    "ordered_at_us",
+    "event_at",
+    "logged_at",
+    "version",
+    "environment",
+    "tags",
+    "event",
+    "inputs",
+    "outputs",
+    "sample_rate",
+    "fields",
+    "field_values",
+    "all_fields",
+    "written_at",
+)
+"""What each of them holds: `event_columns.EventColumns`."""
 
 
 def microseconds(time: datetime) -> int:
     """Since 1970, exactly."""
     return (time - _EPOCH) // _MICROSECOND
-
-
-def rows_of(record: Record, written_at: datetime) -> Iterator[EventRow]:
-    """A record's events, in no order."""
-    for kind, events in (
-        ("prediction", record.predictions),
-        ("feedback", record.feedback),
-        ("retraction", record.retractions),
-    ):
-        for event_id, event in events.items():
-            yield _row(record, kind, event_id, event, written_at)
-
-
-def _row(record: Record, kind: str, event_id: str, event: wire.Event, written_at: datetime) -> EventRow:
-    text = encoded = wire.encode(event)
-    inputs = outputs = sample_rate = None
-    fields: list[str] = []
-    values: list[str] = []
-    all_fields = False
-    if isinstance(event, wire.Prediction):
-        text = wire.encode(_header(event))
-        inputs, outputs, sample_rate = bytes(event.inputs).decode(), bytes(event.outputs).decode(), event.sample_rate
-    elif isinstance(event, wire.Feedback):
-        fields, values = list(event.feedback), [bytes(value).decode() for value in event.feedback.values()]
-    elif isinstance(event, wire.Retraction):
-        fields, all_fields = event.fields or [], event.fields is None
-    return EventRow(
-        application=record.application,
-        join_key=record.join_key,
-        kind=kind,
-        event_id=event_id,
-        digest=digest(encoded),
-        ordered_at_us=microseconds(effective_at(event)),
-        event_at=event.at,
-        logged_at=event.logged_at,
-        version=event.version,
-        environment=event.environment,
-        tags=wire.encode(event.tags).decode() if event.tags else None,
-        event=text.decode(),
-        inputs=inputs,
-        outputs=outputs,
-        sample_rate=sample_rate,
-        fields=fields,
-        field_values=values,
-        all_fields=all_fields,
-        written_at=written_at,
-    )
-
-
-def _header(event: wire.Event) -> wire.Event:
-    return wire.Event(
-        v=event.v,
-        at=event.at,
-        logged_at=event.logged_at,
-        version=event.version,
-        environment=event.environment,
-        tags=event.tags,
-    )
 
 
 class Stored(NamedTuple):
@@ -127,6 +61,16 @@ class Stored(NamedTuple):
     inputs: str | None
     outputs: str | None
     sample_rate: float | None
+
+
+HEADER = ("join_key", "kind", "event_id", "digest", "event")
+
+
+def header_of(join_key: str, kind: str, event_id: str, digest: int, event: str) -> Stored:
+    """Return a row of which `inputs` and `outputs` were not read: a prediction that says nothing but its time."""
+    if kind != "prediction":
+        return Stored(join_key, kind, event_id, digest, event, None, None, None)
+    return Stored(join_key, kind, event_id, digest, event, "null", "null", wire.UNSAMPLED)
 
 
 def records_from(application: str, rows: Iterable[Stored]) -> dict[str, Record]:
@@ -168,10 +112,8 @@ Identity: TypeAlias = tuple[str, str, str, str, int]
 """Of a row: application, join_key, kind, event_id, digest. Rows that share it are repetitions."""
 
 
-def identity(row: EventRow) -> Identity:
-    return row.application, row.join_key, row.kind, row.event_id, row.digest
-
-
 def content_id(identities: Iterable[Identity]) -> str:
     """A batch's name: the same events, the same name, whoever writes them and when. 32 hex digits."""
-    return sha256(msgspec.msgpack.encode(sorted(identities))).hexdigest()[:32]
+    # By join key first: what is compared then is mostly a text alone, and what is sorted twice is sorted once.
+    ordered = sorted(sorted(identities, key=itemgetter(1)))
+    return sha256(msgspec.msgpack.encode(ordered)).hexdigest()[:32]

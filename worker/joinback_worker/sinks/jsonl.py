@@ -1,23 +1,25 @@
 """The JSON Lines sink: `jsonl:///directory`. One event a line, its JSON as it was logged."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, Struct
 
+from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.rules import Policy
 
 from . import Sink, lake_view
-from .directory import COPY_ROWS, DirectorySink, directory_of
-from .event_log import EventRow, Identity, Stored
+from .directory import COPY_ROWS, Buffer, DirectorySink, directory_of
+from .event_columns import EventColumns, header
+from .event_log import Identity, Stored
 
-_JSON = frozenset({"tags", "event", "inputs", "outputs"})
+_ENCODER = msgspec.json.Encoder()
 
 
 def open_url(url: str, policy: Policy) -> Sink:
@@ -29,7 +31,31 @@ def schema(url: str, settings: Settings) -> str:
     return lake_view.view(lake_view.jsonl_source(directory_of(url).absolute()), settings)
 
 
-class _Line(Struct):
+class _Line(Struct, omit_defaults=True, gc=False):
+    """A line as it is written, column by column: JSON stands in it as JSON, and None is left out."""
+
+    application: str
+    join_key: str
+    kind: str
+    event_id: str
+    digest: int
+    ordered_at_us: int
+    event_at: datetime
+    logged_at: datetime
+    version: str | None = None
+    environment: str | None = None
+    tags: dict[str, Raw] | None = None
+    event: wire.Event | Raw | None = None
+    inputs: Raw | None = None
+    outputs: Raw | None = None
+    sample_rate: float | None = None
+    fields: list[str] | None = None
+    field_values: list[Raw] | None = None
+    all_fields: bool | None = None
+    written_at: datetime | None = None
+
+
+class _Read(Struct):
     """What is read back of a line."""
 
     application: str
@@ -47,10 +73,13 @@ class _Line(Struct):
 class JsonLinesSink(DirectorySink):
     suffix = "jsonl"
 
-    def _encoded(self, rows: Sequence[EventRow]) -> bytes:
-        return b"".join([one_line(msgspec.json.encode(_line(row))) for row in rows])
+    def _encoded(self, events: EventColumns) -> Buffer:
+        lines = _ENCODER.encode_lines(_lines_of(events))
+        if lines.count(b"\n") == len(events) and b"\r" not in lines:
+            return lines
+        return b"".join([one_line(line) for line in map(_ENCODER.encode, _lines_of(events))])
 
-    def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], bytes]:
+    def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], Buffer]:
         # Of a repeated event the line written last, so that `updated_at` stays.
         lines: dict[Identity, bytes] = {}
         for path in paths:
@@ -78,24 +107,41 @@ def one_line(encoded: bytes) -> bytes:
     return encoded + b"\n"
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, _Line]]:
+def _lines(path: Path) -> Iterator[tuple[bytes, _Read]]:
     try:
         with path.open("rb") as file:
             for text in file:
-                yield text, msgspec.json.decode(text, type=_Line)
+                yield text, msgspec.json.decode(text, type=_Read)
     except msgspec.MsgspecError as error:
         raise SinkUnavailable(f"sink file {path} holds a line that is no event of ours; move it away") from error
 
 
-def _line(row: EventRow) -> dict[str, Any]:
-    line: dict[str, Any] = {name: value for name, value in structs.asdict(row).items() if value is not None}
-    for name in _JSON & line.keys():
-        line[name] = Raw(line[name].encode())
-    line["field_values"] = [Raw(value.encode()) for value in row.field_values]
-    return line
+def _lines_of(events: EventColumns) -> Iterator[_Line]:
+    return map(
+        _Line,
+        events.application,
+        events.join_key,
+        events.kind,
+        events.event_id,
+        events.digest,
+        events.ordered_at_us,
+        events.event_at,
+        events.logged_at,
+        events.version,
+        events.environment,
+        [event.tags or None for event in events.events],
+        [*map(header, events.predictions), *map(Raw, events.others_encoded)],
+        events.of_predictions(event.inputs for event in events.predictions),
+        events.of_predictions(event.outputs for event in events.predictions),
+        events.sample_rate,
+        events.fields,
+        events.of_feedback(list(event.feedback.values()) for event in events.feedback),
+        events.all_fields,
+        events.written_at,
+    )
 
 
-def _stored(line: _Line) -> Stored:
+def _stored(line: _Read) -> Stored:
     return Stored(
         line.join_key,
         line.kind,

@@ -11,27 +11,39 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from joinback_worker.errors import SinkUnavailable, WorkerError, no_row
-from joinback_worker.fold import Record, admit
+from joinback_worker.fold import Record, admit, without
+from joinback_worker.plain import PlainStatus
 from joinback_worker.row import Row, late_news, overflowed, project
 from joinback_worker.rules import Policy
 from joinback_worker.verdict import judge
 
 from . import Merged
-from .event_log import EventRow, Stored, records_from, rows_of, whole_records
+from .event_columns import EventColumns
+from .event_log import Stored, records_from, whole_records
 from .gathering import gathered
 from .on_thread import SAMPLE_ROWS, SinkOnThread
 
+HELD_BYTES = 64 << 20
+"""Of looked-up text at once; its objects in Python take some four times as much. It is as much as 100,000 feedback
+events: of ten each for a batch's 10,000 keys."""
+_ROW_BYTES = 500
+"""What the objects of a row take beside its text."""
+
 
 class MergeOnRead(SinkOnThread):
-    """See `Sink` for the promise. A store fills in `_append` and `_stored`."""
+    """See `Sink` for the promise. A store fills in `_append` and `_stored`, and `_headers` if it looks up."""
 
     @abstractmethod
-    def _append(self, rows: Sequence[EventRow]) -> None:
-        """Add these rows: all or none, durable when it returns."""
+    def _append(self, events: EventColumns) -> None:
+        """Add a row for each event, of which there is one at least: all or none, durable when it returns."""
 
     @abstractmethod
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
         """All rows of these keys, repeated ones too."""
+
+    def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
+        """The same without inputs and outputs, one by one, each as `header_of` makes it."""
+        raise NotImplementedError
 
     def _everything(self, application: str | None) -> Iterator[tuple[str, Iterable[Stored]]]:
         """All rows, or those of one application, in bounded batches of one each; a record's may be in several."""
@@ -69,56 +81,85 @@ class MergeOnRead(SinkOnThread):
 
     def _merge(self, records: Sequence[Record]) -> Merged:
         merged = Merged()
-        held = self._held(records)
-        now = datetime.now(UTC)
-        rows: list[EventRow] = []
-        for incoming in records:
+        plain = PlainStatus(self._policy)
+        statuses: list[str] = []
+        admitted: list[Record] = []
+        for incoming, known in self._with_known(records):
             try:
-                record, overflow = admit(held.get((incoming.application, incoming.join_key)), incoming)
-                verdict = judge(record, self._policy)
+                status = plain.of(incoming) if known is None else None
+                if status is None:
+                    incoming = self._judged(incoming, known, plain, merged)
+                else:
+                    statuses.append(status)
             except Exception as error:
                 raise no_row(error) from error
-            rejected = late_news(incoming, verdict.late) + overflowed(incoming, overflow)
-            merged.count(verdict.status, bool(verdict.others), rejected)
-            rows += [row for row in rows_of(incoming, now) if f"{row.kind}:{row.event_id}" not in overflow]
-        if rows:
-            self._append(rows)
+            admitted.append(incoming)
+        merged += Merged(rows=len(statuses), joined=statuses.count("joined"), orphans=statuses.count("orphan"))
+        events = EventColumns(admitted, datetime.now(UTC))
+        if len(events):
+            self._append(events)
         return merged
 
-    def _held(self, records: Sequence[Record]) -> dict[tuple[str, str], Record]:
-        """What the store has of those records whose prediction did not come with them.
+    def _judged(self, incoming: Record, known: Record | None, plain: PlainStatus, merged: Merged) -> Record:
+        """Note what becomes of a record's row, and return the record but for the events that find no place."""
+        record, overflow = admit(known, incoming)
+        status = plain.of(record)
+        if status is not None:
+            merged.count(status, False, ())
+            return incoming
+        verdict = judge(record, self._policy)
+        rejected = late_news(incoming, verdict.late) + overflowed(incoming, overflow)
+        merged.count(verdict.status, bool(verdict.others), rejected)
+        return without(incoming, overflow)
+
+    def _with_known(self, records: Sequence[Record]) -> Iterator[tuple[Record, Record | None]]:
+        """Each record, and what the store has of it if its prediction did not come with it.
 
         Nothing where that is not cheap: a batch is then told by what it holds itself.
         """
-        if not self.looks_up:
-            return {}
-        cold: defaultdict[str, list[str]] = defaultdict(list)
+        cold: defaultdict[str, list[Record]] = defaultdict(list)
         for record in records:
-            if not record.predictions:
-                cold[record.application].append(record.join_key)
-        return {
-            (application, key): record
-            for application, keys in cold.items()
-            for key, record in self._records(application, keys).items()
-        }
+            if self.looks_up and not record.predictions:
+                cold[record.application].append(record)
+            else:
+                yield record, None
+        for application, some in cold.items():
+            parts = [some]
+            while parts:
+                part = parts.pop()
+                rows = self._bounded_headers(application, part)
+                if rows is None:
+                    half = len(part) // 2
+                    parts += [part[half:], part[:half]]
+                    continue
+                held = _records_of(application, rows)
+                yield from ((record, held.get(record.join_key)) for record in part)
+
+    def _bounded_headers(self, application: str, records: Sequence[Record]) -> list[Stored] | None:
+        """What the store has of these, or None if that is too much at once."""
+        rows = []
+        size = 0
+        for row in self._headers(application, [record.join_key for record in records]):
+            size += _ROW_BYTES + len(row.event)
+            if size > HELD_BYTES and len(records) > 1:
+                return None
+            rows.append(row)
+        return rows
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
+        records = _records_of(application, list(self._stored(application, join_keys)))
         try:
-            return {
-                key: project(record, self._policy)[0] for key, record in self._records(application, join_keys).items()
-            }
-        except WorkerError:
-            raise
+            return {key: project(record, self._policy)[0] for key, record in records.items()}
         except Exception as error:
-            raise no_row(error) from error
-
-    def _records(self, application: str, join_keys: Sequence[str]) -> dict[str, Record]:
-        """What the store has of these keys. What somebody edited so that it is no event is left out, and stays."""
-        stored = list(self._stored(application, join_keys))
-        try:
-            return records_from(application, stored)
-        except (TypeError, ValueError, AttributeError) as error:
             raise no_row(error) from error
 
     def _close_matured(self, application: str) -> None:
         """Nothing to write: a row is closed when it is read after its time."""
+
+
+def _records_of(application: str, rows: Sequence[Stored]) -> dict[str, Record]:
+    """The records of these rows. What somebody edited so that it is no event is left out, and stays."""
+    try:
+        return records_from(application, rows)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise no_row(error) from error

@@ -1,7 +1,6 @@
 """The Parquet sink: `parquet:///directory`. What reads Parquet reads it; zstd, one file a batch."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +13,12 @@ from joinback_worker.rules import Policy
 
 from . import Sink, lake_view
 from .arrow_events import SCHEMA, by_application, stored_of, table_of
-from .directory import COPY_ROWS, DirectorySink, directory_of
-from .event_log import COLUMNS, EventRow, Identity, Stored
+from .directory import COPY_ROWS, Buffer, DirectorySink, directory_of
+from .event_columns import EventColumns
+from .event_log import COLUMNS, Identity, Stored
+
+_REPEATED = ["application", "kind", "version", "environment", "tags", "sample_rate", "fields.list.element"]
+"""Columns of few values, which a dictionary makes small. For the others the writer would begin one, and give it up."""
 
 
 def open_url(url: str, policy: Policy) -> Sink:
@@ -30,10 +33,10 @@ def schema(url: str, settings: Settings) -> str:
 class ParquetSink(DirectorySink):
     suffix = "parquet"
 
-    def _encoded(self, rows: Sequence[EventRow]) -> bytes:
-        return _file_of(table_of(rows))
+    def _encoded(self, events: EventColumns) -> Buffer:
+        return _file_of(table_of(events))
 
-    def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], bytes]:
+    def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], Buffer]:
         table = pa.concat_tables([_table_in(path) for path in paths])
         columns = [table.column(name).to_pylist() for name in COLUMNS[:5]]
         # Of a repeated event the row written last, so that `updated_at` stays.
@@ -64,10 +67,10 @@ def _not_ours(path: Path) -> SinkUnavailable:
     return SinkUnavailable(f"sink file {path} is no Parquet file of ours; move it elsewhere")
 
 
-def _file_of(table: pa.Table) -> bytes:
-    file = BytesIO()
-    pq.write_table(table, file, compression="zstd")
-    return file.getvalue()
+def _file_of(table: pa.Table) -> Buffer:
+    file = pa.BufferOutputStream()
+    pq.write_table(table, file, compression="zstd", use_dictionary=_REPEATED)
+    return memoryview(file.getvalue())
 
 
 def compact(url: str) -> str:

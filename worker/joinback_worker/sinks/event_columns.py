@@ -1,0 +1,152 @@
+"""A batch's events as columns of the table `events`: what a store that keeps columns takes as it is. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import TypeVar
+
+from joinback import wire
+from joinback_worker.fold import Record, digest, effective_at
+
+from .event_log import content_id, microseconds
+
+E = TypeVar("E", bound=wire.Event)
+T = TypeVar("T")
+
+
+class EventColumns:
+    """The events of some records: an attribute for each of `COLUMNS`, each with one cell per event.
+
+    First predictions, then feedback, then retractions. JSON is text as it was logged; None is what an event does not
+    have. The properties are made when they are asked for: the largest columns need not be in memory all at once.
+    """
+
+    def __init__(self, records: Sequence[Record], written_at: datetime) -> None:
+        self.application: list[str] = []
+        self.join_key: list[str] = []
+        self.event_id: list[str] = []
+        self.predictions: list[wire.Prediction] = self._placed(records, attrgetter("predictions"))
+        self.feedback: list[wire.Feedback] = self._placed(records, attrgetter("feedback"))
+        self.retractions: list[wire.Retraction] = self._placed(records, attrgetter("retractions"))
+        self.events: list[wire.Event] = [*self.predictions, *self.feedback, *self.retractions]
+        encoded = list(map(wire.encode, self.events))
+        self.digest = list(map(digest, encoded))
+        self.others_encoded = encoded[len(self.predictions) :]
+        """JSON of each event that is no prediction."""
+        self._written_at = written_at
+
+    def _placed(self, records: Sequence[Record], of: Callable[[Record], Mapping[str, E]]) -> list[E]:
+        """Note the places of the events of one kind, and return the events."""
+        placed: list[E] = []
+        for record in records:
+            for event_id, event in of(record).items():
+                self.application.append(record.application)
+                self.join_key.append(record.join_key)
+                self.event_id.append(event_id)
+                placed.append(event)
+        return placed
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @property
+    def content_id(self) -> str:
+        """The batch's name: the same events, the same name, whoever writes them and when."""
+        return content_id(zip(self.application, self.join_key, self.kind, self.event_id, self.digest, strict=True))
+
+    @property
+    def kind(self) -> list[str]:
+        return (
+            ["prediction"] * len(self.predictions)
+            + ["feedback"] * len(self.feedback)
+            + ["retraction"] * len(self.retractions)
+        )
+
+    @property
+    def ordered_at(self) -> list[datetime]:
+        """What orders events: `event_at`, or `logged_at` if that is skewed."""
+        return list(map(effective_at, self.events))
+
+    @property
+    def ordered_at_us(self) -> list[int]:
+        """The same in microseconds since 1970, for any year."""
+        return list(map(microseconds, self.ordered_at))
+
+    @property
+    def event_at(self) -> list[datetime]:
+        return [event.at for event in self.events]
+
+    @property
+    def logged_at(self) -> list[datetime]:
+        return [event.logged_at for event in self.events]
+
+    @property
+    def version(self) -> list[str | None]:
+        return [event.version for event in self.events]
+
+    @property
+    def environment(self) -> list[str | None]:
+        return [event.environment for event in self.events]
+
+    @property
+    def tags(self) -> list[str | None]:
+        return [wire.encode(event.tags).decode() if event.tags else None for event in self.events]
+
+    @property
+    def event(self) -> list[str]:
+        """JSON of the event; of a prediction without `inputs`, `outputs` and `sample_rate`."""
+        headers = [wire.encode(header(event)).decode() for event in self.predictions]
+        return [*headers, *map(bytes.decode, self.others_encoded)]
+
+    @property
+    def inputs(self) -> list[str | None]:
+        return self.of_predictions(bytes(event.inputs).decode() for event in self.predictions)
+
+    @property
+    def outputs(self) -> list[str | None]:
+        return self.of_predictions(bytes(event.outputs).decode() for event in self.predictions)
+
+    @property
+    def sample_rate(self) -> list[float | None]:
+        return self.of_predictions(event.sample_rate for event in self.predictions)
+
+    def of_predictions(self, cells: Iterable[T]) -> list[T | None]:
+        """A column of these cells, one per prediction; of other events it has none."""
+        return [*cells, *[None] * len(self.others_encoded)]
+
+    @property
+    def fields(self) -> list[list[str]]:
+        """The fields that feedback tells, or a retraction takes back."""
+        told = [list(event.feedback) for event in self.feedback]
+        return [*[[]] * len(self.predictions), *told, *(event.fields or [] for event in self.retractions)]
+
+    @property
+    def field_values(self) -> list[list[str]]:
+        """JSON of each field that feedback tells."""
+        return self.of_feedback([bytes(value).decode() for value in event.feedback.values()] for event in self.feedback)
+
+    def of_feedback(self, cells: Iterable[list[T]]) -> list[list[T]]:
+        """A column of these cells, one per feedback event; of other events they are empty."""
+        return [*[[]] * len(self.predictions), *cells, *[[]] * len(self.retractions)]
+
+    @property
+    def all_fields(self) -> list[bool]:
+        """A retraction of all fields; its `fields` is empty."""
+        told = len(self.predictions) + len(self.feedback)
+        return [False] * told + [event.fields is None for event in self.retractions]
+
+    @property
+    def written_at(self) -> list[datetime]:
+        return [self._written_at] * len(self)
+
+
+def header(event: wire.Event) -> wire.Event:
+    """What all kinds of events share."""
+    return wire.Event(
+        v=event.v,
+        at=event.at,
+        logged_at=event.logged_at,
+        version=event.version,
+        environment=event.environment,
+        tags=event.tags,
+    )
