@@ -202,12 +202,11 @@ class Client:
             inputs is not None
             and outputs is not None
             and feedback is None
-            and tags is None
             and timestamp is None
             and event_id is None
             and source is None
             and (key is join_key or join_key is None)
-            and funnel.put_plain(application, key, inputs, outputs, version)
+            and funnel.put_plain(application, key, inputs, outputs, version, tags)
         ):
             return key
         try:
@@ -222,10 +221,8 @@ class Client:
             said = version if version is None or type(version) is str else events.text_of(version)
             identity = ids.new_id() if event_id is None else str.__str__(event_id)
             common = (at, logged_at, said, funnel.environment, tags)
-            rates = (
-                funnel.delivery.told_rates.get(application, wire.UNSAMPLED),
-                funnel.delivery.feedback_rate(application),
-            )
+            rate = funnel.delivery.told_rates.get(application, wire.UNSAMPLED)
+            rates = (rate, rate if feedback is None else funnel.delivery.feedback_rate(application))
             batch.put(funnel, application, key, identity, (inputs, outputs, feedback), common, rates, source=source)
         except InvalidEvent:
             raise

@@ -33,7 +33,9 @@ class Funnel:
         """Return the join key as it leaves the process, by which it is sampled too."""
         return join_key if self.hooks is None else self.hooks.stored_key(join_key)
 
-    def put_plain(self, application: object, join_key: str, inputs: Any, outputs: Any, version: object) -> bool:
+    def put_plain(
+        self, application: object, join_key: str, inputs: Any, outputs: Any, version: object, tags: object
+    ) -> bool:
         """Log a prediction of which nothing else is said and to which nothing is done, as of nearly all.
 
         False, and nothing was done, if it needs more than that: a check, a hook, a sample, another encoding, a word on
@@ -47,6 +49,7 @@ class Funnel:
             or not 0 < len(join_key) <= events.KEY_LENGTH_SURE
             or not join_key.isprintable()
             or (version is not None and type(version) is not str)
+            or (tags is not None and type(tags) is not dict)
             or self.hooks is not None
             or not _here[0]
         ):
@@ -60,7 +63,7 @@ class Funnel:
                     logged_at=at,
                     version=version,
                     environment=self.environment,
-                    tags=events.NO_TAGS,
+                    tags=events.NO_TAGS if tags is None else tags,
                     inputs=inputs,
                     outputs=outputs,
                 )

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
@@ -33,7 +34,8 @@ plain = st.fixed_dictionaries(
         "outputs": values | st.just("x" * wire.EVENT_BYTES_MAX),
         "join_key": keys,
         "version": st.sampled_from([None, "1.0", 2]),
-    }
+    },
+    optional={"tags": st.dictionaries(texts, values, max_size=2) | st.just([1]) | st.just(MappingProxyType({"a": 1}))},
 )
 odd = st.fixed_dictionaries(
     {
@@ -89,6 +91,9 @@ def logged(application: Any, rate: float, redact: bool, call: dict[str, Any]) ->
 @example("loans", 1.0, False, PLAIN | {"join_key": "a\x1bb"})
 @example("loans", 1.0, False, PLAIN | {"join_key": "é" * 300})
 @example("loans", 1.0, False, PLAIN | {"version": 2})
+@example("loans", 1.0, False, PLAIN | {"tags": {"region": "eu", 1: "T"}})
+@example("loans", 1.0, False, PLAIN | {"tags": [1]})
+@example("loans", 1.0, False, PLAIN | {"tags": MappingProxyType({"a": 1})})
 @example("loans", 1.0, False, PLAIN | {"inputs": {"T": datetime(2026, 11, 23)}})  # noqa: DTZ001 - the point
 @example("loans", 1.0, False, PLAIN | {"inputs": {"T": "\ud800"}})
 @example("loans", 1.0, False, PLAIN | {"outputs": "x" * wire.EVENT_BYTES_MAX})
@@ -110,6 +115,6 @@ def test_the_plain_path_is_taken() -> None:
         client.log_record("loans", inputs=1, outputs=2, join_key="k")
         with mock.patch.object(Funnel, "put") as put:
             client.log_record("loans", inputs={"text": "The best"}, outputs=2, join_key="k", version="1.0")
-            client.log_record("loans", inputs=1, outputs=2)
+            client.log_record("loans", inputs=1, outputs=2, tags={"region": "eu"})
         put.assert_not_called()
     assert delivery.stats()["buffered"] == 3
