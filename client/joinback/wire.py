@@ -311,7 +311,7 @@ def write_keys(tag: str, join_keys: Iterable[str]) -> list[bytes]:
     """KEYS of the write script: three keys of the tag, then the record key of each event."""
     prefix = record_key(tag, "")
     keys = [pending_key(tag).encode(), stats_key(tag).encode(), dead_key(tag).encode()]
-    keys += map(str.encode, map(prefix.__add__, join_keys))
+    keys += [(prefix + key).encode() for key in join_keys]
     return keys
 
 
