@@ -36,13 +36,13 @@ def log(
         # A name for the key, which is none of this call's.
         events.check_names(application, "-", None, None)
         room = Room(wait_s)
-        told_by = events.source_of(source)
+        events.source_of(source)
         if version is not None and given.get("versions") is not None:
             raise Refused("invalid", "give version or versions, not both")
         table = read(given)
         total = _check(table)
     except Exception as error:
-        client._funnel.refuse(error)
+        client._funnel.refuse(error, application)
         return []
     keys: list[str] = []
     constants = {"versions": events.text_of(version), "tags": tags}
@@ -66,11 +66,11 @@ def log(
         )
         identity = ids.new_id() if event_id is None else event_id
         try:
-            put(funnel, application, key, identity, (inputs, outputs, feedback), common, rates, room, told_by)
+            put(funnel, application, key, identity, (inputs, outputs, feedback), common, rates, room, source)
         except InvalidEvent as error:
             raise InvalidEvent(f"record {len(keys)} of {total}: {error}; those before it were logged") from error
         except Exception as error:
-            funnel.refuse(error)
+            funnel.refuse(error, application)
     return keys
 
 
@@ -82,8 +82,8 @@ def put(
     sides: tuple[Any, Any, Mapping[str, Any] | None],
     common: Common,
     rates: tuple[float, float],
-    room: Room | None,
-    source: str | None = None,
+    room: Room | None = None,
+    source: object = None,
 ) -> None:
     """Log one checked record as a prediction, feedback, or both, whose sides are inputs, outputs and feedback.
 
@@ -98,14 +98,14 @@ def put(
             logged_at=logged_at,
             version=version,
             environment=environment,
-            tags=events.NO_TAGS if tags is None else dict(tags),
+            tags=events.NO_TAGS if tags is None else events.tags_of(tags),
             inputs=inputs,
             outputs=outputs,
             sample_rate=rates[0],
         )
         funnel.put(application, key, f"prediction:{identity}", prediction, rates[0], room)
     if feedback is not None:
-        event = events.feedback(common, feedback, source)
+        event = events.feedback(common, feedback, events.source_of(source))
         funnel.put(application, key, f"feedback:{identity}", event, rates[1], room)
 
 

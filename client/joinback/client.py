@@ -198,6 +198,17 @@ class Client:
         if not self._funnel.delivery.open and not self._ready():
             return key
         funnel = self._funnel
+        if (
+            inputs is not None
+            and outputs is not None
+            and feedback is None
+            and timestamp is None
+            and event_id is None
+            and source is None
+            and (key is join_key or join_key is None)
+            and funnel.put_plain(application, key, inputs, outputs, version, tags)
+        ):
+            return key
         try:
             events.check_names(application, key, join_key, event_id)
             if inputs is None or outputs is None or feedback is not None or source is not None:
@@ -209,31 +220,15 @@ class Client:
             at = logged_at if timestamp is None else events.utc(timestamp)
             said = version if version is None or type(version) is str else events.text_of(version)
             identity = ids.new_id() if event_id is None else str.__str__(event_id)
-            if inputs is not None:
-                rate = funnel.delivery.told_rates.get(application, wire.UNSAMPLED)
-                # Made here, unlike the others: of all calls, nearly all come by.
-                prediction = wire.Prediction(
-                    v=wire.PLAIN_VERSION,
-                    at=at,
-                    logged_at=logged_at,
-                    version=said,
-                    environment=funnel.environment,
-                    tags=events.NO_TAGS if tags is None else events.tags_of(tags),
-                    inputs=inputs,
-                    outputs=outputs,
-                    sample_rate=rate,
-                )
-                funnel.put(application, key, f"prediction:{identity}", prediction, rate)
-            if feedback is not None:
-                rate = funnel.delivery.feedback_rate(application)
-                common = (at, logged_at, said, funnel.environment, tags)
-                event = events.feedback(common, feedback, events.source_of(source))
-                funnel.put(application, key, f"feedback:{identity}", event, rate)
+            common = (at, logged_at, said, funnel.environment, tags)
+            rate = funnel.delivery.told_rates.get(application, wire.UNSAMPLED)
+            rates = (rate, rate if feedback is None else funnel.delivery.feedback_rate(application))
+            batch.put(funnel, application, key, identity, (inputs, outputs, feedback), common, rates, source=source)
         except InvalidEvent:
             raise
         # Whatever a caller's object does when it is looked at, the caller goes on.
         except Exception as error:
-            funnel.refuse(error)
+            funnel.refuse(error, application)
             if join_key is None and inputs is None:
                 # Feedback on nothing: a new key would look as if there were a prediction.
                 return ""
@@ -311,7 +306,7 @@ class Client:
         except InvalidEvent:
             raise
         except Exception as error:
-            funnel.refuse(error)
+            funnel.refuse(error, application)
 
     def _ready(self) -> bool:
         """Whether events have somewhere to go; if not, this one is counted and the log says why."""

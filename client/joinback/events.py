@@ -31,24 +31,24 @@ def check_sides(inputs: object, outputs: object, feedback: object, join_key: obj
         raise Refused("invalid", "feedback must be a dict with at least one field")
 
 
-# Names that were checked before; most calls bring one of a few.
-_applications: set[object] = set()
+checked_applications: set[object] = set()
+"""Names that were found right before, each a str; most calls bring one of a few."""
 
 
 def check_names(application: object, key: str, join_key: object, event_id: object) -> None:
     """Raise Refused unless these can be parts of a Redis key. `key` is what `key_of` made of the join key."""
     try:
-        is_known = application in _applications
+        is_known = application in checked_applications
     # A list, or an object with a hash of its own.
     except Exception:
         is_known = False
     if not is_known:
         if not _is_name(application, wire.APPLICATION_BYTES_MAX):
             raise Refused("invalid", f"application must be printable text of 1 to {wire.APPLICATION_BYTES_MAX} bytes")
-        if type(application) is str and len(_applications) < APPLICATIONS_REMEMBERED_MAX:
-            _applications.add(application)
+        if type(application) is str and len(checked_applications) < APPLICATIONS_REMEMBERED_MAX:
+            checked_applications.add(application)
     # The usual case in one look.
-    if key is join_key and event_id is None and key.isprintable() and 0 < len(key) <= _KEY_LENGTH_SURE:
+    if key is join_key and event_id is None and key.isprintable() and 0 < len(key) <= KEY_LENGTH_SURE:
         return
     if key is not join_key and join_key is not None and not (type(join_key) is int and key):
         key_text(join_key)
@@ -58,7 +58,7 @@ def check_names(application: object, key: str, join_key: object, event_id: objec
         raise Refused("invalid", f"event_id must be printable text of 1 to {wire.EVENT_ID_BYTES_MAX} bytes")
 
 
-_KEY_LENGTH_SURE = wire.JOIN_KEY_BYTES_MAX // 4
+KEY_LENGTH_SURE = wire.JOIN_KEY_BYTES_MAX // 4
 """A character takes four bytes at most."""
 
 
@@ -194,7 +194,7 @@ def text_of(name: object) -> str | None:
         raise Refused("invalid", f"a {type(name).__name__} cannot be a name: {type(error).__name__}") from None
 
 
-_HEADER_BYTES = len('{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z')
+HEADER_BYTES = len('{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z')
 """Our own times are in UTC; what a caller gave comes later."""
 
 
@@ -204,7 +204,7 @@ def encode(event: wire.Event) -> bytes:
     try:
         payload = values.encode(event)
         # Most payloads hold no T at all, and a call less is worth a line.
-        if payload.find(b"T", _HEADER_BYTES) >= 0 and values.has_naive(payload, _HEADER_BYTES):
+        if payload.find(b"T", HEADER_BYTES) >= 0 and values.has_naive(payload, HEADER_BYTES):
             payload = None
     # Anything: a caller's object may run code of its own here, and a cycle ends in RecursionError.
     except Exception:

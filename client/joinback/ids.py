@@ -12,16 +12,18 @@ from .complaints import Refused
 
 # Ids need to be unique, not secret.
 _random = random.Random()  # noqa: S311
-_process = ""
-_numbers = itertools.count()
+process = ""
+"""How each event id of this process begins."""
+numbers = itertools.count()
+"""How it ends. Both are another one's in a forked child."""
 
 
 def _begin_ids() -> None:
     """At first, and in a forked child, which would repeat its parent's ids."""
-    global _process, _numbers
+    global process, numbers
     _random.seed()
-    _process = f"{_random.getrandbits(48):012x}-"
-    _numbers = itertools.count()
+    process = f"{_random.getrandbits(48):012x}-"
+    numbers = itertools.count()
 
 
 _begin_ids()
@@ -34,7 +36,7 @@ def new_id() -> str:
     if not _here[0]:
         forks.begin()
     # Unique within one record is all it must be. As many random digits each time would cost thrice the time.
-    return f"{_process}{next(_numbers)}"
+    return f"{process}{next(numbers)}"
 
 
 FLOAT_KEY_MAX = 2**53
