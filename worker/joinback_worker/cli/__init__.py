@@ -26,9 +26,9 @@ from .check import check
 from .config import config
 from .dead import dead
 from .demo import demo
+from .explain import explain
 from .export import export
 from .import_labels import import_labels
-from .inspect import inspect
 from .label import label
 from .names import check_known, known_applications
 from .report import report
@@ -96,7 +96,7 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
 
 
 for command in (
-    *(apps, check, config, dead, demo, export, import_labels, inspect, label, report, requeue, retract, sample_rate),
+    *(apps, check, config, dead, demo, explain, export, import_labels, label, report, requeue, retract, sample_rate),
     *(sink, status, worker),
 ):
     cli.add_command(command)
