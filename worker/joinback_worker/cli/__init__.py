@@ -31,6 +31,7 @@ from .export import export
 from .import_labels import import_labels
 from .label import label
 from .names import check_known, known_applications
+from .orphans import orphans
 from .report import report
 from .requeue import requeue
 from .retract import retract
@@ -96,7 +97,22 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
 
 
 for command in (
-    *(apps, check, config, dead, demo, explain, export, import_labels, label, report, requeue, retract, sample_rate),
+    *(
+        apps,
+        check,
+        config,
+        dead,
+        demo,
+        explain,
+        export,
+        import_labels,
+        label,
+        orphans,
+        report,
+        requeue,
+        retract,
+        sample_rate,
+    ),
     *(sink, status, worker),
 ):
     cli.add_command(command)

@@ -6,7 +6,7 @@ import msgspec
 
 from joinback_worker.key_forms import Form, Looks, dict_forms, forms, learn
 from joinback_worker.labels.lookup import Lookup
-from joinback_worker.labels.near import KEYS_LEARNED_FROM
+from joinback_worker.labels.near import KEYS_LEARNED_FROM, predicted_of
 from joinback_worker.nearest import nearest
 
 from .explanation import Near
@@ -21,10 +21,7 @@ async def near_keys(lookup: Lookup, join_key: str) -> list[Near]:
     """
     existing = await lookup.some_keys(KEYS_LEARNED_FROM)
     tried = _forms(join_key, learn(existing))
-    known: set[str] = set()
-    for start in range(0, len(tried), lookup.at_once):
-        found = await lookup.known([form.key for form in tried[start : start + lookup.at_once]])
-        known |= {key for key, what in found.items() if what.is_predicted}
+    known = await predicted_of(lookup, [tried])
     near = [Near(join_key=form.key, how=form.how) for form in tried if form.key in known][:NEAR_MAX]
     if not near and (alike := nearest(join_key, [key for key in existing if key != join_key])):
         near = [Near(join_key=alike, how="spelled much alike")]
