@@ -11,8 +11,9 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
     joinback:{tag}:stats               HASH    counters: received:<kind>, in_rows, duplicates, dead:<reason>, …
     joinback:{tag}:history             STREAM  the counters, and `pending`, as they were at the end of each drain
-    joinback:{tag}:fields              HASH    `seen:<feedback field>` -> when it was first seen; `broken:<field>` ->
-                                               how many of its values are not what is declared of it
+    joinback:{tag}:fields              HASH    `seen:<feedback field>` -> when it was first seen; `again:<field>` ->
+                                               when it was told a second time; `broken:<field>` -> how many of its
+                                               values are not what is declared of it
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
     joinback:layouts                   HASH    `<shards>:<application>` -> when it was last seen with so many shards
     joinback:rules                     HASH    `<digest>:<application>` -> which worker folded by these rules, since

@@ -163,7 +163,7 @@ async def _of_rules(redis: Redis, settings: Settings, states: Sequence[State], n
                 name = "rules_differ" if is_amiss else "rules_changed"
                 found.append(finding(name, said, fix(application), application))  # type: ignore[arg-type]
     except ResponseError as error:
-        found.append(finding("rules_wrong", f"by which rules rows are folded is not known: {advice(error)}"))
+        found.append(finding("rules_unknown", f"by which rules rows are folded is not known: {advice(error)}"))
     try:
         seen = {state.application: state.fields for state in states}
         for said in misspelt(config_of(settings).applications, seen):
