@@ -52,8 +52,8 @@ def processes(of: psutil.Process) -> list[str]:
 
 
 COMMANDS = [
-    ("drain",), ("drain", "--json"), ("status",), ("status", "--json"), ("inspect", "loans", "a"), ("check",),
-    ("inspect", "loans", "a", "--json"), ("dead", "list", "loans"), ("dead", "replay", "loans", "--all"),
+    ("drain",), ("drain", "--json"), ("status",), ("status", "--json"), ("explain", "loans", "a"), ("doctor",),
+    ("explain", "loans", "a", "--json"), ("dead", "list", "loans"), ("dead", "replay", "loans", "--all"),
     ("requeue", "loans"), ("sink", "schema"), ("sink", "compact"), ("sink", "adopt"), ("sink", "refold", "loans"),
     ("sink", "copy", "JOINBACK_SINK_URL", "JOINBACK_SINK_URL"), ("sink", "views", "loans"),
     ("sink", "views", "loans", "--print"), ("export", "loans", "--json"), ("--help",), ("demo", "--json"),
@@ -133,7 +133,7 @@ def test_what_is_wrong(
         # The others in this process: starting one takes most of the time.
         for key, value in variables.items():
             monkeypatch.setenv(key, value)
-        for command in (("inspect", "loans", "a"), ("check",), ("sink", "adopt"), ("sink", "schema")):
+        for command in (("explain", "loans", "a"), ("doctor",), ("sink", "adopt"), ("sink", "schema")):
             monkeypatch.setattr(sys, "argv", ["joinback", *command])
             with pytest.raises(SystemExit) as exit_:
                 main()

@@ -112,7 +112,7 @@ def _in_words(detail: str) -> str:
 
 def _of_nothing(found: Explanation, around: Around) -> Said:
     if around.is_sampled_out:
-        return "sampled_out", f"sampled out: {found.sample}"
+        return "sampled_out", found.sample or "sampled out"
     if found.sink_trouble or found.sink_elsewhere or not around.sink_keeps:
         why = found.sink_elsewhere or found.sink_trouble or "it is a pipe"
         return "sink_unknown", f"Redis holds nothing of it, and the sink cannot be asked: {why}"
