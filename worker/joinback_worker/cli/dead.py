@@ -38,7 +38,7 @@ def dead() -> None:
     """What could not become a row: list, show, replay or drop it."""
 
 
-@dead.command("list")
+@dead.command("list", short_help="List the dead letters by reason.")
 @click.argument("application")
 @_REASON
 @click.option("--limit", type=click.IntRange(0), default=NEWEST_MAX, show_default=True, help="Of each reason; 0: all.")

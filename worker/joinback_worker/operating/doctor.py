@@ -102,7 +102,8 @@ def _rules(settings: Settings) -> list[Tried]:
 
 def _of_overview(seen: Overview) -> list[Tried]:
     """What `joinback status` finds, each in its area."""
-    tried = [of_finding(_area(one.name), one) for one in seen.all_findings]
+    # A wrong file was told line by line before.
+    tried = [of_finding(_area(one.name), one) for one in seen.all_findings if one.name != "rules_wrong"]
     if not any(one.area == "workers" for one in tried):
         named = ", ".join(worker.name for worker in seen.workers)
         said = f"{several(len(seen.workers), 'worker')} alive{f': {named}' if named else ''}"
