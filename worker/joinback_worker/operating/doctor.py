@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import get_args
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -63,6 +64,8 @@ async def diagnose(settings: Settings, thresholds: Thresholds | None = None, *, 
         found.tried += await of_sink(settings)
     finally:
         await redis.aclose()
+    order = get_args(Area)
+    found.tried.sort(key=lambda one: order.index(one.area))
     return found
 
 

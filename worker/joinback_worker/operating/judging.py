@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import cast
 
 from joinback_worker.drops_told import DropsTold
 from joinback_worker.heartbeat import Beat
@@ -111,11 +112,11 @@ def _of_its_drains(
         )
     if state.waiting_for_upgrade:
         since = f", the oldest for {span(state.waiting_for_upgrade_s)}" if state.waiting_for_upgrade_s else ""
-        said = f"{name}: {several(state.waiting_for_upgrade, 'event')} of a newer client wait for a newer worker{since}"
+        said = f"{name}: {several(state.waiting_for_upgrade, 'event')} of a newer client, for a newer worker{since}"
         yield finding("waiting_for_upgrade", said, "upgrade the workers to the clients' release", name)
     if state.drain_error is not None:
         kind: FindingName = "sink_down" if state.sink_lost else "drain_failing"
-        yield finding(kind, f"{name}: the last drain failed: {state.drain_error}", "joinback doctor", name)
+        yield finding(kind, f"{name}: the last drain failed: {state.drain_error}", "joinback doctor tries it", name)
     elif lives and state.last_drain_at is not None:
         ago_s = (now - state.last_drain_at).total_seconds()
         if ago_s > wanted.drain_intervals * interval_s:
@@ -177,4 +178,6 @@ def of_redis(conditions: Mapping[str, str]) -> Iterator[Finding]:
     """Yield what the health of Redis says; each condition has the name of its finding."""
     for name, meaning in conditions.items():
         said, _, fix = meaning.partition("; ")
-        yield finding(name, said, fix)  # type: ignore[arg-type]
+        # The names of the conditions are names of findings.
+        known = cast(FindingName, name)
+        yield finding(known, said, f"{fix}: {_NO_EVICTION}" if known == "eviction_possible" else fix)

@@ -15,6 +15,14 @@ def span(seconds: float) -> str:
     return "0 s"
 
 
+def brief(seconds: float) -> str:
+    """Return a duration in one unit, for a table: `90 s`, `61 min`, `26 h`, `7 d`."""
+    for unit, size in _UNITS:
+        if seconds >= 2 * size or size == 1:
+            return f"{max(0, round(seconds / size))} {unit}"
+    raise AssertionError
+
+
 def several(number: int, thing: str) -> str:
     """Return a count with its noun."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -13,7 +13,7 @@ from joinback_worker.heartbeat import Beat
 from joinback_worker.row import Row, unfold
 
 from .explanation import Explanation, VerdictName, Waiting
-from .spans import several, span
+from .spans import span
 
 Said = tuple[VerdictName, str]
 
@@ -43,11 +43,11 @@ def verdict(found: Explanation, around: Around) -> Said:
         return _queued(found, around)
     row = around.row
     dead = _of_letters(found)
-    if row is None or (dead is not None and row.status not in ("joined", "unlabelled")):
+    if row is None or (dead is not None and row.status != "joined"):
         return dead or _of_nothing(found, around)
     name, says = _of_row(found, row)
     if dead is not None:
-        says += f"; but of its events {several(len(found.dead), 'letter')} died: {dead[1]}"
+        says += f"; besides, {dead[1]}"
     elif found.row is None:
         says += f"; the sink has no row of it{f': {found.sink_trouble}' if found.sink_trouble else ''}"
     return name, says
