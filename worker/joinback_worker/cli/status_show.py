@@ -140,5 +140,5 @@ _COLUMNS = (
     ),
     _Column("last\ndrain", lambda state, now: _since(state.last_drain_at, now)),
     _Column("next\ndrain", _next),
-    _Column("differ-\nence", lambda state, _: f"{state.books.difference:+,}" if state.books.difference else "", True),
+    _Column("\ndiff.", lambda state, _: f"{state.books.difference:+,}" if state.books.difference else "", True),
 )

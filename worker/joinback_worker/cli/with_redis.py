@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
+from joinback.urls import shown_url
 from joinback_worker.connect import connect
 from joinback_worker.redis_errors import advice
 
@@ -28,4 +29,4 @@ def with_redis(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
     try:
         return asyncio.run(run())
     except (RedisError, OSError) as error:
-        raise JoinbackError(advice(error)) from None
+        raise JoinbackError(f"{shown_url(settings.redis_url)}: {advice(error)}") from None

@@ -135,9 +135,10 @@ def _of_its_labels(state: State, now: datetime, interval_s: int, wanted: Thresho
             said = f"{name}: no feedback for {span(silent_s)}; until now never longer than {span(longest_s)}"
             yield finding("no_feedback", said, f"ask who sends labels of {name}; joinback report {name}", name)
     labelled = state.joined_of_day + state.orphans_of_day
-    if labelled < ROWS_MIN or not state.orphans_of_day:
-        return
     fix = f"joinback orphans {name}"
+    is_misspelt = state.nearest is not None and state.feedback_ever > 0 and not state.predictions_ever
+    if not state.orphans_of_day or (labelled < ROWS_MIN and not is_misspelt):
+        return
     if not state.joined_of_day and not state.predictions_ever:
         said = f"{name}: only feedback comes, and no prediction: all {several(state.orphans_of_day, 'row')} are orphans"
         yield finding("only_orphans", said, _instead(state) or fix, name)

@@ -23,6 +23,12 @@ def brief(seconds: float) -> str:
     raise AssertionError
 
 
+def in_words(detail: str) -> str:
+    """Return the detail of a dead letter that begins with its seconds as people say them."""
+    seconds, unit, rest = detail.partition(" s ")
+    return f"{span(int(seconds))} {rest}" if unit and seconds.isdecimal() else detail
+
+
 def several(number: int, thing: str) -> str:
     """Return a count with its noun."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -13,7 +13,7 @@ from joinback_worker.heartbeat import Beat
 from joinback_worker.row import Row, unfold
 
 from .explanation import Explanation, VerdictName, Waiting
-from .spans import span
+from .spans import in_words, span
 
 Said = tuple[VerdictName, str]
 
@@ -100,14 +100,8 @@ def _of_letters(found: Explanation) -> Said | None:
     reason, detail = letter.get("reason", ""), letter.get("detail", "")
     until = f"; replayable for {span(found.dead_expire_in_s)}" if found.dead_expire_in_s and letter.get("bytes") else ""
     if reason == "after_window":
-        return "came_too_late", f"came too late: {letter.get('event')} came {_in_words(detail)}{until}"
+        return "came_too_late", f"came too late: {letter.get('event')} came {in_words(detail)}{until}"
     return "dead", f"dead, because {reason}: {detail}{until}"
-
-
-def _in_words(detail: str) -> str:
-    """The detail of a late letter has seconds: say them as people do."""
-    seconds, unit, rest = detail.partition(" s ")
-    return f"{span(int(seconds))} {rest}" if unit and seconds.isdecimal() else detail
 
 
 def _of_nothing(found: Explanation, around: Around) -> Said:
