@@ -60,9 +60,8 @@ def set_app(application: str, shards: int | None, sample_rate: float | None, is_
     async def run(redis: Redis) -> None:
         known = await layouts(redis)
         if application not in known and not is_new:
-            raise UnknownApplication(
-                f"no application {application}; {instead(application, known)}; --new makes it known"
-            )
+            meant = instead(application, known)
+            raise UnknownApplication(f"no application {application}; {meant} (--new makes it known)")
         layout = await change(redis, application, shards=shards, sample_rate=sample_rate)
         words = [f"{printable(application, markup=False)}: shards {layout.shards}"]
         if sample_rate is not None:
