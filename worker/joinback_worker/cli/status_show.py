@@ -139,6 +139,6 @@ _COLUMNS = (
         True,
     ),
     _Column("last\ndrain", lambda state, now: _since(state.last_drain_at, now)),
-    _Column("next\ndrain", _next),
+    _Column("next\ndrain", _next, True),
     _Column("\ndiff.", lambda state, _: f"{state.books.difference:+,}" if state.books.difference else "", True),
 )
