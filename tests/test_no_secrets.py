@@ -52,8 +52,9 @@ def processes(of: psutil.Process) -> list[str]:
 
 
 COMMANDS = [
-    ("drain",), ("drain", "--json"), ("status",), ("status", "--json"), ("explain", "loans", "a"), ("doctor",), ("orphans", "loans"),
-    ("explain", "loans", "a", "--json"), ("dead", "list", "loans"), ("tap", "loans", "--payloads"), ("doctor", "--probe"), ("dead", "replay", "loans", "--all"),
+    ("drain",), ("drain", "--json"), ("status",), ("status", "--json"), ("explain", "loans", "a"), ("doctor",),
+    ("orphans", "loans"), ("tap", "loans", "--payloads"), ("doctor", "--probe"),
+    ("explain", "loans", "a", "--json"), ("dead", "list", "loans"), ("dead", "replay", "loans", "--all"),
     ("requeue", "loans"), ("sink", "schema"), ("sink", "compact"), ("sink", "adopt"), ("sink", "refold", "loans"),
     ("sink", "copy", "JOINBACK_SINK_URL", "JOINBACK_SINK_URL"), ("sink", "views", "loans"),
     ("sink", "views", "loans", "--print"), ("export", "loans", "--json"), ("--help",), ("demo", "--json"),

@@ -73,15 +73,15 @@ def test_from_the_queue_to_the_row(stack: Stack) -> None:
 def test_how_many_labels_of_its_age_have_come(stack: Stack) -> None:
     """Where enough predictions are as old, the verdict says how many of them have their label, by the label curve."""
     now = datetime.now(UTC)
-    for n in range(40):
+    for n in range(80):
         log(stack, f"k{n}", at=now - timedelta(days=10))
-        if n < 20:
+        if n < 40:
             log(stack, f"k{n}", at=now - timedelta(days=9), repaid=True)
     log(stack, "young", at=now - timedelta(days=2))
     stack.drain()
     found = explained(stack, "young")
     assert found.coverage is not None
-    assert found.coverage.share == pytest.approx(20 / 41, abs=0.02)
+    assert found.coverage.share == pytest.approx(40 / 81, abs=0.02)
     assert "; 49% of the predictions of this age have their label" in found.says
 
 
