@@ -53,7 +53,7 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
         states.append(state)
     _name_nearest(states)
     findings += of_workers(living, states, now, interval_s, wanted)
-    drops = await _drops(redis, now)
+    drops = await drops_of_day(redis, now)
     findings += of_drops(drops)
     findings += await _of_rules(redis, settings, states, now)
     for state in states:
@@ -147,7 +147,8 @@ def _name_nearest(states: Sequence[State]) -> None:
             state.nearest = nearest(state.application, predicted)
 
 
-async def _drops(redis: Redis, now: datetime) -> list[DropsTold]:
+async def drops_of_day(redis: Redis, now: datetime) -> list[DropsTold]:
+    """Return what clients told that they dropped within the day; nothing where it cannot be read."""
     try:
         return await drops_told(redis, now - timedelta(seconds=DAY_S))
     except ResponseError:
