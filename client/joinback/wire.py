@@ -11,13 +11,16 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
     joinback:{tag}:stats               HASH    counters: received:<kind>, in_rows, duplicates, dead:<reason>, …
     joinback:{tag}:history             STREAM  the counters, and `pending`, as they were at the end of each drain
-    joinback:{tag}:fields              HASH    `seen:<feedback field>` -> when it was first seen; `broken:<field>` ->
-                                               how many of its values are not what is declared of it
+    joinback:{tag}:fields              HASH    `seen:<feedback field>` -> when it was first seen; `again:<field>` ->
+                                               when it was told a second time; `broken:<field>` -> how many of its
+                                               values are not what is declared of it
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
     joinback:layouts                   HASH    `<shards>:<application>` -> when it was last seen with so many shards
     joinback:rules                     HASH    `<digest>:<application>` -> which worker folded by these rules, since
                                                when and when last, as JSON
     joinback:workers                   HASH    worker (host:pid) -> its newest sign of life, as JSON
+    joinback:drains                    HASH    `done:<application>`, `failed:<application>` -> who drained it last, and
+                                               when, as JSON
     joinback:sink                      HASH    application, or `*` for all others -> which sink its rows go to: JSON
                                                {"fingerprint":…,"url":…,"host":…,"since":…,"found":…}, no secret
     joinback:drops                     STREAM  what clients dropped since each told it last: `process` and `number` (one
@@ -59,6 +62,7 @@ APPLICATIONS_KEY = "joinback:applications"
 LAYOUTS_KEY = "joinback:layouts"
 RULES_KEY = "joinback:rules"
 WORKERS_KEY = "joinback:workers"
+DRAINS_KEY = "joinback:drains"
 DROPS_KEY = "joinback:drops"
 PAUSED_KEY = "joinback:paused"
 SINK_KEY = "joinback:sink"
@@ -249,6 +253,11 @@ def layout_field(application: str, shards: int) -> str:
 def rules_field(application: str, digest: str) -> str:
     """The field of `joinback:rules` that says who folds the application by these rules."""
     return f"{digest}:{application}"
+
+
+def drain_field(application: str, *, is_done: bool) -> str:
+    """The field of `joinback:drains` that says when a drain of the application last ended well, or failed."""
+    return f"{'done' if is_done else 'failed'}:{application}"
 
 
 def drop_field(reason: str, application: str) -> bytes:

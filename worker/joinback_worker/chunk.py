@@ -49,9 +49,10 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
     unemitted: set[str] = set()
     if work.emit_joined_only:
         unemitted = {record.join_key for record in records} - {record.join_key for record in emitted}
+    newer: list[Entry] = []
     for key, found in batch.folded.items():
         if found.newer:
-            drained.newer += len(batch.by_key[key])
+            newer += batch.by_key[key]
         elif key in unemitted:
             settlement.unemitted += batch.by_key[key]
         else:
@@ -69,7 +70,9 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
     if work.settled_ttl_s is not None and work.sink.looks_up and not work.emit_joined_only:
         settlement.settled = _settled(batch, settlement.rejected)
         settlement.settled_ttl_s = work.settled_ttl_s
+    drained.newer = len(newer)
     drained.dead = await work.source.settle(settlement)
+    await work.source.group.park(newer)
     await _note_fields(work, batch)
     for name, amount in settlement.counters.items():
         setattr(drained, name, amount)

@@ -16,7 +16,7 @@ from .batch import Reader
 from .chunk import Work, drain_batch
 from .collecting import LOOK_MERGES, collector_held_back
 from .drained import Drained
-from .errors import WorkerError, described
+from .errors import SinkUnavailable, WorkerError, described
 from .fields_seen import FieldsSeen
 from .pace import Pace
 from .rules import Rules
@@ -65,7 +65,7 @@ async def drain(
     except REDIS_TROUBLE:
         raise
     except WorkerError as error:
-        drained.error = str(error)
+        drained.error, drained.sink_lost = str(error), isinstance(error, SinkUnavailable)
     except Exception as error:
         drained.error = described(error)
     books = await source.accounting()

@@ -9,11 +9,12 @@ from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.accounting import Accounting
 from joinback_worker.connect import connect
+from joinback_worker.operating.redis_cli import redis_cli, redis_password_hint
+from joinback_worker.operating.sql_line import sql_line
 from joinback_worker.row import Row
 from joinback_worker.sinks import shown
 
-from .redis_cli import redis_cli, redis_password_hint
-from .show import printable, sql_line
+from .show import printable
 
 _QUERY = "select join_key, status, feedback from records"
 
@@ -90,7 +91,7 @@ async def show_by_hand(console: Console, settings: Settings, application: str, *
         line(f"The rows stay in {shown(settings.sink_url)}: delete those of application {application!r} there.")
     if not is_kept:
         line("To look around: joinback demo --keep.")
-    line("Next, in your service: joinback.log_record(…) as README's first lines; then joinback check, joinback worker.")
+    line("Next, in your service: joinback.log_record(…) as README's first lines; then joinback doctor, and worker.")
 
 
 def _text(json_bytes: bytes | None) -> str:

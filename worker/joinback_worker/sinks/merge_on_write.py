@@ -27,7 +27,7 @@ CLOSE_ROWS = 1_000
 """Rows of one closing transaction: other writers wait no longer than for a batch."""
 PART_ROWS = 1_000
 """Of a merge, in memory at a time: a row may hold far more than what comes for it."""
-_TRIAL = "joinback check"
+_TRIAL = "joinback doctor"
 
 _of_predictions = attrgetter(*(name for name in COLUMNS[2:] if name not in TOLD))
 

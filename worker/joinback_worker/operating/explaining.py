@@ -1,0 +1,121 @@
+"""What became of one join key: a verdict in one sentence, then the evidence in the order of time."""
+
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+from redis.asyncio import Redis
+
+from joinback import wire
+from joinback.sampling import keeps
+from joinback.sampling import verdict as sample_verdict
+from joinback.settings import Settings
+from joinback_worker.answers.coverage import coverage
+from joinback_worker.drains import policy_of
+from joinback_worker.errors import SinkMissing, WorkerError
+from joinback_worker.fold import Folded, fold
+from joinback_worker.guard import refusal
+from joinback_worker.heartbeat import redis_time, workers
+from joinback_worker.labels.lookup import Lookup
+from joinback_worker.last_drains import Drains, last_drains
+from joinback_worker.layouts import Layout, layouts
+from joinback_worker.row import Row, project
+from joinback_worker.sinks import Sink, open_sink, shown
+from joinback_worker.source import applications
+
+from .by_hand import by_hand
+from .evidence import look_under
+from .explanation import Coverage, Explanation
+from .near_keys import near_keys
+from .overview import drops_of_day
+from .timeline import timeline
+from .verdict import Around, verdict
+
+
+async def explain(redis: Redis, settings: Settings, application: str, join_key: str) -> Explanation:
+    """Look in Redis and in the sink, and say what became of this key. Changes nothing.
+
+    Raises what Redis raises, and ConfigurationError. A sink that cannot be read is told in the explanation.
+    """
+    layout = (await layouts(redis)).get(application, Layout())
+    now = await redis_time(redis)
+    found = Explanation(application=application, join_key=join_key, at=now, sink=shown(settings.sink_url))
+    found.tags = layout.tags_of(application, join_key)
+    rate = (await applications(redis)).get(application, wire.Application()).sample_rate
+    if rate not in (None, wire.UNSAMPLED):
+        found.sample = sample_verdict(application, join_key, rate)
+    for tag in found.tags:
+        await look_under(redis, tag, found)
+    found.sink_elsewhere = await refusal(redis, settings, application)
+    async with AsyncExitStack() as stack:
+        sink = await _opened(stack, settings, application, now, found)
+        await _look_in_sink(sink, found)
+        folded = fold(application, join_key, ((field, text.encode()) for field, text in found.events.items()))
+        row = found.row or _row_of(folded, settings, now)
+        if _needs_near(found, row, is_sampled_out=rate is not None and not keeps(application, join_key, rate)):
+            await _add_near(Lookup(redis, sink, application, layout), found)
+    if row is not None and row.status == "predicted" and row.predicted_at is not None and not found.pending:
+        found.coverage = await _coverage(settings, found, (now - row.predicted_at).total_seconds())
+    living = [one for one in await workers(redis) if not one.applications or application in one.applications]
+    done = (await last_drains(redis)).get(application, Drains()).done
+    around = Around(
+        workers=living,
+        last_drain_at=done.at if done else None,
+        row=row,
+        has_newer=bool(folded.newer),
+        is_sampled_out=rate is not None and not keeps(application, join_key, rate),
+        drops=[one for one in await drops_of_day(redis, now) if one.application == application],
+        sink_keeps=not settings.sink_url.startswith("stdout:"),
+    )
+    found.verdict, found.says = verdict(found, around)
+    found.timeline = timeline(found)
+    found.by_hand = list(by_hand(settings, application, join_key, found.tags))
+    return found
+
+
+async def _opened(
+    stack: AsyncExitStack, settings: Settings, application: str, now: datetime, found: Explanation
+) -> Sink | None:
+    try:
+        policy = policy_of(settings, application, now)
+        return await stack.enter_async_context(open_sink(settings.sink_url, policy, read_only=True))
+    except SinkMissing as error:
+        found.sink_missing = str(error)
+    except WorkerError as error:
+        found.sink_trouble = str(error)
+    return None
+
+
+async def _look_in_sink(sink: Sink | None, found: Explanation) -> None:
+    if sink is not None:
+        try:
+            found.row = (await sink.get(found.application, [found.join_key])).get(found.join_key)
+        except WorkerError as error:
+            found.sink_trouble = str(error)
+
+
+def _row_of(folded: Folded, settings: Settings, now: datetime) -> Row | None:
+    """The row that the record in Redis would make alone."""
+    record = folded.record
+    return project(record, policy_of(settings, record.application, now))[0] if record.has_events else None
+
+
+def _needs_near(found: Explanation, row: Row | None, *, is_sampled_out: bool) -> bool:
+    if row is not None:
+        return row.status == "orphan"
+    return not (found.is_known or is_sampled_out)
+
+
+async def _add_near(lookup: Lookup, found: Explanation) -> None:
+    try:
+        found.near = await near_keys(lookup, found.join_key)
+    except WorkerError as error:
+        found.sink_trouble = found.sink_trouble or str(error)
+
+
+async def _coverage(settings: Settings, found: Explanation, age_s: float) -> Coverage | None:
+    """How many labels have come at this age. A sink that answers no questions tells none."""
+    try:
+        share, p90_s = await coverage(settings, found.application, age_s, found.at)
+    except (WorkerError, NotImplementedError):
+        return None
+    return Coverage(age_s=age_s, share=share, p90_s=p90_s)
