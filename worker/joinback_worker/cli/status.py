@@ -15,6 +15,7 @@ from joinback_worker.operating.overview import overview
 from joinback_worker.operating.states import Overview, State
 from joinback_worker.operating.thresholds import Thresholds
 
+from .metrics import exposition
 from .status_show import lines
 from .watching import watch
 from .with_redis import with_redis
@@ -24,6 +25,7 @@ _DEFAULTS = Thresholds()
 
 @click.command(short_help="Show what waits, who drains it, and what is amiss.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--prometheus", "as_metrics", is_flag=True, help="Print metrics, as Prometheus reads them.")
 @click.option("--watch", "watches", is_flag=True, help="Look again every two seconds, until q.")
 @click.option(
     "--age-intervals", type=click.FloatRange(0), default=_DEFAULTS.age_intervals, show_default=True,
@@ -45,7 +47,7 @@ _DEFAULTS = Thresholds()
     "--orphan-share", type=click.FloatRange(0, 1), default=_DEFAULTS.orphan_share, show_default=True,
     help="Told: a larger share of the day's labels is without prediction.",
 )  # fmt: skip
-def status(as_json: bool, watches: bool, **wanted: Any) -> None:
+def status(as_json: bool, as_metrics: bool, watches: bool, **wanted: Any) -> None:
     """Show each application, the troubled ones first: what comes and goes, what waits and for how long, who drains it
     into which sink, what died, and one sentence for each thing amiss.
 
@@ -59,6 +61,8 @@ def status(as_json: bool, watches: bool, **wanted: Any) -> None:
     found = with_redis(settings, lambda redis: overview(redis, settings, thresholds))
     if as_json:
         click.echo(json.dumps(_as_json(found)))
+    elif as_metrics:
+        click.echo(exposition().text(found), nl=False)
     else:
         console = Console()
         for line in lines(found, has_box=console.is_terminal):

@@ -13,6 +13,7 @@ from joinback_worker.main import run
 from joinback_worker.operating.judging import hangs_for_s
 from joinback_worker.operating.spans import span
 
+from .metrics import exposition
 from .names import warn_of_unknown
 from .show import printable, warn_of_path
 from .with_redis import with_redis
@@ -21,7 +22,9 @@ from .with_redis import with_redis
 @click.command(short_help="Drain every JOINBACK_INTERVAL_S seconds, until SIGTERM.")
 @click.option("--application", "only", multiple=True, metavar="NAME", help="Only this application (repeatable).")
 @click.option("--check", is_flag=True, help="Ask whether a worker of this host lives, and exit.")
-def worker(only: tuple[str, ...], check: bool) -> None:
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Serve metrics for Prometheus at this port.")
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="The address to serve them at.")
+def worker(only: tuple[str, ...], check: bool, metrics_port: int | None, metrics_host: str) -> None:
     """Drain every JOINBACK_INTERVAL_S seconds until SIGTERM; survives outages of Redis and of the sink.
 
     With --check: exit code 0 if a worker on this host lives, 1 if none does, 2 if Redis cannot be asked.
@@ -30,6 +33,8 @@ def worker(only: tuple[str, ...], check: bool) -> None:
     if not check:
         warn_of_path(settings.sink_url)
         warn_of_unknown(settings, only)
+        if metrics_port is not None:
+            exposition().serve(settings, metrics_host, metrics_port)
         run(settings, only)
         return
     alive, line = with_redis(settings, partial(_probe, settings))

@@ -1,0 +1,16 @@
+"""The door to the metrics, which need a package that most workers do without."""
+
+from types import ModuleType
+
+from joinback.errors import ConfigurationError
+
+
+def exposition() -> ModuleType:
+    """Return the module that writes metrics. Raises ConfigurationError where prometheus-client is not installed."""
+    try:
+        from joinback_worker.metrics import exposition
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            "metrics need prometheus-client; in Joinback's clone: pip install '.[worker,metrics]'"
+        ) from None
+    return exposition

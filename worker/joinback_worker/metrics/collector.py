@@ -1,0 +1,53 @@
+"""A collector for any prometheus-client registry: it asks Redis at each scrape, and keeps nothing in between."""
+
+import asyncio
+from collections.abc import Iterator
+
+import structlog
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
+
+from joinback.settings import Settings
+from joinback_worker.connect import connect
+from joinback_worker.operating.overview import overview
+from joinback_worker.operating.states import Overview
+from joinback_worker.redis_errors import advice
+
+from .families import families
+
+log = structlog.get_logger("joinback")
+
+SCRAPE_TIMEOUT_S = 8.0
+"""Prometheus gives up after ten by default; it shall get `joinback_up 0` before that."""
+
+
+class JoinbackCollector(Collector):
+    """What Redis tells of all applications, at each scrape.
+
+    `registry.register(JoinbackCollector(settings))` adds it to a registry of yours; `settings` say where Redis is.
+    It must be collected on a thread without a running event loop, as prometheus-client's own servers do.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: registering must not ask Redis."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families. Never raises: without Redis there is `joinback_up 0` alone."""
+        try:
+            seen = asyncio.run(asyncio.wait_for(self._look(), SCRAPE_TIMEOUT_S))
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("metrics_unavailable", why=advice(error))
+            seen = None
+        yield from families(seen)
+
+    async def _look(self) -> Overview:
+        redis = connect(self._settings)
+        try:
+            return await overview(redis, self._settings)
+        finally:
+            await redis.aclose()
