@@ -4,6 +4,7 @@ Times are whole microseconds since 1970, UTC, in every engine, so that all of th
 """
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from joinback.errors import ConfigurationError
@@ -12,6 +13,9 @@ DAY_US = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ANY_TIME = "2026-11-23T11:00:00.000000Z"
 
+Keys = Sequence[str]
+"""A way into JSON: keys of objects, one within the other; none: the value itself."""
+
 
 def us_of(time: datetime) -> int:
     """Return the microseconds since 1970."""
@@ -19,7 +23,7 @@ def us_of(time: datetime) -> int:
 
 
 class Dialect:
-    """One engine's spelling. `name` is a key of a JSON object; None: the value itself."""
+    """One engine's spelling."""
 
     source = "records"
     """Where the application's rows stand."""
@@ -27,8 +31,8 @@ class Dialect:
     """Whether a reader may have a table of its own, so that the rows of a pair are read once per report."""
     every = "records"
     """Where those of every application do."""
-    fence = ""
-    """Ends a common table whose columns are to be reckoned once."""
+    times = "field_times"
+    """The column as `first_told` looks into it."""
     quote = "''"
 
     def text(self, value: str) -> str:
@@ -43,24 +47,30 @@ class Dialect:
         """Return the microseconds of a column of times."""
         raise NotImplementedError
 
-    def us_of_text(self, text: str) -> str:
-        """Return the microseconds of a text such as `2026-11-23T11:00:00.000000Z`."""
-        raise NotImplementedError
+    def fenced(self, select: str) -> str:
+        """Return a SELECT whose columns are reckoned once, however often they are used."""
+        return select
 
     def us_of_seconds(self, seconds: str) -> str:
         """Return the microseconds of a column of seconds."""
         return f"cast(round({seconds} * 1e6) as bigint)"
 
-    def number(self, column: str, name: str | None) -> str:
+    def found(self, column: str, keys: Keys) -> str:
+        """Return what stands in a JSON column under the keys, one within the other, for `number` and `string`."""
+        raise NotImplementedError
+
+    def number(self, found: str) -> str:
         """Return a double: a JSON number, or 1 and 0 for true and false; NULL for anything else."""
         raise NotImplementedError
 
-    def string(self, column: str, name: str | None) -> str:
+    def string(self, found: str) -> str:
         """Return the text of a JSON string; NULL where there is none."""
         raise NotImplementedError
 
     def first_told(self, field: str) -> str:
-        """Return when a field was told first, as text, from `field_times`."""
+        """Return the microseconds of when a field was told first, from `times`, or from columns of the whole row if no
+        other was told.
+        """
         raise NotImplementedError
 
     def quotient(self, dividend: str, divisor: int) -> str:
@@ -75,27 +85,33 @@ class Dialect:
         return f"cast({expression} as double precision)"
 
 
-def path(name: str | None) -> str:
-    """Return a JSON path to a key of an object. Raises ConfigurationError for a name that none of them can spell."""
-    if name is None:
-        return "$"
-    if '"' in name or "\\" in name:
-        raise ConfigurationError(f"the name {name!r} has a quote or a backslash, which no path into JSON can spell")
-    return f'$."{name}"'
+def path(keys: Keys) -> str:
+    """Return a JSON path. Raises ConfigurationError for a name that none of them can spell."""
+    for name in keys:
+        if '"' in name or "\\" in name:
+            raise ConfigurationError(f"the name {name!r} has a quote or a backslash, which no path into JSON can spell")
+    return "".join(["$", *(f'."{name}"' for name in keys)])
 
 
-def _start(field: str) -> str:
-    """Return what stands before a field's first time in `field_times`, as the worker writes it, in one form.
+class _Times:
+    """`field_times` as the worker writes it, in one form: `{"repaid":{"first":"…","last":"…"},…}`.
 
-    Behind a brace or a comma no name or value can look like this: a quote within them has a backslash before it.
+    Behind a brace or a comma no name or value can look like `start`: a quote within them has a backslash before it.
     """
-    return json.dumps(path(field)[3:-1], ensure_ascii=False) + ':{"first":"'
+
+    def __init__(self, field: str) -> None:
+        self.start = json.dumps(path((field,))[3:-1], ensure_ascii=False) + ':{"first":"'
+        only = f'{{{self.start}{_ANY_TIME}","last":"{_ANY_TIME}"}}}}'
+        self.only_length, self.only_bytes = len(only), len(only.encode())
+        """If the whole is so long and begins with the field, no other was told."""
 
 
 class SQLite(Dialect):
-    # Else SQLite puts each column's expression wherever it is used, and parses the JSON again each time.
-    fence = " limit -1"
     keeps = True
+
+    def fenced(self, select: str) -> str:
+        # Else SQLite puts each column's expression wherever it is used, and parses the JSON again each time.
+        return f"{select} limit -1"
 
     def time(self, us: int) -> str:
         return self.text((_EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
@@ -105,26 +121,29 @@ class SQLite(Dialect):
         seconds = f"cast(round((julianday(substr({column}, 1, 19)) - 2440587.5) * 86400.0) as integer)"
         return f"({seconds} * 1000000 + cast(substr({column}, 21, 6) as integer))"
 
-    def us_of_text(self, text: str) -> str:
-        return self.us(text)
-
     def us_of_seconds(self, seconds: str) -> str:
         return f"cast(round({seconds} * 1e6) as integer)"
 
-    def number(self, column: str, name: str | None) -> str:
-        found = f"json_extract({column}, {self.text(path(name))})"
+    def found(self, column: str, keys: Keys) -> str:
+        return f"json_extract({column}, {self.text(path(keys))})"
+
+    def number(self, found: str) -> str:
         # SQLite's true is 1 already. A text must not become 0.
         return f"case when typeof({found}) in ('integer', 'real') then {found} * 1.0 end"
 
-    def string(self, column: str, name: str | None) -> str:
-        found = f"json_extract({column}, {self.text(path(name))})"
+    def string(self, found: str) -> str:
         return f"case when typeof({found}) = 'text' then {found} end"
 
     def first_told(self, field: str) -> str:
-        # json_extract would parse the whole: half as fast.
-        start = _start(field)
-        found = f"max(instr(field_times, {self.text('{' + start)}), instr(field_times, {self.text(',' + start)}))"
-        return f"nullif(substr(field_times, nullif({found}, 0) + {len(start) + 1}, {len(_ANY_TIME)}), '')"
+        # json_extract would parse the whole, and a time costs as much as all else: where no other field was told, the
+        # row's own delay says it.
+        cut = _Times(field)
+        head, length = "{" + cut.start, len(cut.start) + 1
+        only = f"length(times) = {cut.only_length} and substr(times, 1, {length}) = {self.text(head)}"
+        found = f"max(instr(times, {self.text(head)}), instr(times, {self.text(',' + cut.start)}))"
+        first = f"nullif(substr(times, nullif({found}, 0) + {length}, {len(_ANY_TIME)}), '')"
+        told_alone = f"coalesce(served + {self.us_of_seconds('feedback_delay_s')}, {self.us('first_feedback_at')})"
+        return f"case when {only} then {told_alone} else {self.us(first)} end"
 
     def floor(self, number: str) -> str:
         return f"cast({number} as integer)"  # floor() is not in every build
@@ -134,7 +153,11 @@ class SQLite(Dialect):
 
 
 class PostgreSQL(Dialect):
-    fence = " offset 0"
+    times = "cast(field_times as text)"
+
+    def fenced(self, select: str) -> str:
+        # What has a common table of its own is not merged with what asks it; unlike OFFSET 0, it runs in parallel.
+        return f"with fence as (select 1) {select}"
 
     def time(self, us: int) -> str:
         return f"timestamptz '{_EPOCH + timedelta(microseconds=us)}'"
@@ -143,31 +166,27 @@ class PostgreSQL(Dialect):
         # As a double, which is good to a microsecond until 2100, and twice as fast as extract's numeric.
         return f"cast(date_part('epoch', {column}) * 1e6 as bigint)"
 
-    def us_of_text(self, text: str) -> str:
-        return self.us(f"cast({text} as timestamptz)")
+    def found(self, column: str, keys: Keys) -> str:
+        return "".join([column, *(f" -> {self.text(key)}" for key in keys)])
 
-    def number(self, column: str, name: str | None) -> str:
-        found, _ = self._found(column, name)
+    def number(self, found: str) -> str:
         return (
             f"case jsonb_typeof({found}) when 'number' then cast({found} as double precision)"
             f" when 'boolean' then cast(cast(cast({found} as boolean) as integer) as double precision) end"
         )
 
-    def string(self, column: str, name: str | None) -> str:
-        found, text = self._found(column, name)
-        return f"case jsonb_typeof({found}) when 'string' then {text} end"
+    def string(self, found: str) -> str:
+        return f"case jsonb_typeof({found}) when 'string' then {found} #>> '{{}}' end"
 
     def first_told(self, field: str) -> str:
-        # `json` is parsed at each look: a third as fast.
-        start, cell = _start(field), "cast(field_times as text)"
-        places = (f"position({self.text(mark + start)} in {cell})" for mark in ("{", ","))
-        found = f"nullif(greatest({', '.join(places)}), 0) + {len(start) + 1}"
-        return f"nullif(substring({cell} from {found} for {len(_ANY_TIME)}), '')"
-
-    def _found(self, column: str, name: str | None) -> tuple[str, str]:
-        if name is None:
-            return column, f"{column} #>> '{{}}'"
-        return f"({column} -> {self.text(name)})", f"{column} ->> {self.text(name)}"
+        # `json` is parsed at each look: a third as fast. Where no other field was told, the row's own time is it.
+        cut = _Times(field)
+        head = self.text("{" + cut.start)
+        only = f"octet_length(times) = {cut.only_bytes} and starts_with(times, {head})"
+        places = (f"position({self.text(mark + cut.start)} in times)" for mark in ("{", ","))
+        place = f"nullif(greatest({', '.join(places)}), 0) + {len(cut.start) + 1}"
+        first = f"cast(nullif(substring(times from {place} for {len(_ANY_TIME)}), '') as timestamptz)"
+        return self.us(f"case when {only} then first_feedback_at else {first} end")
 
 
 class ClickHouse(Dialect):
@@ -182,25 +201,26 @@ class ClickHouse(Dialect):
     def us(self, column: str) -> str:
         return f"toUnixTimestamp64Micro({column})"
 
-    def us_of_text(self, text: str) -> str:
-        return f"toUnixTimestamp64Micro(parseDateTime64BestEffortOrNull({text}, 6, 'UTC'))"
-
     def us_of_seconds(self, seconds: str) -> str:
         return f"toInt64(round({seconds} * 1e6))"
 
-    def number(self, column: str, name: str | None) -> str:
-        raw = self._raw(column, name)
+    def found(self, column: str, keys: Keys) -> str:
+        if not keys:
+            return f"trimBoth(assumeNotNull({column}))"
+        return f"JSONExtractRaw({', '.join([f'assumeNotNull({column})', *map(self.text, keys)])})"
+
+    def number(self, found: str) -> str:
         return (
-            f"multiIf({raw} = 'true', 1., {raw} = 'false', 0., match({raw}, '^-?[0-9]'), toFloat64OrNull({raw}), NULL)"
+            f"multiIf({found} = 'true', 1., {found} = 'false', 0.,"
+            f" match({found}, '^-?[0-9]'), toFloat64OrNull({found}), NULL)"
         )
 
-    def string(self, column: str, name: str | None) -> str:
-        raw = self._raw(column, name)
-        key = "" if name is None else f", {self.text(name)}"
-        return f"if(startsWith({raw}, '\"'), JSONExtractString(assumeNotNull({column}){key}), NULL)"
+    def string(self, found: str) -> str:
+        return f"if(startsWith({found}, '\"'), JSONExtractString({found}), NULL)"
 
     def first_told(self, field: str) -> str:
-        return f"nullIf(JSONExtractString(assumeNotNull(field_times), {self.text(field)}, 'first'), '')"
+        first = f"JSONExtractString(assumeNotNull(times), {self.text(field)}, 'first')"
+        return self.us(f"parseDateTime64BestEffortOrNull({first}, 6, 'UTC')")
 
     def quotient(self, dividend: str, divisor: int) -> str:
         return f"intDiv({dividend}, {divisor})"
@@ -210,11 +230,6 @@ class ClickHouse(Dialect):
 
     def double(self, expression: str) -> str:
         return f"toFloat64({expression})"
-
-    def _raw(self, column: str, name: str | None) -> str:
-        if name is None:
-            return f"trimBoth(assumeNotNull({column}))"
-        return f"JSONExtractRaw(assumeNotNull({column}), {self.text(name)})"
 
 
 class DuckDB(Dialect):
@@ -226,22 +241,22 @@ class DuckDB(Dialect):
     def us(self, column: str) -> str:
         return f"epoch_us({column})"
 
-    def us_of_text(self, text: str) -> str:
-        return f"epoch_us(cast({text} as timestamptz))"
+    def found(self, column: str, keys: Keys) -> str:
+        return f"json_extract({column}, {self.text(path(keys))})"
 
-    def number(self, column: str, name: str | None) -> str:
-        raw = f"cast(json_extract({column}, {self.text(path(name))}) as varchar)"
+    def number(self, found: str) -> str:
+        raw = f"cast({found} as varchar)"
         return (
             f"case {raw} when 'true' then 1e0 when 'false' then 0e0 else"
             f" case when regexp_matches({raw}, '^-?[0-9]') then try_cast({raw} as double) end end"
         )
 
-    def string(self, column: str, name: str | None) -> str:
-        place = self.text(path(name))
-        return f"case json_type({column}, {place}) when 'VARCHAR' then json_extract_string({column}, {place}) end"
+    def string(self, found: str) -> str:
+        return f"case json_type({found}) when 'VARCHAR' then json_extract_string({found}, '$') end"
 
     def first_told(self, field: str) -> str:
-        return f"json_extract_string(field_times, {self.text(path(field) + '.first')})"
+        first = f"json_extract_string(times, {self.text(path((field, 'first')))})"
+        return self.us(f"cast({first} as timestamptz)")
 
     def quotient(self, dividend: str, divisor: int) -> str:
         return f"({dividend}) // {divisor}"

@@ -21,7 +21,7 @@ DIALECTS: dict[str, Callable[[], Dialect]] = {"sqlite": SQLite, "postgres": Post
 _LAKES = frozenset({"delta", "parquet", "jsonl"})
 _LAKE_COLUMNS = (
     "status, version, sample_rate, predicted_at, logged_at, clock_skew, outputs, feedback, field_times,"
-    " feedback_delay_s"
+    " first_feedback_at, feedback_delay_s"
 )
 
 
