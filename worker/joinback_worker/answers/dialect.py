@@ -73,6 +73,14 @@ class Dialect:
         """
         raise NotImplementedError
 
+    def rows_of(self, table: str) -> str:
+        """Return how many rows a common table has, in a SELECT from it."""
+        return "count(*) over ()"
+
+    def in_order(self, column: str) -> str:
+        """Return a window's order, where a window below it has the same order already."""
+        return f"order by {column}"
+
     def quotient(self, dividend: str, divisor: int) -> str:
         """Return the whole quotient of what is not negative."""
         return f"({dividend}) / {divisor}"
@@ -144,6 +152,14 @@ class SQLite(Dialect):
         first = f"nullif(substr(times, nullif({found}, 0) + {length}, {len(_ANY_TIME)}), '')"
         told_alone = f"coalesce(served + {self.us_of_seconds('feedback_delay_s')}, {self.us('first_feedback_at')})"
         return f"case when {only} then {told_alone} else {self.us(first)} end"
+
+    def rows_of(self, table: str) -> str:
+        # A window over all rows would hold them.
+        return f"(select count(*) from {table})"
+
+    def in_order(self, column: str) -> str:
+        # It would sort once more what comes to it sorted; without an order a window takes rows as they come.
+        return ""
 
     def floor(self, number: str) -> str:
         return f"cast({number} as integer)"  # floor() is not in every build

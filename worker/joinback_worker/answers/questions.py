@@ -77,12 +77,12 @@ def curve(d: Dialect, asked: Asked, ages_us: Sequence[int], shares: Sequence[flo
     return (
         f"with {_waits(d, asked)},"
         " ends as (select 2 * coalesce(delay, age) + case when delay is null then 1 else 0 end as e from waits),"
-        " ranked as (select e, row_number() over (order by e desc) as r from ends),"
+        f" ranked as (select e, {d.rows_of('ends')} + 1 - row_number() over (order by e) as r from ends),"
         f" logs as (select e, r, {d.quotient('e', 2)} as t,"
         # A double's 1 - 1/r keeps all digits that a sum of a million can tell.
         f" case when e % 2 = 1 then 0e0 when r = 1 then -1e9 else ln((r - 1) / {d.double('r')}) end as l,"
         f" case when e % 2 = 1 or r = 1 then 0e0 else 1e0 / (({d.double('r')}) * (r - 1)) end as g from ranked),"
-        " km as (select e, r, t, l, g, sum(l) over (order by e rows unbounded preceding) as so_far from logs)"
+        f" km as (select e, r, t, l, g, sum(l) over ({d.in_order('e')} rows unbounded preceding) as so_far from logs)"
         f" select {_place('t', ages_us)} as place, count(*), sum(1 - e % 2), sum(l), sum(g),"
         f" min(case when r = {AT_RISK_MIN} then t end){''.join(firsts)} from km group by 1 order by 1"
     )
