@@ -19,7 +19,7 @@ from ruled import file, policy
 from joinback.settings import Settings
 from joinback_worker.answers import questions
 from joinback_worker.answers.curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s
-from joinback_worker.answers.dialect import SQLite
+from joinback_worker.answers.engines import SQLite
 from joinback_worker.answers.questions import AT_RISK_MIN, Asked
 from joinback_worker.answers.report import Report, Wanted, report
 from joinback_worker.answers.stores import open_store

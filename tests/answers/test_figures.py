@@ -261,5 +261,5 @@ def test_an_unknown_application_knows_the_others(settings: Settings) -> None:
     """The error has the names that the sink holds."""
     with pytest.raises(NoApplication) as error:
         asked(settings, "loan")
-    assert error.value.known == ["ads", "loans", "prices", "topics"]
+    assert error.value.known == ["ads", "loans", "prices", "scored", "topics"]
     assert Path(settings.sink_url.removeprefix("sqlite:///")).exists()

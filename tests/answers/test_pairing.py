@@ -47,6 +47,48 @@ def test_a_pair_is_guessed_declared_or_told(samples: Any, rules: Rules, choice: 
     assert pair_of(samples, rules, choice) == want
 
 
+WITHIN = [({"scores": {"default": 0.2, "p90": 1}, "default.at": 1, "why": {}}, {"repaid": True})]
+
+
+@pytest.mark.parametrize(
+    ("samples", "output", "path"),
+    [
+        (WITHIN, "scores.default", ("scores", "default")),
+        # A dot may be part of a name, and the name is meant then.
+        (WITHIN, "default.at", ("default.at",)),
+        ([({"a": {"b": 0.5}, "a.b": 0.7}, {"repaid": True})], "a.b", ("a.b",)),
+        ([({"a": {"b": {"c": 0.5}}}, {"repaid": True})], "a.b.c", ("a", "b", "c")),
+    ],
+)
+def test_an_output_within_another(samples: Any, output: str, path: tuple[str, ...]) -> None:
+    """Names with dots between lead to it, told or declared; alone it is guessed."""
+    told = pair_of(samples, Rules(), Choice(output=output))
+    declared = pair_of(samples, Rules(feedback={"repaid": FieldRules(output=output)}), Choice())
+    assert isinstance(told, Pair)
+    assert (told, told.path, told.output) == (declared, path, output)
+
+
+def test_the_quantiles_beside_it() -> None:
+    """Of a number within another its quantiles are those beside it."""
+    samples = [({"price": {"mean": 5, "p90": 9}, "p10": 1}, {"sold": 7.5})]
+    pair = pair_of(samples, Rules(), Choice(output="price.mean"))
+    assert isinstance(pair, Pair)
+    assert pair.quantiles == {"price.p90": 0.9}
+    assert pair.beside("price.p90") == ("price", "p90")
+
+
+def test_an_output_that_holds_others() -> None:
+    """It is no value to compare: one of those within is named instead."""
+    for rules, choice in (
+        (Rules(), Choice(output="scores")),
+        (Rules(feedback={"repaid": FieldRules(output="scores")}), Choice()),
+    ):
+        with pytest.raises(
+            ConfigurationError, match=r"'scores' holds others: name one of them, such as scores\.default"
+        ):
+            pair_of(WITHIN, rules, choice)
+
+
 def test_a_pair_that_is_not_clear_is_asked_for() -> None:
     """Where several could be meant, none is taken; what is not there is named."""
     samples = [({"a": 0.1, "b": 0.2}, {"x": True, "y": False})]

@@ -1,4 +1,4 @@
-"""Four applications in one sink, each with an output of another kind and with what makes figures go wrong:
+"""Five applications in one sink, each with an output of another kind and with what makes figures go wrong:
 feedback before its prediction, labels taken back, orphans, defaults, clocks ahead, sampled rows, names with quotes.
 """
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from made_up_loans import made_up_loans, record_of
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from joinback import wire
 from joinback_worker.fold import Record
@@ -27,7 +27,8 @@ RULES: dict[str, dict[str, Any]] = {
                 "output": "default",
             }
         }
-    }
+    },
+    "scored": {"feedback": {"repaid": {"type": "bool", "positive": False, "output": "scores.default"}}},
 }
 TOPICS = ("o'neil", 'a "b" \\ c', "käse", "%s {x}")
 
@@ -35,7 +36,7 @@ TOPICS = ("o'neil", 'a "b" \\ c', "käse", "%s {x}")
 def histories() -> list[Record]:
     """Return all records; the same each time."""
     chance = random.Random(13)
-    return [*loans(), *_ads(chance), *_topics(chance), *_prices(chance)]
+    return [*loans(), *_ads(chance), *_topics(chance), *_prices(chance), *scored()]
 
 
 def loans() -> Iterator[Record]:
@@ -53,6 +54,15 @@ def loans() -> Iterator[Record]:
     at = NOW - timedelta(days=1)
     told_alone = wire.Feedback(v=1, at=at, logged_at=at, feedback={"repaid": Raw(b"true")})
     yield Record(application="loans", join_key="orphan", predictions={}, feedback={"f": told_alone})
+
+
+def scored() -> Iterator[Record]:
+    """The output stands within another, beside one of its name."""
+    for loan in made_up_loans(400, NOW, seed=1, days=40):
+        record = record_of(loan, NOW, "scored")
+        outputs = {"default": None, "scores": {"default": loan.risk, "by": {}}}
+        record.predictions["p"] = structs.replace(record.predictions["p"], outputs=Raw(json.dumps(outputs).encode()))
+        yield record
 
 
 def _ads(chance: random.Random) -> Iterator[Record]:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 from engines import EACH_ENGINE, ENGINES
-from histories import NOW, RULES, histories
+from histories import NOW, RULES, histories, scored
+from made_up_loans import made_up_loans, record_of
 from ruled import file
 
 from joinback.settings import Settings
@@ -18,7 +19,7 @@ from joinback_worker.config import config_of
 from joinback_worker.rules import Policy
 from joinback_worker.sinks import open_sink
 
-APPLICATIONS = ("loans", "ads", "topics", "prices")
+APPLICATIONS = ("loans", "ads", "topics", "prices", "scored")
 CHOICES = {"prices": Choice(field="price", output="price")}
 
 
@@ -83,6 +84,27 @@ def differences(want: Any, got: Any, where: str) -> Iterator[str]:
             yield f"{where}: {want} and {got}"
     elif want != got:
         yield f"{where}: {want!r} and {got!r}"
+
+
+def test_an_output_within_another(tmp_path: Path) -> None:
+    """What stands under `scores` is compared by its path: its figures are those of the same number at the top."""
+    url = f"sqlite:///{tmp_path}/sink.db"
+    loans = list(made_up_loans(400, NOW, seed=1, days=40))
+
+    async def fill() -> None:
+        async with open_sink(url, Policy()) as sink:
+            await sink.merge([*(record_of(loan, NOW, "flat") for loan in loans), *scored()])
+
+    asyncio.run(fill())
+    found = {}
+    for name, output in (("flat", "default"), ("scored", "scores.default")):
+        choice = Choice(output=output, positive=False)
+        told = asyncio.run(report(Settings(sink_url=url), Wanted(application=name, now=NOW, choice=choice)))
+        assert told.pair is not None
+        assert told.pair.path == tuple(output.split("."))
+        found[name] = plain(told) | {"application": None, "pair": None}
+    assert found["flat"] == found["scored"]
+    assert found["flat"]["scores"][0]["auc"] is not None
 
 
 def test_there_is_something_to_compare(on_sqlite: dict[str, Report]) -> None:

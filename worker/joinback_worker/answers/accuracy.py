@@ -21,6 +21,30 @@ from .questions import Asked
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
+class Cell(Struct, frozen=True, kw_only=True):
+    """Predictions of one day and version with one outcome whose labels came between the same two ages, summed."""
+
+    day: int
+    """Since 1970."""
+    version: str | None
+    outcome: Any
+    """None: none is known, or outcomes are too many to tell apart."""
+    is_known: bool
+    """Both sides of the comparison are."""
+    place: int | None
+    """How many of the ages had passed when the label came: 0, up to the first. None: it has not."""
+    rows: int
+    w: float
+    age_d: float
+    value: float
+    extra: float
+    w2: float
+    """Squared weights, and weighted squares of the value."""
+    value2: float
+    below: list[float]
+    """By quantile: the weight of labels that are not above it."""
+
+
 class Part(Struct):
     """Sums over labels: how many, what they count for, their value (right ones, or absolute errors) and Brier's
     terms or errors.
@@ -31,11 +55,8 @@ class Part(Struct):
     value: float = 0.0
     extra: float = 0.0
 
-    def add(self, cells: Sequence[Any]) -> None:
-        self.rows += int(cells[0] or 0)
-        self.w += float(cells[1] or 0)
-        self.value += float(cells[2] or 0)
-        self.extra += float(cells[3] or 0)
+    def add(self, rows: int, w: float, value: float, extra: float) -> None:
+        self.rows, self.w, self.value, self.extra = self.rows + rows, self.w + w, self.value + value, self.extra + extra
 
     @property
     def mean(self) -> float | None:
@@ -63,18 +84,21 @@ class Sums(Struct):
     outcomes: dict[Any, Part] = {}
     """Labels known now, by what they say."""
 
-    def add(self, cells: Sequence[Any]) -> None:
-        """Add an answer's row, without its day and version."""
-        outcome, rows, w, age_d = cells[0], int(cells[1]), float(cells[2]), float(cells[3])
-        self.rows, self.w, self.age_d = self.rows + rows, self.w + w, self.age_d + age_d
-        self.known.add(cells[4:8])
-        self.by_age.add(cells[8:12])
-        self.w2 += float(cells[12] or 0)
-        self.value2 += float(cells[13] or 0)
-        below = [float(cell or 0) for cell in cells[14:]]
-        self.below = [a + b for a, b in zip(self.below, below, strict=True)] if self.below else below
-        if outcome is not None:
-            self.outcomes.setdefault(outcome, Part()).add(cells[4:8])
+    def add(self, cell: "Cell", is_by_age: bool) -> None:
+        """Add a cell of the answer; `is_by_age`: its labels came within the age."""
+        self.rows, self.w, self.age_d = self.rows + cell.rows, self.w + cell.w, self.age_d + cell.age_d
+        self.below = self.below or [0.0] * len(cell.below)
+        if not cell.is_known:
+            return
+        parts = [self.known]
+        if cell.outcome is not None:
+            parts.append(self.outcomes.setdefault(cell.outcome, Part()))
+        if is_by_age:
+            parts.append(self.by_age)
+            self.w2, self.value2 = self.w2 + cell.w2, self.value2 + cell.value2
+            self.below = [a + b for a, b in zip(self.below, cell.below, strict=True)]
+        for part in parts:
+            part.add(cell.rows, cell.w, cell.value, cell.extra)
 
 
 class Day(Struct, frozen=True, kw_only=True):
@@ -99,11 +123,24 @@ class Day(Struct, frozen=True, kw_only=True):
     ripe: bool
 
 
-def sums_of(answer: Iterable[Sequence[Any]]) -> dict[tuple[int, str | None], Sums]:
-    """Return what `questions.accuracy` answered by (day since 1970, version), in order."""
+def cells_of(answer: Iterable[Sequence[Any]]) -> list[Cell]:
+    """Return what `questions.cells` answered."""
+    return [
+        Cell(
+            day=int(day), version=version, outcome=outcome, is_known=int(known) == 1,
+            place=None if place is None else int(place), rows=int(rows), w=float(w), age_d=float(age_d),
+            value=value, extra=extra, w2=w2, value2=value2, below=below,
+        )
+        for day, version, outcome, known, place, rows, w, age_d, *sums in answer
+        for value, extra, w2, value2, *below in [[float(one or 0) for one in sums or (0, 0, 0, 0)]]
+    ]  # fmt: skip
+
+
+def sums_of(cells: Iterable[Cell], by_age: int) -> dict[tuple[int, str | None], Sums]:
+    """Return the cells by (day since 1970, version), in order; `by_age` is the place of the one age among the ages."""
     found: dict[tuple[int, str | None], Sums] = defaultdict(Sums)
-    for day, version, *cells in answer:
-        found[int(day), version].add(cells)
+    for cell in cells:
+        found[cell.day, cell.version].add(cell, cell.place is not None and cell.place <= by_age)
     return dict(sorted(found.items(), key=lambda item: (item[0][0], item[0][1] or "")))
 
 
@@ -113,7 +150,7 @@ def total(sums: Iterable[Sums]) -> Sums:
     for one in sums:
         whole.rows, whole.w, whole.age_d = whole.rows + one.rows, whole.w + one.w, whole.age_d + one.age_d
         for part, other in ((whole.known, one.known), (whole.by_age, one.by_age)):
-            part.add((other.rows, other.w, other.value, other.extra))
+            part.add(other.rows, other.w, other.value, other.extra)
         whole.w2, whole.value2 = whole.w2 + one.w2, whole.value2 + one.value2
         whole.below = [a + b for a, b in zip(whole.below or [0.0] * len(one.below), one.below, strict=True)]
     return whole

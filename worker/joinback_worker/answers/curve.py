@@ -81,7 +81,8 @@ def curve_of(
 ) -> Curve:
     """Return the curve of what `questions.curve` answered for these ages.
 
-    S(t) = prod over t_i <= t of (1 - d_i / n_i); Greenwood: var(log S) = sum of d_i / (n_i (n_i - d_i)).
+    S(t) = prod over t_i <= t of (1 - d_i / n_i); Greenwood: var(log S) = sum of d_i / (n_i (n_i - d_i)), each taken
+    label by label, which comes to the same: see there.
     """
     rows, labels = (sum(int(row[place]) for row in answer) for place in (1, 2))
     if not rows:
@@ -92,6 +93,7 @@ def curve_of(
         )
     by_place = {int(row[0]): row for row in answer}
     points, log_s, variance, left = [], 0.0, 0.0, rows
+    last = max((int(row[5]) for row in answer if row[5] is not None), default=0)
     for place, age in enumerate(ages):
         if place in by_place:
             _, ended, _, step, greenwood = by_place[place][:5]
@@ -106,9 +108,12 @@ def curve_of(
             refused=f"Fewer than {AT_RISK_MIN} predictions: too few to tell a delay from.",
         )  # fmt: skip
     first = [
-        min((int(row[5 + n]) for row in answer if row[5 + n] is not None), default=None) for n in range(len(SHARES))
+        min((int(row[6 + n]) for row in answer if row[6 + n] is not None), default=None) for n in range(len(SHARES))
     ]
-    ages_s = {f"p{share * 100:g}": None if age is None else age / 1e6 for share, age in zip(SHARES, first, strict=True)}
+    ages_s = {
+        f"p{share * 100:g}": None if age is None or age > last else age / 1e6
+        for share, age in zip(SHARES, first, strict=True)
+    }
     by_maturity = next((point.share for point in points if point.age_s == maturity_s), None)
     return Curve(
         field=field, rows=rows, labels=labels, points=points, ages_s=ages_s, maturity_s=maturity_s,

@@ -1,7 +1,7 @@
 """Which output is compared with which field, and how: told, declared in joinback.toml, or guessed from rows. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct, UnsetType, structs
 from joinback.errors import ConfigurationError
 from joinback_worker.rules import FieldRules, Rules
 
-from .dialect import plain
+from .dialect import Keys, plain
 
 OUTCOMES_MAX = 20
 """Of more classes each has too few labels for a delay of its own."""
@@ -33,7 +33,9 @@ class Pair(Struct, frozen=True, kw_only=True):
 
     field: str
     output: str | None
-    """None: the output is a value, not an object."""
+    """None: the output is a value, not an object. Of one within others: their names and its own, dots between."""
+    keys: tuple[str, ...] = ()
+    """Of one within others: these names."""
     kind: Kind
     is_text: bool = False
     """The labels are texts; else numbers, or true and false as 1 and 0."""
@@ -45,6 +47,16 @@ class Pair(Struct, frozen=True, kw_only=True):
     quantiles: dict[str, float] = {}
     """Outputs that are quantiles of the number, and which."""
     guessed: bool = True
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The way to the output: names, one within the other."""
+        return self.keys or (() if self.output is None else (self.output,))
+
+    def beside(self, name: str) -> tuple[str, ...]:
+        """Return the way to a quantile, which stands beside the output."""
+        *above, own = self.path
+        return (*above, name.removeprefix(str(self.output).removesuffix(own)))
 
     @property
     def said(self) -> str:
@@ -80,13 +92,16 @@ def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choi
     if not samples:
         return "nothing was labelled yet"
     outputs = _outputs(samples)
+    for name in {choice.output, *(_declared(rules, name).output for name in fields)} - {None, *outputs}:
+        if within := sorted(one for one in outputs if one and one.startswith(f"{name}.")):
+            raise ConfigurationError(f"the output {name!r} holds others: name one of them, such as {within[0]}")
     if choice.output is not None and choice.output not in outputs:
         known = ", ".join(sorted(name for name in outputs if name)) or "none: the output is a value"
         raise ConfigurationError(f"no output {choice.output!r}; known are {known}")
     wanted = [choice.field] if choice.field is not None else fields
     for field in sorted(wanted, key=lambda name: _declared(rules, name).output is None):
         for output in _candidates(field, outputs, _declared(rules, field), choice, len(fields)):
-            if pair := _compared(samples, field, output, _declared(rules, field), choice):
+            if pair := _compared(samples, field, output, outputs, _declared(rules, field), choice):
                 return pair
     return (
         f"which output to compare with which field is not clear: say --output and --field"
@@ -95,7 +110,7 @@ def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choi
 
 
 def _candidates(
-    field: str, outputs: Sequence[str | None], rules: FieldRules, choice: Choice, fields: int
+    field: str, outputs: Mapping[str | None, Keys], rules: FieldRules, choice: Choice, fields: int
 ) -> list[str | None]:
     if choice.output is not None:
         return [choice.output]
@@ -109,14 +124,20 @@ def _candidates(
 
 
 def _compared(
-    samples: Sequence[tuple[Any, Mapping[str, Any]]], field: str, output: str | None, rules: FieldRules, choice: Choice
+    samples: Sequence[tuple[Any, Mapping[str, Any]]],
+    field: str,
+    output: str | None,
+    outputs: Mapping[str | None, Keys],
+    rules: FieldRules,
+    choice: Choice,
 ) -> Pair | None:
     """Return how these two are compared; None if they have nothing in common."""
-    pairs = [(_value(outputs, output), feedback.get(field)) for outputs, feedback in samples]
+    keys = outputs.get(output, ())
+    pairs = [(_value(given, output, keys), feedback.get(field)) for given, feedback in samples]
     both: list[tuple[Any, Any]] = [(ours, label) for ours, label in pairs if ours is not None and label is not None]
     ours, labels = [ours for ours, _ in both], [label for _, label in both]
     guessed = not (choice.output or rules.output)
-    pair = Pair(field=field, output=output, kind="classes", guessed=guessed)
+    pair = Pair(field=field, output=output, keys=tuple(keys) if len(keys) > 1 else (), kind="classes", guessed=guessed)
     if not both:
         return None
     positive = choice.positive if choice.positive is not UNSET else rules.positive
@@ -138,7 +159,7 @@ def _compared(
             outcomes=outcomes,
         )
     if numbers and all(map(_is_number, labels)) and not set(map(float, labels)) <= {0.0, 1.0}:
-        return structs.replace(pair, kind="numbers", quantiles=_quantiles(samples))
+        return structs.replace(pair, kind="numbers", quantiles=_quantiles(pair, outputs))
     if texts == all(isinstance(value, str) for value in ours) and all(map(_is_flat, [*ours, *labels])):
         return structs.replace(pair, is_text=texts, outcomes=outcomes)
     return None
@@ -152,10 +173,11 @@ def _is_score(ours: Sequence[Any], labels: Sequence[Any], is_told: bool, positiv
     return two and all(0 <= value <= 1 for value in ours) and any(value not in (0, 1) for value in ours)
 
 
-def _quantiles(samples: Sequence[tuple[Any, Any]]) -> dict[str, float]:
+def _quantiles(pair: Pair, outputs: Mapping[str | None, Keys]) -> dict[str, float]:
+    """Return the quantiles that stand beside the output."""
     found = {}
-    for name in _outputs(samples):
-        match = _QUANTILE.match(name or "")
+    for name, keys in outputs.items():
+        match = _QUANTILE.match(keys[-1]) if keys and keys[:-1] == pair.path[:-1] else None
         if match:
             share = float(match[1]) if "." in match[1] else float(match[1]) / 10 ** max(2, len(match[1]))
             if 0 < share < 1:
@@ -163,17 +185,32 @@ def _quantiles(samples: Sequence[tuple[Any, Any]]) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _outputs(samples: Iterable[tuple[Any, Any]]) -> list[str | None]:
-    names: dict[str | None, None] = {}
+def _outputs(samples: Iterable[tuple[Any, Any]]) -> dict[str | None, Keys]:
+    """Return the names of outputs and the ways to them. Of two with one name the one with the shorter way is meant."""
+    found: dict[str | None, Keys] = {}
     for outputs, _ in samples:
-        names.update(dict.fromkeys(outputs) if isinstance(outputs, dict) else {None: None})
-    return list(names)
+        for keys in _leaves(outputs):
+            name = ".".join(keys) if keys else None
+            if name not in found or len(keys) < len(found[name]):
+                found[name] = keys
+    return found
 
 
-def _value(outputs: Any, name: str | None) -> Any:
+def _leaves(outputs: Any) -> Iterator[Keys]:
+    if not isinstance(outputs, dict):
+        yield ()
+        return
+    for name, value in outputs.items():
+        # An empty one is a value like any other that nothing is compared with.
+        yield from ((name, *keys) for keys in _leaves(value or None))
+
+
+def _value(outputs: Any, name: str | None, keys: Keys) -> Any:
     if name is None:
         return None if isinstance(outputs, dict) else outputs
-    return outputs.get(name) if isinstance(outputs, dict) else None
+    for key in keys or (name,):
+        outputs = outputs.get(key) if isinstance(outputs, dict) else None
+    return outputs
 
 
 def _decoded(cell: Any) -> Any:

@@ -77,42 +77,49 @@ def orphans(d: Dialect, application: str, rows_max: int) -> str:
 
 def curve(d: Dialect, asked: Asked, ages_us: Sequence[int], shares: Sequence[float]) -> str:
     """Kaplan-Meier's steps, summed between the ages: the age's place, rows and labels that ended there, the sums of
-    ln(1 - d/n) and of Greenwood's d/(n(n-d)); and by share the first age at which so many labels have come.
+    ln(1 - 1/r) and of Greenwood's 1/(r(r-1)) over its labels; the last age at which AT_RISK_MIN are at risk; and by
+    share the first age at which so many labels have come.
+
+    r is a row's rank from the last end on. Labels that came at one time are taken one after the other, before whoever
+    is lost from sight then: of d of n at risk the steps are (n-1)/n, (n-2)/(n-1), ... and their product is Kaplan's
+    1 - d/n; the sum of 1/(r(r-1)) is Greenwood's d/(n(n-d)). So one order of one number tells all, ties or none.
     """
-    firsts = [
-        f", min(case when at_risk >= {AT_RISK_MIN} and so_far <= ln(1 - {share!r}) + 1e-12 then t end)"
-        for share in shares
-    ]
+    firsts = [f", min(case when so_far <= ln(1 - {share!r}) + 1e-12 then t end)" for share in shares]
     return (
         f"with {_waits(d, asked)},"
-        " ends as (select coalesce(delay, age) as t, case when delay is null then 0 else 1 end as is_label from waits),"
-        # Counts as doubles: PostgreSQL would add up its own in decimal digits.
-        f" steps as (select t, {d.double('sum(is_label)')} as d, {d.double('count(*)')} as c from ends group by t),"
-        " risk as (select t, d, c, sum(c) over (order by t desc) as at_risk from steps),"
-        " logs as (select t, d, c, at_risk,"
-        f" case when d = 0 then 0.0 when d = at_risk then -1e9 else ln(1 - d / at_risk) end as l,"
-        f" case when d = 0 or d = at_risk then 0.0 else d / at_risk / (at_risk - d) end as g from risk),"
-        " km as (select t, d, c, at_risk, l, g, sum(l) over (order by t) as so_far from logs)"
-        f" select {_place('t', ages_us)} as place, sum(c), sum(d), sum(l), sum(g){''.join(firsts)}"
-        " from km group by 1 order by 1"
+        " ends as (select 2 * coalesce(delay, age) + case when delay is null then 1 else 0 end as e from waits),"
+        f" ranked as (select e, {d.rows_of('ends')} + 1 - row_number() over (order by e) as r from ends),"
+        f" logs as (select e, r, {d.quotient('e', 2)} as t,"
+        # A double's 1 - 1/r keeps all digits that a sum of a million can tell.
+        f" case when e % 2 = 1 then 0e0 when r = 1 then -1e9 else ln((r - 1) / {d.double('r')}) end as l,"
+        f" case when e % 2 = 1 or r = 1 then 0e0 else 1e0 / (({d.double('r')}) * (r - 1)) end as g from ranked),"
+        f" km as (select e, r, t, l, g, sum(l) over ({d.in_order('e')} rows unbounded preceding) as so_far from logs)"
+        f" select {_place('t', ages_us)} as place, count(*), sum(1 - e % 2), sum(l), sum(g),"
+        f" min(case when r = {AT_RISK_MIN} then t end){''.join(firsts)} from km group by 1 order by 1"
     )
 
 
-def accuracy(d: Dialect, asked: Asked, pair: Pair) -> str:
-    """Sufficient statistics by prediction day, version and outcome (NULL: none known): see `accuracy.Sums`."""
-    sums = [
-        "count(*)", "sum(w)", f"sum({d.double('age')}) / {DAY_US}e0",
-        *_sums("k"), *_sums("a"),
-        "sum(case when a = 1 then w * w end)", "sum(case when a = 1 then w * val * val end)",
-    ]  # fmt: skip
-    for place, _ in enumerate(pair.quantiles):
-        sums += [f"sum(case when a = 1 and q{place} = 1 then w end)"]
-    outcome = "case when k = 1 then outcome end" if pair.outcomes else "null"
-    day = d.quotient("served", DAY_US)
-    return (
-        f"with {_judged(d, asked, pair)} select {day} as prediction_day, v, {outcome} as told, {', '.join(sums)}"
-        " from judged group by 1, 2, 3"
-    )
+def cells(d: Dialect, asked: Asked, pair: Pair | None, ages_us: Sequence[int]) -> str:
+    """Sufficient statistics of accuracy, triangle and versions, by prediction day, version, outcome (NULL: none known,
+    or too many to tell apart), k (1: both sides are known now), and by which of the ages a label had come (NULL: none):
+    see `accuracy.Cell`.
+    """
+    keys = [
+        d.quotient("served", DAY_US),
+        "v",
+        "null",
+        "0",
+        f"case when delay is not null then {_place('delay', ages_us)} end",
+    ]
+    sums = ["count(*)", "sum(w)", f"sum({d.double('age')}) / {DAY_US}e0"]
+    if pair is None:
+        tables, table = _waits(d, asked), "waits"
+    else:
+        tables, table = _judged(d, asked, pair), "judged"
+        keys[2:4] = ["case when k = 1 then outcome end" if pair.outcomes else "null", "k"]
+        sums += ["sum(w * val)", "sum(w * extra)", "sum(w * w)", "sum(w * val * val)"]
+        sums += [f"sum(case when q{place} = 1 then w end)" for place in range(len(pair.quantiles))]
+    return f"with {tables} select {', '.join([*keys, *sums])} from {table} group by 1, 2, 3, 4, 5"
 
 
 def delays_by_outcome(d: Dialect, asked: Asked, pair: Pair, reference_us: int) -> str:
@@ -125,41 +132,19 @@ def delays_by_outcome(d: Dialect, asked: Asked, pair: Pair, reference_us: int) -
     )
 
 
-def triangle(d: Dialect, asked: Asked, pair: Pair | None, ages_us: Sequence[int]) -> str:
-    """By week (whole ones since 1970, from Monday on): rows, and by age the labels and what they say."""
-    table, ctes = ("waits", _waits(d, asked)) if pair is None else ("judged", _judged(d, asked, pair))
-    known = "delay <= {}" if pair is None else "k = 1 and delay <= {}"
-    cells = []
-    for age in ages_us:
-        came = known.format(age)
-        cells += [f"sum(case when delay <= {age} then w end)", f"sum(case when {came} then w end)"]
-        cells += ["null" if pair is None else f"sum(case when {came} then w * val end)"]
-    week = d.quotient(f"served + {3 * DAY_US}", 7 * DAY_US)
-    return f"with {ctes} select {week} as week, count(*), sum(w), {', '.join(cells)} from {table} group by 1 order by 1"
-
-
-def calibration(d: Dialect, asked: Asked, pair: Pair) -> str:
-    """Ripe labels of probabilities by version and tenth: rows, weight, mean of the score, and of the outcome."""
-    tenth = f"case when p >= 1 then {TEN - 1} else {d.floor(f'p * {TEN}')} end"
-    return (
-        f"with {_judged(d, asked, pair)} select v, {tenth} as tenth, count(*), sum(w), sum(w * p), sum(w * y)"
-        f" from judged where {_ripe(asked)} and p >= 0 and p <= 1 group by 1, 2 order by 1, 2"
-    )
-
-
-def ranks(d: Dialect, asked: Asked, pair: Pair) -> str:
-    """By version of ripe labels: pairs in the right order (a tie is half of one), and weights of both outcomes."""
+def scores(d: Dialect, asked: Asked, pair: Pair) -> str:
+    """Ripe labels of probabilities by version and tenth (NULL: no probability): rows, weight, sums of the score and of
+    the outcome, weight of the other one, and pairs in the right order (a tie is half of one).
+    """
+    tenth = f"case when p >= 0 and p < 1 then {d.floor(f'p * {TEN}')} when p = 1 then {TEN - 1} end"
     return (
         f"with {_judged(d, asked, pair)},"
-        " scores as (select v, p, sum(w * y) as pos, sum(w * (1 - y)) as neg from judged"
-        f" where {_ripe(asked)} group by v, p),"
-        " below as (select v, pos, neg, sum(neg) over (partition by v order by p) - neg as under from scores)"
-        " select v, sum(pos * (under + neg / 2)), sum(pos), sum(neg) from below group by v order by v"
+        " scores as (select v, p, count(*) as n, sum(w * y) as pos, sum(w * (1 - y)) as neg from judged"
+        f" where k = 1 and delay <= {asked.age_us} and served < {asked.ripe_before_us} group by v, p),"
+        " below as (select v, p, n, pos, neg, sum(neg) over (partition by v order by p) - neg as under from scores)"
+        f" select v, {tenth} as tenth, sum(n), sum(pos + neg), sum(p * (pos + neg)), sum(pos), sum(neg),"
+        " sum(pos * (under + neg / 2)) from below group by 1, 2 order by 1, 2"
     )
-
-
-def _ripe(asked: Asked) -> str:
-    return f"a = 1 and served < {asked.ripe_before_us}"
 
 
 def keep(d: Dialect, asked: Asked, pair: Pair) -> str:
@@ -168,49 +153,53 @@ def keep(d: Dialect, asked: Asked, pair: Pair) -> str:
 
 
 def _told(d: Dialect, asked: Asked, pair: Pair | None) -> str:
-    """The common table of what is read: served, came, w (what a sampled row counts for), v (its version), and of a
-    pair its outcome, p (the output) and quantiles.
+    """The common tables of what is read: served, came, w (what a sampled row counts for), v (its version), and of a
+    pair its outcome, p (the output) and quantiles. Each cell is looked into once.
     """
-    since = f" and predicted_at >= {d.time(asked.since_us)}" if asked.since_us else ""
-    served = (
-        f"case when clock_skew and {d.us('predicted_at')} - {d.us('logged_at')} > {_SKEW_US}"
-        f" then {d.us('logged_at')} else {d.us('predicted_at')} end"
-    )
-    came = f"{served} + {d.us_of_seconds('feedback_delay_s')}"
+    ahead = f"{d.us('predicted_at')} - {d.us('logged_at')} > {_SKEW_US}"
+    served_at = f"case when clock_skew and {ahead} then logged_at else predicted_at end"
+    since = f" and predicted_at >= {d.time(asked.since_us)} and {served_at} >= {d.time(asked.since_us)}"
+    found, sides = "", ""
+    if pair is not None:
+        found = f", {d.found('feedback', (pair.field,))} as label, {d.found('outputs', pair.path)} as ours"
+        outcome = d.string if pair.is_text else d.number
+        p = d.string if pair.is_text and pair.kind == "classes" else d.number
+        sides = f", {outcome('label')} as outcome, {p('ours')} as p"
+        for place, name in enumerate(pair.quantiles):
+            found += f", {d.found('outputs', pair.beside(name))} as found{place}"
+            sides += f", {d.number(f'found{place}')} as quantile{place}"
+    came = f"served + {d.us_of_seconds('feedback_delay_s')}"
     if asked.field is not None:
+        found += f", first_feedback_at, {d.times} as times"
         # A row of an older release has no times by field until it is folded again.
-        came = f"case when field_times is null then {came} else {d.us_of_text(d.first_told(asked.field))} end"
-    return (
-        f"told as (select {served} as served, {came} as came, 1e0 / coalesce(sample_rate, 1e0) as w, version as v"
-        f"{'' if pair is None else _sides(d, pair)} from {d.source}"
-        f" where application = {d.text(asked.application)} and predicted_at is not null{since}{d.fence})"
+        came = f"case when times is null then {came} else {d.first_told(asked.field)} end"
+    read = (
+        f"select {served_at} as served_at, feedback_delay_s, 1e0 / coalesce(sample_rate, 1e0) as w, version as v{found}"
+        f" from {d.source} where application = {d.text(asked.application)} and predicted_at is not null"
+        f" and {served_at} <= {d.time(asked.now_us)}{since if asked.since_us else ''}"
     )
-
-
-def _sides(d: Dialect, pair: Pair) -> str:
-    read = d.string if pair.is_text else d.number
-    ours = d.string if pair.is_text and pair.kind == "classes" else d.number
-    columns = f", {read('feedback', pair.field)} as outcome, {ours('outputs', pair.output)} as p"
-    for place, name in enumerate(pair.quantiles):
-        columns += f", {d.number('outputs', name)} as quantile{place}"
-    return columns
+    timed = f"select *, {d.us('served_at')} as served from read"
+    return (
+        f"read as ({d.fenced(read)}), timed as ({d.fenced(timed)}),"
+        f" told as (select served, {came} as came, w, v{sides} from timed)"
+    )
 
 
 def _waits(d: Dialect, asked: Asked, pair: Pair | None = None) -> str:
     """What was read, with its age and its delay."""
     table = KEPT if asked.is_kept else "told"
-    return (
-        f"{'' if asked.is_kept else _told(d, asked, pair) + ', '}"
-        f"waits as (select *, {asked.now_us} - served as age, case when came <= {asked.now_us}"
-        f" then case when came > served then came - served else 0 end end as delay"
-        f" from {table} where served >= {asked.since_us} and served <= {asked.now_us})"
+    waits = (
+        f"select *, {asked.now_us} - served as age, case when came <= {asked.now_us}"
+        f" then case when came > served then came - served else 0 end end as delay from {table}"
     )
+    return f"{'' if asked.is_kept else _told(d, asked, pair) + ', '}waits as ({d.fenced(waits)})"
 
 
 def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
-    """`waits` with what became of the pair: k and a (1: known now, and by the age), val (right, or the absolute
-    error), extra (Brier's term, or the error), and of a score y.
+    """`waits` with what became of the pair: k (1: both sides are known now), and where they are val (right, or the
+    absolute error), extra (Brier's term, or the error), and of a score y.
     """
+    known = "delay is not null and outcome is not null and p is not null"
     if pair.kind == "score":
         positive = d.text(pair.positive) if pair.is_text else repr(float(pair.positive))
         y = f"case when outcome = {positive} then 1 else 0 end"
@@ -218,26 +207,21 @@ def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
         value = f"case when (p >= {at} and y = 1) or (p < {at} and y = 0) then 1 else 0 end"
         extra = "(p - y) * (p - y)"
     elif pair.kind == "classes":
-        y, value, extra = "0", "case when p = outcome then 1 else 0 end", "0.0"
+        y, value, extra = "0", "case when p = outcome then 1 else 0 end", "0e0"
     else:
         y, value, extra = "0", "abs(p - outcome)", "p - outcome"
     flags = "".join(
-        f", case when outcome <= quantile{place} then 1 else 0 end as q{place}" for place in range(len(pair.quantiles))
+        f", case when k = 1 and outcome <= quantile{place} then 1 else 0 end as q{place}"
+        for place in range(len(pair.quantiles))
+    )
+    judged = (
+        f"select served, age, delay, w, v, outcome, p, y, k, case when k = 1 then {value} end as val,"
+        f" case when k = 1 then {extra} end as extra{flags} from known"
     )
     return (
-        f"{_waits(d, asked, pair)},"
-        f" known as (select *, {y} as y, case when delay is not null and outcome is not null and p is not null"
-        " then 1 else 0 end as k from waits),"
-        f" judged as (select served, age, delay, w, v, outcome, p, y, k,"
-        f" case when k = 1 and delay <= {asked.age_us} then 1 else 0 end as a,"
-        f" case when k = 1 then {value} end as val, case when k = 1 then {extra} end as extra{flags}"
-        f" from known{d.fence})"
+        f"{_waits(d, asked, pair)}, known as (select *, {y} as y, case when {known} then 1 else 0 end as k from waits),"
+        f" judged as ({d.fenced(judged)})"
     )
-
-
-def _sums(flag: str) -> list[str]:
-    then = f"sum(case when {flag} = 1 then"
-    return [f"sum({flag})", f"{then} w end)", f"{then} w * val end)", f"{then} w * extra end)"]
 
 
 def _place(column: str, bounds: Sequence[int]) -> str:

@@ -125,10 +125,20 @@ class _Reporting:
             age_why=why,
             curves=drawn,
             pair=pair,
-            triangle=await self._triangle(pair, age_s),
             notes=self._notes,
         )
-        return told if pair is None else await self._with_pair(told, pair)
+        ages_s = ages_around(age_s)
+        triangle_us = [round(age * 1e6) for age in ages_s]
+        all_us = sorted({*triangle_us, self._asked.age_us})
+        what = "labels by age" if pair is None else "accuracy"
+        cells = accuracy.cells_of(await self._ask(what, questions.cells(self._dialect, self._asked, pair, all_us)))
+        places = [all_us.index(age) for age in triangle_us]
+        told = structs.replace(
+            told, triangle=triangle_of(cells, ages_s, places, self._asked.now_us, self._has_unlabelled)
+        )
+        if pair is None:
+            return told
+        return await self._with_pair(told, pair, accuracy.sums_of(cells, all_us.index(self._asked.age_us)))
 
     @property
     def _dialect(self) -> Dialect:
@@ -157,14 +167,7 @@ class _Reporting:
         maturity_s = self._rules.maturity_of(field) if field else self._rules.row_maturity_s
         return sensible_age_s(own, maturity_s, self._oldest_us / 1e6)
 
-    async def _triangle(self, pair: Pair | None, age_s: float) -> Triangle:
-        ages = ages_around(age_s)
-        question = questions.triangle(self._dialect, self._asked, pair, [round(age * 1e6) for age in ages])
-        answer = await self._ask("triangle", question)
-        return triangle_of(answer, ages, self._asked.now_us, self._has_unlabelled)
-
-    async def _with_pair(self, told: Report, pair: Pair) -> Report:
-        sums = accuracy.sums_of(await self._ask("accuracy", questions.accuracy(self._dialect, self._asked, pair)))
+    async def _with_pair(self, told: Report, pair: Pair, sums: dict[tuple[int, str | None], accuracy.Sums]) -> Report:
         delays = await self._delays(pair)
         ripe = {key: one for key, one in sums.items() if accuracy.is_ripe(key[0], self._asked)}
         if not ripe:
@@ -217,9 +220,7 @@ class _Reporting:
         return compare.compared((a, by_version[a]), (b, by_version[b]), is_share)
 
     async def _scores(self, pair: Pair) -> list[Scores]:
-        calibration = await self._ask("calibration", questions.calibration(self._dialect, self._asked, pair))
-        ranks = await self._ask("ranks", questions.ranks(self._dialect, self._asked, pair))
-        found = scores_of(calibration, ranks)
+        found = scores_of(await self._ask("scores", questions.scores(self._dialect, self._asked, pair)))
         if any(one.auc is not None and one.auc < 0.5 for one in found):
             self._notes.append("The scores order the outcomes the wrong way round: is --positive the other label?")
         return found

@@ -35,29 +35,27 @@ class Scores(Struct, frozen=True, kw_only=True):
     buckets: list[Bucket]
 
 
-def scores_of(calibration: Iterable[Sequence[Any]], ranks: Iterable[Sequence[Any]]) -> list[Scores]:
-    """Return what `questions.calibration` and `questions.ranks` answered, by version."""
-    areas = {version: _area(*cells) for version, *cells in ranks}
+def scores_of(answer: Iterable[Sequence[Any]]) -> list[Scores]:
+    """Return what `questions.scores` answered, by version."""
+    pairs: dict[str | None, list[float]] = {}
     tenths: dict[str | None, list[tuple[Bucket, float]]] = {}
-    for version, tenth, rows, w, score, positive in calibration:
-        w = float(w)
-        bucket = Bucket(tenth / TEN, (tenth + 1) / TEN, int(rows), float(score) / w, float(positive) / w)
-        tenths.setdefault(version, []).append((bucket, w))
+    for version, tenth, rows, *sums in answer:
+        w, score, positive, negative, in_order = map(float, sums)
+        so_far = pairs.get(version, [0.0, 0.0, 0.0])
+        pairs[version] = [a + b for a, b in zip(so_far, (in_order, positive, negative), strict=True)]
+        if tenth is not None:
+            bucket = Bucket(tenth / TEN, (tenth + 1) / TEN, int(rows), score / w, positive / w)
+            tenths.setdefault(version, []).append((bucket, w))
     return [
         Scores(
             version=version,
             labels=sum(bucket.labels for bucket, _ in tenths.get(version, [])),
-            auc=area,
+            auc=in_order / (positive * negative) if positive and negative else None,
             calibration_error=_error(tenths.get(version, [])),
             buckets=[bucket for bucket, _ in tenths.get(version, [])],
         )
-        for version, area in sorted(areas.items(), key=lambda item: item[0] or "")
+        for version, (in_order, positive, negative) in sorted(pairs.items(), key=lambda item: item[0] or "")
     ]
-
-
-def _area(in_order: Any, positive: Any, negative: Any) -> float | None:
-    pairs = float(positive or 0) * float(negative or 0)
-    return float(in_order) / pairs if pairs else None
 
 
 def _error(buckets: Sequence[tuple[Bucket, float]]) -> float | None:

@@ -13,7 +13,8 @@ from joinback_worker.sinks import SCHEMES, lake_view, open_sink
 from joinback_worker.sinks.on_thread import SinkOnThread
 from joinback_worker.sinks.place import absolute, path_of
 
-from .dialect import ClickHouse, Dialect, DuckDB, PostgreSQL, SQLite
+from .dialect import Dialect
+from .engines import ClickHouse, DuckDB, PostgreSQL, SQLite
 
 TIMEOUT_S = 600
 """Of a question to PostgreSQL, unless its URL says otherwise: ten million rows on a busy disk."""
@@ -21,7 +22,7 @@ DIALECTS: dict[str, Callable[[], Dialect]] = {"sqlite": SQLite, "postgres": Post
 _LAKES = frozenset({"delta", "parquet", "jsonl"})
 _LAKE_COLUMNS = (
     "status, version, sample_rate, predicted_at, logged_at, clock_skew, outputs, feedback, field_times,"
-    " feedback_delay_s"
+    " first_feedback_at, feedback_delay_s"
 )
 
 
@@ -53,7 +54,7 @@ def open_store(settings: Settings, application: str) -> Store:
         assert isinstance(sink, SinkOnThread)
         return _Sink(sink, DIALECTS[module]())
     if module not in _LAKES:
-        raise ConfigurationError(f"a sink at {url.partition(':')[0]}: answers no questions yet; see answers/dialect.py")
+        raise ConfigurationError(f"a sink at {url.partition(':')[0]}: answers no questions yet; see answers/engines.py")
     return _Lake(url, settings, application)
 
 

@@ -5,11 +5,12 @@ estimates, ASTIN Bulletin 23 (1993)). A row that differs from those above it at 
 labels come slower, or that a service lost its keys.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from msgspec import Struct
 
+from . import accuracy
 from .accuracy import day_text
 from .curve import LADDER_S
 from .dialect import DAY_US
@@ -46,25 +47,31 @@ def ages_around(age_s: float) -> list[int]:
     return [round(one) for one in spoken[first : first + COLUMNS]]
 
 
-def triangle_of(answer: Iterable[Sequence[Any]], ages_s: Sequence[int], now_us: int, has_unlabelled: bool) -> Triangle:
-    """Return what `questions.triangle` answered for these ages."""
+def triangle_of(
+    cells: Iterable[accuracy.Cell], ages_s: Sequence[int], places: Sequence[int], now_us: int, has_unlabelled: bool
+) -> Triangle:
+    """Return the triangle of these cells; `places` are those of its ages among the ages that were asked for."""
+    by_week: dict[int, list[accuracy.Cell]] = defaultdict(list)
+    for cell in cells:
+        # Whole ones since 1970, whose first day was a Thursday.
+        by_week[(cell.day + 3) // 7].append(cell)
     weeks = []
-    for week, rows, w, *cells in answer:
-        end_us = (int(week) * 7 + 4) * DAY_US
-        weeks.append(
-            Week(
-                day_text(int(week) * 7 - 3),
-                int(rows),
-                [
-                    _cell(cells[3 * n : 3 * n + 3], float(w), has_unlabelled) if end_us + age * 1e6 <= now_us else None
-                    for n, age in enumerate(ages_s)
-                ],
-            )
-        )
+    for week, own in sorted(by_week.items()):
+        end_us = (week * 7 + 4) * DAY_US
+        told = [
+            _cell(own, place, has_unlabelled) if end_us + age * 1e6 <= now_us else None
+            for age, place in zip(ages_s, places, strict=True)
+        ]
+        weeks.append(Week(day_text(week * 7 - 3), sum(cell.rows for cell in own), told))
     return Triangle([float(age) for age in ages_s], weeks)
 
 
-def _cell(cells: Sequence[Any], w: float, has_unlabelled: bool) -> Cell:
-    labelled, known, value = (float(cell or 0) for cell in cells)
-    is_told = cells[2] is not None and known > 0
-    return Cell(labelled / w if has_unlabelled else None, value / known if is_told else None)
+def _cell(cells: Iterable[accuracy.Cell], place: int, has_unlabelled: bool) -> Cell:
+    w = labelled = known = value = 0.0
+    for cell in cells:
+        w += cell.w
+        if cell.place is not None and cell.place <= place:
+            labelled += cell.w
+            if cell.is_known:
+                known, value = known + cell.w, value + cell.value
+    return Cell(labelled / w if has_unlabelled else None, value / known if known else None)

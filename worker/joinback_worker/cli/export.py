@@ -39,6 +39,9 @@ FORMATS = ("parquet", "csv", "arrow")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Else APPLICATION-DAY.FORMAT, here.")
 @click.option("--since-as-of", "since", metavar="DAY", help="Tell which labels changed since that day.")
 @click.option("--diff", type=click.Path(path_type=Path), metavar="FILE", help="The changed labels, one row each.")
+@click.option(
+    "--weights", metavar="FIELD", help="Add label_weight: what a label of this field counts for while others are late."
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object.")
 def export(
@@ -49,6 +52,7 @@ def export(
     output: Path | None,
     since: str | None,
     diff: Path | None,
+    weights: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -75,7 +79,7 @@ def export(
         raise JoinbackError("--diff and --output name one file")
     job = exporting.Job(
         url=url, application=application, as_of=moment, since=before, format=format_, output=output, diff=diff,
-        replace=force,
+        replace=force, weights=weights,
     )  # fmt: skip
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} records"))
@@ -119,6 +123,11 @@ def _lines(job: "Job", exported: "Exported") -> Iterator[str]:
         f"left out: {exported.unknown:,} records of which nothing was known yet, {exported.orphans:,} orphans,"
         f" {exported.events_later:,} events told later"
     )
+    if job.weights is not None:
+        yield (
+            f"label_weight of {job.weights}: {exported.weighted:,} labels have one;"
+            f" {exported.unweighted:,} have none, as too few of their value are old enough to tell its delays"
+        )
     if exported.rules is None:
         yield "no rules are declared: nothing matures, each field's last value counts (JOINBACK_CONFIG)"
     for field, count in sorted(exported.misfits.items()):
@@ -149,6 +158,8 @@ def _as_json(job: "Job", exported: "Exported") -> dict[str, Any]:
         "rules": exported.rules,
         "misfits": exported.misfits,
     }
+    if job.weights is not None:
+        told["weighted"], told["unweighted"] = exported.weighted, exported.unweighted
     if (difference := exported.difference) is not None and job.since is not None:
         told["since"] = text_of(job.since)
         told["labels"] = {

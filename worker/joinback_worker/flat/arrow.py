@@ -26,6 +26,7 @@ _FIXED: Mapping[str, pa.DataType] = {
     "label_age_s": pa.float64(),
     "age_s": pa.float64(),
     "is_labelled": pa.bool_(),
+    "label_weight": pa.float64(),
 }
 BATCH_ROWS = 5_000
 BATCH_BYTES = 16 << 20

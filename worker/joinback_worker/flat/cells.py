@@ -31,6 +31,8 @@ class Kept(Struct, array_like=True, gc=False):
     field_times: bytes | None
     age_s: float | None
     """Of an export: how old the prediction was at its moment."""
+    label_weight: float | None = None
+    """Of an export: see `weights.py`."""
 
     @property
     def is_labelled(self) -> bool:
@@ -58,6 +60,14 @@ def kept(row: Row, age_s: float | None = None) -> Kept:
         field_times=row.field_times,
         age_s=age_s,
     )
+
+
+def first_told(row: Kept, field: str) -> datetime | None:
+    """Return when a feedback field was told first; None if nobody told it."""
+    if row.field_times is None:
+        return None
+    times = msgspec.json.decode(row.field_times, type=dict[str, _Times]).get(field)
+    return None if times is None else times.first
 
 
 def cells(row: Kept, fixed: Sequence[str], columns: Sequence[Column]) -> list[Any]:

@@ -25,6 +25,8 @@ FIXED = ("join_key", "predicted_at", "version", "environment", "status", "sample
 its first label was told."""
 OF_EXPORTS = ("age_s", "is_labelled")
 """After those, of an export: how old the prediction was at its moment, and whether a label was known then."""
+WEIGHT = "label_weight"
+"""After those, of an export that is asked for it."""
 
 NAME_BYTES_MAX = 63
 """What PostgreSQL keeps of a name; the other engines take more."""
@@ -50,7 +52,7 @@ class Column(Struct, frozen=True):
 
 def columns_of(kinds: Mapping[Field, Kind], known: Sequence[Column] = ()) -> list[Column]:
     """Return the columns of these fields: those of a view in their order, with the kinds of now; then the new ones."""
-    names = dict.fromkeys({*FIXED, *OF_EXPORTS} | {column.name.casefold() for column in known})
+    names = dict.fromkeys({*FIXED, *OF_EXPORTS, WEIGHT} | {column.name.casefold() for column in known})
     kept = [_with_kind(column, kinds) for column in known]
     fields = sorted(
         kinds.keys() - {column.field for column in known},

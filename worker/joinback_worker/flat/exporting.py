@@ -25,10 +25,11 @@ from joinback_worker.sinks import open_sink
 from .arrow import BATCH_ROWS, Shape, Spool
 from .cells import kept
 from .changes import Change, Difference, changes_of
-from .columns import OF_EXPORTS, columns_of
+from .columns import OF_EXPORTS, WEIGHT, columns_of
 from .files import TableFile
 from .known import age_s, known
 from .survey import Survey
+from .weights import Weights
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -44,6 +45,8 @@ class Job(Struct, frozen=True, kw_only=True):
     diff: Path | None = None
     """Where the changed labels go, one row each."""
     replace: bool = False
+    weights: str | None = None
+    """The feedback field whose labels get a weight."""
 
 
 class Exported(Struct, kw_only=True):
@@ -64,6 +67,9 @@ class Exported(Struct, kw_only=True):
     rules: str | None = None
     """The digest of the rules that were used; None where none are declared."""
     difference: Difference | None = None
+    weighted: int = 0
+    """Labels that have a weight, and those whose weight is not known."""
+    unweighted: int = 0
 
     @property
     def rows(self) -> int:
@@ -99,15 +105,33 @@ async def export(settings: Settings, job: Job, has_read: Callable[[int], None]) 
                 raise JoinbackError(f"the sink holds no record of {job.application!r}: mend its name, or drain first")
             if changed is not None:
                 changed.end()
-            shape = Shape(columns_of(survey.kinds), OF_EXPORTS)
-            exported.columns, exported.misfits = len(shape.names), survey.misfits
-            exported.fields_left_out = survey.left_out
-            output.begin(shape.schema.with_metadata(_told(job)))
-            for rows in spool.batches():
-                output.write(shape.batch(rows))
+            _write(output, spool, survey, job, work.oldest_s, exported)
     except OSError as error:
         raise JoinbackError(f"the export cannot be written: {error.strerror}; make room, also in TMPDIR") from None
     return exported
+
+
+def _write(output: TableFile, spool: Spool, survey: Survey, job: Job, oldest_s: float, exported: Exported) -> None:
+    """Write what the spool holds, now that the kinds of its fields are known."""
+    weights = None if job.weights is None else _weights(job.weights, spool, survey, job.as_of, oldest_s)
+    shape = Shape(columns_of(survey.kinds), OF_EXPORTS if weights is None else (*OF_EXPORTS, WEIGHT))
+    exported.columns, exported.misfits = len(shape.names), survey.misfits
+    exported.fields_left_out = survey.left_out
+    output.begin(shape.schema.with_metadata(_told(job)))
+    for rows in spool.batches():
+        output.write(shape.batch(rows if weights is None else list(weights.given(rows))))
+    if weights is not None:
+        exported.weighted, exported.unweighted = weights.rows, weights.unknown
+
+
+def _weights(field: str, spool: Spool, survey: Survey, moment: datetime, oldest_s: float) -> Weights:
+    """Return what gives the labels of a field their weight. Raises JoinbackError for a field that nobody told."""
+    known = sorted(str(one.key) for one in survey.kinds if one.place == "feedback")
+    if field not in known:
+        raise JoinbackError(f"--weights: no field {field!r} was told; known are {', '.join(known) or 'none'}")
+    weights = Weights(field, moment)
+    weights.learn((row for rows in spool.batches() for row in rows), oldest_s)
+    return weights
 
 
 def _told(job: Job) -> dict[str, str]:
@@ -124,6 +148,8 @@ class _Work:
         self._job, self._policy, self._exported = job, policy, exported
         self._before = Policy(policy.rules, job.since)
         self._survey, self._spool, self._changed = survey, spool, changed
+        self.oldest_s = 0.0
+        """How old the oldest prediction was."""
 
     def take(self, record: Record) -> None:
         exported, as_of = self._exported, self._job.as_of
@@ -139,7 +165,9 @@ class _Work:
             return
         exported.statuses[row.status] += 1
         self._survey.add(row)
-        self._spool.add(kept(row, age_s(row, as_of)))
+        age = age_s(row, as_of)
+        self.oldest_s = max(self.oldest_s, age or 0.0)
+        self._spool.add(kept(row, age))
         if exported.difference is not None and self._job.since is not None:
             earlier = known(record, self._job.since)
             before = _row(earlier, self._before) if earlier.predictions else None

@@ -1,0 +1,188 @@
+"""How each engine that holds `records` spells what questions are made of."""
+
+import json
+from datetime import timedelta
+
+from .dialect import EPOCH, Dialect, Keys, path
+
+_ANY_TIME = "2026-11-23T11:00:00.000000Z"
+
+
+class _Times:
+    """`field_times` as the worker writes it, in one form: `{"repaid":{"first":"…","last":"…"},…}`.
+
+    Behind a brace or a comma no name or value can look like `start`: a quote within them has a backslash before it.
+    """
+
+    def __init__(self, field: str) -> None:
+        self.start = json.dumps(path((field,))[3:-1], ensure_ascii=False) + ':{"first":"'
+        only = f'{{{self.start}{_ANY_TIME}","last":"{_ANY_TIME}"}}}}'
+        self.only_length, self.only_bytes = len(only), len(only.encode())
+        """If the whole is so long and begins with the field, no other was told."""
+
+
+class SQLite(Dialect):
+    keeps = True
+
+    def fenced(self, select: str) -> str:
+        # Else SQLite puts each column's expression wherever it is used, and parses the JSON again each time.
+        return f"{select} limit -1"
+
+    def time(self, us: int) -> str:
+        return self.text((EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+
+    def us(self, column: str) -> str:
+        # The seconds alone, by the day as a double, which is good to 40 microseconds and three times as fast as '%s'.
+        seconds = f"cast(round((julianday(substr({column}, 1, 19)) - 2440587.5) * 86400.0) as integer)"
+        return f"({seconds} * 1000000 + cast(substr({column}, 21, 6) as integer))"
+
+    def us_of_seconds(self, seconds: str) -> str:
+        return f"cast(round({seconds} * 1e6) as integer)"
+
+    def found(self, column: str, keys: Keys) -> str:
+        return f"json_extract({column}, {self.text(path(keys))})"
+
+    def number(self, found: str) -> str:
+        # SQLite's true is 1 already. A text must not become 0.
+        return f"case when typeof({found}) in ('integer', 'real') then {found} * 1.0 end"
+
+    def string(self, found: str) -> str:
+        return f"case when typeof({found}) = 'text' then {found} end"
+
+    def first_told(self, field: str) -> str:
+        # json_extract would parse the whole, and a time costs as much as all else: where no other field was told, the
+        # row's own delay says it.
+        cut = _Times(field)
+        head, length = "{" + cut.start, len(cut.start) + 1
+        only = f"length(times) = {cut.only_length} and substr(times, 1, {length}) = {self.text(head)}"
+        found = f"max(instr(times, {self.text(head)}), instr(times, {self.text(',' + cut.start)}))"
+        first = f"nullif(substr(times, nullif({found}, 0) + {length}, {len(_ANY_TIME)}), '')"
+        told_alone = f"coalesce(served + {self.us_of_seconds('feedback_delay_s')}, {self.us('first_feedback_at')})"
+        return f"case when {only} then {told_alone} else {self.us(first)} end"
+
+    def rows_of(self, table: str) -> str:
+        # A window over all rows would hold them.
+        return f"(select count(*) from {table})"  # noqa: S608 - a name of ours
+
+    def in_order(self, column: str) -> str:
+        # It would sort once more what comes to it sorted; without an order a window takes rows as they come.
+        return ""
+
+    def floor(self, number: str) -> str:
+        return f"cast({number} as integer)"  # floor() is not in every build
+
+    def double(self, expression: str) -> str:
+        return f"({expression} * 1.0)"
+
+
+class PostgreSQL(Dialect):
+    times = "cast(field_times as text)"
+
+    def fenced(self, select: str) -> str:
+        # What has a common table of its own is not merged with what asks it; unlike OFFSET 0, it runs in parallel.
+        return f"with fence as (select 1) {select}"
+
+    def time(self, us: int) -> str:
+        return f"timestamptz '{EPOCH + timedelta(microseconds=us)}'"
+
+    def us(self, column: str) -> str:
+        # As a double, which is good to a microsecond until 2100, and twice as fast as extract's numeric.
+        return f"cast(date_part('epoch', {column}) * 1e6 as bigint)"
+
+    def found(self, column: str, keys: Keys) -> str:
+        return "".join([column, *(f" -> {self.text(key)}" for key in keys)])
+
+    def number(self, found: str) -> str:
+        return (
+            f"case jsonb_typeof({found}) when 'number' then cast({found} as double precision)"
+            f" when 'boolean' then cast(cast(cast({found} as boolean) as integer) as double precision) end"
+        )
+
+    def string(self, found: str) -> str:
+        return f"case jsonb_typeof({found}) when 'string' then {found} #>> '{{}}' end"
+
+    def first_told(self, field: str) -> str:
+        # `json` is parsed at each look: a third as fast. Where no other field was told, the row's own time is it.
+        cut = _Times(field)
+        head = self.text("{" + cut.start)
+        only = f"octet_length(times) = {cut.only_bytes} and starts_with(times, {head})"
+        places = (f"position({self.text(mark + cut.start)} in times)" for mark in ("{", ","))
+        place = f"nullif(greatest({', '.join(places)}), 0) + {len(cut.start) + 1}"
+        first = f"cast(nullif(substring(times from {place} for {len(_ANY_TIME)}), '') as timestamptz)"
+        return self.us(f"case when {only} then first_feedback_at else {first} end")
+
+
+class ClickHouse(Dialect):
+    quote = "\\'"
+
+    def text(self, value: str) -> str:
+        return super().text(value.replace("\\", "\\\\"))
+
+    def time(self, us: int) -> str:
+        return f"fromUnixTimestamp64Micro(toInt64({us}), 'UTC')"
+
+    def us(self, column: str) -> str:
+        return f"toUnixTimestamp64Micro({column})"
+
+    def us_of_seconds(self, seconds: str) -> str:
+        return f"toInt64(round({seconds} * 1e6))"
+
+    def found(self, column: str, keys: Keys) -> str:
+        if not keys:
+            return f"trimBoth(assumeNotNull({column}))"
+        return f"JSONExtractRaw({', '.join([f'assumeNotNull({column})', *map(self.text, keys)])})"
+
+    def number(self, found: str) -> str:
+        return (
+            f"multiIf({found} = 'true', 1., {found} = 'false', 0.,"
+            f" match({found}, '^-?[0-9]'), toFloat64OrNull({found}), NULL)"
+        )
+
+    def string(self, found: str) -> str:
+        return f"if(startsWith({found}, '\"'), JSONExtractString({found}), NULL)"
+
+    def first_told(self, field: str) -> str:
+        first = f"JSONExtractString(assumeNotNull(times), {self.text(field)}, 'first')"
+        return self.us(f"parseDateTime64BestEffortOrNull({first}, 6, 'UTC')")
+
+    def quotient(self, dividend: str, divisor: int) -> str:
+        return f"intDiv({dividend}, {divisor})"
+
+    def floor(self, number: str) -> str:
+        return f"toInt64(floor({number}))"
+
+    def double(self, expression: str) -> str:
+        return f"toFloat64({expression})"
+
+
+class DuckDB(Dialect):
+    keeps = True
+
+    def time(self, us: int) -> str:
+        return f"make_timestamptz({us})"
+
+    def us(self, column: str) -> str:
+        return f"epoch_us({column})"
+
+    def found(self, column: str, keys: Keys) -> str:
+        return f"json_extract({column}, {self.text(path(keys))})"
+
+    def number(self, found: str) -> str:
+        raw = f"cast({found} as varchar)"
+        return (
+            f"case {raw} when 'true' then 1e0 when 'false' then 0e0 else"
+            f" case when regexp_matches({raw}, '^-?[0-9]') then try_cast({raw} as double) end end"
+        )
+
+    def string(self, found: str) -> str:
+        return f"case json_type({found}) when 'VARCHAR' then json_extract_string({found}, '$') end"
+
+    def first_told(self, field: str) -> str:
+        first = f"json_extract_string(times, {self.text(path((field, 'first')))})"
+        return self.us(f"cast({first} as timestamptz)")
+
+    def quotient(self, dividend: str, divisor: int) -> str:
+        return f"({dividend}) // {divisor}"
+
+    def double(self, expression: str) -> str:
+        return f"cast({expression} as double)"
