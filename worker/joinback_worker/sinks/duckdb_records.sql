@@ -5,8 +5,8 @@ SELECT * FROM {source};
 
 CREATE OR REPLACE VIEW records AS
 WITH
--- What is declared of each application; `fields` are rules by feedback field, JSON of the default among them.
-policies(policy_of, join_window_s, maturity_s, labels, fields) AS ({policies}),
+-- What is declared of each application; `rules` are by feedback field, JSON of the default among them.
+policies(policy_of, join_window_s, maturity_s, labels, rules) AS ({policies}),
 -- Nearly every key is plain: one prediction and one feedback event at most, each maybe repeated, nothing taken back.
 -- One aggregate of single values folds those, so it may spill; not materialized, so it reads what the query asks for.
 -- An event is told from others by the digest of its content; by its id where two ids say the same.
@@ -35,44 +35,52 @@ keys AS NOT MATERIALIZED (
         any_value(version) FILTER (kind = 'feedback') AS said_version,
         any_value(environment) FILTER (kind = 'feedback') AS said_environment,
         any_value(event) FILTER (kind = 'feedback') AS said_event,
+        bool_or(CASE WHEN coalesce(len(labels), 0) = 0 THEN len(fields) > 0 ELSE list_has_any(fields, labels) END)
+            FILTER (kind = 'feedback') AS tells_a_label,
         any_value(fields) FILTER (kind = 'feedback') AS said_fields,
         any_value(field_values) FILTER (kind = 'feedback') AS said_values,
         bool_or(ordered_at_us != epoch_us(event_at)) AS clock_skew,
         max(written_at) AS updated_at
-    FROM events
+    FROM events LEFT JOIN policies ON policy_of = application
     GROUP BY application, join_key
 ),
--- With nothing declared the feedback of a plain key is its row's; the window alone may make it late.
-plain AS NOT MATERIALIZED (
+plain AS (
     SELECT
         *,
-        coalesce(fields, MAP {{}}) AS rules,
-        CASE WHEN winner_t IS NULL OR said_t <= winner_t + coalesce(join_window_s, {join_window_s}) * 1e6
-            THEN coalesce(said_fields, []) ELSE [] END AS names
+        said_t IS NOT NULL AND (winner_t IS NULL OR said_t <= winner_t + coalesce(join_window_s, {join_window_s}) * 1e6)
+            AS is_in_time,
+        is_in_time AND tells_a_label AS is_labelled,
+        CASE WHEN is_in_time THEN said_fields ELSE [] END AS names
     FROM keys LEFT JOIN policies ON policy_of = application
     WHERE is_plain
 ),
--- The other keys. Each event once: of several, the one with the smallest digest.
-one AS NOT MATERIALIZED (
+-- The other keys. Each event once: of several, the one with the smallest digest. `e` decides, `shown` is only shown.
+one AS (
     SELECT
         application, join_key, kind, event_id,
         arg_min({{
+            't': ordered_at_us, 'id': event_id, 'fields': fields, 'told': field_values, 'everything': all_fields,
+            'event': event
+        }}, digest) AS e,
+        arg_min({{
             't': ordered_at_us, 'id': event_id, 'event_at': event_at, 'logged_at': logged_at, 'version': version,
             'environment': environment, 'tags': tags, 'event': event, 'inputs': inputs, 'outputs': outputs,
-            'sample_rate': sample_rate, 'fields': fields, 'told': field_values, 'everything': all_fields
-        }}, digest) AS e,
+            'sample_rate': sample_rate
+        }}, digest) AS shown,
         max(written_at) AS written_at
     FROM events JOIN (SELECT application, join_key FROM keys WHERE NOT is_plain) USING (application, join_key)
     GROUP BY application, join_key, kind, event_id
 ),
--- Sorted by their first two: (t, id).
-gathered AS NOT MATERIALIZED (
+-- Lists in the order of what each struct begins with: (t, id).
+gathered AS (
     SELECT
         application, join_key,
-        coalesce(list_sort(list(e) FILTER (kind = 'prediction')), []) AS predictions,
+        min(e.t) FILTER (kind = 'prediction') AS winner_t,
+        coalesce(list_sort(list(shown) FILTER (kind = 'prediction')), []) AS predictions,
         coalesce(list_sort(list(e) FILTER (kind = 'feedback')), []) AS said,
         coalesce(list_sort(list(e) FILTER (kind = 'retraction')), []) AS taken_back,
-        bool_or(e.t != epoch_us(e.event_at)) AS clock_skew,
+        list_sort(list(shown) FILTER (kind = 'feedback'))[-1] AS last_said,
+        bool_or(e.t != epoch_us(shown.event_at)) AS clock_skew,
         max(written_at) AS updated_at,
         count(*) AS row_version
     FROM one
@@ -80,10 +88,10 @@ gathered AS NOT MATERIALIZED (
 ),
 -- What retractions name, and which of them a later one takes back: from the latest on, each that stands takes back
 -- those of the earlier ones that it names.
-named AS NOT MATERIALIZED (
+named AS (
     SELECT
         *,
-        predictions[1] AS first,
+        predictions[1] AS winner,
         list_transform(taken_back, lambda r: {{
             't': r.t, 'id': r.id, 'fields': r.fields, 'everything': r.everything,
             'by_name': starts_with(r.event::VARCHAR, '{{"v":2'),
@@ -103,20 +111,19 @@ named AS NOT MATERIALIZED (
     FROM gathered LEFT JOIN policies ON policy_of = application
 ),
 -- What was told within the join window and not taken back.
-told AS NOT MATERIALIZED (
+told AS (
     SELECT
-        * EXCLUDE (fields),
-        coalesce(fields, MAP {{}}) AS rules,
+        *,
         list_filter(
             flatten(list_transform(
                 list_filter(said, lambda e:
-                    first IS NULL OR e.t <= first.t + coalesce(join_window_s, {join_window_s}) * 1e6),
+                    winner_t IS NULL OR e.t <= winner_t + coalesce(join_window_s, {join_window_s}) * 1e6),
                 lambda e: list_transform(list_zip(e.fields, e.told), lambda told: {{
                     't': e.t, 'id': e.id, 'name': told[1], 'value': told[2],
-                    'rank': CASE WHEN len(fields[told[1]].sources) > 0 AND starts_with(e.event::VARCHAR, '{{"v":2')
-                            AND list_contains(fields[told[1]].sources, e.event::JSON->>'source')
-                        THEN list_position(fields[told[1]].sources, e.event::JSON->>'source')
-                        ELSE coalesce(len(fields[told[1]].sources), 0) + 1 END
+                    'rank': CASE WHEN len(rules[told[1]].sources) > 0 AND starts_with(e.event::VARCHAR, '{{"v":2')
+                            AND list_contains(rules[told[1]].sources, e.event::JSON->>'source')
+                        THEN list_position(rules[told[1]].sources, e.event::JSON->>'source')
+                        ELSE coalesce(len(rules[told[1]].sources), 0) + 1 END
                 }})
             )),
             lambda f: len(list_filter(retractions, lambda r: NOT list_contains(void, r.id)
@@ -126,7 +133,7 @@ told AS NOT MATERIALIZED (
     FROM named
 ),
 -- Of each field the values of its best source, in their order.
-weighed AS NOT MATERIALIZED (
+weighed AS (
     SELECT
         *,
         list_sort(list_distinct(list_transform(all_told, lambda f: f.name))) AS names,
@@ -136,9 +143,9 @@ weighed AS NOT MATERIALIZED (
         END AS counted
     FROM told
 ),
-folded AS NOT MATERIALIZED (
+folded AS (
     SELECT
-        application, join_key, rules, labels, maturity_s, winner_t, winner_id, winner_at, winner_logged_at,
+        application, join_key, rules, maturity_s, winner_t, winner_id, winner_at, winner_logged_at,
         CASE WHEN winner_t IS NULL THEN said_version ELSE winner_version END AS version,
         CASE WHEN winner_t IS NULL THEN said_environment ELSE winner_environment END AS environment,
         inputs, outputs, tags, sample_rate,
@@ -147,9 +154,8 @@ folded AS NOT MATERIALIZED (
             'name': told[1], 'first_t': said_t, 'last_t': said_t, 'told': [told[2]]
         }}) ELSE [] END AS fields,
         CASE WHEN len(names) > 0 THEN said_t END AS first_t,
-        CASE WHEN len(names) > 0 THEN said_t END AS last_t,
-        CASE WHEN coalesce(len(labels), 0) = 0 THEN len(names) > 0 ELSE list_has_any(names, labels) END
-            AS is_labelled,
+        first_t AS last_t,
+        is_labelled,
         said_t AS first_label_t,
         '{{' || to_json('feedback:' || said_id) || ':' || said_event || '}}' AS feedback_events,
         NULL AS conflicts,
@@ -158,10 +164,10 @@ folded AS NOT MATERIALIZED (
     FROM plain
     UNION ALL
     SELECT
-        application, join_key, rules, labels, maturity_s, first.t, first.id, first.event_at, first.logged_at,
-        CASE WHEN first IS NULL THEN said[-1].version ELSE first.version END,
-        CASE WHEN first IS NULL THEN said[-1].environment ELSE first.environment END,
-        first.inputs, first.outputs, first.tags, first.sample_rate,
+        application, join_key, rules, maturity_s, winner_t, winner.id, winner.event_at, winner.logged_at,
+        CASE WHEN winner_t IS NULL THEN last_said.version ELSE winner.version END,
+        CASE WHEN winner_t IS NULL THEN last_said.environment ELSE winner.environment END,
+        winner.inputs, winner.outputs, winner.tags, winner.sample_rate,
         names,
         list_transform(names, lambda name: {{
             'name': name,
@@ -187,7 +193,7 @@ folded AS NOT MATERIALIZED (
     FROM weighed
 ),
 -- Each field's values as ones of the declared type where that loses nothing, and what nobody told in time.
-typed AS NOT MATERIALIZED (
+typed AS (
     SELECT
         * REPLACE (list_transform(fields, lambda g: {{
             'name': g.name,
@@ -206,7 +212,7 @@ typed AS NOT MATERIALIZED (
                     THEN value ELSE '"' || value || '"' END
                 ELSE value END)
         }}) AS fields),
-        list_filter(map_entries(rules), lambda r: winner_t IS NOT NULL AND r.value."default" IS NOT NULL
+        list_filter(map_entries(coalesce(rules, MAP {{}})), lambda r: winner_t IS NOT NULL AND r.value."default" IS NOT NULL
             AND winner_t < epoch_us(now()) - r.value.maturity_s * 1e6
             AND NOT list_contains(names, r.key)) AS defaults,
         winner_t IS NOT NULL AND NOT is_labelled
@@ -214,7 +220,7 @@ typed AS NOT MATERIALIZED (
     FROM folded
 ),
 -- The numbers among them with the text they came in.
-numbered AS NOT MATERIALIZED (
+numbered AS (
     SELECT
         *,
         list_transform(fields, lambda g: {{
