@@ -22,22 +22,18 @@ ruling AS (
             sources Array(String), default Nullable(String), maturity_s Nullable(Float64)))') AS rules
     FROM policy
 ),
+-- For an aggregate to say whether a label was told: to keep every list of names there costs more than all else.
+(SELECT mapFromArrays(groupArray(toString(application)), groupArray(labels)) FROM ruling) AS labels_of,
 -- Nearly every key is plain: one prediction and one feedback event at most, each maybe repeated, nothing taken back.
--- These are the others. An event is told from others by the digest of its content; by its id where two ids say the same.
-tangled AS (
-    SELECT application, join_key
-    FROM events
-    GROUP BY application, join_key
-    HAVING countIf(kind = 'retraction') > 0
-        OR minIf(digest, kind = 'prediction') != maxIf(digest, kind = 'prediction')
-        OR minIf(digest, kind = 'feedback') != maxIf(digest, kind = 'feedback')
-        OR minIf(cityHash64(event_id), kind = 'prediction') != maxIf(cityHash64(event_id), kind = 'prediction')
-        OR minIf(cityHash64(event_id), kind = 'feedback') != maxIf(cityHash64(event_id), kind = 'feedback')
-),
--- A plain key is folded by an aggregate of single values.
-single AS (
+-- Told by one aggregate, as wide as what is asked for; each of its two readers sees the filters of a query.
+keys AS (
     SELECT
         application, join_key,
+        countIf(kind = 'retraction') = 0
+            AND minIf(sipHash64(event_id, digest), kind = 'prediction')
+                = maxIf(sipHash64(event_id, digest), kind = 'prediction')
+            AND minIf(sipHash64(event_id, digest), kind = 'feedback')
+                = maxIf(sipHash64(event_id, digest), kind = 'feedback') AS is_plain,
         countIf(kind = 'prediction') > 0 AS has_prediction,
         countIf(kind = 'feedback') > 0 AS has_feedback,
         anyIf(ordered_at_us, kind = 'prediction') AS winner_t,
@@ -53,12 +49,13 @@ single AS (
         anyIf(event_id, kind = 'feedback') AS said_id,
         anyIf(tuple(e.version, e.environment), kind = 'feedback') AS of_feedback,
         anyIf(event, kind = 'feedback') AS said_event,
+        maxIf(if(empty(labels_of[toString(application)]), notEmpty(fields),
+            hasAny(fields, labels_of[toString(application)])), kind = 'feedback') AS tells_a_label,
         anyIf(fields, kind = 'feedback') AS said_fields,
         anyIf(field_values, kind = 'feedback') AS said_values,
         max(ordered_at_us != toUnixTimestamp64Micro(event_at)) AS clock_skew,
         max(written_at) AS updated_at
     FROM events AS e
-    WHERE (application, join_key) NOT IN (SELECT application, join_key FROM tangled)
     GROUP BY application, join_key
 ),
 plain AS (
@@ -68,7 +65,8 @@ plain AS (
         has_feedback AND (NOT has_prediction
             OR said_t <= winner_t + if(is_declared, declared_window_s, 1e12) * 1e6) AS is_in_time,
         if(is_in_time, said_fields, emptyArrayString()) AS names
-    FROM single LEFT JOIN ruling USING (application)
+    FROM keys LEFT JOIN ruling USING (application)
+    WHERE is_plain
 ),
 -- The other keys. Each event once. tuple(): argMin passes over NULL otherwise.
 one AS (
@@ -88,8 +86,8 @@ one AS (
         argMin(field_values, digest) AS told,
         argMin(all_fields, digest) AS everything,
         max(written_at) AS event_written_at
-    FROM events AS e
-    WHERE (application, join_key) IN (SELECT application, join_key FROM tangled)
+    FROM events AS e JOIN (SELECT application, join_key FROM keys WHERE NOT is_plain) AS other
+        USING (application, join_key)
     GROUP BY application, join_key, kind, event_id
 ),
 gathered AS (
@@ -171,7 +169,7 @@ gathered_fields AS (
         inputs, outputs, tags, sample_rate,
         arraySort(arrayMap((name, value) -> (name, [value], [said_t]), names,
             if(is_in_time, said_values, emptyArrayString()))) AS told_fields,
-        if(empty(labels), notEmpty(names), hasAny(labels, names)) AS is_labelled,
+        is_in_time AND tells_a_label AS is_labelled,
         said_t AS first_label_t,
         if(has_feedback, concat('{', toJSONString(concat('feedback:', said_id)), ':', said_event, '}'), NULL)
             AS feedback_events,
