@@ -54,6 +54,15 @@ class Report(Struct, frozen=True, kw_only=True):
     curves: list[Curve]
     pair: Pair | None = None
     days: list[accuracy.Day] = []
+    together: list[accuracy.Day] = []
+    """By day, over all versions; their `version` is None."""
+    ripe: compare.Side | None = None
+    """Of all days that are old enough for the one age."""
+    unripe: accuracy.Day | None = None
+    """Of all younger days, as if they were one; without an estimate."""
+    fields: list[str] = []
+    outputs: list[str] = []
+    """What could be compared: the names seen."""
     triangle: Triangle | None = None
     versions: list[compare.Side] = []
     """Over all ripe days."""
@@ -127,6 +136,8 @@ class _Reporting:
             pair=pair,
             triangle=await self._triangle(pair, age_s),
             notes=self._notes,
+            fields=fields,
+            outputs=pairing.outputs_of(samples),
         )
         return told if pair is None else await self._with_pair(told, pair)
 
@@ -181,8 +192,15 @@ class _Reporting:
         return structs.replace(
             told,
             days=accuracy.days_of(sums, self._asked, pair, delays, self._has_unlabelled),
+            together=accuracy.days_of(
+                accuracy.together(sums), self._asked, pair, delays, self._has_unlabelled
+            ),
             versions=[compare.side(version, one) for version, one in by_version.items()],
             comparison=self._compared(by_version, pair.kind != "numbers"),
+            ripe=compare.side(None, whole) if ripe else None,
+            unripe=accuracy.as_one_day(
+                [one for key, one in sums.items() if key not in ripe], self._asked, pair, self._has_unlabelled
+            ),
             scores=await self._scores(pair) if pair.kind == "score" else [],
             quantiles={
                 name: below / whole.by_age.w
@@ -231,5 +249,10 @@ _NO_UNLABELLED = (
 )
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
+def day_of(text: str) -> datetime:
+    """Return what a person wrote as a day, in UTC unless it says otherwise. Raises ConfigurationError."""
+    try:
+        day = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"{text!r} is no date; write such as 2026-10-01") from None
+    return day.replace(tzinfo=UTC) if day.tzinfo is None else day
