@@ -39,7 +39,8 @@ def _unripe(young: Day, ripe: Side | None, name: str, age: str) -> str:
     if ripe is not None and ripe.value is not None and young.so_far is not None:
         apart = young.so_far - ripe.value
         better = apart > 0 if name == "accuracy" else apart < 0
-        said += ", about the same" if abs(apart) < ALIKE else ", which looks better" if better else ", which looks worse"
+        looks = "about the same" if abs(apart) < ALIKE else f"which looks {'better' if better else 'worse'}"
+        said += f", {looks}"
     if young.coverage is None:
         return f"{said}; how many are still to come is not known."
     said += f"; but only {young.coverage * 100:.0f} % have come"

@@ -29,6 +29,7 @@ class NoApplication(ConfigurationError):
 
     def __init__(self, application: str, known: Sequence[str]) -> None:
         super().__init__(f"the sink has no rows of {application!r}")
+        self.application = application
         self.known = known
 
 
@@ -192,9 +193,7 @@ class _Reporting:
         return structs.replace(
             told,
             days=accuracy.days_of(sums, self._asked, pair, delays, self._has_unlabelled),
-            together=accuracy.days_of(
-                accuracy.together(sums), self._asked, pair, delays, self._has_unlabelled
-            ),
+            together=accuracy.days_of(accuracy.together(sums), self._asked, pair, delays, self._has_unlabelled),
             versions=[compare.side(version, one) for version, one in by_version.items()],
             comparison=self._compared(by_version, pair.kind != "numbers"),
             ripe=compare.side(None, whole) if ripe else None,

@@ -24,6 +24,7 @@ from joinback_worker.sinks import shown
 from .apps import apps
 from .check import check
 from .config import config
+from .dashboard import dashboard
 from .dead import dead
 from .demo import demo
 from .export import export
@@ -96,7 +97,22 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
 
 
 for command in (
-    *(apps, check, config, dead, demo, export, import_labels, inspect, label, report, requeue, retract, sample_rate),
+    *(
+        apps,
+        check,
+        config,
+        dashboard,
+        dead,
+        demo,
+        export,
+        import_labels,
+        inspect,
+        label,
+        report,
+        requeue,
+        retract,
+        sample_rate,
+    ),
     *(sink, status, worker),
 ):
     cli.add_command(command)

@@ -18,8 +18,8 @@ from joinback_worker.answers.pairing import Choice, label_of
 from joinback_worker.answers.report import NoApplication, Report, Wanted, day_of
 from joinback_worker.answers.report import report as answered
 
+from .dashboard import MISSING
 from .names import check_known
-from .report_html import page
 from .report_tables import TABLES, tables
 from .report_text import lines
 from .show import printable, warn_of_path
@@ -72,7 +72,7 @@ def report(
     )
     told = _asked(settings, wanted)
     if file is not None:
-        _write(file, page(told))
+        _write(file, _page(told))
     if as_json:
         click.echo(msgspec.json.encode(told))
     elif table is not None:
@@ -94,6 +94,14 @@ def _asked(settings: Settings, wanted: Wanted) -> Report:
         except NoApplication as error:
             check_known([wanted.application], error.known)
             raise
+
+
+def _page(told: Report) -> str:
+    try:
+        from joinback_worker.dashboard.mailed import page
+    except ModuleNotFoundError:
+        raise ConfigurationError(f"--html: {MISSING}") from None
+    return page(told)
 
 
 def _write(file: Path, text: str) -> None:

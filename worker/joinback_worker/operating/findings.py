@@ -141,9 +141,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 def finding(name: FindingName, says: str, fix: str = "", application: str | None = None) -> Finding:
     """Return it with why it matters, and whether it is trouble."""
-    return Finding(
-        name=name, says=says, fix=fix, why=WHY[name], application=application, is_trouble=name not in HINTS
-    )
+    return Finding(name=name, says=says, fix=fix, why=WHY[name], application=application, is_trouble=name not in HINTS)
 
 
 def worst_first(found: Iterable[Finding]) -> list[Finding]:

@@ -1,6 +1,6 @@
 """Accuracy by prediction day: bounds as a band, the labels that came, one age, the estimate; coverage beneath. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 from msgspec import Struct
@@ -48,7 +48,8 @@ def days_picture(days: Sequence[Day], *, is_share: bool, truth: Mapping[str, flo
     places = [frame.x(n / span) for n in range(len(each))]
     top = 1.0 if is_share else _top(days)
 
-    def path(values: Sequence[float | None]) -> str:
+    def path(figure: Callable[[Day], float | None]) -> str:
+        values = [None if day is None else figure(day) for day in each]
         spots: list[Spot | None] = [
             None if value is None else (x, frame.y(value / top)) for x, value in zip(places, values, strict=True)
         ]
@@ -64,10 +65,10 @@ def days_picture(days: Sequence[Day], *, is_share: bool, truth: Mapping[str, flo
             else (x, frame.y(day.at_least), frame.y(day.at_most))
             for x, day in zip(places, each, strict=True)
         ),
-        so_far=path([day and day.so_far for day in each]),
-        at_age=path([day and day.at_age for day in each]),
-        estimate=path([day and day.estimate for day in each]),
-        truth=path([truth.get(day.day) if truth and day else None for day in each]),
+        so_far=path(lambda day: day.so_far),
+        at_age=path(lambda day: day.at_age),
+        estimate=path(lambda day: day.estimate),
+        truth=path(lambda day: (truth or {}).get(day.day)),
         unripe_x=None if unripe is None else max(frame.left, round(places[unripe] - half, 1)),
         x_ticks=_ticks(frame, first, last),
         y_ticks=quarters(frame, None if is_share else top),

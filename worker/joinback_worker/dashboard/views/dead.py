@@ -1,0 +1,34 @@
+"""What did not become a joined row: dead letters by reason, and orphans by which form of their key would match."""
+
+from typing import Any
+
+from joinback.errors import JoinbackError
+from joinback_worker.connect import connect
+from joinback_worker.layouts import Layout, layouts
+from joinback_worker.operating.letters import dead_groups
+from joinback_worker.operating.orphans import orphans
+
+from joinback_worker.dashboard.desk import Desk
+from joinback_worker.dashboard.place import Place
+
+
+async def look(desk: Desk, place: Place) -> dict[str, Any]:
+    """Return both; why there is nothing of orphans stands beside the letters. Raises what Redis raises."""
+    application = place.wanted("application")
+    redis = connect(desk.settings)
+    try:
+        tags = (await layouts(redis)).get(application, Layout()).tags(application)
+        groups = await dead_groups(redis, tags)
+        try:
+            found, why_none = await orphans(redis, desk.settings, application), None
+        except JoinbackError as error:
+            found, why_none = None, str(error)
+    finally:
+        await redis.aclose()
+    return {
+        "application": application,
+        "groups": groups,
+        "orphans": found,
+        "no_orphans": why_none,
+        "payloads": place.get("payloads") == "shown",
+    }
