@@ -18,6 +18,8 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:rules                     HASH    `<digest>:<application>` -> which worker folded by these rules, since
                                                when and when last, as JSON
     joinback:workers                   HASH    worker (host:pid) -> its newest sign of life, as JSON
+    joinback:drains                    HASH    `done:<application>`, `failed:<application>` -> who drained it last, and
+                                               when, as JSON
     joinback:sink                      HASH    application, or `*` for all others -> which sink its rows go to: JSON
                                                {"fingerprint":…,"url":…,"host":…,"since":…,"found":…}, no secret
     joinback:paused                    STRING  there while Redis is nearly full: clients hold predictions back
@@ -56,6 +58,7 @@ APPLICATIONS_KEY = "joinback:applications"
 LAYOUTS_KEY = "joinback:layouts"
 RULES_KEY = "joinback:rules"
 WORKERS_KEY = "joinback:workers"
+DRAINS_KEY = "joinback:drains"
 PAUSED_KEY = "joinback:paused"
 SINK_KEY = "joinback:sink"
 ALL_APPLICATIONS = "*"
@@ -241,6 +244,11 @@ def layout_field(application: str, shards: int) -> str:
 def rules_field(application: str, digest: str) -> str:
     """The field of `joinback:rules` that says who folds the application by these rules."""
     return f"{digest}:{application}"
+
+
+def drain_field(application: str, *, is_done: bool) -> str:
+    """The field of `joinback:drains` that says when a drain of the application last ended well, or failed."""
+    return f"{'done' if is_done else 'failed'}:{application}"
 
 
 def record_key(tag: str, join_key: str) -> str:

@@ -49,10 +49,11 @@ async def drain_slice(work: Work, by_key: ByKey, loaded: Sequence[Fields | Unusa
     merged, refused = await merge_each(work.sink, emitted)
 
     drained = Drained()
+    newer: list[Entry] = []
     unemitted = {record.join_key for record in records} - {record.join_key for record in emitted}
     for key, found in folded.items():
         if found.newer:
-            drained.newer += len(by_key[key])
+            newer += by_key[key]
         elif key in unemitted:
             settlement.unemitted += by_key[key]
         else:
@@ -69,7 +70,9 @@ async def drain_slice(work: Work, by_key: ByKey, loaded: Sequence[Fields | Unusa
     if work.settled_ttl_s is not None and work.sink.looks_up and not work.emit_joined_only:
         settlement.settled = _settled(folded, settlement.rejected)
         settlement.settled_ttl_s = work.settled_ttl_s
+    drained.newer = len(newer)
     drained.dead = await work.source.settle(settlement)
+    await work.source.group.park(newer)
     await _note_fields(work, folded, by_key)
     for name, amount in settlement.counters.items():
         setattr(drained, name, amount)

@@ -18,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from .chunk import Work, bury_unreadable, drain_slice
 from .drained import Drained
-from .errors import WorkerError, described
+from .errors import SinkUnavailable, WorkerError, described
 from .fields_seen import FieldsSeen
 from .group import Entry
 from .pace import Pace
@@ -67,7 +67,7 @@ async def drain(
     except _REDIS_TROUBLE:
         raise
     except WorkerError as error:
-        drained.error = str(error)
+        drained.error, drained.sink_lost = str(error), isinstance(error, SinkUnavailable)
     except Exception as error:
         drained.error = described(error)
     books = await source.accounting()

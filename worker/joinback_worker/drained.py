@@ -21,6 +21,8 @@ class Drained(Struct, kw_only=True):
     """The time budget ran out before the pending entries did."""
     error: str | None = None
     """Why the cycle stopped early, if it did; the next tick tries again."""
+    sink_lost: bool = False
+    """The sink was the reason."""
     redis_lost: bool = False
     """Redis was the reason: its return is looked for before the next tick."""
     duration_s: float = 0.0
@@ -32,6 +34,7 @@ class Drained(Struct, kw_only=True):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.unfinished = self.unfinished or other.unfinished
         self.error = self.error or other.error
+        self.sink_lost = self.sink_lost or other.sink_lost
         self.redis_lost = self.redis_lost or other.redis_lost
         self.duration_s += other.duration_s
         self.oldest_pending_s = max(self.oldest_pending_s, other.oldest_pending_s)

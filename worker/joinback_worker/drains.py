@@ -33,7 +33,8 @@ from .errors import SinkUnavailable, described
 from .fields_seen import FieldsSeen
 from .guard import guarded, refusal
 from .health import Health, publish_pause
-from .heartbeat import redis_time
+from .heartbeat import VERSION, redis_time
+from .last_drains import LastDrain, note_drains
 from .layouts import Layout, Watch, layouts
 from .pace import Pace
 from .rules import Policy
@@ -91,15 +92,20 @@ class Drainer:
         self._watch = Watch()
         self._noted_at: datetime | None = None
         """When this worker noted its rules last."""
+        self.evictions_at: datetime | None = None
+        """When it last saw Redis evict keys."""
 
     async def round(self, tag_budget_s: float) -> Drained:
         """Drain each tag that has work once, a few at a time. `unfinished`: a budget was spent, so go on with a next.
 
         Never raises, but when it is cancelled; then it has given up its claims.
         """
+        started = time.monotonic()
         try:
             now = await redis_time(self.redis)
             conditions = await self._health.look(self.redis)
+            if "evictions" in conditions:
+                self.evictions_at = now
             paused = "memory_high" in conditions
             # The server that holds the sign may be away alone; then it ends by itself.
             with suppress(*AWAY):
@@ -115,16 +121,22 @@ class Drainer:
             return Drained(error=described(error))
         total = Drained(error=refused or away, redis_lost=away is not None)
         gate = asyncio.Semaphore(writers_max(self.settings.sink_url))
+        failed: dict[str, tuple[str, bool]] = {}
 
         async def drain_one(application: str, tag: str) -> None:
             async with gate:
                 drained = await self._drain(application, tag, now, conditions, tag_budget_s)
+            if drained.error is not None:
+                failed[application] = drained.error, drained.sink_lost
             # Not `+= await`: that reads the sum before the drain, and forgets what others added meanwhile.
             total.include(drained)
 
         async with asyncio.TaskGroup() as group:
             for application, tag in work:
                 group.create_task(drain_one(application, tag))
+        # Of a server that is away nobody knows whether anything waits there.
+        done = {application for application, _ in (work if away else allowed)} - failed.keys()
+        await self._note_drains(done, failed, now + timedelta(seconds=time.monotonic() - started))
         return total
 
     async def aclose(self) -> None:
@@ -176,6 +188,14 @@ class Drainer:
             await note(self.redis, rules, (self._name, now), uses, self._noted_at, refolds=refolds)
             self._noted_at = now
 
+    async def _note_drains(self, done: Iterable[str], failed: Mapping[str, tuple[str, bool]], now: datetime) -> None:
+        """Note for whoever asks what became of these. Redis may be away by now: then a later round does."""
+        ours = LastDrain(
+            at=now, worker=self._name, version=VERSION, sink=self.sink, interval_s=self.settings.interval_s
+        )
+        with suppress(*AWAY):
+            await note_drains(self.redis, ours, done, failed)
+
     def _closes(self, application: str) -> bool:
         return self._config.rules_of(application).mature
 
@@ -202,7 +222,7 @@ class Drainer:
                     refusal=partial(refusal, self.redis, self.settings, application),
                 )
         except SinkUnavailable as error:
-            drained = Drained(error=str(error))
+            drained = Drained(error=str(error), sink_lost=True)
         except (RedisError, OSError) as error:
             drained = Drained(error=advice(error), redis_lost=True)
         except Exception as error:

@@ -27,6 +27,10 @@ IDLE_CONSUMER_S = 3_600
 """A consumer that has held nothing for so long is nobody's: who looks at night still sees it, and one that lives,
 with whatever interval, is made again by its next read."""
 
+PARKED = "waits-for-a-newer-worker"
+"""The consumer that holds entries whose events no worker here can read: so that they are told from those that wait,
+by XINFO CONSUMERS as well. Their lease runs out like any other, and the next drain looks whether it can read them."""
+
 _retire = Script("retire.lua")
 _trimmed = Script("trimmed.lua")
 
@@ -118,15 +122,19 @@ class Group:
         """Give up the lease now: the next claim, by anyone, takes these entries."""
         await self._set_idle(entries, self._lease_ms)
 
+    async def park(self, entries: Iterable[Entry]) -> None:
+        """Leave entries of a newer client to whoever can read them, once the lease has run out."""
+        await self._set_idle(entries, 0, PARKED)
+
     async def retire(self) -> None:
         """Leave the group, unless entries are still claimed under this name; they keep their lease."""
         await _retire(self._redis, [self._pending], [wire.GROUP, self._consumer])
 
-    async def _set_idle(self, entries: Iterable[Entry], idle_ms: int) -> None:
+    async def _set_idle(self, entries: Iterable[Entry], idle_ms: int, consumer: str | None = None) -> None:
         ids = [entry.id for entry in entries]
         if ids:
             await self._redis.execute_command(
-                "XCLAIM", self._pending, wire.GROUP, self._consumer, 0, *ids,
+                "XCLAIM", self._pending, wire.GROUP, consumer or self._consumer, 0, *ids,
                 "IDLE", idle_ms, "JUSTID", parse_justid=True,
             )  # fmt: skip
 

@@ -60,7 +60,7 @@ class Health:
             share = info["used_memory"] / limit
             used = f"{share:.0%} of maxmemory" if share < 2 else "many times its maxmemory"
             found["memory_high"] = f"Redis uses {used}; give it more, or shorten JOINBACK_SETTLED_TTL_S"
-        self._changes(server, info, found)
+        self._changes(server, info, found, may_evict=bool(limit) and policy != "noeviction")
         return found
 
     def _tell_blindness(self, error: ResponseError) -> None:
@@ -71,11 +71,16 @@ class Health:
             )
         self._blind = True
 
-    def _changes(self, server: str, info: dict[str, Any], found: dict[str, str]) -> None:
+    def _changes(self, server: str, info: dict[str, Any], found: dict[str, str], *, may_evict: bool) -> None:
         evicted, run_id = info.get("evicted_keys", 0), info.get("run_id", "")
         known = self._run_ids.get(server)
-        if evicted > (self._evicted.get(server, 0) if run_id == known else 0):
-            found["evicted"] = f"Redis evicted {evicted} keys since its start: events may be lost; see dead letters"
+        # Of a first look, and of a server that may not evict now, a count is history: somebody else's keys, too.
+        before = 0 if (may_evict and known is None) or known not in (None, run_id) else self._evicted.get(server)
+        if before is not None and evicted > before:
+            found["evictions"] = (
+                f"Redis evicted {evicted - before} keys: events may be lost; see dead letters, and set"
+                " maxmemory-policy to noeviction"
+            )
         if known not in (None, run_id):
             found["restarted"] = "Redis was restarted: what it had not yet saved is lost, unless appendonly is on"
         self._evicted[server], self._run_ids[server] = evicted, run_id

@@ -7,6 +7,7 @@ compared. A sign older than `TTL_S` is of a worker that is gone, and the next li
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from importlib.metadata import version
 
 import msgspec
 from msgspec import Struct
@@ -18,6 +19,7 @@ from joinback.settings import Settings
 from .config import config_of
 from .scripts import Script
 
+VERSION = version("joinback")
 INTERVAL_S = 15.0
 """Two commands per worker; a probe that asks each half minute sees a new sign each time."""
 TTL_S = 60.0
@@ -48,6 +50,12 @@ class Beat(Struct, kw_only=True):
     next_drain_at: datetime | None = None
     trouble: str | None = None
     """Why its last tick drained nothing, or not all."""
+    interval_s: int | None = None
+    """Between its ticks; None: a worker of an older release, which tells nothing of what follows either."""
+    wire_version: int | None = None
+    """The newest that it reads."""
+    evictions_at: datetime | None = None
+    """When it last saw Redis evict keys."""
 
     @property
     def name(self) -> str:

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from typing import Any, Self
 
 import structlog
@@ -26,6 +25,7 @@ from arq.cron import CronJob
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from joinback import wire
 from joinback.credentials import Credentials
 from joinback.errors import ConfigurationError
 from joinback.redis_url import RedisUrl, redis_url
@@ -34,7 +34,7 @@ from joinback.urls import shown_url
 
 from .connect import open_redis
 from .drains import Drainer
-from .heartbeat import TTL_S, Beat, digest_of
+from .heartbeat import TTL_S, VERSION, Beat, digest_of
 from .login import Login, credentials_of
 from .logs import Quiet, configure_logging
 from .scripts import Script
@@ -122,10 +122,12 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
     sign = Beat(
         host=socket.gethostname(),
         pid=os.getpid(),
-        version=version("joinback"),
+        version=VERSION,
         sink=drainer.sink,
         settings=digest_of(settings),
         applications=list(only),
+        interval_s=settings.interval_s,
+        wire_version=wire.WIRE_VERSION,
     )
     arq_url = _arq_url(settings)
     arq_key = f"arq:joinback:health:{sign.host}"

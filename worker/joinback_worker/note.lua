@@ -15,6 +15,25 @@ for i = 1, math.min(#flat, 2 * ARGV[3]), 2 do
     fields[#fields + 1] = flat[i + 1]
   end
 end
+
+-- When feedback came last, and the longest time between two drains that brought some: carried from entry to entry.
+local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+local before = {}
+for i = 1, last and #last[2] or 0, 2 do before[last[2][i]] = tonumber(last[2][i + 1]) end
+local counted = redis.pcall('HGET', KEYS[2], 'received:feedback')
+local feedback = type(counted) == 'string' and tonumber(counted) or 0
+local now_s = tonumber(redis.call('TIME')[1])
+local came_s, first_s, silence_s = before['feedback_at_s'], before['feedback_first_s'], before['feedback_silence_max_s']
+if feedback > (before['received:feedback'] or 0) then
+  if came_s then silence_s = math.max(silence_s or 0, now_s - came_s) end
+  came_s, first_s = now_s, first_s or now_s
+end
+if came_s then
+  for _, pair in ipairs({{'feedback_at_s', came_s}, {'feedback_first_s', first_s}, {'feedback_silence_max_s', silence_s or 0}}) do
+    fields[#fields + 1] = pair[1]
+    fields[#fields + 1] = string.format('%.0f', pair[2])
+  end
+end
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[2], '*', unpack(fields))
 redis.call('EXPIRE', KEYS[3], ARGV[1])
 return ''

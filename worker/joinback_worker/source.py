@@ -164,26 +164,8 @@ class Source:
 
     async def accounting(self) -> Accounting:
         """The books. What somebody wrote between them is told in them, and hides nothing else."""
-        stats = wire.stats_key(self._tag)
-        pending, age_ms, flat = await _account(self._redis, [self._pending, stats])
-        troubles = []
-        if isinstance(pending, bytes):
-            troubles.append(f"{self._pending} is a {pending.decode()}, not a stream; rename or delete it")
-            pending = 0
-        if isinstance(flat, bytes):
-            troubles.append(f"{stats} is a {flat.decode()}, not a hash; rename or delete it")
-            flat = []
-        counts = {}
-        for name, value in zip(flat[::2], flat[1::2], strict=True):
-            try:
-                counts[name.decode(errors="backslashreplace")] = int(value)
-            except ValueError:
-                shown = name.decode(errors="backslashreplace")[:100]
-                fix = "HSET it to the number that brings the difference to 0" if is_counted(shown) else "HDEL it"
-                troubles.append(f"{shown!r} in {stats} is no number; {fix}")
-        books = Accounting.of(counts, pending=pending, oldest_pending_s=max(0, age_ms) / 1000)
-        books.troubles = troubles
-        return books
+        pending, age_ms, flat = await _account(self._redis, [self._pending, wire.stats_key(self._tag)])
+        return books_of(self._tag, pending, flat, max(0, age_ms) / 1000)
 
     async def note(self) -> str | None:
         """Note the counters as they are now, for rates and curves; return why it cannot be done, in one line.
@@ -196,6 +178,28 @@ class Source:
             kind = await _note(self._redis, keys, [wire.STATS_TTL_S, wire.HISTORY_ENTRIES_MAX, COUNTERS_MAX])
             return f"{history} is a {kind.decode()}, not a stream; rename or delete it" if kind else None
         return None
+
+
+def books_of(tag: str, pending: int | bytes, flat: Sequence[bytes] | bytes, oldest_pending_s: float) -> Accounting:
+    """Return the books of a tag from what a script read: in place of each part the name of a type that is foreign."""
+    stats, troubles = wire.stats_key(tag), []
+    if isinstance(pending, bytes):
+        troubles.append(f"{wire.pending_key(tag)} is a {pending.decode()}, not a stream; rename or delete it")
+        pending = 0
+    if isinstance(flat, bytes):
+        troubles.append(f"{stats} is a {flat.decode()}, not a hash; rename or delete it")
+        flat = []
+    counts = {}
+    for name, value in zip(flat[::2], flat[1::2], strict=True):
+        try:
+            counts[name.decode(errors="backslashreplace")] = int(value)
+        except ValueError:
+            shown = name.decode(errors="backslashreplace")[:100]
+            fix = "HSET it to the number that brings the difference to 0" if is_counted(shown) else "HDEL it"
+            troubles.append(f"{shown!r} in {stats} is no number; {fix}")
+    books = Accounting.of(counts, pending=pending, oldest_pending_s=oldest_pending_s)
+    books.troubles = troubles
+    return books
 
 
 def _record(key: str, reply: Any) -> Fields | Unusable:

@@ -116,6 +116,7 @@ class Ticker:
         self._sign.last_drain_at = self._now()
         self._sign.next_drain_at = self._now() + timedelta(seconds=self._due_at - now)
         self._sign.trouble = drained.error
+        self._sign.evictions_at = self._drainer.evictions_at
 
     def _aligned_after(self, moment: float) -> float:
         """Return the first moment after this one at which Redis's clock shows a multiple of the interval."""

@@ -3,7 +3,7 @@
 Nothing here knows a terminal. Each function takes an open connection or the settings, changes nothing unless its name
 says so, asks a bounded amount whatever the store holds, and returns Structs. Times are Redis's, in UTC.
 
-    overview(redis, settings, thresholds)      -> Overview      what `joinback status` shows: overview.py
+    overview(redis, settings, thresholds)      -> Overview      what `joinback status` shows: overview.py, states.py
     explain(redis, settings, application, key) -> Explanation   what became of one key: explaining.py
     orphans(redis, settings, application)      -> Orphans       by which change of form they would match: orphans.py
     diagnose(settings, ...)                    -> Diagnosis     what `joinback doctor` tries: doctor.py

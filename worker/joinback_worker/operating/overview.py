@@ -1,113 +1,195 @@
 """All applications at a glance: what comes and goes, what waits, who drains it, and what is amiss."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from msgspec import Struct
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
+from joinback import wire
+from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.accounting import Accounting
-from joinback_worker.fields_seen import Field
-from joinback_worker.heartbeat import Beat
+from joinback_worker.config import config_of
+from joinback_worker.fields_seen import fields_of
+from joinback_worker.guard import Published, published
+from joinback_worker.health import Health
+from joinback_worker.heartbeat import Beat, redis_time, workers
+from joinback_worker.history import summed
+from joinback_worker.last_drains import Drains, last_drains
+from joinback_worker.layouts import Layout, layouts
+from joinback_worker.misspelt import misspelt
+from joinback_worker.nearest import nearest
+from joinback_worker.redis_errors import advice
+from joinback_worker.rules_in_use import fix, rules_in_use, told
 
-from .findings import Finding, FindingName
-from .thresholds import Thresholds
-
-
-class State(Struct, kw_only=True):
-    """One application. Numbers of a day are over the last 24 hours, or as far back as the history goes."""
-
-    application: str
-    shards: int = 1
-    received_per_min: float | None = None
-    """Events; None until a worker has drained for some minutes."""
-    rows_per_min: float | None = None
-    """Rows written; each time one changes counts."""
-    rows_of_day: int = 0
-    joined_of_day: int = 0
-    """Rows that were joined when they were written; one that is written twice counts twice, as in the next two."""
-    orphans_of_day: int = 0
-    books: Accounting = Accounting()
-    """received = in rows + pending + dead + duplicates (+ unemitted), and the difference."""
-    oldest_claimable_s: float | None = None
-    """Age of the oldest event that a worker of this release may drain; None if none waits."""
-    claimed: int = 0
-    """Of the pending, those that a worker holds."""
-    waiting_for_upgrade: int = 0
-    """Of the pending, those that a newer client wrote and no worker here can read."""
-    waiting_for_upgrade_s: float | None = None
-    """Age of the oldest of them."""
-    dead_now: int = 0
-    dead_ever: int = 0
-    dead_new: int = 0
-    """Of `Thresholds.dead_new_s`."""
-    dead_expire_in_s: float | None = None
-    """When the letters that are there now are gone, unless new ones come; None if there are none."""
-    last_event_at: datetime | None = None
-    last_feedback_at: datetime | None = None
-    longest_silence_s: float | None = None
-    """The longest time between two drains that brought feedback, so far."""
-    last_drain_at: datetime | None = None
-    """When its last good drain ended, by whichever worker; also one that found nothing."""
-    next_drain_at: datetime | None = None
-    drained_by: str | None = None
-    """host:pid"""
-    drain_error: str | None = None
-    """Why the last one failed; None if it did not."""
-    sink: str | None = None
-    """Where its rows go, without secrets; None while nobody has said it."""
-    fields: dict[str, Field] = {}
-    findings: list[Finding] = []
-
-    @property
-    def is_troubled(self) -> bool:
-        return any(one.is_trouble for one in self.findings)
-
-
-class Sink(Struct, kw_only=True):
-    """One sink that workers write."""
-
-    url: str
-    """Without secrets."""
-    applications: list[str] = []
-    """Those that were given it by name; empty: all others."""
-    lag_s: float | None = None
-    """Age of the oldest event that is not in it yet; None if none waits."""
-    last_written_at: datetime | None = None
-    """When a drain into it last ended well."""
-    error: str | None = None
-
-
-class Overview(Struct, kw_only=True):
-    """Of everything in one Redis."""
-
-    at: datetime
-    interval_s: int
-    """Of the settings; workers may have another."""
-    applications: list[State] = []
-    """The troubled ones first, then by name."""
-    workers: list[Beat] = []
-    sinks: list[Sink] = []
-    findings: list[Finding] = []
-    """Of no single application; see also each State's."""
-
-    @property
-    def all_findings(self) -> list[Finding]:
-        """Everything that is amiss, the whole's first."""
-        return [*self.findings, *(one for state in self.applications for one in state.findings)]
-
-    @property
-    def troubles(self) -> list[Finding]:
-        """What makes an exit code 1."""
-        return [one for one in self.all_findings if one.is_trouble]
-
-    def count(self, name: FindingName) -> int:
-        """Return how many findings have this name: for a metric."""
-        return sum(one.name == name for one in self.all_findings)
+from .findings import Finding, finding, worst_first
+from .glance import Glance, glance
+from .judging import of_application, of_redis, of_workers
+from .states import Overview, Sink, State
+from .thresholds import DAY_S, Thresholds
 
 
 async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | None = None) -> Overview:
     """Look at everything in this Redis, in some commands per application. Raises what Redis raises.
 
-    It asks Redis alone: neither a sink nor a worker. Raises nothing for what somebody else wrote there.
+    It asks Redis alone: neither a sink nor a worker. Nothing that somebody else wrote there hides the rest.
     """
+    wanted = thresholds or Thresholds()
+    now = await redis_time(redis)
+    living, drains = await workers(redis), await last_drains(redis)
+    interval_s = _interval_s(living, drains, settings)
+    findings = [*of_redis(await Health().look(redis))]
+    try:
+        sinks = await published(redis)
+    except ResponseError as error:
+        sinks = {}
+        findings.append(finding("sink_unguarded", f"which sink is in use is not known: {advice(error)}"))
+    states = []
+    for application, layout in sorted((await layouts(redis)).items()):
+        state = await _state(redis, application, layout, drains.get(application, Drains()), living)
+        where = sinks.get(application) or sinks.get(wire.ALL_APPLICATIONS)
+        state.sink = state.sink or (where.url if where else None)
+        states.append(state)
+    _name_nearest(states)
+    findings += of_workers(living, states, now, interval_s, wanted)
+    findings += await _of_rules(redis, settings, states, now)
+    for state in states:
+        own = [one for one in findings if one.application == state.application]
+        state.findings = worst_first([*own, *of_application(state, now, interval_s, wanted, lives=bool(living))])
+    return Overview(
+        at=now,
+        interval_s=interval_s,
+        applications=sorted(states, key=lambda state: (not state.is_troubled, not state.findings, state.application)),
+        workers=living,
+        sinks=_sinks(sinks, states, drains, now),
+        findings=worst_first(one for one in findings if one.application not in {state.application for state in states}),
+    )
+
+
+def _interval_s(living: Sequence[Beat], drains: Mapping[str, Drains], settings: Settings) -> int:
+    """Return the workers' longest interval, of which the shell of who asks may know nothing."""
+    known = [worker.interval_s for worker in living if worker.interval_s]
+    known = known or [of.done.interval_s for of in drains.values() if of.done is not None]
+    return max(known, default=settings.interval_s)
+
+
+async def _state(redis: Redis, application: str, layout: Layout, drains: Drains, living: Sequence[Beat]) -> State:
+    tags = layout.tags(application)
+    glances = [await glance(redis, tag, DAY_S) for tag in tags]
+    state = State(application=application, shards=layout.shards, fields=await fields_of(redis, tags))
+    for one in glances:
+        _add(state, one)
+    if (rates := summed([one.rates for one in glances])) is not None:
+        state.received_per_min, state.rows_per_min = rates.received_per_min, rates.rows_per_min
+    _add_drains(state, drains, [one for one in living if not one.applications or application in one.applications])
+    return state
+
+
+def _add(state: State, one: Glance) -> None:
+    """Add what one of its tags is like."""
+    state.books += one.books
+    state.rows_of_day += one.of_day("rows")
+    state.joined_of_day += one.of_day("joined")
+    state.orphans_of_day += one.of_day("orphans")
+    state.oldest_claimable_s = _greater(state.oldest_claimable_s, _age_s(one.oldest_claimable_at, one.at))
+    state.claimed += one.claimed
+    state.waiting_for_upgrade += one.waiting
+    state.waiting_for_upgrade_s = _greater(state.waiting_for_upgrade_s, _age_s(one.oldest_waiting_at, one.at))
+    state.last_event_at = _later(state.last_event_at, one.last_event_at)
+    state.last_feedback_at = _later(state.last_feedback_at, one.feedback_at)
+    if state.first_feedback_at is None or (one.feedback_first_at and one.feedback_first_at < state.first_feedback_at):
+        state.first_feedback_at = one.feedback_first_at
+    state.longest_silence_s = _greater(state.longest_silence_s, one.silence_max_s)
+    state.predictions_ever += one.now.counters.get("received:prediction", 0)
+    state.feedback_ever += one.now.counters.get("received:feedback", 0)
+    _add_letters(state, one)
+
+
+def _add_letters(state: State, one: Glance) -> None:
+    state.dead_now += one.dead_now
+    state.dead_ever += one.books.dead
+    if one.dead_expire_in_s is not None:
+        known = state.dead_expire_in_s
+        state.dead_expire_in_s = one.dead_expire_in_s if known is None else min(known, one.dead_expire_in_s)
+    new = {reason: one.of_day(f"dead:{reason}") for reason in one.books.dead_by_reason}
+    for reason, number in new.items():
+        if number:
+            state.dead_by_reason_new[reason] = state.dead_by_reason_new.get(reason, 0) + number
+    # Of these no letter is written: nobody has their bytes.
+    without_bytes = new.pop("pending_expired", 0)
+    is_new = one.newest_letter_at is not None and (one.at - one.newest_letter_at).total_seconds() < DAY_S
+    state.dead_new += without_bytes + (min(sum(new.values()), one.dead_now) if is_new else 0)
+
+
+def _add_drains(state: State, drains: Drains, living: Sequence[Beat]) -> None:
+    """Add who drains it. A worker of an older release notes nothing but its own ticks."""
+    if drains.done is not None:
+        state.last_drain_at, state.drained_by, state.sink = drains.done.at, drains.done.worker, drains.done.sink
+    for worker in living:
+        is_later = worker.last_drain_at and (state.last_drain_at is None or worker.last_drain_at > state.last_drain_at)
+        if worker.interval_s is None and worker.trouble is None and is_later:
+            state.last_drain_at, state.drained_by, state.sink = worker.last_drain_at, worker.name, worker.sink
+    state.next_drain_at = min((one.next_drain_at for one in living if one.next_drain_at), default=None)
+    if drains.failed is not None:
+        state.drain_error, state.sink_lost = drains.failed.error, drains.failed.sink_lost
+        state.sink = drains.failed.sink
+
+
+def _name_nearest(states: Sequence[State]) -> None:
+    """Of each application without predictions name the one that was most likely meant."""
+    predicted = [state.application for state in states if state.predictions_ever]
+    for state in states:
+        if not state.predictions_ever and state.feedback_ever:
+            state.nearest = nearest(state.application, predicted)
+
+
+async def _of_rules(redis: Redis, settings: Settings, states: Sequence[State], now: datetime) -> list[Finding]:
+    found = []
+    try:
+        for application, uses in (await rules_in_use(redis)).items():
+            if (line := told(application, uses, now, settings.interval_s)) is not None:
+                said, is_amiss = line
+                name = "rules_differ" if is_amiss else "rules_changed"
+                found.append(finding(name, said, fix(application), application))  # type: ignore[arg-type]
+    except ResponseError as error:
+        found.append(finding("rules_wrong", f"by which rules rows are folded is not known: {advice(error)}"))
+    try:
+        seen = {state.application: state.fields for state in states}
+        for said in misspelt(config_of(settings).applications, seen):
+            found.append(finding("field_misspelt", said, "joinback config check"))
+    except ConfigurationError as error:
+        found.append(finding("rules_wrong", str(error), "joinback config check"))
+    return found
+
+
+def _sinks(
+    standing: Mapping[str, Published], states: Sequence[State], drains: Mapping[str, Drains], now: datetime
+) -> list[Sink]:
+    """Return each sink that rows go to, or went to last."""
+    found: dict[str, Sink] = {}
+    for name, entry in sorted(standing.items()):
+        sink = found.setdefault(entry.url, Sink(url=entry.url))
+        if name != wire.ALL_APPLICATIONS:
+            sink.applications.append(name)
+    for state in states:
+        if state.sink is None:
+            continue
+        sink = found.setdefault(state.sink, Sink(url=state.sink, applications=[]))
+        sink.lag_s = _greater(sink.lag_s, state.oldest_claimable_s)
+        done = drains.get(state.application, Drains()).done
+        sink.last_written_at = _later(sink.last_written_at, done.at if done else None)
+        if state.sink_lost:
+            sink.error = state.drain_error
+    return list(found.values())
+
+
+def _age_s(at: datetime | None, now: datetime) -> float | None:
+    return None if at is None else max(0.0, (now - at).total_seconds())
+
+
+def _greater(a: float | None, b: float | None) -> float | None:
+    return a if b is None else b if a is None else max(a, b)
+
+
+def _later(a: datetime | None, b: datetime | None) -> datetime | None:
+    return a if b is None else b if a is None else max(a, b)

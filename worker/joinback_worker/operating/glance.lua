@@ -1,0 +1,95 @@
+-- One consistent look at a tag, in a bounded number of steps. Writes nothing.
+-- KEYS  1 pending   2 stats   3 history   4 dead
+-- ARGV  1 group   2 the consumer of what waits for a newer worker   3 a rate begins so many ms ago   4 a day, in ms
+--       5 entries of a history that was cut
+-- Returns {ms by this server's clock,
+--   pending: {entries, last id, id of the oldest claimable, claimed, waiting for a newer worker, id of the oldest of it},
+--   counters, the history's entries of before a rate, of before a day, and the last: each flat, its id first,
+--   dead letters: {how many, id of the newest, ms until they expire}}
+-- An id is '' where there is none. Where something else stands at a key, its type's name stands for the part.
+local pending, stats, history, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local group, parked, rate_ms, day_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local before_rate, before_day = string.format('%.0f', now_ms - rate_ms), string.format('%.0f', now_ms - day_ms)
+
+-- The type's name, where it is not the wanted one.
+local function foreign(key, wanted)
+  local kind = redis.call('TYPE', key).ok
+  return kind ~= wanted and kind ~= 'none' and kind
+end
+
+local function map_of(flat)
+  local found = {}
+  for i = 1, #flat, 2 do found[flat[i]] = flat[i + 1] end
+  return found
+end
+
+local function is_before(a, b)
+  local a_ms, a_number = string.match(a, '^(%d+)-(%d+)')
+  local b_ms, b_number = string.match(b, '^(%d+)-(%d+)')
+  if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
+  return tonumber(a_number) < tonumber(b_number)
+end
+
+-- The first entry of this consumer that the stream still holds: Redis 6.2 keeps claims on what was trimmed.
+local function oldest_of(consumer)
+  for _, claim in ipairs(redis.call('XPENDING', pending, group, '-', '+', 10, consumer)) do
+    if #redis.call('XRANGE', pending, claim[1], claim[1]) == 1 then return claim[1] end
+  end
+  return ''
+end
+
+local function look_at_pending()
+  local entries = redis.call('XLEN', pending)
+  if redis.call('EXISTS', pending) == 0 then return {0, '', '', 0, 0, ''} end
+  local last_id = map_of(redis.call('XINFO', 'STREAM', pending))['last-generated-id']
+  local delivered
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', pending)) do
+    local found = map_of(flat)
+    if found['name'] == group then delivered = found['last-delivered-id'] end
+  end
+  local fresh = redis.call('XRANGE', pending, delivered and '(' .. delivered or '-', '+', 'COUNT', 1)[1]
+  local oldest = fresh and fresh[1] or ''
+  local claimed, waiting, oldest_waiting = 0, 0, ''
+  -- Without a group nothing is claimed. With no claim its list of consumers is no table.
+  local consumers = delivered and redis.call('XPENDING', pending, group)[4] or nil
+  for _, pair in ipairs(type(consumers) == 'table' and consumers or {}) do
+    local first = oldest_of(pair[1])
+    if pair[1] == parked then
+      waiting, oldest_waiting = tonumber(pair[2]), first
+    else
+      claimed = claimed + tonumber(pair[2])
+      if first ~= '' and (oldest == '' or is_before(first, oldest)) then oldest = first end
+    end
+  end
+  return {entries, last_id, oldest, claimed, waiting, oldest_waiting}
+end
+
+local function noted(command, from, to)
+  local entry = redis.call(command, history, from, to, 'COUNT', 1)[1]
+  if not entry then return {} end
+  local flat = {entry[1]}
+  for _, text in ipairs(entry[2]) do flat[#flat + 1] = text end
+  return flat
+end
+
+local function look_at_letters()
+  local newest = redis.call('XREVRANGE', dead, '+', '-', 'COUNT', 1)[1]
+  return {redis.call('XLEN', dead), newest and newest[1] or '', redis.call('PTTL', dead)}
+end
+
+local rate, day, last = {}, {}, {}
+if not foreign(history, 'stream') then
+  rate, day = noted('XREVRANGE', before_rate, '-'), noted('XREVRANGE', before_day, '-')
+  last = noted('XREVRANGE', '+', '-')
+  -- A history that was cut begins within the day: what came since then is told.
+  if #day == 0 and redis.call('XLEN', history) >= tonumber(ARGV[5]) then day = noted('XRANGE', '-', '+') end
+end
+return {
+  string.format('%.0f', now_ms),
+  foreign(pending, 'stream') or look_at_pending(),
+  foreign(stats, 'hash') or redis.call('HGETALL', stats),
+  rate, day, last,
+  foreign(dead, 'stream') or look_at_letters(),
+}

@@ -1,0 +1,108 @@
+"""One consistent look at a tag, by one script: its books, what waits and for whom, and what its history says."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from joinback import wire
+from joinback_worker.accounting import Accounting
+from joinback_worker.group import PARKED
+from joinback_worker.history import RATE_OVER_S_MIN, Rates, Snapshot, rates, snapshot
+from joinback_worker.scripts import Script
+from joinback_worker.source import books_of
+
+_glance = Script("operating/glance.lua")
+
+
+class Glance(Struct, kw_only=True):
+    """What one tag is like. Times are Redis's."""
+
+    at: datetime
+    books: Accounting
+    last_event_at: datetime | None = None
+    oldest_claimable_at: datetime | None = None
+    claimed: int = 0
+    waiting: int = 0
+    """For a newer worker."""
+    oldest_waiting_at: datetime | None = None
+    rates: Rates | None = None
+    now: Snapshot
+    a_day_ago: Snapshot
+    """Or the oldest that the history has, where it was cut; nothing, where counting began since."""
+    last_drain_at: datetime | None = None
+    """The last drain that found something."""
+    feedback_at: datetime | None = None
+    """When a drain last noted that feedback had come."""
+    feedback_first_at: datetime | None = None
+    silence_max_s: float | None = None
+    """The longest time between two such drains."""
+    dead_now: int = 0
+    newest_letter_at: datetime | None = None
+    dead_expire_in_s: float | None = None
+
+    def of_day(self, name: str) -> int:
+        """Return what a counter grew by within the day; what it is, if it was lost meanwhile."""
+        number, before = self.now.counters.get(name, 0), self.a_day_ago.counters.get(name, 0)
+        return number - before if number >= before else number
+
+
+async def glance(redis: Redis, tag: str, day_s: float) -> Glance:
+    """Look at a tag. `day_s`: how long a day is. Raises what Redis raises."""
+    keys = [wire.pending_key(tag), wire.stats_key(tag), wire.history_key(tag), wire.dead_key(tag)]
+    arguments = [wire.GROUP, PARKED, int(RATE_OVER_S_MIN * 1000), int(day_s * 1000), wire.HISTORY_ENTRIES_MAX]
+    now_ms, pending, counters, *noted, letters = await _glance(redis, keys, arguments)
+    at = _time(int(now_ms))
+    now = snapshot(at, {} if isinstance(counters, bytes) else _map(counters))
+    before_rate, a_day_ago, last = (_snapshot(at, flat) for flat in noted)
+    entries, last_id, oldest, claimed, waiting, oldest_waiting = (
+        (pending, b"", b"", 0, 0, b"") if isinstance(pending, bytes) else pending
+    )
+    dead_now, newest_letter, expire_ms = (0, b"", -1) if isinstance(letters, bytes) else letters
+    last_event_at = _time_of(last_id)
+    long_ago = at.timestamp() - RATE_OVER_S_MIN
+    is_quiet = last_event_at is None or last_event_at.timestamp() < long_ago
+    oldest_at = _time_of(oldest)
+    age_s = (at - oldest_at).total_seconds() if oldest_at else 0.0
+    return Glance(
+        at=at,
+        books=books_of(tag, entries, counters, age_s),
+        last_event_at=last_event_at,
+        oldest_claimable_at=oldest_at,
+        claimed=claimed,
+        waiting=waiting,
+        oldest_waiting_at=_time_of(oldest_waiting),
+        rates=rates(now, before_rate, is_quiet=is_quiet),
+        now=now,
+        a_day_ago=a_day_ago or Snapshot(at, {}),
+        last_drain_at=last.at if last else None,
+        feedback_at=_noted_time(last, "feedback_at_s"),
+        feedback_first_at=_noted_time(last, "feedback_first_s"),
+        silence_max_s=last.counters.get("feedback_silence_max_s") if last else None,
+        dead_now=dead_now,
+        newest_letter_at=_time_of(newest_letter),
+        dead_expire_in_s=expire_ms / 1000 if expire_ms >= 0 else None,
+    )
+
+
+def _snapshot(at: datetime, flat: list[bytes]) -> Snapshot | None:
+    return snapshot(_time_of(flat[0]) or at, _map(flat[1:])) if flat else None
+
+
+def _map(flat: list[Any]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _noted_time(last: Snapshot | None, name: str) -> datetime | None:
+    seconds = last.counters.get(name) if last else None
+    return None if seconds is None else _time(seconds * 1000)
+
+
+def _time_of(entry_id: bytes) -> datetime | None:
+    milliseconds = int(entry_id.partition(b"-")[0] or 0)
+    return _time(milliseconds) if milliseconds else None
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
