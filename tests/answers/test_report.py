@@ -13,11 +13,12 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from made_up_loans import made_up_loans, record_of
+from made_up_records import record_of
 from msgspec import Raw, structs
 
 from joinback.settings import Settings
-from joinback_worker.cli.report_html import page
+from joinback_worker.cli.made_up_loans import made_up_loans
+from joinback_worker.dashboard.mailed import page
 from joinback_worker.rules import Policy
 from joinback_worker.sinks import open_sink
 

@@ -160,11 +160,15 @@ def _day(
     )
 
 
-def as_one_day(sums: Sequence[Sums], asked: Asked, pair: Pair, has_unlabelled: bool) -> Day | None:
-    """Return younger days as if they were one, named by the first day that is not ripe; None if there are none."""
+def as_one_day(sums: dict[tuple[int, str | None], Sums], asked: Asked, pair: Pair, has_unlabelled: bool) -> Day | None:
+    """Return days that are all ripe, or all not, as if they were one, named by the last; None if there are none.
+
+    There is no estimate, which wants one age.
+    """
     if not sums:
         return None
-    return _day(asked.ripe_before_us // DAY_US, None, total(sums), asked, pair, None, has_unlabelled)
+    last = max(day for day, _ in sums)
+    return _day(last, None, total(sums.values()), asked, pair, None, has_unlabelled)
 
 
 def is_ripe(day: int, asked: Asked) -> bool:

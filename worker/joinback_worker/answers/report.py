@@ -57,10 +57,9 @@ class Report(Struct, frozen=True, kw_only=True):
     days: list[accuracy.Day] = []
     together: list[accuracy.Day] = []
     """By day, over all versions; their `version` is None."""
-    ripe: compare.Side | None = None
-    """Of all days that are old enough for the one age."""
+    ripe: accuracy.Day | None = None
     unripe: accuracy.Day | None = None
-    """Of all younger days, as if they were one; without an estimate."""
+    """All days that are old enough for the one age, and all younger ones, each as if they were one day."""
     fields: list[str] = []
     outputs: list[str] = []
     """What could be compared: the names seen."""
@@ -196,9 +195,9 @@ class _Reporting:
             together=accuracy.days_of(accuracy.together(sums), self._asked, pair, delays, self._has_unlabelled),
             versions=[compare.side(version, one) for version, one in by_version.items()],
             comparison=self._compared(by_version, pair.kind != "numbers"),
-            ripe=compare.side(None, whole) if ripe else None,
+            ripe=accuracy.as_one_day(ripe, self._asked, pair, self._has_unlabelled),
             unripe=accuracy.as_one_day(
-                [one for key, one in sums.items() if key not in ripe], self._asked, pair, self._has_unlabelled
+                {key: one for key, one in sums.items() if key not in ripe}, self._asked, pair, self._has_unlabelled
             ),
             scores=await self._scores(pair) if pair.kind == "score" else [],
             quantiles={

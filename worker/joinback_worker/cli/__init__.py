@@ -97,23 +97,8 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
 
 
 for command in (
-    *(
-        apps,
-        check,
-        config,
-        dashboard,
-        dead,
-        demo,
-        export,
-        import_labels,
-        inspect,
-        label,
-        report,
-        requeue,
-        retract,
-        sample_rate,
-    ),
-    *(sink, status, worker),
+    *(apps, check, config, dashboard, dead, demo, export, import_labels, inspect, label, report, requeue, retract),
+    *(sample_rate, sink, status, worker),
 ):
     cli.add_command(command)
 

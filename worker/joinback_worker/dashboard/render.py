@@ -28,7 +28,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "count": lambda value: "" if value is None else f"{value:,}",
-        "percent": lambda share, digits=0: "" if share is None else f"{share * 100:.{digits}f} %",
+        "percent": percent,
         "figure": figure,
         "duration": lambda seconds: "" if seconds is None else duration(seconds),
         "moment": moment,
@@ -41,6 +41,10 @@ def environment() -> Environment:
 
 def rendered(template: str, **context: Any) -> str:
     return environment().get_template(template).render(**context)
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    return "" if share is None else f"{share * 100:.{digits}f} %"
 
 
 def text(payload: bytes) -> str:

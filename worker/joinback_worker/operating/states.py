@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from joinback_worker.accounting import Accounting
 from joinback_worker.fields_seen import Field
@@ -24,7 +24,7 @@ class State(Struct, kw_only=True):
     joined_of_day: int = 0
     """Rows that were joined when they were written; one that is written twice counts twice, as in the next two."""
     orphans_of_day: int = 0
-    books: Accounting = Accounting()
+    books: Accounting = field(default_factory=Accounting)
     """received = in rows + pending + dead + duplicates (+ unemitted), and the difference."""
     oldest_claimable_s: float | None = None
     """Age of the oldest event that a worker of this release may drain; None if none waits."""

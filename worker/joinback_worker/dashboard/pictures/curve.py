@@ -2,11 +2,13 @@
 
 from msgspec import Struct
 
-from joinback_worker.answers.curve import LADDER_S, Curve, Point, duration
+from joinback_worker.answers.curve import LADDER_S, SHARES, Curve, Point, duration
 
 from .frame import Frame, Tick, band, line, quarters
 
 TICKS_MAX = 6
+SPAN_SHOWN = 200
+"""The table begins at this part of the longest age: what comes before is no width of the picture."""
 _STEPS_S = (
     *(1, 5, 10, 30),
     *(60 * n for n in (1, 2, 5, 10, 15, 30)),
@@ -41,7 +43,7 @@ def curve_picture(curve: Curve) -> CurvePicture | None:
     """Return the picture; None of a curve that was refused."""
     if not curve.points:
         return None
-    frame = Frame(bottom=50)
+    frame = Frame(left=92, bottom=50)
     end_s = curve.points[-1].age_s or 1.0
     return CurvePicture(
         frame=frame,
@@ -50,7 +52,7 @@ def curve_picture(curve: Curve) -> CurvePicture | None:
         x_ticks=_ticks(frame, curve, end_s),
         y_ticks=quarters(frame),
         marks=_marks(frame, curve, end_s),
-        rows=[p for p in curve.points if _is_spoken(p, curve)],
+        rows=[p for p in curve.points if _is_spoken(p, curve, end_s)],
     )
 
 
@@ -65,16 +67,21 @@ def _ticks(frame: Frame, curve: Curve, end_s: float) -> list[Tick]:
 
 
 def _marks(frame: Frame, curve: Curve, end_s: float) -> list[Mark]:
-    wanted = [(age, f"{name[1:]} %") for name, age in curve.ages_s.items() if age is not None]
-    if curve.maturity_s is not None:
-        wanted.append((float(curve.maturity_s), f"your {duration(curve.maturity_s)}"))
-    marks = []
-    for age_s, label in wanted:
-        if age_s <= end_s:
-            share = max((p.share for p in curve.points if p.age_s <= age_s), default=0.0)
-            marks.append(Mark(frame.x(age_s / end_s), frame.y(share), label, age_s > 0.85 * end_s))
-    return marks
+    wanted = [
+        (age_s, share, f"{name[1:]} %")
+        for (name, age_s), share in zip(curve.ages_s.items(), SHARES, strict=False)
+        if age_s is not None
+    ]
+    if curve.maturity_s is not None and curve.by_maturity is not None:
+        wanted.append((float(curve.maturity_s), curve.by_maturity, f"your {duration(curve.maturity_s)}"))
+    return [
+        Mark(frame.x(age_s / end_s), frame.y(share), label, age_s > 0.85 * end_s)
+        for age_s, share, label in wanted
+        if age_s <= end_s
+    ]
 
 
-def _is_spoken(point: Point, curve: Curve) -> bool:
+def _is_spoken(point: Point, curve: Curve, end_s: float) -> bool:
+    if point.age_s < end_s / SPAN_SHOWN:
+        return False
     return round(point.age_s) in (*LADDER_S, curve.maturity_s) or point is curve.points[-1]

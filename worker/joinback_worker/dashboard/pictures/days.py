@@ -38,7 +38,7 @@ class DaysPicture(Struct, frozen=True, kw_only=True):
 
 def days_picture(days: Sequence[Day], *, is_share: bool, truth: Mapping[str, float] | None = None) -> DaysPicture:
     """Return the picture of one line of days, oldest first; there is one day at least."""
-    coverage_frame = Frame(height=300 + COVERAGE_HEIGHT, top=300, bottom=24)
+    coverage_frame = Frame(height=316 + COVERAGE_HEIGHT, top=316, bottom=24)
     frame = Frame(height=300, bottom=20)
     first, last = (date.fromisoformat(days[place].day).toordinal() for place in (0, -1))
     span = max(1, last - first)

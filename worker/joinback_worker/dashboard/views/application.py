@@ -8,7 +8,6 @@ from msgspec import UNSET
 from joinback.errors import ConfigurationError
 from joinback_worker.answers.pairing import Choice, label_of
 from joinback_worker.answers.report import Wanted, day_of, report
-
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.place import Place
 from joinback_worker.dashboard.reporting import DAYS_SHOWN, shown

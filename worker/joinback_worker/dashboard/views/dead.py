@@ -4,12 +4,11 @@ from typing import Any
 
 from joinback.errors import JoinbackError
 from joinback_worker.connect import connect
+from joinback_worker.dashboard.desk import Desk
+from joinback_worker.dashboard.place import Place
 from joinback_worker.layouts import Layout, layouts
 from joinback_worker.operating.letters import dead_groups
 from joinback_worker.operating.orphans import orphans
-
-from joinback_worker.dashboard.desk import Desk
-from joinback_worker.dashboard.place import Place
 
 
 async def look(desk: Desk, place: Place) -> dict[str, Any]:

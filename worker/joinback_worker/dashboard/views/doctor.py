@@ -3,10 +3,9 @@
 from itertools import groupby
 from typing import Any
 
-from joinback_worker.operating.doctor import diagnose
-
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.place import Place
+from joinback_worker.operating.doctor import diagnose
 
 
 async def look(desk: Desk, place: Place) -> dict[str, Any]:

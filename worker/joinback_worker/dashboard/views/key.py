@@ -3,10 +3,9 @@
 from typing import Any
 
 from joinback_worker.connect import connect
-from joinback_worker.operating.explaining import explain
-
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.place import Place
+from joinback_worker.operating.explaining import explain
 
 
 async def look(desk: Desk, place: Place) -> dict[str, Any]:

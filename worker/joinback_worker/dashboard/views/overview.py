@@ -3,12 +3,11 @@
 from typing import Any
 
 from joinback_worker.connect import connect
-from joinback_worker.operating.overview import overview
-
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.pictures.sparkline import sparkline
 from joinback_worker.dashboard.place import Place
 from joinback_worker.dashboard.trends import received
+from joinback_worker.operating.overview import overview
 
 
 async def look(desk: Desk, place: Place) -> dict[str, Any]:
