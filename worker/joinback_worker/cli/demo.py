@@ -39,7 +39,7 @@ from joinback_worker.rules_in_use import forget_rules
 from joinback_worker.source import Source
 
 from .demo_months import APPLICATION as MONTHS
-from .demo_months import log_months, months
+from .demo_months import RULES, log_months, months
 from .demo_page import served, show_months
 from .demo_show import as_json, show, show_by_hand
 
@@ -125,7 +125,9 @@ def _places(settings: Settings, stack: ExitStack, folder: Path, console: Console
         application = f"loans-demo-{secrets.token_hex(3)}"
     if "JOINBACK_SINK_URL" not in os.environ:
         settings = structs.replace(settings, sink_url=f"sqlite:///{folder / 'joinback.db'}")
-    return structs.replace(settings, interval_s=INTERVAL_S), application
+    rules = folder / "joinback.toml"
+    rules.write_text(RULES)
+    return structs.replace(settings, interval_s=INTERVAL_S, config=str(rules)), application
 
 
 def _check(settings: Settings, application: str) -> None:
@@ -221,7 +223,7 @@ def _deliver(client: joinback.Client, drained: Callable[[], bool]) -> None:
 def _worker(settings: Settings, application: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker process, as `joinback worker` starts it, restricted to the demo's application."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
-    for name in ("redis_url", "redis_credentials", "queue_url", "sink_url", "interval_s"):
+    for name in ("redis_url", "redis_credentials", "queue_url", "sink_url", "interval_s", "config"):
         if getattr(settings, name) is not None:
             environment[f"JOINBACK_{name.upper()}"] = str(getattr(settings, name))
     only = ["--application", application, "--application", MONTHS]

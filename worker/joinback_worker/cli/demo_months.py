@@ -15,9 +15,16 @@ from .made_up_loans import Loan, made_up_loans
 APPLICATION = "made-up-loans"
 COUNT = 12_000
 """200 per day: enough that the flattery is larger than chance, and some seconds of work."""
-ADDRESS = (("application", APPLICATION), ("positive", "false"), ("age", "14"))
-"""What the page is asked: `default` is the probability of not being repaid, held against labels of two weeks."""
 AGE_D = 14
+"""The one age: when most labels have come."""
+ADDRESS = (("application", APPLICATION), ("age", str(AGE_D)))
+RULES = f"""
+[applications.{APPLICATION}.feedback.repaid]
+type = "bool"
+output = "default"
+threshold = 0.5
+positive = false  # `default` is the probability of not being repaid
+"""
 
 
 def months() -> list[Loan]:

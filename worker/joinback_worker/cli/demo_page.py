@@ -16,7 +16,6 @@ from rich.table import Table
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback_worker.answers.headline import headline
-from joinback_worker.answers.pairing import Choice
 from joinback_worker.answers.report import Report, Wanted, report
 
 from .dashboard import HOST, MISSING
@@ -31,7 +30,7 @@ AGES_D = ((29, 60), (15, 28), (8, 14), (1, 7))
 
 def show_months(console: Console, settings: Settings, loans: Sequence[Loan]) -> None:
     """Print what the months come to: the plain figure and ours, beside the truth."""
-    wanted = Wanted(application=APPLICATION, now=datetime.now(UTC), age_d=AGE_D, choice=Choice(positive=False))
+    wanted = Wanted(application=APPLICATION, now=datetime.now(UTC), age_d=AGE_D)
     told = asyncio.run(report(settings, wanted))
     console.print(
         f"\n{len(loans):,} made-up loans of two months, application {APPLICATION!r}: neither the model nor the delays"

@@ -32,6 +32,7 @@ def environment() -> Environment:
         "figure": figure,
         "duration": lambda seconds: "" if seconds is None else duration(seconds),
         "moment": moment,
+        "ago": ago,
         "heat": lambda share: "" if share is None else f"h{round(share * 10)}",
         "text": text,
         "rate": lambda value: "" if value is None else f"{value:,.1f}" if value < 100 else f"{value:,.0f}",
@@ -41,6 +42,14 @@ def environment() -> Environment:
 
 def rendered(template: str, **context: Any) -> str:
     return environment().get_template(template).render(**context)
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """Return how long ago that was, or how soon it will be, in one unit."""
+    if at is None:
+        return ""
+    seconds = round((now - at).total_seconds())
+    return "now" if seconds == 0 else f"{duration(seconds)} ago" if seconds > 0 else f"in {duration(-seconds)}"
 
 
 def percent(share: float | None, digits: int = 0) -> str:
