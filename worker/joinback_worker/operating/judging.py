@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from joinback_worker.heartbeat import Beat
 
-from .findings import Finding, finding
+from .findings import Finding, FindingName, finding
 from .spans import several, span
 from .states import State
 from .thresholds import DAY_S, Thresholds
@@ -113,7 +113,7 @@ def _of_its_drains(
         said = f"{name}: {several(state.waiting_for_upgrade, 'event')} of a newer client wait for a newer worker{since}"
         yield finding("waiting_for_upgrade", said, "upgrade the workers to the clients' release", name)
     if state.drain_error is not None:
-        kind = "sink_down" if state.sink_lost else "drain_failing"
+        kind: FindingName = "sink_down" if state.sink_lost else "drain_failing"
         yield finding(kind, f"{name}: the last drain failed: {state.drain_error}", "joinback doctor", name)
     elif lives and state.last_drain_at is not None:
         ago_s = (now - state.last_drain_at).total_seconds()

@@ -1,0 +1,145 @@
+"""How `joinback status` shows an overview: readable at 80 columns, and without a frame where it is piped."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+
+from joinback_worker.operating.findings import Finding
+from joinback_worker.operating.spans import span
+from joinback_worker.operating.states import Overview, Sink, State
+
+from .show import printable
+
+
+class _Column(NamedTuple):
+    heading: str
+    cell: Callable[[State, datetime], str]
+    is_optional: bool = False
+    """Shown only where some application has something in it."""
+
+
+def lines(found: Overview, *, has_box: bool) -> list[RenderableType]:
+    """Return a table, and lines of text below it."""
+    shown: list[RenderableType] = []
+    if found.applications:
+        shown.append(_table(found, has_box=has_box))
+    else:
+        shown.append("no application yet: a client announces its own with its first event; see joinback.ping()")
+    shown += [printable(line) for line in _workers(found)]
+    shown += [printable(line) for line in _sinks(found)]
+    findings = found.all_findings
+    if findings:
+        shown.append("")
+    # The troubled first, whosever they are.
+    for one in sorted(findings, key=lambda one: not one.is_trouble):
+        shown += [printable(line) for line in finding_lines(one)]
+    return shown
+
+
+def finding_lines(one: Finding) -> Iterator[str]:
+    """Yield what, and what mends it."""
+    yield f"{'!' if one.is_trouble else '-'} {one.name}: {one.says}"
+    if one.fix:
+        yield f"    {one.fix}"
+
+
+def _table(found: Overview, *, has_box: bool) -> Table:
+    table = Table(box=SIMPLE_HEAD if has_box else None, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("\napplication", overflow="fold", min_width=10)
+    cells = [[column.cell(state, found.at) for state in found.applications] for column in _COLUMNS]
+    kept = [(column, own) for column, own in zip(_COLUMNS, cells, strict=True) if not column.is_optional or any(own)]
+    for column, _ in kept:
+        table.add_column(column.heading, justify="right", overflow="fold")
+    for place, state in enumerate(found.applications):
+        mark = "! " if state.is_troubled else ""
+        table.add_row(printable(f"{mark}{state.application}"), *(own[place] for _, own in kept))
+    return table
+
+
+def _workers(found: Overview) -> Iterator[str]:
+    yield f"workers alive  {len(found.workers)}"
+    for worker in found.workers:
+        words = [f"  {worker.name}  version {worker.version}"]
+        if worker.applications:
+            words.append(f"only {', '.join(worker.applications)}")
+        words.append(f"last drain {_ago(worker.last_drain_at, found.at)}")
+        words.append(f"next {_until(worker.next_drain_at, found.at)}")
+        yield ", ".join(words)
+
+
+def _sinks(found: Overview) -> Iterator[str]:
+    if not found.sinks:
+        yield "sink  none published yet: the first drain does"
+    for sink in found.sinks:
+        yield from _sink(sink, found.at)
+
+
+def _sink(sink: Sink, now: datetime) -> Iterator[str]:
+    whose = f"  of {', '.join(sink.applications)}" if sink.applications else ""
+    state = "down" if sink.error else f"last written {_ago(sink.last_written_at, now)}"
+    lag = f", {span(sink.lag_s)} behind" if sink.lag_s is not None else ""
+    yield f"sink  {sink.url}{whose}"
+    yield f"  {state}{lag}"
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    return "never" if moment is None else f"{span((now - moment).total_seconds())} ago"
+
+
+def _until(moment: datetime | None, now: datetime) -> str:
+    return "not known" if moment is None else f"in {span((moment - now).total_seconds())}"
+
+
+def _rate(per_min: float | None) -> str:
+    if per_min is None:
+        return "?"
+    return short(per_min) if per_min >= 10 or per_min == 0 else f"{per_min:.1f}"
+
+
+def short(number: float) -> str:
+    """Return a count in six characters at most: `9,999`, `12k`, `3.4M`."""
+    if number < 10_000:
+        return f"{number:,.0f}"
+    return f"{number / 1e3:,.0f}k" if number < 1e6 else f"{number / 1e6:,.1f}M"
+
+
+def _since(moment: datetime | None, now: datetime) -> str:
+    return "never" if moment is None else span((now - moment).total_seconds())
+
+
+def _dead(state: State, _: datetime) -> str:
+    return (
+        short(state.dead_now)
+        if state.dead_now == state.dead_ever
+        else f"{short(state.dead_now)}/{short(state.dead_ever)}"
+    )
+
+
+def _next(state: State, now: datetime) -> str:
+    return "" if state.next_drain_at is None else span((state.next_drain_at - now).total_seconds())
+
+
+_COLUMNS = (
+    _Column("in\n/min", lambda state, _: _rate(state.received_per_min)),
+    _Column("out\n/min", lambda state, _: _rate(state.rows_per_min)),
+    _Column("joined\n24 h", lambda state, _: short(state.joined_of_day)),
+    _Column("orphans\n24 h", lambda state, _: short(state.orphans_of_day)),
+    _Column("\npending", lambda state, _: short(state.books.pending)),
+    _Column("\noldest", lambda state, _: "" if state.oldest_claimable_s is None else span(state.oldest_claimable_s)),
+    _Column(
+        "newer\nworker", lambda state, _: short(state.waiting_for_upgrade) if state.waiting_for_upgrade else "", True
+    ),
+    _Column("dead\n/ever", _dead),
+    _Column(
+        "letters\nexpire",
+        lambda state, _: span(state.dead_expire_in_s) if state.dead_now and state.dead_expire_in_s else "",
+        True,
+    ),
+    _Column("last\ndrain", lambda state, now: _since(state.last_drain_at, now)),
+    _Column("next\ndrain", _next),
+    _Column("differ-\nence", lambda state, _: f"{state.books.difference:+,}" if state.books.difference else "", True),
+)

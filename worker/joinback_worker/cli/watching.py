@@ -1,0 +1,56 @@
+"""A screen that is drawn anew every two seconds until somebody presses q; one after the other where it is piped."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from redis.exceptions import RedisError
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+
+from joinback_worker.redis_errors import advice
+
+EVERY_S = 2.0
+
+
+async def watch(look: Callable[[], Awaitable[Sequence[RenderableType]]]) -> None:
+    """Show what `look` returns until q or Ctrl-C. Redis's trouble is shown, and looked at again."""
+    console = Console()
+    ended = asyncio.Event()
+    with _keys(ended), Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        while not ended.is_set():
+            try:
+                shown: Sequence[RenderableType] = await look()
+            except (RedisError, OSError) as error:
+                shown = [advice(error)]
+            live.update(Group(*shown, "", f"every {EVERY_S:.0f} s; q ends"), refresh=True)
+            try:
+                await asyncio.wait_for(ended.wait(), EVERY_S)
+            except TimeoutError:
+                continue
+
+
+@contextmanager
+def _keys(ended: asyncio.Event) -> Iterator[None]:
+    """Set the event at a q, or at the end of what is typed."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    import termios  # not on every system
+    import tty
+
+    loop, terminal = asyncio.get_running_loop(), sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+
+    def pressed() -> None:
+        if sys.stdin.read(1) in ("q", "Q", "\x03", "\x04", ""):
+            ended.set()
+
+    tty.setcbreak(terminal)
+    loop.add_reader(terminal, pressed)
+    try:
+        yield
+    finally:
+        loop.remove_reader(terminal)
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
