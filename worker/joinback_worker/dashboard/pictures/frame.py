@@ -24,7 +24,7 @@ class Frame(Struct, frozen=True, kw_only=True):
 
     width: float = 720
     height: float = 280
-    left: float = 58
+    left: float = 74
     right: float = 16
     top: float = 14
     bottom: float = 34
