@@ -64,6 +64,17 @@ def samples(d: Dialect, application: str) -> str:
     )
 
 
+def orphans(d: Dialect, application: str, rows_max: int) -> str:
+    """The newest rows that have feedback and no prediction: their keys, and their history.
+
+    Of a lake from its view: what is folded once per report has no history.
+    """
+    return (
+        f"select join_key, feedback_events from records where application = {d.text(application)}"
+        f" and status = 'orphan' order by feedback_at desc limit {rows_max}"
+    )
+
+
 def curve(d: Dialect, asked: Asked, ages_us: Sequence[int], shares: Sequence[float]) -> str:
     """Kaplan-Meier's steps, summed between the ages: the age's place, rows and labels that ended there, the sums of
     ln(1 - d/n) and of Greenwood's d/(n(n-d)); and by share the first age at which so many labels have come.

@@ -27,11 +27,12 @@ from .config import config
 from .dashboard import dashboard
 from .dead import dead
 from .demo import demo
+from .explain import explain
 from .export import export
 from .import_labels import import_labels
-from .inspect import inspect
 from .label import label
 from .names import check_known, known_applications
+from .orphans import orphans
 from .report import report
 from .requeue import requeue
 from .retract import retract
@@ -97,8 +98,8 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
 
 
 for command in (
-    *(apps, check, config, dashboard, dead, demo, export, import_labels, inspect, label, report, requeue, retract),
-    *(sample_rate, sink, status, worker),
+    *(apps, check, config, dashboard, dead, demo, explain, export, import_labels, label, orphans, report, requeue),
+    *(retract, sample_rate, sink, status, worker),
 ):
     cli.add_command(command)
 

@@ -9,11 +9,12 @@ from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.accounting import Accounting
 from joinback_worker.connect import connect
+from joinback_worker.operating.redis_cli import redis_cli, redis_password_hint
+from joinback_worker.operating.sql_line import sql_line
 from joinback_worker.row import Row
 from joinback_worker.sinks import shown
 
-from .redis_cli import redis_cli, redis_password_hint
-from .show import printable, sql_line
+from .show import printable
 
 _QUERY = "select join_key, status, feedback from records"
 

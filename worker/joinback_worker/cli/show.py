@@ -1,18 +1,9 @@
-"""How the command shows text that came from elsewhere, and the lines that show the same by other tools.
-
-No line holds a password: each tool has its own way to ask for it.
-"""
-
-import shlex
-from urllib.parse import unquote, urlsplit
+"""How the command shows text that came from elsewhere."""
 
 import click
 from rich.markup import escape
 
-from joinback_worker.sinks.place import absolute, path_of, warning
-
-_PSQL_OPTIONS = frozenset({"host", "hostaddr", "port", "dbname", "user", "options", "sslmode", "sslrootcert"})
-"""What leads to the place; of the others some are secrets."""
+from joinback_worker.sinks.place import warning
 
 
 def printable(text: str, *, markup: bool = True) -> str:
@@ -25,33 +16,3 @@ def warn_of_path(sink_url: str) -> None:
     """Tell on stderr where a relative path leads."""
     if told := warning(sink_url):
         click.echo(f"joinback: {printable(told, markup=False)}", err=True)
-
-
-def sql_line(sink_url: str, query: str) -> str | None:
-    """Return a line for the shell that asks this sink; None for a pipe, or where no tool of its own is at hand."""
-    url = absolute(sink_url)
-    scheme = url.partition(":")[0]
-    if scheme == "sqlite":
-        return shlex.join(["sqlite3", "-readonly", str(path_of(url)), query])
-    if scheme in ("postgresql", "postgres"):
-        return shlex.join(["psql", _without_password(url), "-c", query])
-    if scheme in ("clickhouse", "clickhouses"):
-        parts = urlsplit(url)
-        words = ["clickhouse-client", "--host", str(parts.hostname)]
-        words += ["--secure"] if scheme == "clickhouses" else []
-        words += ["--user", unquote(parts.username)] if parts.username else []
-        words += ["--password"] if parts.password else []  # it asks
-        words += ["--database", unquote(parts.path.strip("/")) or "default", "--query", query]
-        return shlex.join(words)
-    if scheme in ("parquet", "jsonl", "delta"):
-        return f"(joinback sink schema {shlex.quote(url)}; echo {shlex.quote(query)}) | duckdb"
-    return None
-
-
-def _without_password(url: str) -> str:
-    """A URL of PostgreSQL as psql takes it, which then asks for the password, or takes PGPASSWORD."""
-    base, question, query = url.partition("?")
-    scheme, _, rest = base.partition("://")
-    login, at, place = rest.rpartition("@")
-    kept = "&".join(option for option in query.split("&") if option.partition("=")[0] in _PSQL_OPTIONS)
-    return f"{scheme}://{login.partition(':')[0]}{at}{place}{question if kept else ''}{kept}"

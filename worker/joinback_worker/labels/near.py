@@ -1,7 +1,7 @@
 """Which other form of the keys would match, and for how many of those that did not: tried, not supposed."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -65,7 +65,7 @@ async def hints(lookup: Lookup, strays: list[Stray]) -> list[Hint]:
     """Return the forms that would match most of these keys. Raises what the look-up raises."""
     looks = learn(await lookup.some_keys(KEYS_LEARNED_FROM))
     others = [_others(stray, looks) for stray in strays]
-    predicted = await _predicted(lookup, others)
+    predicted = await predicted_of(lookup, others)
     found: dict[str, list[tuple[str, str]]] = {}
     for stray, candidates in zip(strays, others, strict=True):
         if (form := next((form for form in candidates if form.key in predicted), None)) is not None:
@@ -79,8 +79,8 @@ def _others(stray: Stray, looks: Looks) -> list[Form]:
     return [form for form in [*made, *forms(stray.key, looks)] if form.key != stray.key]
 
 
-async def _predicted(lookup: Lookup, others: list[list[Form]]) -> set[str]:
-    """Of all these forms, those that a prediction has."""
+async def predicted_of(lookup: Lookup, others: Iterable[Sequence[Form]]) -> set[str]:
+    """Return which of all these forms have a prediction. Raises what the look-up raises."""
     keys = list(dict.fromkeys(form.key for candidates in others for form in candidates))
     predicted: set[str] = set()
     for start in range(0, len(keys), lookup.at_once):

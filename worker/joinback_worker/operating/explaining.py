@@ -1,108 +1,119 @@
 """What became of one join key: a verdict in one sentence, then the evidence in the order of time."""
 
+from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Literal
 
-from msgspec import Struct
 from redis.asyncio import Redis
 
+from joinback import wire
+from joinback.sampling import keeps
+from joinback.sampling import verdict as sample_verdict
 from joinback.settings import Settings
-from joinback_worker.row import Row
+from joinback_worker.answers.coverage import coverage
+from joinback_worker.drains import policy_of
+from joinback_worker.errors import SinkMissing, WorkerError
+from joinback_worker.fold import Folded, fold
+from joinback_worker.guard import refusal
+from joinback_worker.heartbeat import redis_time, workers
+from joinback_worker.labels.lookup import Lookup
+from joinback_worker.last_drains import Drains, last_drains
+from joinback_worker.layouts import Layout, layouts
+from joinback_worker.row import Row, project
+from joinback_worker.sinks import Sink, open_sink, shown
+from joinback_worker.source import applications
 
-VerdictName = Literal[
-    "joined",
-    "unlabelled",
-    "waits_for_feedback",
-    "waits_for_prediction",
-    "in_the_queue",
-    "claimed",
-    "waits_for_newer_worker",
-    "came_too_late",
-    "taken_back",
-    "dead",
-    "sampled_out",
-    "sink_unknown",
-    "unknown",
-]
-
-
-class Moment(Struct, frozen=True, kw_only=True):
-    """One line of the evidence."""
-
-    at: datetime | None
-    """None: it is not known when."""
-    what: str
-    """Such as `prediction 0a1b`, `feedback repaid-17`, `claimed by host-a:4711`, `dead letter after_window`."""
-    where: Literal["redis", "queue", "dead letters", "sink"]
-    detail: str = ""
-    """What it holds, as JSON where it is an event's payload: hide it where nobody asked."""
-
-
-class Near(Struct, frozen=True, kw_only=True):
-    """A key that exists, and how it differs from the one that was asked for."""
-
-    join_key: str
-    how: str
-
-
-class Coverage(Struct, frozen=True, kw_only=True):
-    """How many labels predictions of one age have, by the label curve."""
-
-    age_s: float
-    share: float | None
-    """Of the predictions that old; None: too few to tell."""
-    p90_s: float | None
-    """After how long nine in ten have one; None: never yet, or not known."""
-
-
-class Explanation(Struct, kw_only=True):
-    """All that is known of one join key."""
-
-    application: str
-    join_key: str
-    verdict: VerdictName
-    says: str
-    """The verdict, in one sentence."""
-    at: datetime
-    timeline: list[Moment] = []
-    """The oldest first; what has no time last."""
-    near: list[Near] = []
-    """Only of a key that is unknown, or has feedback and no prediction."""
-    coverage: Coverage | None = None
-    """Only of a prediction that waits for feedback."""
-    sample: str | None = None
-    """What the published rate means for this key; None if all keys are logged."""
-    row: Row | None = None
-    tags: list[str] = []
-    """Under which keys Redis may hold it: the tag of the present shards first."""
-    events: dict[str, str] = {}
-    """The record in Redis: `<kind>:<event_id>` -> JSON."""
-    expires_in_s: int | None = None
-    """When Redis lets the record go."""
-    pending: list[str] = []
-    """Its entries among the newest of the pending stream."""
-    dead: list[dict[str, str]] = []
-    unusable: str | None = None
-    """Why what stands at its key is no record."""
-    sink: str = ""
-    """The one that was looked at, without secrets."""
-    sink_trouble: str | None = None
-    """Why the sink could not be read."""
-    sink_elsewhere: str | None = None
-    """Why this application's rows are in another sink."""
-    by_hand: list[str] = []
-    """Lines for a shell that show the same; none holds a password."""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether Redis or the sink holds anything of it."""
-        return bool(self.events or self.unusable or self.row or self.pending or self.dead)
+from .by_hand import by_hand
+from .evidence import look_under
+from .explanation import Coverage, Explanation
+from .near_keys import near_keys
+from .timeline import timeline
+from .verdict import Around, verdict
 
 
 async def explain(redis: Redis, settings: Settings, application: str, join_key: str) -> Explanation:
     """Look in Redis and in the sink, and say what became of this key. Changes nothing.
 
-    Raises what Redis raises; UnknownApplication for an application that is not announced and of which nothing is held.
-    A sink that cannot be read is told in the explanation.
+    Raises what Redis raises, and ConfigurationError. A sink that cannot be read is told in the explanation.
     """
-    raise NotImplementedError
+    layout = (await layouts(redis)).get(application, Layout())
+    now = await redis_time(redis)
+    found = Explanation(application=application, join_key=join_key, at=now, sink=shown(settings.sink_url))
+    found.tags = layout.tags_of(application, join_key)
+    rate = (await applications(redis)).get(application, wire.Application()).sample_rate
+    if rate not in (None, wire.UNSAMPLED):
+        found.sample = sample_verdict(application, join_key, rate)
+    for tag in found.tags:
+        await look_under(redis, tag, found)
+    found.sink_elsewhere = await refusal(redis, settings, application)
+    async with AsyncExitStack() as stack:
+        sink = await _opened(stack, settings, application, now, found)
+        await _look_in_sink(sink, found)
+        folded = fold(application, join_key, ((field, text.encode()) for field, text in found.events.items()))
+        row = found.row or _row_of(folded, settings, now)
+        if _needs_near(found, row, is_sampled_out=rate is not None and not keeps(application, join_key, rate)):
+            await _add_near(Lookup(redis, sink, application, layout), found)
+    if row is not None and row.status == "predicted" and row.predicted_at is not None and not found.pending:
+        found.coverage = await _coverage(settings, found, (now - row.predicted_at).total_seconds())
+    living = [one for one in await workers(redis) if not one.applications or application in one.applications]
+    done = (await last_drains(redis)).get(application, Drains()).done
+    around = Around(
+        workers=living,
+        last_drain_at=done.at if done else None,
+        row=row,
+        has_newer=bool(folded.newer),
+        is_sampled_out=rate is not None and not keeps(application, join_key, rate),
+        sink_keeps=not settings.sink_url.startswith("stdout:"),
+    )
+    found.verdict, found.says = verdict(found, around)
+    found.timeline = timeline(found)
+    found.by_hand = list(by_hand(settings, application, join_key, found.tags))
+    return found
+
+
+async def _opened(
+    stack: AsyncExitStack, settings: Settings, application: str, now: datetime, found: Explanation
+) -> Sink | None:
+    try:
+        policy = policy_of(settings, application, now)
+        return await stack.enter_async_context(open_sink(settings.sink_url, policy, read_only=True))
+    except SinkMissing as error:
+        found.sink_missing = str(error)
+    except WorkerError as error:
+        found.sink_trouble = str(error)
+    return None
+
+
+async def _look_in_sink(sink: Sink | None, found: Explanation) -> None:
+    if sink is not None:
+        try:
+            found.row = (await sink.get(found.application, [found.join_key])).get(found.join_key)
+        except WorkerError as error:
+            found.sink_trouble = str(error)
+
+
+def _row_of(folded: Folded, settings: Settings, now: datetime) -> Row | None:
+    """The row that the record in Redis would make alone."""
+    record = folded.record
+    return project(record, policy_of(settings, record.application, now))[0] if record.has_events else None
+
+
+def _needs_near(found: Explanation, row: Row | None, *, is_sampled_out: bool) -> bool:
+    if row is not None:
+        return row.status == "orphan"
+    return not (found.is_known or is_sampled_out)
+
+
+async def _add_near(lookup: Lookup, found: Explanation) -> None:
+    try:
+        found.near = await near_keys(lookup, found.join_key)
+    except WorkerError as error:
+        found.sink_trouble = found.sink_trouble or str(error)
+
+
+async def _coverage(settings: Settings, found: Explanation, age_s: float) -> Coverage | None:
+    """How many labels have come at this age. A sink that answers no questions tells none."""
+    try:
+        share, p90_s = await coverage(settings, found.application, age_s, found.at)
+    except (WorkerError, NotImplementedError):
+        return None
+    return Coverage(age_s=age_s, share=share, p90_s=p90_s)

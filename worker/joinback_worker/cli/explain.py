@@ -1,0 +1,98 @@
+"""`joinback explain APP KEY`: what became of one prediction and its feedback, the evidence, and the same by hand."""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+from msgspec import structs
+from redis.asyncio import Redis
+
+from joinback.settings import settings_from
+from joinback_worker.layouts import layouts
+from joinback_worker.operating.explaining import explain as explained
+from joinback_worker.operating.explanation import Explanation
+from joinback_worker.operating.spans import span
+
+from .names import check_known
+from .show import printable, warn_of_path
+from .with_redis import with_redis
+
+
+@click.command(short_help="Say what became of one join key, and show the evidence.")
+@click.argument("application")
+@click.argument("join_key")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def explain(application: str, join_key: str, as_json: bool) -> None:
+    """Say in one sentence what became of JOIN_KEY of APPLICATION; then the evidence in the order of time, the row, and
+    the lines that show the same by redis-cli and SQL. Changes nothing.
+
+    A JSON object as JOIN_KEY is looked for as JoinKey.from_dict makes it. Exit code 1 if nothing is known of the key.
+    """
+    settings = settings_from()
+    warn_of_path(settings.sink_url)
+
+    async def run(redis: Redis) -> tuple[Explanation, list[str]]:
+        return await explained(redis, settings, application, join_key), sorted(await layouts(redis))
+
+    found, known = with_redis(settings, run)
+    if not found.is_known:
+        check_known([application], known)
+    if as_json:
+        click.echo(json.dumps(_as_json(found)))
+    else:
+        for line in _lines(found):
+            click.echo(printable(line, markup=False))
+    if not found.is_known:
+        sys.exit(1)
+
+
+def _as_json(found: Explanation) -> dict[str, Any]:
+    """JSON cells of the row are texts, as the sink has them."""
+    told = structs.asdict(found)
+    told["row"] = None if found.row is None else {name: _cell(value) for name, value in _cells(found)}
+    result: dict[str, Any] = msgspec.to_builtins(told)
+    return result
+
+
+def _cells(found: Explanation) -> Iterator[tuple[str, Any]]:
+    if found.row is not None:
+        yield from structs.asdict(found.row).items()
+
+
+def _cell(value: Any) -> Any:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+
+
+def _lines(found: Explanation) -> Iterator[str]:
+    yield found.says
+    yield ""
+    if found.timeline:
+        for moment in found.timeline:
+            at = f"{moment.at:%Y-%m-%d %H:%M:%S}" if moment.at else " " * 19
+            yield f"{at}  {moment.where}  {moment.what}" + (f"  {moment.detail}" if moment.detail else "")
+    else:
+        yield "no evidence: Redis and the sink hold nothing of it"
+    if found.expires_in_s is not None:
+        yield f"Redis lets the record go in {span(found.expires_in_s)}, unless events come"
+    if found.sample:
+        yield f"sample  {found.sample}"
+    yield from _sink_lines(found)
+    yield ""
+    yield "The same by hand:"
+    yield from (f"  {line}" for line in found.by_hand)
+
+
+def _sink_lines(found: Explanation) -> Iterator[str]:
+    yield f"sink  {found.sink}"
+    if found.sink_elsewhere:
+        yield f"  {found.sink_elsewhere}"
+    if found.sink_trouble or found.sink_missing:
+        yield f"  {found.sink_trouble or found.sink_missing}"
+    elif found.row is None:
+        yield "  holds no row"
+    for name, value in _cells(found):
+        if value is not None:
+            yield f"  {name}  {_cell(value)}"

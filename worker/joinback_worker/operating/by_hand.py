@@ -1,0 +1,31 @@
+"""The lines for a shell that show of one key what an explanation does, by redis-cli and the sink's own tool."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from joinback import wire
+from joinback.settings import Settings
+
+from .evidence import ENTRIES_SEARCHED
+from .redis_cli import redis_cli, redis_password_hint
+from .sql_line import sql_line
+
+
+def by_hand(settings: Settings, application: str, join_key: str, tags: Sequence[str]) -> Iterator[str]:
+    """Yield the lines. None holds a password."""
+    if hint := redis_password_hint(settings):
+        yield f"# {hint}"
+    command = redis_cli(settings.redis_url)
+    for tag in tags:
+        yield f"{command} HGETALL {shlex.quote(wire.record_key(tag, join_key))}"
+        yield f"{command} XREVRANGE {shlex.quote(wire.pending_key(tag))} + - COUNT {ENTRIES_SEARCHED}"
+        yield f"{command} XPENDING {shlex.quote(wire.pending_key(tag))} {wire.GROUP}"
+        yield f"{command} XREVRANGE {shlex.quote(wire.dead_key(tag))} + - COUNT {ENTRIES_SEARCHED}"
+    query = f"select * from records where application = {_text(application)} and join_key = {_text(join_key)}"  # noqa: S608
+    if sql := sql_line(settings.sink_url, query):
+        yield sql
+
+
+def _text(value: str) -> str:
+    """A literal of SQL."""
+    return "'" + value.replace("'", "''") + "'"

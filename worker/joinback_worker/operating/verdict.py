@@ -1,0 +1,175 @@
+"""The verdict on one join key, in one sentence: the first of these that holds. Pure."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+
+from joinback_worker.errors import AlteredRow
+from joinback_worker.fold import effective_at
+from joinback_worker.group import LEASE_S, PARKED
+from joinback_worker.heartbeat import Beat
+from joinback_worker.row import Row, unfold
+
+from .explanation import Explanation, VerdictName, Waiting
+from .spans import several, span
+
+Said = tuple[VerdictName, str]
+
+
+class Around(Struct, frozen=True, kw_only=True):
+    """What a verdict depends on besides the evidence."""
+
+    workers: Sequence[Beat] = ()
+    """The living ones that take this application."""
+    last_drain_at: datetime | None = None
+    row: Row | None = None
+    """The sink's, or the one that the record in Redis would make."""
+    has_newer: bool = False
+    """Whether Redis holds an event of the key that this release cannot read."""
+    is_sampled_out: bool = False
+    sink_keeps: bool = True
+    """False: the sink is a pipe, which nobody can ask."""
+
+
+def verdict(found: Explanation, around: Around) -> Said:
+    """Return it with its name."""
+    if found.unusable:
+        return "dead", f"no row can be made of it: {found.unusable}"
+    if around.has_newer or any(entry.consumer == PARKED for entry in found.pending):
+        return "waits_for_newer_worker", _newer(found)
+    if found.pending:
+        return _queued(found, around)
+    row = around.row
+    dead = _of_letters(found)
+    if row is None or (dead is not None and row.status not in ("joined", "unlabelled")):
+        return dead or _of_nothing(found, around)
+    name, says = _of_row(found, row)
+    if dead is not None:
+        says += f"; but of its events {several(len(found.dead), 'letter')} died: {dead[1]}"
+    elif found.row is None:
+        says += f"; the sink has no row of it{f': {found.sink_trouble}' if found.sink_trouble else ''}"
+    return name, says
+
+
+def _newer(found: Explanation) -> str:
+    since = f" since {span(_age_s(found.pending, found.at))}" if found.pending else ""
+    return f"waits{since} for a newer worker: a newer client wrote an event of it that this release cannot read"
+
+
+def _queued(found: Explanation, around: Around) -> Said:
+    claimed = [entry for entry in found.pending if entry.consumer is not None]
+    free = [entry for entry in claimed if (entry.claimed_s or 0) >= LEASE_S]
+    alive = {worker.name for worker in around.workers}
+    if claimed and not free:
+        who, held_s = _process(claimed[0]), claimed[0].claimed_s or 0
+        return "claimed", f"claimed by {who} {span(held_s)} ago, which writes it now"
+    gone = {_process(entry) for entry in free} - alive
+    held = f", claimed by {', '.join(sorted(gone))}, which is gone" if gone else ""
+    return (
+        "in_the_queue",
+        f"in the queue for {span(_age_s(found.pending, found.at))}{held}; {_next_drain(found, around)}",
+    )
+
+
+def _process(entry: Waiting) -> str:
+    return (entry.consumer or "").rpartition(":")[0] or str(entry.consumer)
+
+
+def _age_s(entries: Sequence[Waiting], now: datetime) -> float:
+    return (now - min(entry.at for entry in entries)).total_seconds()
+
+
+def _next_drain(found: Explanation, around: Around) -> str:
+    planned = [worker.next_drain_at for worker in around.workers if worker.next_drain_at is not None]
+    if planned:
+        left_s = (min(planned) - found.at).total_seconds()
+        return f"the next drain is in {span(left_s)}" if left_s >= 1 else "the next drain begins now"
+    if around.workers:
+        return "a worker drains now"
+    if around.last_drain_at is None:
+        return "no worker lives, and none has drained it yet"
+    return f"no worker lives; the last drain ended {span((found.at - around.last_drain_at).total_seconds())} ago"
+
+
+def _of_letters(found: Explanation) -> Said | None:
+    if not found.dead:
+        return None
+    letter = max(found.dead, key=lambda one: one["id"])
+    reason, detail = letter.get("reason", ""), letter.get("detail", "")
+    until = f"; replayable for {span(found.dead_expire_in_s)}" if found.dead_expire_in_s and letter.get("bytes") else ""
+    if reason == "after_window":
+        return "came_too_late", f"came too late: {letter.get('event')} came {_in_words(detail)}{until}"
+    return "dead", f"dead, because {reason}: {detail}{until}"
+
+
+def _in_words(detail: str) -> str:
+    """The detail of a late letter has seconds: say them as people do."""
+    seconds, unit, rest = detail.partition(" s ")
+    return f"{span(int(seconds))} {rest}" if unit and seconds.isdecimal() else detail
+
+
+def _of_nothing(found: Explanation, around: Around) -> Said:
+    if around.is_sampled_out:
+        return "sampled_out", f"sampled out: {found.sample}"
+    if found.sink_trouble or found.sink_elsewhere or not around.sink_keeps:
+        why = found.sink_elsewhere or found.sink_trouble or "it is a pipe"
+        return "sink_unknown", f"Redis holds nothing of it, and the sink cannot be asked: {why}"
+    near = ", ".join(f"{one.join_key} ({one.how})" for one in found.near)
+    exists = f"; but there is {near}" if near else "; never logged, or dropped by its client, or deleted"
+    return "unknown", f"unknown: neither Redis nor the sink holds anything of it{exists}"
+
+
+def _of_row(found: Explanation, row: Row) -> Said:
+    if row.status == "joined":
+        return "joined", f"joined: {_label(row)}"
+    if (taken := _taken_back(row)) is not None:
+        return "taken_back", f"taken back: all of its feedback was, on {taken:%Y-%m-%d %H:%M} UTC"
+    if row.status == "unlabelled":
+        return "unlabelled", "unlabelled: no label came until its maturity; one that still comes wins"
+    if row.status == "orphan":
+        return "waits_for_prediction", _waits_for_prediction(found, row)
+    return "waits_for_feedback", _waits_for_feedback(found, row)
+
+
+def _label(row: Row) -> str:
+    delay = f", {span(row.feedback_delay_s)} after the prediction" if row.feedback_delay_s is not None else ""
+    fields = sorted(msgspec.json.decode(row.feedback)) if row.feedback else []
+    return f"it has {', '.join(fields)}{delay}"
+
+
+def _taken_back(row: Row) -> datetime | None:
+    """Return when the last retraction was made, if there is feedback and none of it counts."""
+    try:
+        record = unfold(row)
+    except AlteredRow:
+        return None
+    if not record.feedback or not record.retractions or row.field_times is not None:
+        return None
+    return max(effective_at(event) for event in record.retractions.values())
+
+
+def _waits_for_prediction(found: Explanation, row: Row) -> str:
+    words = []
+    if row.first_feedback_at is not None:
+        words.append(f"since {span((found.at - row.first_feedback_at).total_seconds())}")
+    kept = "; the sink keeps its feedback, so the prediction may still come"
+    if found.expires_in_s is not None and found.row is None:
+        kept = f"; Redis keeps it for {span(found.expires_in_s)}"
+    near = "".join(f"; was {one.join_key} meant? ({one.how})" for one in found.near[:1])
+    return f"waits for its prediction {' '.join(words)}{kept}{near}".replace("  ", " ")
+
+
+def _waits_for_feedback(found: Explanation, row: Row) -> str:
+    since = f" since {span((found.at - row.predicted_at).total_seconds())}" if row.predicted_at else ""
+    return f"waits for feedback{since}{''.join(_covered(found))}"
+
+
+def _covered(found: Explanation) -> Iterator[str]:
+    covered = found.coverage
+    if covered is None or covered.share is None:
+        return
+    yield f"; {covered.share:.0%} of the predictions of this age have their label"
+    if covered.p90_s is not None:
+        yield f", and 90 % have it after {span(covered.p90_s)}"
