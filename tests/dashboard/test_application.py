@@ -232,9 +232,10 @@ def test_the_truth_is_drawn_where_it_is_known(settings: Settings, told: Report) 
 
 
 def test_a_proxys_prefix_stands_before_every_link(settings: Settings) -> None:
-    """With --root-path /joinback, links, forms, style and script lead there."""
-    visitor = TestClient(app(Desk(settings=settings)), base_url="http://127.0.0.1", root_path="/joinback")
+    """With --root-path, links, forms, style and script lead there, whether the proxy takes it away or not."""
+    visitor = TestClient(app(Desk(settings=settings), root="/joinback"), base_url="http://127.0.0.1")
     found = Page(visitor.get("/joinback/application?application=loans").text)
+    assert visitor.get("/application?application=loans").status_code == 200
     tags = ("a", "form", "link", "script")
     links = [one.get("href", one.get("action", one.get("src", ""))) for tag in tags for one in found.all(tag)]
     ours = [link for link in links if not link.startswith(("#", "data:"))]

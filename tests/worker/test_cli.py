@@ -20,8 +20,8 @@ from ruled import file
 from joinback import wire
 from joinback.sampling import keeps
 from joinback.settings import Settings
-from joinback_worker.operating.redis_cli import redis_cli, redis_password_hint
 from joinback_worker.cli.show import printable
+from joinback_worker.operating.redis_cli import redis_cli, redis_password_hint
 from joinback_worker.operating.sql_line import sql_line
 
 

@@ -36,9 +36,9 @@ def dashboard(host: str, port: int, names: tuple[str, ...], root_path: str) -> N
     warn_of_path(settings.sink_url)
     # A file of rules that is wrong is told now, not on each page.
     config_of(settings)
-    root_path = root_path.rstrip("/")
+    root = root_path.rstrip("/")
     with listen(host, port, settings.dashboard_password) as listening:
-        pages = app(Desk(settings=settings), password=settings.dashboard_password, names=(host, *names))
+        pages = app(Desk(settings=settings), password=settings.dashboard_password, names=(host, *names), root=root)
         click.echo(f"the dashboard of {printable(shown(settings.sink_url), markup=False)}", err=True)
-        click.echo(f"{url_of(listening)}{root_path}/")
-        server_of(pages, root_path=root_path).run(sockets=[listening])
+        click.echo(f"{url_of(listening)}{root}/")
+        server_of(pages).run(sockets=[listening])

@@ -38,11 +38,9 @@ LIVE = frozenset({"/", "/dead"})
 _log = logging.getLogger("joinback.dashboard")
 
 
-def app(
-    desk: Desk, *, password: str | None = None, names: Collection[str] = (), bounded: Bounded | None = None
-) -> ASGIApp:
-    """Return the dashboard. `names` are the hosts it is known by beside loopback's."""
-    ask = (bounded or Bounded()).ask
+def app(desk: Desk, *, password: str | None = None, names: Collection[str] = (), root: str = "") -> ASGIApp:
+    """Return the dashboard. `names` are the hosts it is known by beside loopback's; `root` stands before each path."""
+    ask = Bounded().ask
 
     def page(path: str) -> Route:
         template, look = VIEWS[path]
@@ -90,7 +88,7 @@ def app(
         ],
         exception_handlers={HTTPException: not_served, Exception: unforeseen},
     )
-    return Doors(pages, names, password)
+    return Doors(pages, names=names, password=password, root=root)
 
 
 def _trouble(place: Place, trouble: Trouble) -> Response:

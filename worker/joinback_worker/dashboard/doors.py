@@ -29,17 +29,25 @@ HEADERS = {
 
 
 class Doors:
-    """Around the pages. `names` are the hosts that a request may name beside those of loopback."""
+    """Around the pages. `names` are the hosts that a request may name beside those of loopback.
 
-    def __init__(self, pages: ASGIApp, names: Collection[str], password: str | None) -> None:
+    `root` is what a proxy puts before each path; it may take it away before it asks here, or leave it.
+    """
+
+    def __init__(self, pages: ASGIApp, *, names: Collection[str], password: str | None, root: str) -> None:
         self._pages = pages
+        self._root = root
         self._names = {name.lower() for name in names}
         self._password = None if password is None else password.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = scope["path"]
+        if path.startswith(f"{self._root}/"):
+            path = path.removeprefix(self._root)
+        # As ASGI has it: the path begins with the root.
+        scope = scope | {"root_path": self._root, "path": self._root + path}
         refusal = None if path in PROBES else self._refusal(Headers(scope=scope))
 
         async def told(message: Message) -> None:

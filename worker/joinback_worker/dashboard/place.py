@@ -24,9 +24,9 @@ class Place(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, request: Request) -> "Place":
-        path = request.url.path.removeprefix(request.scope.get("root_path", "")) or "/"
+        root = request.scope["root_path"]
         said = [(name, value) for name, value in request.query_params.multi_items() if value]
-        return cls(path=path, parameters=said, root=request.scope.get("root_path", ""))
+        return cls(path=request.scope["path"].removeprefix(root) or "/", parameters=said, root=root)
 
     def get(self, name: str) -> str | None:
         return next((value for said, value in self.parameters if said == name), None)

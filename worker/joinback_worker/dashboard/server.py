@@ -39,13 +39,12 @@ def url_of(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def server_of(pages: ASGIApp, *, root_path: str = "", quiet: bool = False) -> uvicorn.Server:
+def server_of(pages: ASGIApp, *, quiet: bool = False) -> uvicorn.Server:
     """Return a server for these pages; `quiet` logs no requests."""
     config = uvicorn.Config(
         pages,
         lifespan="off",
         ws="none",
-        root_path=root_path,
         # A proxy's word on who asks and by which scheme is not needed: links have neither.
         proxy_headers=False,
         server_header=False,

@@ -1,5 +1,7 @@
 """What went wrong, as a page: its status, one sentence, and where to go from there."""
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 from redis.exceptions import RedisError
 
@@ -16,6 +18,15 @@ SHOWN_MAX = 50
 """Names of applications on one page."""
 
 
+class NotAnnounced(JoinbackError):
+    """No client has announced this application."""
+
+    def __init__(self, application: str, known: Iterable[str]) -> None:
+        super().__init__(f"no client has announced an application {application!r}")
+        self.application = application
+        self.known = sorted(known)
+
+
 class Trouble(Struct, frozen=True, kw_only=True):
     status: int
     title: str
@@ -27,10 +38,10 @@ class Trouble(Struct, frozen=True, kw_only=True):
 
 def trouble_of(error: BaseException) -> Trouble:
     """Return one of `FORESEEN` as a page says it; no sentence holds a secret."""
-    if isinstance(error, NoApplication):
+    if isinstance(error, NoApplication | NotAnnounced):
         known = list(error.known)[:SHOWN_MAX]
         near = nearest(error.application, error.known)
-        return Trouble(status=404, title="No such rows", says=f"{error}.", applications=known, nearest=near)
+        return Trouble(status=404, title="No such application", says=f"{error}.", applications=known, nearest=near)
     if isinstance(error, SinkMissing):
         return Trouble(status=503, title="No rows yet", says=f"{error}: the first drain makes it.")
     if isinstance(error, TooLong | TooMany):

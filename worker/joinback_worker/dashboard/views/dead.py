@@ -6,7 +6,8 @@ from joinback.errors import JoinbackError
 from joinback_worker.connect import connect
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.place import Place
-from joinback_worker.layouts import Layout, layouts
+from joinback_worker.dashboard.troubles import NotAnnounced
+from joinback_worker.layouts import layouts
 from joinback_worker.operating.letters import dead_groups
 from joinback_worker.operating.orphans import orphans
 
@@ -16,7 +17,10 @@ async def look(desk: Desk, place: Place) -> dict[str, Any]:
     application = place.wanted("application")
     redis = connect(desk.settings)
     try:
-        tags = (await layouts(redis)).get(application, Layout()).tags(application)
+        known = await layouts(redis)
+        if application not in known:
+            raise NotAnnounced(application, known)
+        tags = known[application].tags(application)
         groups = await dead_groups(redis, tags)
         try:
             found, why_none = await orphans(redis, desk.settings, application), None
