@@ -88,6 +88,8 @@ def app(desk: Desk, *, password: str | None = None, names: Collection[str] = (),
         ],
         exception_handlers={HTTPException: not_served, Exception: unforeseen},
     )
+    # A redirect would name a scheme and a host, and a proxy in front may have others.
+    pages.router.redirect_slashes = False
     return Doors(pages, names=names, password=password, root=root)
 
 

@@ -47,7 +47,7 @@ class Doors:
         if path.startswith(f"{self._root}/"):
             path = path.removeprefix(self._root)
         # As ASGI has it: the path begins with the root.
-        scope = scope | {"root_path": self._root, "path": self._root + path}
+        scope = {**scope, "root_path": self._root, "path": self._root + path}
         refusal = None if path in PROBES else self._refusal(Headers(scope=scope))
 
         async def told(message: Message) -> None:
