@@ -3,16 +3,26 @@
 With UPDATE_DOCS=1 the pictures of docs/dashboard.md are taken anew.
 """
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from dashboard.browser import LOOKS, Browser, chromium
+from made_up_records import record_of
 from selenium.webdriver.common.keys import Keys
+
+from joinback.settings import Settings
+from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.cli.made_up_loans import made_up_loans
+from joinback_worker.dashboard.mailed import page
+from joinback_worker.rules import Policy
+from joinback_worker.sinks import open_sink
 
 pytestmark = pytest.mark.heavy
 
@@ -229,6 +239,29 @@ def test_payloads_are_hidden_until_asked_for(quiet: Browser, demo: str) -> None:
     quiet.follow(quiet.driver.find_element("link text", "Show payloads").click)
     assert "payloads=shown" in quiet.driver.current_url
     assert "1250" in quiet.text()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_file_to_mail_is_the_same_page(browser: Browser, tmp_path: Path, look: str) -> None:
+    """Opened from a disk it has its style, which its policy knows by its digest, and asks for nothing else."""
+    now = datetime.now(UTC)
+    url = f"sqlite:///{tmp_path}/sink.db"
+
+    async def filled() -> Report:
+        async with open_sink(url, Policy()) as sink:
+            await sink.merge([record_of(loan, now) for loan in made_up_loans(3_000, now)])
+        return await report(Settings(sink_url=url), Wanted(application="loans", now=now, age_d=14))
+
+    file = tmp_path / "loans.html"
+    file.write_text(page(asyncio.run(filled())), encoding="utf-8")
+    browser.complaints(), browser.requests()
+    browser.open(file.as_uri(), look)
+    assert browser.complaints() == []
+    assert {one["url"] for one in browser.requests()} == {file.as_uri()}
+    assert browser.run("return getComputedStyle(document.querySelector('.line.accent')).strokeWidth") != "1px"
+    assert len(browser.all("svg[role=img]")) == 4
+    assert browser.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert browser.faint() == []
 
 
 def test_it_prints(quiet: Browser, demo: str) -> None:

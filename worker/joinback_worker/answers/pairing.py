@@ -81,8 +81,8 @@ def fields_of(samples: Iterable[tuple[Any, Mapping[str, Any]]], rules: Rules) ->
 
 
 def outputs_of(samples: Iterable[tuple[Any, Any]]) -> list[str]:
-    """Return the names of the outputs that were seen; none where an output is a value."""
-    return [name for name in _outputs(samples) if name is not None]
+    """Return the names of the outputs that were seen, in order; none where an output is a value."""
+    return sorted(name for name in _outputs(samples) if name is not None)
 
 
 def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choice: Choice) -> Pair | str:
