@@ -93,6 +93,7 @@ if sys.platform == "linux" and platform.machine() == "x86_64" and sys.version_in
 ON_EVERY_SERVER = {
     "test_write_script",
     "test_client",
+    "test_drop_teller",
     "test_cycle",
     "test_group",
     "test_sizing",

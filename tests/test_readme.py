@@ -168,6 +168,10 @@ def test_the_least_rights_are_enough(stack: Stack, cli: Cli, spawn: Any, wait_un
         assert client.stats()["sent"] == client.stats()["logged"]
         assert client.ping()
         client.close()
+        losing = joinback.Client().init(f"redis://joinback-client:secret@{host}")
+        losing.log_record("loans", inputs=1)
+        losing.close()
+        assert stack.server.xlen(wire.DROPS_KEY) == 1
         stack.server.hset(stack.record("loan_17"), "feedback:torn", "rubbish")
         as_worker = {"JOINBACK_REDIS_URL": f"redis://joinback-worker:secret@{host}", "JOINBACK_INTERVAL_S": "1"}
         process = spawn("-m", "joinback_worker", "worker", **as_worker)

@@ -6,13 +6,17 @@ from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from . import log
-from .buffer import Buffered, DropReason
+from .buffer import Buffered
+from .drops import DropReason, Unwanted
 from .redis_errors import OF_KEYS, NodeDown, RedisRefusal, Unreachable, advice
 from .route import Route
 from .writer import Writer
 
 PAUSE_CHECK_S = 5.0
 """How often to ask whether Redis is nearly full; the worker answers once a cycle."""
+
+RENEW_PAUSE_S = 1.0
+"""Between two attempts when nothing is written: one that fails at once must not be tried again at once."""
 
 _PAUSED = "Redis is nearly full, so predictions wait in the buffer; see joinback status"
 _WRONG_TYPE = "a record's key holds something that is not a hash; find it with TYPE and delete it"
@@ -28,10 +32,13 @@ Trouble: TypeAlias = Literal["unreachable", "refused", "failed"]
 class Attempts:
     """The sender's. Nothing here raises for anything Redis or the network does."""
 
-    def __init__(self, route: Route, told_rates: dict[str, float], feedback_rates: dict[str, float]) -> None:
-        self._writer = Writer(route, told_rates, feedback_rates)
+    def __init__(
+        self, route: Route, told_rates: dict[str, float], feedback_rates: dict[str, float], unwanted: Unwanted
+    ) -> None:
+        self._writer = Writer(route, told_rates, feedback_rates, unwanted)
         self.failed = 0
         """How often in a row Redis was not reached; 0 while it is there, as far as is known."""
+        self._renew_after = 0.0
         self.pause_at = 0.0
         """When to ask again whether Redis is nearly full."""
         self._is_paused = False
@@ -106,11 +113,12 @@ class Attempts:
 
     def renew_at(self) -> float:
         """When to call `renew` though nothing is written."""
-        return self._writer.renew_at()
+        return max(self._writer.renew_at(), self._renew_after)
 
     def renew(self) -> None:
-        """Announce again what was written, if it is time; unless it fails, then the next write does it."""
-        if time.monotonic() >= self._writer.renew_at():
+        """Announce again what was written, and tell what was dropped, if it is time; what fails is tried again."""
+        if time.monotonic() >= self.renew_at():
+            self._renew_after = time.monotonic() + RENEW_PAUSE_S
             try:
                 with self._under_way():
                     self._writer.renew()
@@ -128,7 +136,7 @@ class Attempts:
     def end(self) -> None:
         """The last attempt was made."""
         with self._under_way():
-            self._writer.end()
+            self._writer.end(connect=not self.failed)
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:

@@ -42,7 +42,7 @@ def log(
         table = read(given)
         total = _check(table)
     except Exception as error:
-        client._funnel.refuse(error)
+        client._funnel.refuse(error, application)
         return []
     keys: list[str] = []
     constants = {"versions": events.text_of(version), "tags": tags}
@@ -70,7 +70,7 @@ def log(
         except InvalidEvent as error:
             raise InvalidEvent(f"record {len(keys)} of {total}: {error}; those before it were logged") from error
         except Exception as error:
-            funnel.refuse(error)
+            funnel.refuse(error, application)
     return keys
 
 

@@ -12,43 +12,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import itemgetter
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
-DropReason = Literal[
-    # The buffer held `buffer_events_max` events or `buffer_bytes_max` bytes.
-    "buffer_full",
-    # The call was wrong: no such kind of event, a bad join key, a naive mistake. The log line says which.
-    "invalid",
-    # A value that JSON cannot express; the log line names its path.
-    "unencodable",
-    # The event is larger than wire.EVENT_BYTES_MAX.
-    "too_large",
-    # Wanted: the key is outside the application's sample.
-    "sampled_out",
-    # Wanted: `before_send` returned None.
-    "filtered",
-    # A redaction or `before_send` raised; the event may hold what should not leave, so it does not.
-    "hook_failed",
-    # The environment or a URL is wrong, so there is nowhere to send to.
-    "misconfigured",
-    # Something that is not a hash stands at the record's key in Redis.
-    "wrong_type",
-    # Still undelivered when the client was closed.
-    "undelivered",
-    # In a file of the spool, but damaged there.
-    "spool_damaged",
-    # Logged after close().
-    "closed",
-    # A fault of ours; the log has the traceback.
-    "internal_error",
-]
-DROP_REASONS: tuple[DropReason, ...] = get_args(DropReason)
-WANTED: frozenset[str] = frozenset({"sampled_out", "filtered"})
-"""Drops that somebody asked for; they are counted, but no warning."""
-WRONG_CALLS: frozenset[str] = frozenset({"invalid", "unencodable", "too_large", "hook_failed"})
-"""Drops of what could not be logged, told at the call: nothing that a flush could have waited for."""
-LOST: frozenset[str] = frozenset(DROP_REASONS) - WANTED - WRONG_CALLS
-"""Drops of what Redis should have, and has not."""
+from .drops import DROP_REASONS, LOST, WANTED, DropReason, Unwanted
 
 PREDICTION_SHARE = 0.9
 """Predictions may fill this much of the buffer; the rest is for feedback, which is small and irreplaceable."""
@@ -101,6 +67,7 @@ class Buffer:
         self.held = 0
         """Taken events that the sender keeps back for now, in memory or on disk; they count as buffered."""
         self._dropped: dict[str, int] = dict.fromkeys(DROP_REASONS, 0)
+        self.unwanted = Unwanted()
         self._lost_told = 0
 
     # --- the caller's side ------------------------------------------------------------------------------
@@ -110,7 +77,7 @@ class Buffer:
         events_until, bytes_until = self._predictions_until if is_prediction else self._until
         size = len(event[3])
         if self._put >= events_until or self._put_bytes + size > bytes_until:
-            self.drop("buffer_full")
+            self.drop("buffer_full", event[0])
             return False
         self._put += 1
         self._put_bytes += size
@@ -142,10 +109,12 @@ class Buffer:
         with self._progress:
             self._progress.wait_for(lambda: self._left != left_events, timeout_s)
 
-    def drop(self, reason: DropReason) -> None:
+    def drop(self, reason: DropReason, application: str = "") -> None:
         """Count an event that was logged and will not be sent."""
         self._refused += 1
         self._dropped[reason] += 1
+        if reason not in WANTED:
+            self.unwanted.count(reason, application)
 
     def stats(self) -> dict[str, Any]:
         """`logged`, `sent`, `buffered` and `dropped` by reason; logged is always the sum of the others.
@@ -264,12 +233,14 @@ class Buffer:
         self._put += events
         self._recovered += events
 
-    def settle(self, events: int, dropped: dict[DropReason, int]) -> None:
-        """End so many taken events: each was acknowledged by Redis, or is counted under its reason."""
+    def settle(self, events: int, dropped: dict[DropReason, int], application: str = "") -> None:
+        """End so many taken events of an application: Redis acknowledged each, or it is counted under its reason."""
         sent = events - sum(dropped.values())
         for reason, count in dropped.items():
             self._dropped[reason] += count
             self._settled += count
+            if count and reason not in WANTED:
+                self.unwanted.count(reason, application, count)
         self._sent += sent
         self._settled += sent
         with self._progress:

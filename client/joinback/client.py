@@ -233,7 +233,7 @@ class Client:
             raise
         # Whatever a caller's object does when it is looked at, the caller goes on.
         except Exception as error:
-            funnel.refuse(error)
+            funnel.refuse(error, application)
             if join_key is None and inputs is None:
                 # Feedback on nothing: a new key would look as if there were a prediction.
                 return ""
@@ -311,7 +311,7 @@ class Client:
         except InvalidEvent:
             raise
         except Exception as error:
-            funnel.refuse(error)
+            funnel.refuse(error, application)
 
     def _ready(self) -> bool:
         """Whether events have somewhere to go; if not, this one is counted and the log says why."""

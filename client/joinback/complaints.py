@@ -3,7 +3,7 @@
 import re
 import time
 
-from .buffer import DropReason
+from .drops import DropReason
 
 COMPLAINT_S = 60.0
 """How often the same thing is told."""

@@ -81,6 +81,11 @@ class Delivery:
             self._start()
         self.buffer.wake.set()
 
+    def tell_drops(self) -> None:
+        """See to it that the thread runs, which tells of drops too. It looks at them each minute; nobody wakes it."""
+        if self._thread is None and self.open:
+            self._start()
+
     def stats(self) -> dict[str, Any]:
         forks.begin()
         return self.buffer.stats()

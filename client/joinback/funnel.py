@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from . import events, forks, log, sampling, wire
-from .buffer import DropReason
 from .complaints import Complaints, words_of
 from .delivery import Delivery
+from .drops import DropReason
 from .errors import InvalidEvent
 from .events import Refused
 
@@ -63,20 +63,24 @@ class Funnel:
             if room is not None:
                 room.wait(buffer, len(payload), type(event) is wire.Prediction)
         except Exception as error:
-            self.refuse(error)
+            self.refuse(error, application)
             return
         if buffer.put((application, join_key, field, payload), type(event) is wire.Prediction):
             self.delivery.attend()
 
-    def refuse(self, error: Exception) -> None:
-        """Count the event under its reason and say why, each message once a minute; if strict, raise InvalidEvent."""
+    def refuse(self, error: Exception, application: object = None) -> None:
+        """Count the event under its reason and say why, each message once a minute; if strict, raise InvalidEvent.
+
+        `application` is what the caller gave as one.
+        """
         if not _here[0]:
             forks.begin()
         reason: DropReason = error.reason if isinstance(error, Refused) else "internal_error"
         words = words_of(error)
         if self.strict:
             raise InvalidEvent(words) from error
-        self.delivery.buffer.drop(reason)
+        self.delivery.buffer.drop(reason, application if type(application) is str else "")
+        self.delivery.tell_drops()
         if self._complaints.is_due(f"{reason}: {words}"):
             fault = error if reason == "internal_error" else None
             log.warning("joinback dropped an event (%s): %s", reason, words, fault=fault)

@@ -62,7 +62,7 @@ def instrument(
                     raise ValueError("it is None")
             except Exception as error:
                 refusal = Refused("invalid", f"no join key for {function.__qualname__}: {words_of(error)}")
-                logging_client._funnel.refuse(refusal)
+                logging_client._funnel.refuse(refusal, application)
                 return
             inputs = {name: value for name, value in arguments.items() if name not in hidden}
             logging_client.log_record(

@@ -67,7 +67,7 @@ _ADVICE = {
     "OOM": "Redis is at maxmemory; give it more, or let the worker drain it",
     "READONLY": "this Redis is a read-only replica; point JOINBACK_REDIS_URL at the primary",
     "WRONGTYPE": "a key of Joinback holds another type; find it with TYPE among joinback:applications, joinback:sink,"
-    " joinback:workers and joinback:{...}:pending, :stats, :dead, :history, and rename it",
+    " joinback:workers, joinback:drops and joinback:{...}:pending, :stats, :dead, :history, and rename it",
     "MAXCLIENTS": "Redis has no connection to give; raise its maxclients, or close what is idle",
     "LIMIT": "a limit of this Redis's plan or proxy is reached; raise it, or wait until it is counted anew",
     "UNKNOWN": "this server lacks a command that Joinback needs: is it a Sentinel, a proxy, or was it renamed?",

@@ -19,7 +19,9 @@ class Script:
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
-WRITE, ANNOUNCE, NOTE = map(Script, (wire.WRITE_SCRIPT, wire.ANNOUNCE_SCRIPT, wire.NOTE_SCRIPT))
+WRITE, ANNOUNCE, NOTE, TELL_DROPS = map(
+    Script, (wire.WRITE_SCRIPT, wire.ANNOUNCE_SCRIPT, wire.NOTE_SCRIPT, wire.TELL_DROPS_SCRIPT)
+)
 
 
 class Scripts:

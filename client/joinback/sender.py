@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from . import log
 from .aside import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Aside, backoff_s, by_application
 from .attempts import Attempts, Dropped, Trouble
-from .buffer import WANTED, Buffer, Buffered
+from .buffer import Buffer, Buffered
+from .drops import WANTED
 from .overflow import Overflow
 from .route import Route
 
@@ -36,7 +37,7 @@ class Sender:
     ) -> None:
         self._buffer = buffer
         self._stopping = stopping
-        self._attempts = Attempts(route, told_rates, feedback_rates)
+        self._attempts = Attempts(route, told_rates, feedback_rates, buffer.unwanted)
         self._overflow = Overflow(route, buffer)
         self._aside: dict[str, Aside] = {}
         self._held = Aside()
@@ -124,7 +125,7 @@ class Sender:
                 ended = self._attempts.write(application, events)
             if isinstance(ended, dict):
                 self._buffer.leave(events)
-                self._buffer.settle(len(events), ended)
+                self._buffer.settle(len(events), ended, application)
                 continue
             if queue is None:
                 queue = self._aside[application] = Aside()
@@ -152,7 +153,7 @@ class Sender:
                 del self._aside[application]
             self._buffer.leave(events)
             self._count_held()
-            self._buffer.settle(len(events), ended)
+            self._buffer.settle(len(events), ended, application)
 
     def _postpone(self, queue: Aside, count: int, trouble: Trouble) -> bool:
         """The first so many of a queue were not written. Returns whether they are to be given up."""
@@ -169,7 +170,7 @@ class Sender:
         frame = self._overflow.read()
         if frame is None:
             return False
-        all_ended: list[tuple[int, Dropped]] = [(frame.damaged, {"spool_damaged": frame.damaged})]
+        all_ended: list[tuple[int, Dropped, str]] = [(frame.damaged, {"spool_damaged": frame.damaged}, "")]
         for application, events in by_application(frame.events).items():
             ended = self._attempts.write(application, events)
             if not isinstance(ended, dict):
@@ -178,11 +179,11 @@ class Sender:
                 if ended == "unreachable":
                     self._wait(backoff_s(self._attempts.failed))
                 return ended == "unreachable"
-            all_ended.append((len(events), ended))
+            all_ended.append((len(events), ended, application))
         self._overflow.delivered(frame)
         self._count_held()
-        for number, ended in all_ended:
-            self._buffer.settle(number, ended)
+        for number, ended, application in all_ended:
+            self._buffer.settle(number, ended, application)
         return True
 
     # --- what waits -------------------------------------------------------------------------------------
@@ -224,7 +225,8 @@ class Sender:
         """At the end: to the spool, or to the count of what was not delivered."""
         if not self._overflow.append(batch):
             self._buffer.leave(batch)
-            self._buffer.settle(len(batch), {"undelivered": len(batch)})
+            for application, events in by_application(batch).items():
+                self._buffer.settle(len(events), {"undelivered": len(events)}, application)
 
     def _count_held(self) -> None:
         aside = sum(len(queue) for queue in self._aside.values())

@@ -11,8 +11,9 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
     joinback:{tag}:stats               HASH    counters: received:<kind>, in_rows, duplicates, dead:<reason>, …
     joinback:{tag}:history             STREAM  the counters, and `pending`, as they were at the end of each drain
-    joinback:{tag}:fields              HASH    `seen:<feedback field>` -> when it was first seen; `broken:<field>` ->
-                                               how many of its values are not what is declared of it
+    joinback:{tag}:fields              HASH    `seen:<feedback field>` -> when it was first seen; `again:<field>` ->
+                                               when it was told a second time; `broken:<field>` -> how many of its
+                                               values are not what is declared of it
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
     joinback:layouts                   HASH    `<shards>:<application>` -> when it was last seen with so many shards
     joinback:rules                     HASH    `<digest>:<application>` -> which worker folded by these rules, since
@@ -22,6 +23,9 @@ an application with several shards has one tag a shard, `name/shard`.
                                                when, as JSON
     joinback:sink                      HASH    application, or `*` for all others -> which sink its rows go to: JSON
                                                {"fingerprint":…,"url":…,"host":…,"since":…,"found":…}, no secret
+    joinback:drops                     STREAM  what clients dropped since each told it last: `process` and `number` (one
+                                               entry is told again if its answer is lost), `host`, `service`,
+                                               `dropped:<reason>:<application>` -> how many events
     joinback:paused                    STRING  there while Redis is nearly full: clients hold predictions back
 
 Every key has a TTL: records and pending the buffer TTL, the others the constants below.
@@ -59,6 +63,7 @@ LAYOUTS_KEY = "joinback:layouts"
 RULES_KEY = "joinback:rules"
 WORKERS_KEY = "joinback:workers"
 DRAINS_KEY = "joinback:drains"
+DROPS_KEY = "joinback:drops"
 PAUSED_KEY = "joinback:paused"
 SINK_KEY = "joinback:sink"
 ALL_APPLICATIONS = "*"
@@ -90,6 +95,10 @@ LATE_MARK_TTL_S = 86_400
 STATS_TTL_S = 180 * 86_400
 """As long as the default join window: while a record can change, its counters are there."""
 
+DROPS_ENTRIES_MAX = 2_000
+"""Some 400 KB: of a hundred processes that lose events all the time, the last twenty minutes of each."""
+DROPS_TTL_S = 7 * 86_400
+"""A week, as the buffer's: who comes back from a long weekend still reads which service lost events."""
 HISTORY_ENTRIES_MAX = 2_016
 """A week of drains every five minutes: this Monday beside the last one. Some 100 KB for each tag."""
 
@@ -251,6 +260,18 @@ def drain_field(application: str, *, is_done: bool) -> str:
     return f"{'done' if is_done else 'failed'}:{application}"
 
 
+def drop_field(reason: str, application: str) -> bytes:
+    """The field of an entry of `joinback:drops`. `application` is empty for drops that name none."""
+    return f"dropped:{reason}:{application}".encode(errors="replace")
+
+
+def drop_of(field: bytes) -> tuple[str, str] | None:
+    """Reason and application of such a field; None for any other field."""
+    kind, _, rest = field.decode(errors="replace").partition(":")
+    reason, colon, application = rest.partition(":")
+    return (reason, application) if kind == "dropped" and colon else None
+
+
 def record_key(tag: str, join_key: str) -> str:
     return f"joinback:{{{tag}}}:record:{join_key}"
 
@@ -291,6 +312,8 @@ ANNOUNCE_SCRIPT = (Path(__file__).parent / "announce.lua").read_text(encoding="u
 """Tells the worker of an application, atomically."""
 NOTE_SCRIPT = (Path(__file__).parent / "note.lua").read_text(encoding="utf-8")
 """Notes numbers of shards in joinback:layouts."""
+TELL_DROPS_SCRIPT = (Path(__file__).parent / "tell_drops.lua").read_text(encoding="utf-8")
+"""Adds an entry to joinback:drops."""
 
 
 def write_keys(tag: str, join_keys: Iterable[str]) -> list[bytes]:

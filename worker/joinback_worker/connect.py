@@ -5,6 +5,7 @@ itself. What asks many keys, or every server, is here.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Self, cast
 
@@ -179,6 +180,14 @@ async def primaries(redis: Redis) -> list[dict[str, ClusterNode]]:
         return [{}]
     await redis.initialize()
     return [{"target_nodes": node} for node in redis.get_primaries()]
+
+
+def pattern_of(text: str) -> str:
+    """Return what `scan` takes for exactly this text."""
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+_SPECIAL = re.compile(r"([*?\[\]\\^-])")
 
 
 async def scan(

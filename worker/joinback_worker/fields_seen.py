@@ -31,31 +31,37 @@ class Field(Struct):
     """What is known of one feedback field."""
 
     first_seen_at: str | None = None
+    is_repeated: bool = False
+    """Whether more than one event told it."""
     broken: int = 0
     """Values that are not what is declared; they were kept."""
 
 
 class FieldsSeen:
-    """What one worker has seen of one tag's fields, so that each is noted once."""
+    """What one worker has seen of one tag's fields, so that each is noted twice at most."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._known: set[str] = set()
+        """Those that Redis knows as told more than once."""
 
     async def note(self, redis: Redis, tag: str, application: str, told: Sequence[Mapping[str, Raw]]) -> None:
         """Write down the new fields among these feedbacks, and the values that broke. A full Redis refuses it."""
-        new = {name for feedback in told for name in feedback} - self._known
+        counts_by_name = Counter(name for feedback in told for name in feedback if name not in self._known)
         broken = _broken(told, self._rules)
-        if not new and not broken:
+        if not counts_by_name and not broken:
             return
-        names = sorted(new)[: FIELDS_MAX - len(self._known)]
+        kept = sorted(counts_by_name)[: FIELDS_MAX - len(self._known)]
+        # The second time says that it is told again.
+        names = [name for name in kept for _ in range(min(2, counts_by_name[name]))]
         counts = [part for pair in broken.items() for part in pair]
         with contextlib.suppress(ResponseError):
             arguments = [wire.STATS_TTL_S, _now(), len(names), *names, *counts]
             first = await _note(redis, [wire.fields_key(tag)], arguments)
-            self._known.update(names)
-            for name in first:
-                self._tell(application, name.decode())
+            new = {name.decode() for name in first}
+            self._known.update(name for name in kept if name not in new or counts_by_name[name] > 1)
+            for name in sorted(new):
+                self._tell(application, name)
 
     def _tell(self, application: str, name: str) -> None:
         declared = self._rules.feedback
@@ -82,6 +88,8 @@ async def fields_of(redis: Redis, tags: Sequence[str]) -> dict[str, Field]:
             text = value.decode(errors="replace")
             if what == "seen":
                 field.first_seen_at = min(field.first_seen_at or text, text)
+            elif what == "again":
+                field.is_repeated = True
             elif what == "broken" and text.isdecimal():
                 field.broken += int(text)
     return dict(sorted(found.items()))

@@ -1,26 +1,24 @@
 """What Redis still holds of an application, pending once more: for a sink that was lost, emptied or changed."""
 
-import re
 from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
 
 from joinback import wire
 
-from .connect import primaries, scan
+from .connect import pattern_of, primaries, scan
 from .scripts import Script
 
 SCAN_KEYS = 500
 """Keys of one step: it holds the server for less than a millisecond, and so does the script that follows."""
 
 _requeue = Script("requeue.lua")
-_SPECIAL = re.compile(r"([*?\[\]\\])")
 
 
 async def requeue(redis: Redis, tag: str, buffer_ttl_s: int) -> AsyncIterator[int]:
     """Queue every record of a tag; yields how many after each step. A key may come twice, which changes no row."""
     prefix = wire.record_key(tag, "")
-    pattern = _SPECIAL.sub(r"\\\1", prefix) + "*"
+    pattern = pattern_of(prefix) + "*"
     # In a cluster one server has them all, unless their slot moves meanwhile.
     for server in await primaries(redis):
         async for keys in scan(redis, server, keys_per_step=SCAN_KEYS, pattern=pattern):

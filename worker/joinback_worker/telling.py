@@ -49,7 +49,7 @@ def tell(settings: Settings, calls: Iterable[Call]) -> int:
     told = client.stats()
     if not is_delivered or told["sent"] < number:
         dropped = "".join(f", {reason} {count}" for reason, count in told["dropped"].items() if count)
-        raise Undelivered(f"{told['sent']} of {number} events reached Redis, and no more{dropped}; see: joinback check")
+        raise Undelivered(f"{told['sent']} of {number} events reached Redis, and no more{dropped}; see joinback doctor")
     return number
 
 

@@ -86,7 +86,7 @@ class Writer:
                 raise
             except Exception as error:
                 key, record.trouble = record.own_key, error
-                self._client._funnel.refuse(error)
+                self._client._funnel.refuse(error, application)
             yield key
 
     def write_batch(

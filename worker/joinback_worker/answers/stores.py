@@ -158,5 +158,5 @@ class _Lake:
         try:
             return work(*arguments)
         except (duckdb.Error, OSError) as error:
-            why = f"cannot be read now ({type(error).__name__}); see joinback check"
+            why = f"cannot be read now ({type(error).__name__}); see joinback doctor"
             raise SinkUnavailable(f"the sink {path_of(self._url) or 'in the object store'} {why}") from error

@@ -22,17 +22,18 @@ from joinback_worker.redis_errors import advice
 from joinback_worker.sinks import shown
 
 from .apps import apps
-from .check import check
 from .config import config
 from .dashboard import dashboard
 from .dead import dead
 from .demo import demo
+from .doctor import doctor
 from .explain import explain
 from .export import export
 from .import_labels import import_labels
 from .label import label
 from .names import check_known, known_applications
 from .orphans import orphans
+from .purge import purge
 from .report import report
 from .requeue import requeue
 from .retract import retract
@@ -40,6 +41,7 @@ from .sample_rate import sample_rate
 from .show import printable, warn_of_path
 from .sink import sink
 from .status import status
+from .tap import tap
 from .worker import worker
 
 _ONLY = click.option(
@@ -98,8 +100,8 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
 
 
 for command in (
-    *(apps, check, config, dashboard, dead, demo, explain, export, import_labels, label, orphans, report, requeue),
-    *(retract, sample_rate, sink, status, worker),
+    *(apps, config, dashboard, dead, demo, doctor, explain, export, import_labels, label, orphans, purge),
+    *(report, requeue, retract, sample_rate, sink, status, tap, worker),
 ):
     cli.add_command(command)
 

@@ -32,10 +32,11 @@ from joinback_worker.accounting import Accounting
 from joinback_worker.connect import connect
 from joinback_worker.drains import sink_of
 from joinback_worker.embedded import embedded_valkey
-from joinback_worker.guard import adopt, forget
+from joinback_worker.guard import adopt
+from joinback_worker.layouts import Layout
+from joinback_worker.operating.purging import purge
 from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
-from joinback_worker.rules_in_use import forget_rules
 from joinback_worker.source import Source
 
 from .demo_months import APPLICATION as MONTHS
@@ -154,12 +155,7 @@ def _clean_up(settings: Settings, application: str) -> None:
     async def run() -> None:
         redis = connect(settings)
         try:
-            await forget(redis, application)
-            await forget_rules(redis, application)
-            await redis.execute_command("HDEL", wire.APPLICATIONS_KEY, application)
-            tag = wire.tag(application)
-            records = [wire.record_key(tag, key) for key in JOIN_KEYS]
-            await redis.execute_command("DEL", *records, *wire.keys_of(tag))
+            await purge(redis, application, Layout())
         finally:
             await redis.aclose()
 

@@ -91,7 +91,7 @@ async def show_by_hand(console: Console, settings: Settings, application: str, *
         line(f"The rows stay in {shown(settings.sink_url)}: delete those of application {application!r} there.")
     if not is_kept:
         line("To look around: joinback demo --keep.")
-    line("Next, in your service: joinback.log_record(…) as README's first lines; then joinback check, joinback worker.")
+    line("Next, in your service: joinback.log_record(…) as README's first lines; then joinback doctor, and worker.")
 
 
 def _text(json_bytes: bytes | None) -> str:

@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
-from joinback_worker.connect import ask_each, primaries, scan
+from joinback_worker.connect import ask_each, pattern_of, primaries, scan
 from joinback_worker.drains import policy_of
 from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.fold import Record, effective_at, fold, in_order
@@ -148,7 +148,7 @@ class Lookup:
         found: list[str] = []
         for tag in self._layout.tags(self._application):
             prefix = wire.record_key(tag, "")
-            pattern = "".join(f"\\{c}" if c in "*?[]\\^-" else c for c in prefix) + "*"
+            pattern = pattern_of(prefix) + "*"
             for server in await primaries(self._redis):
                 steps = 0
                 async for keys in scan(self._redis, server, keys_per_step=_KEYS_PER_STEP, pattern=pattern):

@@ -1,42 +1,47 @@
 """What a deployment needs, tried: settings, Redis, workers, clients, sink and applications, each with what mends it."""
 
-from datetime import datetime
-from typing import Literal
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
-from msgspec import Struct
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from joinback import wire
+from joinback.errors import ConfigurationError
 from joinback.settings import Settings
+from joinback.urls import shown_url
+from joinback_worker import config as config_file
+from joinback_worker.connect import connect
+from joinback_worker.drains import sink_of
+from joinback_worker.guard import refusal
+from joinback_worker.redis_errors import advice
 
-from .findings import Finding
+from .diagnosis import Area, Diagnosis, Tried, amiss, of_finding, well
+from .findings import FindingName
+from .overview import overview
+from .probing import probed
+from .spans import several
+from .states import Overview
 from .thresholds import Thresholds
+from .tried_applications import of_applications
+from .tried_redis import of_redis
+from .tried_rights import of_rights
+from .tried_sink import of_sink
 
-Area = Literal["settings", "rules", "redis", "workers", "clients", "sink", "applications", "probe"]
-
-
-class Tried(Struct, frozen=True, kw_only=True):
-    """One thing that was tried."""
-
-    area: Area
-    says: str
-    """What was found, in one line; the finding's own sentence where there is one."""
-    finding: Finding | None = None
-    """None: it is well."""
-
-
-class Diagnosis(Struct, kw_only=True):
-    """Everything that was tried, in the order of the areas."""
-
-    at: datetime
-    tried: list[Tried] = []
-
-    @property
-    def findings(self) -> list[Finding]:
-        return [one.finding for one in self.tried if one.finding is not None]
-
-    @property
-    def troubles(self) -> list[Finding]:
-        """What makes an exit code 1."""
-        return [one for one in self.findings if one.is_trouble]
+_OF_SERVER: frozenset[FindingName] = frozenset(
+    {"eviction_possible", "evictions", "memory_high", "restarted", "server_away"}
+)
+_OF_WORKERS: frozenset[FindingName] = frozenset(
+    {
+        "worker_dead",
+        "worker_hangs",
+        "worker_trouble",
+        "workers_differ",
+        "no_drain",
+        "drain_failing",
+        "waiting_for_upgrade",
+    }
+)
 
 
 async def diagnose(settings: Settings, thresholds: Thresholds | None = None, *, probe: bool = False) -> Diagnosis:
@@ -45,4 +50,91 @@ async def diagnose(settings: Settings, thresholds: Thresholds | None = None, *, 
     With `probe` a test record goes the whole way into the sink and is read back; it leaves one row per day there.
     Raises ConfigurationError for a sink URL nobody serves; every other trouble is a finding.
     """
-    raise NotImplementedError
+    sink_of(settings)
+    found = Diagnosis(at=datetime.now(UTC))
+    found.tried.append(well("settings", f"drains every {settings.interval_s} s; emit {settings.emit}"))
+    found.tried += _rules(settings)
+    redis = connect(settings)
+    try:
+        await _with_redis(redis, settings, thresholds or Thresholds(), found, probe=probe)
+    except (RedisError, OSError) as error:
+        where = f"{shown_url(settings.redis_url)}: {advice(error)}"
+        found.tried.append(amiss("redis", "redis_away", where, "joinback doctor, once it answers"))
+        found.tried += await of_sink(settings)
+    finally:
+        await redis.aclose()
+    return found
+
+
+async def _with_redis(
+    redis: Redis, settings: Settings, thresholds: Thresholds, found: Diagnosis, *, probe: bool
+) -> None:
+    found.tried += await of_redis(redis, settings)
+    rights = await of_rights(redis, settings)
+    found.tried += rights
+    if any(one.finding is not None for one in rights):
+        # What follows would fail for the same reason, and say it less well.
+        found.tried += await of_sink(settings)
+        return
+    seen = await overview(redis, settings, thresholds)
+    found.at = seen.at
+    found.tried += _of_overview(seen)
+    refused = await refusal(redis, settings)
+    sink = [amiss("sink", "sink_wrong", *_split(refused))] if refused else await of_sink(settings)
+    found.tried += sink
+    if any(one.finding is not None and one.finding.is_trouble for one in sink):
+        return
+    found.tried += await of_applications(settings, seen)
+    if probe:
+        found.tried.append(await probed(redis, settings))
+
+
+def _rules(settings: Settings) -> list[Tried]:
+    try:
+        config, problems = config_file.look(settings)
+    except ConfigurationError as error:
+        return [amiss("rules", "rules_wrong", str(error), "joinback config check")]
+    if problems:
+        return [amiss("rules", "rules_wrong", problem, "joinback config check") for problem in problems]
+    declared = f"{config.path}: {', '.join(sorted(config.applications)) or 'no application'}"
+    return [well("rules", declared if config.path else "none declared: JOINBACK_CONFIG is not set")]
+
+
+def _of_overview(seen: Overview) -> list[Tried]:
+    """What `joinback status` finds, each in its area."""
+    tried = [of_finding(_area(one.name), one) for one in seen.all_findings]
+    if not any(one.area == "workers" for one in tried):
+        named = ", ".join(worker.name for worker in seen.workers)
+        said = f"{several(len(seen.workers), 'worker')} alive{f': {named}' if named else ''}"
+        tried.append(well("workers", said))
+    tried += _of_wire_versions(seen)
+    if seen.applications and not any(one.area == "applications" for one in tried):
+        tried.append(well("applications", f"{several(len(seen.applications), 'application')}; nothing is lost"))
+    return tried
+
+
+def _of_wire_versions(seen: Overview) -> Sequence[Tried]:
+    """Workers that read less than this release: clients of this release may write what they cannot read."""
+    old = [worker.name for worker in seen.workers if (worker.wire_version or wire.PLAIN_VERSION) < wire.WIRE_VERSION]
+    if not old:
+        return []
+    said = f"{', '.join(old)} read no events of wire version {wire.WIRE_VERSION}, which clients of this release write"
+    return [amiss("clients", "worker_older", said, "upgrade the workers before the clients")]
+
+
+def _area(name: FindingName) -> Area:
+    if name in _OF_SERVER:
+        return "redis"
+    if name in _OF_WORKERS:
+        return "workers"
+    if name.startswith("rules_") or name == "field_misspelt":
+        return "rules"
+    if name.startswith("sink_"):
+        return "sink"
+    return "clients" if name == "client_drops" else "applications"
+
+
+def _split(refused: str) -> tuple[str, str]:
+    """The refusal of a sink, and what mends it."""
+    said, _, fix = refused.partition("; nothing was claimed. ")
+    return said, fix

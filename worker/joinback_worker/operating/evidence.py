@@ -29,8 +29,7 @@ async def look_under(redis: Redis, tag: str, found: Explanation) -> None:
     for letter_id, fields in await _entries(redis, "XREVRANGE", dead, "+", "-"):
         if fields.get("key") == found.join_key:
             found.dead.append({"id": letter_id} | fields)
-            expire_ms = await redis.execute_command("PTTL", dead)
-            found.dead_expire_in_s = expire_ms / 1000
+            found.dead_expire_in_s = await redis.execute_command("TTL", dead)
 
 
 async def _look_at_pending(redis: Redis, tag: str, found: Explanation) -> None:

@@ -10,6 +10,7 @@ FindingName = Literal[
     "worker_dead",
     "worker_hangs",
     "worker_trouble",
+    "worker_older",
     "workers_differ",
     "no_drain",
     "drain_failing",
@@ -34,6 +35,7 @@ FindingName = Literal[
     "rules_differ",
     "rules_changed",
     "rules_wrong",
+    "rules_unknown",
     # The server.
     "redis_away",
     "redis_old",
@@ -60,6 +62,7 @@ FINDING_NAMES: tuple[FindingName, ...] = get_args(FindingName)
 HINTS: frozenset[FindingName] = frozenset(
     {
         "waiting_for_upgrade",
+        "worker_older",
         "many_orphans",
         "field_misspelt",
         "field_seen_once",
@@ -69,7 +72,6 @@ HINTS: frozenset[FindingName] = frozenset(
         "sample_rate_above_clients",
         "memory_forecast",
         "not_persistent",
-        "redis_old",
         "no_tls",
         "sink_missing",
         "sink_unguarded",
@@ -83,6 +85,7 @@ WHY: dict[FindingName, str] = {
     "worker_dead": "Nothing reaches the sink; Redis fills, and lets events go after their TTL.",
     "worker_hangs": "It holds its claims, and nothing reaches the sink through it.",
     "worker_trouble": "What this worker could not drain stays pending.",
+    "worker_older": "It leaves such events pending until it is upgraded.",
     "workers_differ": "Rows depend on which worker came first.",
     "no_drain": "Rows are older than people think they are.",
     "drain_failing": "Its events stay pending until the drain succeeds, and are lost after their TTL.",
@@ -105,6 +108,7 @@ WHY: dict[FindingName, str] = {
     "rules_differ": "Rows depend on which worker came first.",
     "rules_changed": "Older rows still say what the former rules made of them.",
     "rules_wrong": "A worker does not start with such a file.",
+    "rules_unknown": "Whether workers agree about rows cannot be told.",
     "redis_away": "Clients buffer, and drop when their buffers are full; nothing is drained.",
     "redis_old": "Commands that a worker needs are missing.",
     "right_missing": "Client or worker will be refused at this command.",

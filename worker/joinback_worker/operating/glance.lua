@@ -43,12 +43,14 @@ end
 local function look_at_pending()
   local entries = redis.call('XLEN', pending)
   if redis.call('EXISTS', pending) == 0 then return {0, '', '', 0, 0, ''} end
-  local last_id = map_of(redis.call('XINFO', 'STREAM', pending))['last-generated-id']
+  local newest = redis.call('XREVRANGE', pending, '+', '-', 'COUNT', 1)[1]
   local delivered
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', pending)) do
     local found = map_of(flat)
     if found['name'] == group then delivered = found['last-delivered-id'] end
   end
+  -- Of a stream that was drained its group remembers the last entry.
+  local last_id = newest and newest[1] or delivered or ''
   local fresh = redis.call('XRANGE', pending, delivered and '(' .. delivered or '-', '+', 'COUNT', 1)[1]
   local oldest = fresh and fresh[1] or ''
   local claimed, waiting, oldest_waiting = 0, 0, ''
@@ -76,7 +78,7 @@ end
 
 local function look_at_letters()
   local newest = redis.call('XREVRANGE', dead, '+', '-', 'COUNT', 1)[1]
-  return {redis.call('XLEN', dead), newest and newest[1] or '', redis.call('PTTL', dead)}
+  return {redis.call('XLEN', dead), newest and newest[1] or '', 1000 * redis.call('TTL', dead)}
 end
 
 local rate, day, last = {}, {}, {}

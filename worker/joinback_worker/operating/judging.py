@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from joinback_worker.drops_told import DropsTold
 from joinback_worker.heartbeat import Beat
 
 from .findings import Finding, FindingName, finding
@@ -147,6 +148,29 @@ def _of_its_labels(state: State, now: datetime, interval_s: int, wanted: Thresho
 
 def _instead(state: State) -> str:
     return f"did its sender mean {state.nearest}?" if state.nearest else ""
+
+
+def of_drops(drops: Sequence[DropsTold]) -> Iterator[Finding]:
+    """Yield which service lost how many events of which application, and why."""
+    by_application: dict[str, list[DropsTold]] = {}
+    for one in drops:
+        by_application.setdefault(one.application, []).append(one)
+    for application, of_it in by_application.items():
+        losses = ", ".join(f"{one.count:,} {one.reason} by {_service(one)}" for one in of_it[:SERVICES_NAMED])
+        more = f" and {len(of_it) - SERVICES_NAMED} more" if len(of_it) > SERVICES_NAMED else ""
+        total = several(sum(one.count for one in of_it), "event")
+        whose = f"{application}: " if application else ""
+        said = f"{whose}clients dropped {total} within {span(DAY_S)}: {losses}{more}"
+        yield finding(
+            "client_drops", said, "see the log of that service, and its joinback.stats()", application or None
+        )
+
+
+SERVICES_NAMED = 3
+
+
+def _service(one: DropsTold) -> str:
+    return f"{one.service} on {one.host}" if one.service else one.host
 
 
 def of_redis(conditions: Mapping[str, str]) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """All applications at a glance: what comes and goes, what waits, who drains it, and what is amiss."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -10,6 +10,7 @@ from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.config import config_of
+from joinback_worker.drops_told import DropsTold, drops_told
 from joinback_worker.fields_seen import fields_of
 from joinback_worker.guard import Published, published
 from joinback_worker.health import Health
@@ -24,7 +25,7 @@ from joinback_worker.rules_in_use import fix, rules_in_use, told
 
 from .findings import Finding, finding, worst_first
 from .glance import Glance, glance
-from .judging import of_application, of_redis, of_workers
+from .judging import of_application, of_drops, of_redis, of_workers
 from .states import Overview, Sink, State
 from .thresholds import DAY_S, Thresholds
 
@@ -52,6 +53,8 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
         states.append(state)
     _name_nearest(states)
     findings += of_workers(living, states, now, interval_s, wanted)
+    drops = await _drops(redis, now)
+    findings += of_drops(drops)
     findings += await _of_rules(redis, settings, states, now)
     for state in states:
         own = [one for one in findings if one.application == state.application]
@@ -61,6 +64,7 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
         interval_s=interval_s,
         applications=sorted(states, key=lambda state: (not state.is_troubled, not state.findings, state.application)),
         workers=living,
+        drops=drops,
         sinks=_sinks(sinks, states, drains, now),
         findings=worst_first(one for one in findings if one.application not in {state.application for state in states}),
     )
@@ -143,6 +147,13 @@ def _name_nearest(states: Sequence[State]) -> None:
             state.nearest = nearest(state.application, predicted)
 
 
+async def _drops(redis: Redis, now: datetime) -> list[DropsTold]:
+    try:
+        return await drops_told(redis, now - timedelta(seconds=DAY_S))
+    except ResponseError:
+        return []  # something else stands there, or the login lacks the right
+
+
 async def _of_rules(redis: Redis, settings: Settings, states: Sequence[State], now: datetime) -> list[Finding]:
     found = []
     try:
@@ -152,7 +163,7 @@ async def _of_rules(redis: Redis, settings: Settings, states: Sequence[State], n
                 name = "rules_differ" if is_amiss else "rules_changed"
                 found.append(finding(name, said, fix(application), application))  # type: ignore[arg-type]
     except ResponseError as error:
-        found.append(finding("rules_wrong", f"by which rules rows are folded is not known: {advice(error)}"))
+        found.append(finding("rules_unknown", f"by which rules rows are folded is not known: {advice(error)}"))
     try:
         seen = {state.application: state.fields for state in states}
         for said in misspelt(config_of(settings).applications, seen):

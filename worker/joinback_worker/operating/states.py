@@ -5,6 +5,7 @@ from datetime import datetime
 from msgspec import Struct, field
 
 from joinback_worker.accounting import Accounting
+from joinback_worker.drops_told import DropsTold
 from joinback_worker.fields_seen import Field
 from joinback_worker.heartbeat import Beat
 
@@ -95,6 +96,8 @@ class Overview(Struct, kw_only=True):
     """The troubled ones first, then by name."""
     workers: list[Beat] = []
     sinks: list[Sink] = []
+    drops: list[DropsTold] = []
+    """What clients dropped of the last day, by host, service, application and reason, the latest first."""
     findings: list[Finding] = []
     """Of no single application; see also each State's."""
 

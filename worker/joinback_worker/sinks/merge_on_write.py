@@ -31,7 +31,7 @@ TURNS_MAX = 10
 PAGE_ROWS = 1_000
 PAGE_BYTES = 16 << 20
 """Of a page: what a copy holds in memory. The next one has fewer rows if these were large."""
-_TRIAL = "joinback check"
+_TRIAL = "joinback doctor"
 
 COLUMNS = Row.__struct_fields__
 TIMES = frozenset({"predicted_at", "feedback_at", "first_feedback_at", "logged_at", "matures_at"})

@@ -1,0 +1,52 @@
+"""`joinback purge APP`: what Redis holds of an application is deleted, after a question."""
+
+import sys
+
+import click
+from redis.asyncio import Redis
+
+from joinback.errors import JoinbackError
+from joinback.settings import settings_from
+from joinback_worker.layouts import Layout, layouts
+from joinback_worker.operating.purging import Purged, held
+from joinback_worker.operating.purging import purge as purged
+from joinback_worker.operating.spans import several
+
+from .names import check_known
+from .show import printable
+from .with_redis import with_redis
+
+
+@click.command(short_help="Delete what Redis holds of APPLICATION; its rows stay.")
+@click.argument("application")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+def purge(application: str, yes: bool, dry_run: bool) -> None:
+    """Delete all that Redis holds of APPLICATION: records, events that wait, dead letters, counters and its name.
+
+    Rows in the sink stay. Events that wait are lost: drain before. A client that still logs begins anew. It counts
+    first and asks at a terminal; elsewhere it needs --yes. In the login's ACL it needs +scan.
+    """
+    settings = settings_from()
+
+    async def count(redis: Redis) -> tuple[Layout, Purged]:
+        known = await layouts(redis)
+        check_known([application], known)
+        return known[application], await held(redis, known[application].tags(application))
+
+    layout, found = with_redis(settings, count)
+    name = printable(application, markup=False)
+    if dry_run:
+        click.echo(f"would purge {_counted(found)} of {name}")
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise JoinbackError(f"{_counted(found)} of {name} would be deleted; say --yes")
+        click.confirm(f"Delete {_counted(found)} of {name}? Events that wait are lost", abort=True)
+    gone = with_redis(settings, lambda redis: purged(redis, application, layout))
+    click.echo(f"purged {_counted(gone)} of {name}")
+
+
+def _counted(found: Purged) -> str:
+    waiting = several(found.pending, "waiting event")
+    return f"{several(found.records, 'record')}, {waiting} and {several(found.dead, 'dead letter')}"

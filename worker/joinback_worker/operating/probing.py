@@ -1,0 +1,49 @@
+"""A test record the whole way: into Redis as a client writes it, drained, merged into the sink, and read back."""
+
+import secrets
+from datetime import UTC, datetime
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from joinback import wire
+from joinback.errors import JoinbackError
+from joinback.settings import Settings
+from joinback_worker.cycle import drain
+from joinback_worker.drains import policy_of, sink_of
+from joinback_worker.redis_errors import advice
+from joinback_worker.sinks import shown
+from joinback_worker.source import Source
+
+from .diagnosis import Tried, amiss, well
+from .tried_rights import TRIAL_TTL_S
+
+APPLICATION = "joinback-probe"
+"""Never announced, so no worker drains it, and status does not show it."""
+
+
+async def probed(redis: Redis, settings: Settings) -> Tried:
+    """Send one, and look for it. It leaves a row per day, of the application `joinback-probe`, and nothing in Redis."""
+    at = datetime.now(UTC)
+    key, event_id = f"probe-{at:%Y-%m-%d}", f"probe-{secrets.token_hex(6)}"
+    # A tag of its own: two probes at once do not meet.
+    tag = f"{wire.tag(APPLICATION)}/{event_id}"
+    keys = wire.write_keys(tag, [key])
+    event = wire.encode(wire.Feedback(v=wire.PLAIN_VERSION, at=at, logged_at=at, feedback={"probe": event_id}))
+    try:
+        arguments = wire.write_arguments(tag, TRIAL_TTL_S, [(f"feedback:{event_id}", event)])
+        await redis.execute_command("EVAL", wire.WRITE_SCRIPT, len(keys), *keys, *arguments)
+        async with sink_of(settings, policy_of(settings, APPLICATION, at)) as sink:
+            drained = await drain(Source(redis, tag), sink, APPLICATION)
+            row = (await sink.get(APPLICATION, [key])).get(key)
+    except RedisError as error:
+        return amiss("probe", "probe_failed", f"the test record did not pass Redis: {advice(error)}", "see above")
+    except JoinbackError as error:
+        return amiss("probe", "probe_failed", f"the test record did not come out of the sink: {error}", "see above")
+    finally:
+        await redis.execute_command("DEL", *keys, *wire.keys_of(tag))
+    if drained.error is not None or row is None or event_id.encode() not in (row.feedback_events or b""):
+        why = drained.error or "the sink does not show it"
+        return amiss("probe", "probe_failed", f"the test record did not come out of the sink: {why}", "see above")
+    where = shown(settings.sink_url)
+    return well("probe", f"a test record went into Redis and came out of {where}, as {key} of {APPLICATION}")

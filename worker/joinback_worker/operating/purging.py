@@ -1,0 +1,72 @@
+"""All that Redis holds of an application, deleted: its records, what waits, its dead letters, its books. No sink."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from joinback import wire
+from joinback_worker.connect import pattern_of, primaries, scan
+from joinback_worker.guard import forget
+from joinback_worker.layouts import Layout
+from joinback_worker.rules_in_use import forget_rules
+
+KEYS_PER_STEP = 500
+"""It holds the server for less than a millisecond, and so does the deletion that follows."""
+
+
+class Purged(Struct, kw_only=True):
+    """How much there is to delete, or was deleted."""
+
+    records: int = 0
+    pending: int = 0
+    """Events that no drain brought to a sink."""
+    dead: int = 0
+    """Dead letters."""
+
+
+async def held(redis: Redis, tags: Sequence[str]) -> Purged:
+    """Return what there is. Raises what Redis raises: the login needs +scan."""
+    found = Purged()
+    for tag in tags:
+        found.pending += await _length(redis, wire.pending_key(tag))
+        found.dead += await _length(redis, wire.dead_key(tag))
+        async for keys in _records(redis, tag):
+            found.records += len(keys)
+    return found
+
+
+async def purge(redis: Redis, application: str, layout: Layout) -> Purged:
+    """Delete it, and return how much it was. A client that still logs begins anew. Raises what Redis raises."""
+    # First, so that workers take no more of it.
+    await forget(redis, application)
+    await forget_rules(redis, application)
+    await redis.execute_command("HDEL", wire.APPLICATIONS_KEY, application)
+    counts = (layout.shards, *layout.former)
+    await redis.execute_command("HDEL", wire.LAYOUTS_KEY, *(wire.layout_field(application, count) for count in counts))
+    notes = (wire.drain_field(application, is_done=is_done) for is_done in (True, False))
+    await redis.execute_command("HDEL", wire.DRAINS_KEY, *notes)
+    gone = Purged()
+    for tag in layout.tags(application):
+        gone.pending += await _length(redis, wire.pending_key(tag))
+        gone.dead += await _length(redis, wire.dead_key(tag))
+        await redis.execute_command("DEL", *wire.keys_of(tag))
+        async for keys in _records(redis, tag):
+            gone.records += int(await redis.execute_command("DEL", *keys))
+    return gone
+
+
+async def _length(redis: Redis, stream: str) -> int:
+    try:
+        return int(await redis.execute_command("XLEN", stream))
+    except ResponseError:
+        return 0  # something else stands there; it goes, too
+
+
+async def _records(redis: Redis, tag: str) -> AsyncIterator[list[bytes]]:
+    pattern = pattern_of(wire.record_key(tag, "")) + "*"
+    for server in await primaries(redis):
+        async for keys in scan(redis, server, keys_per_step=KEYS_PER_STEP, pattern=pattern):
+            if keys:
+                yield keys

@@ -1,0 +1,25 @@
+"""The sink: connected, its table looked at or made, and its rights tried; nothing stays."""
+
+from joinback.errors import JoinbackError
+from joinback.settings import Settings
+from joinback_worker.drains import sink_of
+from joinback_worker.errors import SinkOlder
+from joinback_worker.sinks import shown
+
+from .diagnosis import Tried, amiss, well
+
+
+async def of_sink(settings: Settings) -> list[Tried]:
+    """Try the sink of these settings. Raises ConfigurationError for a URL nobody serves."""
+    where = shown(settings.sink_url)
+    opened = sink_of(settings)
+    opened.migrates = False
+    try:
+        async with opened as sink:
+            await sink.try_rights()
+    except SinkOlder as error:
+        # Workers of the older release may still drain into it: a look must not end that.
+        return [well("sink", f"{where}: {error.says}: the first worker or drain of this release migrates it")]
+    except JoinbackError as error:
+        return [amiss("sink", "sink_wrong", f"{where}: {error}", "mend JOINBACK_SINK_URL, or the rights of its login")]
+    return [well("sink", f"{where}: can be written")]
