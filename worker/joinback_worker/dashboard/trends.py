@@ -52,8 +52,8 @@ def steps(of_tags: Sequence[Sequence[Snapshot]]) -> list[float | None]:
     minutes = (last - first).total_seconds() / 60 / STEPS
     came = [0.0] * STEPS
     for at, count in _arrivals(of_tags):
-        place = int((at - first) / (last - first) * STEPS)
-        came[min(place, STEPS - 1)] += count
+        # The step that ends at this moment, or after it: exact, as a float would not be.
+        came[-((first - at) * STEPS // (last - first)) - 1] += count
     return [count / minutes for count in came]
 
 

@@ -44,10 +44,13 @@ _OF_WORKERS: frozenset[FindingName] = frozenset(
 )
 
 
-async def diagnose(settings: Settings, thresholds: Thresholds | None = None, *, probe: bool = False) -> Diagnosis:
+async def diagnose(
+    settings: Settings, thresholds: Thresholds | None = None, *, probe: bool = False, reads_only: bool = False
+) -> Diagnosis:
     """Try everything, and leave nothing behind: but for the sink's table, which is made as a worker makes it.
 
     With `probe` a test record goes the whole way into the sink and is read back; it leaves one row per day there.
+    With `reads_only` nothing is written at all, so the rights to write are not tried.
     Raises ConfigurationError for a sink URL nobody serves; every other trouble is a finding.
     """
     sink_of(settings)
@@ -56,31 +59,33 @@ async def diagnose(settings: Settings, thresholds: Thresholds | None = None, *, 
     found.tried += _rules(settings)
     redis = connect(settings)
     try:
-        await _with_redis(redis, settings, thresholds or Thresholds(), found, probe=probe)
+        await _with_redis(redis, settings, thresholds or Thresholds(), found, probe=probe, reads_only=reads_only)
     except (RedisError, OSError) as error:
         where = f"{shown_url(settings.redis_url)}: {advice(error)}"
         found.tried.append(amiss("redis", "redis_away", where, "joinback doctor, once it answers"))
-        found.tried += await of_sink(settings)
+        found.tried += await of_sink(settings, reads_only=reads_only)
     finally:
         await redis.aclose()
     return found
 
 
 async def _with_redis(
-    redis: Redis, settings: Settings, thresholds: Thresholds, found: Diagnosis, *, probe: bool
+    redis: Redis, settings: Settings, thresholds: Thresholds, found: Diagnosis, *, probe: bool, reads_only: bool
 ) -> None:
     found.tried += await of_redis(redis, settings)
-    rights = await of_rights(redis, settings)
+    rights = [] if reads_only else await of_rights(redis, settings)
     found.tried += rights
     if any(one.finding is not None for one in rights):
         # What follows would fail for the same reason, and say it less well.
-        found.tried += await of_sink(settings)
+        found.tried += await of_sink(settings, reads_only=reads_only)
         return
     seen = await overview(redis, settings, thresholds)
     found.at = seen.at
     found.tried += _of_overview(seen)
     refused = await refusal(redis, settings)
-    sink = [amiss("sink", "sink_wrong", *_split(refused))] if refused else await of_sink(settings)
+    sink = (
+        [amiss("sink", "sink_wrong", *_split(refused))] if refused else await of_sink(settings, reads_only=reads_only)
+    )
     found.tried += sink
     if any(one.finding is not None and one.finding.is_trouble for one in sink):
         return

@@ -3,14 +3,17 @@
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback_worker.drains import sink_of
-from joinback_worker.errors import SinkOlder
-from joinback_worker.sinks import shown
+from joinback_worker.errors import SinkMissing, SinkOlder
+from joinback_worker.rules import Policy
+from joinback_worker.sinks import open_sink, shown
 
 from .diagnosis import Tried, amiss, well
 
 
-async def of_sink(settings: Settings) -> list[Tried]:
+async def of_sink(settings: Settings, *, reads_only: bool = False) -> list[Tried]:
     """Try the sink of these settings. Raises ConfigurationError for a URL nobody serves."""
+    if reads_only:
+        return await _read(settings)
     where = shown(settings.sink_url)
     opened = sink_of(settings)
     opened.migrates = False
@@ -23,3 +26,14 @@ async def of_sink(settings: Settings) -> list[Tried]:
     except JoinbackError as error:
         return [amiss("sink", "sink_wrong", f"{where}: {error}", "mend JOINBACK_SINK_URL, or the rights of its login")]
     return [well("sink", f"{where}: can be written")]
+
+
+async def _read(settings: Settings) -> list[Tried]:
+    where = shown(settings.sink_url)
+    try:
+        async with open_sink(settings.sink_url, Policy(), read_only=True):
+            return [well("sink", f"{where}: can be read")]
+    except SinkMissing as error:
+        return [amiss("sink", "sink_missing", str(error), "the first drain makes it")]
+    except JoinbackError as error:
+        return [amiss("sink", "sink_wrong", f"{where}: {error}", "mend JOINBACK_SINK_URL, or the rights of its login")]
