@@ -3,7 +3,8 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import click
@@ -16,6 +17,8 @@ from joinback.settings import Settings, settings_from
 from joinback_worker.config import config_of
 from joinback_worker.dead import Letter, drop, letter_of, letters, replay
 from joinback_worker.layouts import Layout, layouts
+from joinback_worker.operating.letters import NEWEST_MAX, Group, dead_groups
+from joinback_worker.operating.spans import span
 
 from .names import check_known
 from .show import printable
@@ -26,6 +29,7 @@ T = TypeVar("T")
 _REASON = click.option("--reason", help="Only those with this reason.")
 _KEPT = ""
 """In place of a reason: nothing was left to send."""
+_YES = click.option("--yes", is_flag=True, help="Do not ask.")
 _ALL = click.option("--all", "everything", is_flag=True, help="All of the application's letters.")
 
 
@@ -37,25 +41,39 @@ def dead() -> None:
 @dead.command("list")
 @click.argument("application")
 @_REASON
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def list_letters(application: str, reason: str | None, as_json: bool) -> None:
-    """List the dead letters of APPLICATION, oldest first."""
+@click.option("--limit", type=click.IntRange(0), default=NEWEST_MAX, show_default=True, help="Of each reason; 0: all.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per letter and line: all of them.")
+def list_letters(application: str, reason: str | None, limit: int, as_json: bool) -> None:
+    """List the dead letters of APPLICATION by reason, the newest reason first: how many there are and were, until when
+    they can be replayed and whether that would help, and the newest of them. What they hold: joinback dead show.
+    """
+    if as_json:
+        _on_each_tag(application, partial(_print_json, reason))
+        return
 
-    async def run(redis: Redis, tag: str) -> None:
-        async for letter in letters(redis, tag, reason=reason):
-            if as_json:
-                click.echo(json.dumps(_as_json(letter)))
-            else:
-                parts = (
-                    letter.id,
-                    letter.at.isoformat(timespec="seconds"),
-                    letter.reason,
-                    letter.join_key,
-                    letter.event,
-                )
-                click.echo(printable("  ".join((*parts, letter.detail)), markup=False))
+    async def run(redis: Redis, tags: list[str]) -> list[Group]:
+        return await dead_groups(redis, tags, reason=reason, newest_max=limit or None)
 
-    _on_each_tag(application, run)
+    for group in _on_tags(application, run):
+        for line in _group_lines(group):
+            click.echo(printable(line, markup=False))
+
+
+async def _print_json(reason: str | None, redis: Redis, tag: str) -> None:
+    async for letter in letters(redis, tag, reason=reason):
+        click.echo(json.dumps(_as_json(letter)))
+
+
+def _group_lines(group: Group) -> Iterator[str]:
+    expire = f", expire in {span(group.expire_in_s)}" if group.now and group.expire_in_s else ""
+    yield f"{group.reason}  {group.now:,} now, {group.ever:,} ever, {group.replayable:,} can be replayed{expire}"
+    if group.advice:
+        yield f"  {group.advice}"
+    for letter in group.newest:
+        parts = (letter.id, letter.at.isoformat(timespec="seconds"), letter.join_key, letter.event, letter.detail)
+        yield "  " + "  ".join(parts)
+    if len(group.newest) < group.now:
+        yield f"  and {group.now - len(group.newest):,} older ones: --limit 0"
 
 
 @dead.command()
@@ -79,15 +97,27 @@ def show(application: str, letter_id: str) -> None:
 @click.argument("letter_ids", nargs=-1)
 @_REASON
 @_ALL
-def replay_letters(application: str, letter_ids: tuple[str, ...], reason: str | None, everything: bool) -> None:
-    """Send the events of dead letters of APPLICATION again, as if they came now; the next drain joins them."""
+@click.option("--limit", type=click.IntRange(1), help="At most so many, the oldest first: to try before all.")
+@_YES
+def replay_letters(
+    application: str, letter_ids: tuple[str, ...], reason: str | None, everything: bool, limit: int | None, yes: bool
+) -> None:
+    """Send the events of dead letters of APPLICATION again, as if they came now; the next drain joins them.
+
+    At a terminal it counts first, and asks; it says of which kinds a replay would fail again.
+    """
     _check_choice(letter_ids, reason, everything)
     settings = settings_from()
+    if not letter_ids and not yes:
+        _ask("Send again", application, reason, limit)
+    left = iter(range(limit)) if limit else iter(int, 1)
 
     async def run(redis: Redis, tag: str) -> Counter[str]:
         counts: Counter[str] = Counter()
         # One by one: each may hold a megabyte.
         async for letter in _chosen(redis, tag, letter_ids, reason):
+            if next(left, None) is None:
+                break
             done = await replay(redis, tag, letter, settings.buffer_ttl_s)
             counts[letter.reason if done else _KEPT] += 1
         return counts
@@ -105,14 +135,14 @@ def replay_letters(application: str, letter_ids: tuple[str, ...], reason: str | 
 @click.argument("letter_ids", nargs=-1)
 @_REASON
 @_ALL
-@click.option("--yes", is_flag=True, help="Do not ask before all are deleted.")
+@_YES
 def drop_letters(
     application: str, letter_ids: tuple[str, ...], reason: str | None, everything: bool, yes: bool
 ) -> None:
-    """Delete dead letters of APPLICATION. They stay counted. At a terminal it asks before it deletes all."""
+    """Delete dead letters of APPLICATION. They stay counted. At a terminal it counts first, and asks."""
     _check_choice(letter_ids, reason, everything)
-    if everything and not yes and sys.stdin.isatty():
-        click.confirm(f"Delete all dead letters of {application}? Their bytes are nowhere else", abort=True)
+    if not letter_ids and not yes:
+        _ask("Delete, bytes and all,", application, reason)
 
     async def run(redis: Redis, tag: str) -> int:
         dropped = 0
@@ -122,6 +152,22 @@ def drop_letters(
         return dropped
 
     click.echo(f"dropped {sum(_on_each_tag(application, run))}")
+
+
+def _ask(what: str, application: str, reason: str | None, limit: int | None = None) -> None:
+    """Ask at a terminal whether to go on, with the counts by reason. Elsewhere nobody is there to ask."""
+    if not sys.stdin.isatty():
+        return
+
+    async def run(redis: Redis, tags: list[str]) -> list[Group]:
+        return await dead_groups(redis, tags, reason=reason, newest_max=0)
+
+    groups = [group for group in _on_tags(application, run) if group.now]
+    for group in groups:
+        advice = f"  {group.advice}" if group.advice else ""
+        click.echo(printable(f"{group.now:,} {group.reason}{advice}", markup=False))
+    number = min(limit or sys.maxsize, sum(group.now for group in groups))
+    click.confirm(f"{what} {number:,} dead letters of {printable(application, markup=False)}?", abort=True)
 
 
 def _check_choice(letter_ids: tuple[str, ...], reason: str | None, everything: bool) -> None:
@@ -165,13 +211,22 @@ def _window(settings: Settings, application: str) -> str:
 def _on_each_tag(application: str, work: Callable[[Redis, str], Awaitable[T]]) -> list[T]:
     """Run it on each tag of an application. Raises JoinbackError, with the fix, for trouble with Redis."""
 
-    async def run(redis: Redis) -> list[T]:
+    async def run(redis: Redis, tags: list[str]) -> list[T]:
+        return [await work(redis, tag) for tag in tags]
+
+    return _on_tags(application, run)
+
+
+def _on_tags(application: str, work: Callable[[Redis, list[str]], Awaitable[T]]) -> T:
+    """Run it on the tags of an application. Raises as above."""
+
+    async def run(redis: Redis) -> T:
         known = await layouts(redis)
         tags = known.get(application, Layout()).tags(application)
         # Letters may outlive what announced their application.
         if not any([await redis.execute_command("EXISTS", wire.dead_key(tag)) for tag in tags]):
             check_known([application], known)
-        return [await work(redis, tag) for tag in tags]
+        return await work(redis, tags)
 
     return with_redis(settings_from(), run)
 
