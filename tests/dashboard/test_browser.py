@@ -172,9 +172,9 @@ def test_trouble_is_shown_where_the_page_was(
     """A refresh that fails puts its sentence into the page, and the next one that works takes it away."""
     quiet.open(f"{demo}/?every=5")
     address = "document.querySelector('#live').setAttribute('hx-get', arguments[0]); htmx.process(document.body, true)"
-    quiet.run(address, f"{demo}/dead?every=5")
+    quiet.run(address, f"{demo}/?every=7")
     wait_until(lambda: "This cannot be shown" in quiet.text())
-    assert "the address lacks application" in quiet.text()
+    assert "every=7: may be 0, 5, 10, 30, 60" in quiet.text()
 
 
 @pytest.mark.parametrize("name", ["overview", "application"])

@@ -33,6 +33,11 @@ def visitor(stack: Stack) -> Iterator[TestClient]:
     return TestClient(app(Desk(settings=settings)), base_url="http://127.0.0.1")
 
 
+def held(stack: Stack) -> dict[bytes, bytes]:
+    """All that Redis holds."""
+    return {key: stack.server.dump(key) for key in stack.server.scan_iter()}
+
+
 def page(visitor: TestClient, path: str, **parameters: str) -> Page:
     answer = visitor.get(path, params=parameters)
     assert answer.status_code == 200, answer.text
@@ -46,8 +51,7 @@ def test_the_overview_is_the_table_of_status(visitor: TestClient, cli: Cli) -> N
     told = json.loads(cli("status", "--json", JOINBACK_INTERVAL_S="86400").stdout)
     for finding in told["findings"]:
         assert finding["says"] in found.said
-    state = next(one for one in told["applications"] if one["application"] == "loans")
-    for finding in state["findings"]:
+    for finding in told["applications"]["loans"]["findings"]:
         assert finding["says"] in found.said
     assert "As of" in found.said
 
@@ -84,17 +88,16 @@ def test_dead_letters_and_orphans_by_reason(visitor: TestClient, cli: Cli) -> No
     forms = {row[0]: row for row in found.tables["forms"][1:]}
     for group in told["groups"]:
         assert forms[group["how"] or "none that is known"][1] == str(group["matches"])
-    assert SECRET in page(visitor, "/dead", application="loans", payloads="shown").text
 
 
 def test_doctor_says_what_doctor_says_and_writes_nothing(visitor: TestClient, stack: Stack, cli: Cli) -> None:
     """Every line of `joinback doctor` but those it finds out by writing; Redis and the sink stay as they are."""
     told = json.loads(cli("doctor", "--json", JOINBACK_INTERVAL_S="86400").stdout)
     file = stack.folder / "joinback.db"
-    before, keys = file.read_bytes(), {key: stack.server.dump(key) for key in stack.server}
+    before, keys = file.read_bytes(), held(stack)
     found = page(visitor, "/doctor")
     assert file.read_bytes() == before
-    assert {key: stack.server.dump(key) for key in stack.server} == keys
+    assert held(stack) == keys
     for one in told["tried"]:
         if one["area"] in ("settings", "rules", "workers", "applications"):
             assert one["says"] in found.said
@@ -111,20 +114,20 @@ def test_an_application_that_nobody_announced(visitor: TestClient, path: str) ->
 def test_keys_that_are_markup_are_text(visitor: TestClient, stack: Stack) -> None:
     """A join key, an event id or a reason that somebody else chose cannot add an element."""
     evil = "<img src=x onerror=alert(1)>\"'"
-    stack.client.log_record("loans", feedback={evil: evil}, join_key=evil, event_id="i<b>", source=evil)
+    stack.client.log_record("loans", feedback={evil: evil}, join_key=evil, event_id="i<u>", source=evil)
     stack.drain()
     for path in ("/key", "/dead", "/"):
         found = page(visitor, path, application="loans", join_key=evil, payloads="shown")
         assert not found.all("img")
-        assert not found.all("b") or path == "/key"
+        assert not found.all("u")
         assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
     assert evil in page(visitor, "/key", application="loans", join_key=evil).said
 
 
 def test_the_stores_are_asked_and_left_as_they_are(visitor: TestClient, stack: Stack) -> None:
     """No page writes a key: what Redis holds afterwards is what it held before."""
-    before = {key: stack.server.dump(key) for key in stack.server}
+    before = held(stack)
     assert before[wire.APPLICATIONS_KEY.encode()]
     for path in ("/", "/dead", "/key", "/application"):
         page(visitor, path, application="loans", join_key="loan_17")
-    assert {key: stack.server.dump(key) for key in stack.server} == before
+    assert held(stack) == before

@@ -32,8 +32,10 @@ VIEWS: dict[str, tuple[str, Look]] = {
     "/key": ("key.html", key.look),
     "/doctor": ("doctor.html", doctor.look),
 }
-LIVE = frozenset({"/", "/dead"})
-"""What refreshes by itself. Figures of days do not change by the second, and a doctor is called, not watched."""
+LIVE = frozenset({"/"})
+"""What refreshes by itself: some small commands per application. Figures of days do not change by the second, and
+dead letters are read whole.
+"""
 
 _log = logging.getLogger("joinback.dashboard")
 

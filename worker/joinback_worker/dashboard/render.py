@@ -34,7 +34,6 @@ def environment() -> Environment:
         "moment": moment,
         "ago": ago,
         "heat": lambda share: "" if share is None else f"h{round(share * 10)}",
-        "text": text,
         "rate": lambda value: "" if value is None else f"{value:,.1f}" if value < 100 else f"{value:,.0f}",
     }
     return made

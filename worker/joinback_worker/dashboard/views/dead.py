@@ -33,5 +33,4 @@ async def look(desk: Desk, place: Place) -> dict[str, Any]:
         "groups": groups,
         "orphans": found,
         "no_orphans": why_none,
-        "payloads": place.get("payloads") == "shown",
     }
