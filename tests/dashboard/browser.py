@@ -24,10 +24,10 @@ LOOKS = {
     "dark": {"width": 1100, "scheme": "dark", "media": ""},
     "narrow": {"width": 380, "scheme": "light", "media": ""},
     "narrow dark": {"width": 380, "scheme": "dark", "media": ""},
-    "picture": {"width": 900, "scheme": "light", "media": ""},
-    "dark picture": {"width": 900, "scheme": "dark", "media": ""},
     "print": {"width": 800, "scheme": "dark", "media": "print"},
 }
+PICTURES = {f"{scheme} picture": {"width": 900, "scheme": scheme, "media": ""} for scheme in ("light", "dark")}
+"""For docs/."""
 _CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 
 
@@ -38,7 +38,7 @@ class Browser:
         self.driver = driver
 
     def open(self, url: str, look: str = "light", *, scripts: bool = True) -> None:
-        chosen = LOOKS[look]
+        chosen = (LOOKS | PICTURES)[look]
         self.cdp(
             "Emulation.setDeviceMetricsOverride", width=chosen["width"], height=900, deviceScaleFactor=1, mobile=False
         )
