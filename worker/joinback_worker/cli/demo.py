@@ -46,7 +46,7 @@ from .demo_show import as_json, show, show_by_hand
 
 INTERVAL_S = 1
 """The cron's interval in the demo; in production it is five minutes."""
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """Far beyond the few seconds it takes, even on a loaded machine."""
 
 LOANS = ["loan_17", "loan_18", "loan_19", "loan_20", "loan_21", "loan_22"]
@@ -76,21 +76,23 @@ def demo(json_wanted: bool, keep: bool) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="joinback-demo-")))
         settings, application = _places(settings_from(), stack, folder, console)
-        _check(settings, application)
+        loans = [] if _is_own() else months()
+        played = [application, MONTHS] if loans else [application]
+        _check(settings, played)
         stack.callback(_clean_up, settings, application)
-        worker = stack.enter_context(_worker(settings, application, folder / "worker.log"))
+        worker = stack.enter_context(_worker(settings, played, folder / "worker.log"))
 
         def drained() -> bool:
             if worker.poll() is not None:
                 raise DemoFailed(f"the worker ended: {(folder / 'worker.log').read_text()[-2000:].strip()}")
-            return all(asyncio.run(_books(settings, name)).pending == 0 for name in (application, MONTHS))
+            return all(asyncio.run(_books(settings, name)).pending == 0 for name in played)
 
-        loans = [] if _is_own() else months()
         client = joinback.Client().init(settings.redis_url, environment="demo", buffer_ttl_s=settings.buffer_ttl_s)
         with closing(client):
             _serve_loans(client, application, drained, console)
-            log_months(client, loans)
-            _deliver(client, drained)
+            if loans:
+                log_months(client, loans)
+                _deliver(client, drained)
         rows, books = asyncio.run(_result(settings, application))
         if json_wanted:
             click.echo(json.dumps(as_json(settings, application, rows, books)))
@@ -131,20 +133,20 @@ def _places(settings: Settings, stack: ExitStack, folder: Path, console: Console
     return structs.replace(settings, interval_s=INTERVAL_S, config=str(rules)), application
 
 
-def _check(settings: Settings, application: str) -> None:
+def _check(settings: Settings, played: list[str]) -> None:
     """Fail now, in one line, for what would only show as a demo without an end; then say where its rows go."""
     sink_of(settings)
     try:
-        asyncio.run(_adopt(settings, application))
+        asyncio.run(_adopt(settings, played))
     except (RedisError, OSError) as error:
         raise JoinbackError(advice(error)) from None
 
 
-async def _adopt(settings: Settings, application: str) -> None:
-    """The demo's application has a sink of its own, whatever the sink of this Redis is."""
+async def _adopt(settings: Settings, played: list[str]) -> None:
+    """The demo's applications have a sink of their own, whatever the sink of this Redis is."""
     redis = connect(settings)
     try:
-        await adopt(redis, settings.sink_url, [application, MONTHS])
+        await adopt(redis, settings.sink_url, played)
     finally:
         await redis.aclose()
 
@@ -216,13 +218,13 @@ def _deliver(client: joinback.Client, drained: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def _worker(settings: Settings, application: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process, as `joinback worker` starts it, restricted to the demo's application."""
+def _worker(settings: Settings, played: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process, as `joinback worker` starts it, restricted to the demo's applications."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
     for name in ("redis_url", "redis_credentials", "queue_url", "sink_url", "interval_s", "config"):
         if getattr(settings, name) is not None:
             environment[f"JOINBACK_{name.upper()}"] = str(getattr(settings, name))
-    only = ["--application", application, "--application", MONTHS]
+    only = [word for name in played for word in ("--application", name)]
     command = [sys.executable, "-m", "joinback_worker", "worker", *only]
     with log.open("wb") as output, subprocess.Popen(command, env=environment, stderr=output) as process:  # noqa: S603
         try:
