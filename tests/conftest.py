@@ -91,6 +91,7 @@ if sys.platform == "linux" and platform.machine() == "x86_64" and sys.version_in
 
 # Where the server's own behaviour is the point; the other tests speak of our processes and commands.
 ON_EVERY_SERVER = {
+    "test_overview",
     "test_write_script",
     "test_client",
     "test_drop_teller",

@@ -167,11 +167,11 @@ def test_every_command_asks(locked: Stack, cli: Cli, tokens: Tokens) -> None:
     locked.server.execute_command("ACL", "SETUSER", "default", "resetpass", f">{SECRET}", "on")
     try:
         assert cli("drain").returncode == 2
-        for command in (("drain",), ("status",), ("check",), ("apps",), ("inspect", "loans", "a")):
+        for command in (("drain",), ("status",), ("doctor",), ("apps",), ("explain", "loans", "a")):
             done = cli(*command, **tokens.variables)
             assert done.returncode == 0, (command, done)
             assert SECRET not in done.stdout + done.stderr
-        assert "JOINBACK_REDIS_CREDENTIALS" in cli("inspect", "loans", "a", **tokens.variables).stdout
+        assert "JOINBACK_REDIS_CREDENTIALS" in cli("explain", "loans", "a", **tokens.variables).stdout
     finally:
         locked.server.execute_command("ACL", "SETUSER", "default", "nopass")
 

@@ -324,7 +324,7 @@ async def changed(stack: Stack, **to: Any) -> None:
         (["loans"], "say what to change"),
         (["loans", "--shards", "2000"], "2000 is not in the range"),
         (["loans", "--sample-rate", "nan"], "over 0 and at most 1"),
-        (["loan", "--shards", "2"], "no application 'loan'; known are loans; --new"),
+        (["loan", "--shards", "2"], "no application loan; did you mean loans? (--new"),
     ],
 )
 def test_a_wrong_change(stack: Stack, cli: Cli, arguments: list[str], says: str) -> None:

@@ -296,7 +296,7 @@ def test_a_worker_in_a_pod_drains(
     client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
     assert client.flush(PATIENCE_S)
     spawn("-m", *start.split(), JOINBACK_INTERVAL_S="1", **foreign)
-    wait_for(lambda: cli("inspect", "loans", "loan_17", "--json", **foreign).stdout.find('"row": {') > 0)
+    wait_for(lambda: cli("explain", "loans", "loan_17", "--json", **foreign).stdout.find('"row": {') > 0)
     done = cli("drain", **foreign)
     assert done.returncode == 0, done.stderr
     assert "JOINBACK_OF_TOMORROW is not a variable of this release" in done.stderr

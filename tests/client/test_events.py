@@ -273,7 +273,7 @@ def test_a_retraction_that_names_nothing(named: Any) -> None:
 
 
 def test_ids_of_a_retraction_as_they_are_shown(stack: Stack) -> None:
-    """An id with its kind, as a row's history and `inspect` show it, is taken for the id."""
+    """An id with its kind, as a row's history and `explain` show it, is taken for the id."""
     client = stack.client
     client.log_record("loans", inputs=1, outputs=2, join_key="k", event_id="p")
     client.log_record("loans", feedback={"a": 1}, join_key="k", event_id="e1")

@@ -192,7 +192,7 @@ def test_a_rate_below_the_published_one_is_told_once(
 
 
 def test_the_verdict_on_a_key() -> None:
-    """What `joinback inspect` says of a key that Redis does not hold."""
+    """What `joinback explain` says of a key that Redis does not hold."""
     rates = [0.3, 0.9, 1.0]
     for n in range(50):
         for rate in rates:

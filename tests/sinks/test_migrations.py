@@ -193,7 +193,7 @@ def test_who_only_reads_is_told_the_release(url: str, client: joinback.Client, c
     says = "is of an older release (schema 1); a worker of this release migrates it at its next drain"
     client.log_record("loans", inputs=1, outputs=2, join_key="young")
     assert client.flush(PATIENCE_S)
-    for read in (("sink", "copy", url, "stdout:"), ("inspect", "loans", "young", "--json")):
+    for read in (("sink", "copy", url, "stdout:"), ("explain", "loans", "young", "--json")):
         done = cli(*read, JOINBACK_SINK_URL=url)
         assert says in done.stdout + done.stderr
         assert "restore" not in done.stdout + done.stderr
@@ -206,11 +206,11 @@ def test_who_only_reads_is_told_the_release(url: str, client: joinback.Client, c
 def test_a_check_migrates_nothing(url: str, cli: Cli) -> None:
     """Workers of the older release still drain into it: a check says that a worker migrates it, and leaves it so."""
     for _ in range(2):
-        done = cli("check", JOINBACK_SINK_URL=url)
+        done = cli("doctor", JOINBACK_SINK_URL=url)
         line = "of an older release (schema 1): the first worker or drain of this release migrates it"
         assert (done.returncode, line in done.stdout) == (0, True), done
     opened(url)
-    assert "can be written" in cli("check", JOINBACK_SINK_URL=url).stdout
+    assert "can be written" in cli("doctor", JOINBACK_SINK_URL=url).stdout
 
 
 def test_a_view_on_the_column_that_goes(url: str) -> None:

@@ -82,7 +82,7 @@ def test_drain_with_a_wrong_type_at_pending(stack: Stack, cli: Cli) -> None:
 
 
 COMMANDS = [
-    ("drain",), ("inspect", "loans", "loan_17"), ("retract", "loans", "--key", "loan_17", "--yes"),
+    ("drain",), ("explain", "loans", "loan_17"), ("retract", "loans", "--key", "loan_17", "--yes"),
     ("label", "loans", "loan_17", "repaid=true"), ("demo",), ("worker",),
 ]  # fmt: skip
 WRONG_SETTINGS = [
@@ -117,48 +117,50 @@ def test_trouble_is_one_line(
 
 def test_usage_errors_exit_with_2(cli: Cli) -> None:
     """A mistyped command or option is told as such."""
-    for arguments in (("drian",), ("drain", "--jason"), ("inspect", "loans")):
+    for arguments in (("drian",), ("drain", "--jason"), ("explain", "loans")):
         done = cli(*arguments)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
 
 
-def test_inspect_shows_both_sides(stack: Stack, cli: Cli) -> None:
-    """`joinback inspect` shows the record in Redis, what is pending, the row, and the same by redis-cli."""
+def test_explain_shows_both_sides(stack: Stack, cli: Cli) -> None:
+    """`joinback explain` begins with its verdict; then the evidence in time, the row, and the same by redis-cli."""
     log_a_loan(stack)
-    before = cli("inspect", "loans", "loan_17").stdout
+    before = cli("explain", "loans", "loan_17").stdout
     assert "prediction:served" in before
     assert '"inputs":{"amount":900}' in before
-    assert "pending  2 of" in before
+    assert before.splitlines()[0].startswith("in the queue for ")
+    assert before.count("entered the queue") == 2
     assert f"sink  {stack.settings.sink_url}" in before
     assert "does not exist yet" in before
     assert "HGETALL 'joinback:{loans}:record:loan_17'" in before
     cli("drain")
-    after = cli("inspect", "loans", "loan_17").stdout
-    assert "pending  0 of" in after
+    after = cli("explain", "loans", "loan_17").stdout
+    assert after.splitlines()[0].startswith("joined: it has repaid, ")
+    assert "entered the queue" not in after
     assert "status  joined" in after
 
 
-def test_inspect_json(stack: Stack, cli: Cli) -> None:
+def test_explain_json(stack: Stack, cli: Cli) -> None:
     """With --json the same as one object."""
     log_a_loan(stack)
     cli("drain")
-    found = json.loads(cli("inspect", "loans", "loan_17", "--json").stdout)
+    found = json.loads(cli("explain", "loans", "loan_17", "--json").stdout)
     assert set(found["events"]) == {"prediction:served", "feedback:repaid"}
     assert found["row"]["status"] == "joined"
     assert found["row"]["outputs"] == "0.07"
     assert 0 < found["expires_in_s"] <= stack.settings.buffer_ttl_s
 
 
-def test_inspect_of_nothing(stack: Stack, cli: Cli) -> None:
+def test_explain_of_nothing(stack: Stack, cli: Cli) -> None:
     """An unknown key is exit code 1: scripts can ask. An unknown application is a typo."""
     log_a_loan(stack)
-    assert cli("inspect", "loans", "loan_99").returncode == 1
-    done = cli("inspect", "laons", "loan_17")
+    assert cli("explain", "loans", "loan_99").returncode == 1
+    done = cli("explain", "laons", "loan_17")
     assert (done.returncode, done.stderr) == (2, "joinback: no application laons; did you mean loans?\n")
 
 
-def test_inspect_of_a_key_outside_the_sample(stack: Stack, cli: Cli) -> None:
+def test_explain_of_a_key_outside_the_sample(stack: Stack, cli: Cli) -> None:
     """A key that nobody logs at this rate is told as such, not as one that was never logged."""
     stack.client.set_sample_rate("ads", 0.01)
     keys = [f"key_{n}" for n in range(500)]
@@ -166,9 +168,9 @@ def test_inspect_of_a_key_outside_the_sample(stack: Stack, cli: Cli) -> None:
         stack.client.log_record("ads", inputs=1, outputs=2, join_key=key)
     assert stack.client.flush(PATIENCE_S)
     outside = next(key for key in keys if not keeps("ads", key, 0.01))
-    done = cli("inspect", "ads", outside)
+    done = cli("explain", "ads", outside)
     assert done.returncode == 1
-    assert "sample  sampled out: 0.01 of the keys of 'ads' are logged" in done.stdout
+    assert done.stdout.splitlines()[0].startswith("sampled out: 0.01 of the keys of 'ads' are logged")
 
 
 def test_status_before_the_first_event(stack: Stack, cli: Cli) -> None:
@@ -178,21 +180,23 @@ def test_status_before_the_first_event(stack: Stack, cli: Cli) -> None:
     assert "no application yet" in done.stdout
 
 
-def test_inspect_shows_dead_letters_and_wrong_types(stack: Stack, cli: Cli) -> None:
+def test_explain_shows_dead_letters_and_wrong_types(stack: Stack, cli: Cli) -> None:
     """What could not become a row is found under its key, with the reason."""
     log_a_loan(stack)
     stack.server.hset(stack.record("loan_17"), "feedback:repaid", "rubbish")
     cli("drain")
-    assert "dead  feedback:repaid  undecodable" in cli("inspect", "loans", "loan_17").stdout
+    shown = cli("explain", "loans", "loan_17").stdout
+    assert shown.splitlines()[0].startswith("dead, because undecodable: ")
+    assert "dead letter: undecodable of feedback:repaid" in shown
     stack.server.set(stack.record("loan_18"), "somebody's", ex=60)
-    assert "a string, not a record, stands at its key" in cli("inspect", "loans", "loan_18").stdout
+    assert "a string, not a record, stands at its key" in cli("explain", "loans", "loan_18").stdout
 
 
-def test_inspect_does_not_drive_the_terminal(stack: Stack, cli: Cli) -> None:
+def test_explain_does_not_drive_the_terminal(stack: Stack, cli: Cli) -> None:
     """Text from elsewhere is shown escaped: no control sequences, no direction marks, no markup."""
     stack.server.hset(stack.record("k"), "feedback:\x1b[2J", "\x9b2J\u202e[red]")
     stack.server.expire(stack.record("k"), 60)
-    shown = cli("inspect", "loans", "k").stdout
+    shown = cli("explain", "loans", "k").stdout
     assert "feedback:\\x1b[2J  \\x9b2J\\u202e[red]" in shown
 
 

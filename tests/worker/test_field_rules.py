@@ -160,14 +160,14 @@ def test_the_index_serves_maturity(stack: Stack) -> None:
     assert "records_maturing" in plan[3]
 
 
-def test_check_looks_at_the_file(stack: Stack, cli: Cli) -> None:
-    """`joinback check` says which applications the file declares, or each mistake with its line; exit code 1 then."""
-    good = cli("check", JOINBACK_CONFIG=file(stack.folder, ads={"maturity_s": 60}))
+def test_doctor_looks_at_the_file(stack: Stack, cli: Cli) -> None:
+    """`joinback doctor` says which applications the file declares, or each mistake with its line; exit code 1 then."""
+    good = cli("doctor", JOINBACK_CONFIG=file(stack.folder, ads={"maturity_s": 60}))
     assert good.returncode == 0, good.stdout
     assert ".toml: ads" in good.stdout
-    wrong = cli("check", JOINBACK_CONFIG=file(stack.folder, ads={"maturty_s": 60, "label": ["x"]}))
+    wrong = cli("doctor", JOINBACK_CONFIG=file(stack.folder, ads={"maturty_s": 60, "label": ["x"]}))
     assert wrong.returncode == 1
-    assert wrong.stdout.count("MEND  rules") == 2
+    assert wrong.stdout.count("MEND  rules  rules_wrong: ") == 2
     assert "line 2: applications.ads.maturty_s is not known; did you mean maturity_s?" in wrong.stdout
 
 

@@ -86,11 +86,11 @@ def test_one_application_elsewhere(stack: Stack, cli: Cli) -> None:
     done = cli("drain")
     assert (done.returncode, done.stderr) == (0, "")
     assert "claimed=1 rows=1" in done.stdout
-    assert f"rows go to {other(stack)}" in cli("inspect", "ads", "b").stdout
+    assert f"rows go to {other(stack)}" in cli("explain", "ads", "b").stdout
     assert cli("drain", "--application", "ads", JOINBACK_SINK_URL=other(stack)).returncode == 0
     assert stack.books().pending == 0
     told = json.loads(cli("status", "--json").stdout)["sinks"]
-    assert told == {"*": stack.settings.sink_url, "ads": other(stack)}
+    assert {sink["url"]: sink["applications"] for sink in told} == {stack.settings.sink_url: [], other(stack): ["ads"]}
     assert f"sink  {other(stack)}  of ads" in cli("status").stdout
     assert "ads has no sink of its own any more" in cli("sink", "release", "ads").stdout
     log(stack, "d", "ads")
@@ -313,7 +313,7 @@ def test_the_default_place(stack: Stack, cli: Cli, tmp_path: Path) -> None:
     """Without JOINBACK_SINK_URL rows go to one file of this user, whatever the directory, in a folder for it alone."""
     log(stack)
     home = {"JOINBACK_SINK_URL": "", "HOME": str(tmp_path / "home"), "XDG_DATA_HOME": ""}
-    looked = cli("inspect", "loans", "k", **home)
+    looked = cli("explain", "loans", "k", **home)
     file = tmp_path / "home/.local/share/joinback/joinback.db"
     assert f"sink  sqlite:///{file}" in looked.stdout
     assert "does not exist yet" in looked.stdout

@@ -81,8 +81,12 @@ def test_the_probe(stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli) -> No
     living = cli("worker", "--check")
     assert living.returncode == 0, living.stdout
     assert f"sink {stack.settings.sink_url}" in living.stdout
+    # By the worker's own interval, of which the probe's shell may know nothing.
     age(stack.server, progress_at=400)
-    assert cli("worker", "--check", JOINBACK_INTERVAL_S="60").returncode == 1
+    assert cli("worker", "--check", JOINBACK_INTERVAL_S="60").returncode == 0
+    age(stack.server, progress_at=7_300)
+    hung = cli("worker", "--check", JOINBACK_INTERVAL_S="60")
+    assert (hung.returncode, "hangs: it has ended no drain for 2 h 1 min" in hung.stdout) == (1, True)
     age(stack.server, progress_at=1, beat_at=61)
     assert cli("worker", "--check").returncode == 1
     away = cli("worker", "--check", JOINBACK_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")

@@ -141,11 +141,11 @@ def test_a_time_as_sqlite_writes_it(stack: Stack) -> None:
     assert (stack.drain().dead, stack.row("edited")["status"]) == (0, "joined")
 
 
-def test_inspect_of_an_edited_row(stack: Stack, cli: Cli) -> None:
-    """`inspect` shows what Redis holds, and says of the row what is wrong with it."""
+def test_explain_of_an_edited_row(stack: Stack, cli: Cli) -> None:
+    """`explain` shows what Redis holds, and says of the row what is wrong with it."""
     log_then_alter(stack, ("inputs", "NULL"))
     stack.execute("UPDATE records SET feedback_at = 'x'")
-    shown = cli("inspect", "loans", "edited")
+    shown = cli("explain", "loans", "edited")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "prediction:e" in shown.stdout
     assert "column feedback_at of the sink's row is no time" in shown.stdout
@@ -178,7 +178,7 @@ def test_text_among_the_counters(stack: Stack, cli: Cli) -> None:
     assert "rows=2" in drained.stdout
     status = cli("status")
     assert (status.returncode, "Traceback" in status.stderr) == (1, False)
-    assert "'note' in joinback:{loans}:stats is no number; HDEL it" in status.stdout
+    assert "books_unreadable: loans: 'note' in joinback:{loans}:stats is no number\n    HDEL it" in status.stdout
     assert "'rows'" in status.stdout
     assert stack.books().in_rows == 2
 

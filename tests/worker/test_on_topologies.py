@@ -80,10 +80,10 @@ def test_every_command_works_on_every_topology(site: Site, cli: Cli, settings: S
     assert json.loads(drained.stdout)["rows"] == 2 * len(APPLICATIONS)
     assert rows(settings) == dict.fromkeys(APPLICATIONS, 2)
     status = json.loads(cli("status", "--json").stdout)
-    assert status["conditions"] == {}
+    assert status["findings"] == []
     assert all(books["difference"] == 0 for books in status["applications"].values())
     assert status["applications"]["ads"]["received"] == 3
-    found = json.loads(cli("inspect", "ads", "k1", "--json").stdout)
+    found = json.loads(cli("explain", "ads", "k1", "--json").stdout)
     assert sorted(found["events"]) == ["feedback:e", "prediction:e"]
     assert found["row"]["status"] == "joined"
     letter = json.loads(cli("dead", "list", "loans", "--json").stdout)
@@ -98,7 +98,7 @@ def test_what_an_operator_changes(site: Site, cli: Cli, settings: Settings) -> N
     """Rights tried, a rate, shards, the sink and what is merged once more: each by its command, on each topology."""
     for application in APPLICATIONS:
         log(site, application, "k1", "k2", "k3")
-    checked = cli("check")
+    checked = cli("doctor")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert cli("drain").returncode == 0
     for application in APPLICATIONS:
@@ -310,7 +310,7 @@ def test_the_least_rights_are_enough_on_a_cluster(cluster: Cluster, cli: Cli, se
         assert drained.returncode == 0, drained.stderr
         found = {app["application"]: app["records"] for app in json.loads(cli("apps", "--json", **narrow).stdout)}
         assert found == dict.fromkeys(APPLICATIONS, 1)
-        assert "-c -h 127.0.0.1" in cli("inspect", "loans", "k", **narrow).stdout
+        assert "-c -h 127.0.0.1" in cli("explain", "loans", "k", **narrow).stdout
     finally:
         for node in cluster.nodes:
             node.ask("ACL", "DELUSER", "joinback-worker")

@@ -35,15 +35,19 @@ def test_conditions() -> None:
     assert look(Health(), maxmemory_policy="allkeys-lru", maxmemory=100) == {"eviction_possible"}
     assert look(Health(), maxmemory=100, used_memory=86) == {"memory_high"}
     assert look(Health(), maxmemory=100, used_memory=85) == set()
-    assert look(Health(), evicted_keys=5) == {"evicted"}
+    assert look(Health(), maxmemory_policy="allkeys-lru", maxmemory=100, evicted_keys=5) == {
+        "eviction_possible",
+        "evictions",
+    }
 
 
 def test_changes_between_two_looks() -> None:
     """A worker tells of evictions and restarts when they happen, not for ever after."""
     health = Health()
-    assert look(health, evicted_keys=5) == {"evicted"}
     assert look(health, evicted_keys=5) == set()
-    assert look(health, evicted_keys=6) == {"evicted"}
+    assert look(health, evicted_keys=5) == set()
+    assert look(health, evicted_keys=6) == {"evictions"}
+    assert look(health, evicted_keys=6) == set()
     assert look(health, run_id="b") == {"restarted"}
     assert look(health, run_id="b") == set()
 
@@ -98,11 +102,11 @@ def test_status_shows_the_books(stack: Stack, cli: Cli) -> None:
     done = cli("status", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["conditions"] == {}
+    assert told["findings"] == []
     loans, cards = told["applications"]["loans"], told["applications"]["cards"]
     assert (loans["received"], loans["in_rows"], loans["duplicates"], loans["difference"]) == (2, 1, 1, 0)
     assert (cards["received"], cards["pending"], cards["difference"]) == (1, 1, 0)
-    assert cards["oldest_pending_s"] >= 0
+    assert cards["oldest_claimable_s"] >= 0
     shown = cli("status").stdout
     assert "loans" in shown
     assert "cards" in shown

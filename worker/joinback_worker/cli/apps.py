@@ -18,6 +18,7 @@ from joinback_worker.apps import App, change
 from joinback_worker.apps import apps as known_apps
 from joinback_worker.layouts import layouts
 
+from .names import UnknownApplication, instead
 from .show import printable
 from .with_redis import with_redis
 
@@ -59,8 +60,8 @@ def set_app(application: str, shards: int | None, sample_rate: float | None, is_
     async def run(redis: Redis) -> None:
         known = await layouts(redis)
         if application not in known and not is_new:
-            names = ", ".join(sorted(known)) or "none"
-            raise JoinbackError(f"no application {application!r}; known are {names}; --new makes it known")
+            meant = instead(application, known)
+            raise UnknownApplication(f"no application {application}; {meant} (--new makes it known)")
         layout = await change(redis, application, shards=shards, sample_rate=sample_rate)
         words = [f"{printable(application, markup=False)}: shards {layout.shards}"]
         if sample_rate is not None:

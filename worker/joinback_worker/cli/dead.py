@@ -18,7 +18,7 @@ from joinback_worker.config import config_of
 from joinback_worker.dead import Letter, drop, letter_of, letters, replay
 from joinback_worker.layouts import Layout, layouts
 from joinback_worker.operating.letters import NEWEST_MAX, Group, dead_groups
-from joinback_worker.operating.spans import span
+from joinback_worker.operating.spans import in_words, span
 
 from .names import check_known
 from .show import printable
@@ -38,7 +38,7 @@ def dead() -> None:
     """What could not become a row: list, show, replay or drop it."""
 
 
-@dead.command("list")
+@dead.command("list", short_help="List the dead letters by reason.")
 @click.argument("application")
 @_REASON
 @click.option("--limit", type=click.IntRange(0), default=NEWEST_MAX, show_default=True, help="Of each reason; 0: all.")
@@ -70,7 +70,13 @@ def _group_lines(group: Group) -> Iterator[str]:
     if group.advice:
         yield f"  {group.advice}"
     for letter in group.newest:
-        parts = (letter.id, letter.at.isoformat(timespec="seconds"), letter.join_key, letter.event, letter.detail)
+        parts = (
+            letter.id,
+            letter.at.isoformat(timespec="seconds"),
+            letter.join_key,
+            letter.event,
+            in_words(letter.detail),
+        )
         yield "  " + "  ".join(parts)
     if len(group.newest) < group.now:
         yield f"  and {group.now - len(group.newest):,} older ones: --limit 0"

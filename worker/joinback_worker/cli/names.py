@@ -40,10 +40,11 @@ def check_known(names: Collection[str], known: Collection[str]) -> None:
     """Raise UnknownApplication, with the nearest name, for the first that no client has announced."""
     for name in names:
         if name not in known:
-            raise UnknownApplication(f"no application {name}; {_instead(name, known)}")
+            raise UnknownApplication(f"no application {name}; {instead(name, known)}")
 
 
-def _instead(name: str, known: Collection[str]) -> str:
+def instead(name: str, known: Collection[str]) -> str:
+    """Return what was most likely meant, or what there is."""
     near = nearest(name, known)
     if near:
         return f"did you mean {near}?"

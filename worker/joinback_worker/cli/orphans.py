@@ -17,7 +17,7 @@ from .show import printable, warn_of_path
 from .with_redis import with_redis
 
 
-@click.command(short_help="Say why labels match no prediction: which form of their keys would.")
+@click.command(short_help="Say by which form of their keys labels would match.")
 @click.argument("application")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def orphans(application: str, as_json: bool) -> None:

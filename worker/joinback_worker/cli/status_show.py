@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from joinback_worker.operating.findings import Finding
-from joinback_worker.operating.spans import span
+from joinback_worker.operating.spans import brief, span
 from joinback_worker.operating.states import Overview, Sink, State
 
 from .show import printable
@@ -108,7 +108,7 @@ def short(number: float) -> str:
 
 
 def _since(moment: datetime | None, now: datetime) -> str:
-    return "never" if moment is None else span((now - moment).total_seconds())
+    return "never" if moment is None else brief((now - moment).total_seconds())
 
 
 def _dead(state: State, _: datetime) -> str:
@@ -120,7 +120,7 @@ def _dead(state: State, _: datetime) -> str:
 
 
 def _next(state: State, now: datetime) -> str:
-    return "" if state.next_drain_at is None else span((state.next_drain_at - now).total_seconds())
+    return "" if state.next_drain_at is None else brief((state.next_drain_at - now).total_seconds())
 
 
 _COLUMNS = (
@@ -128,18 +128,17 @@ _COLUMNS = (
     _Column("out\n/min", lambda state, _: _rate(state.rows_per_min)),
     _Column("joined\n24 h", lambda state, _: short(state.joined_of_day)),
     _Column("orphans\n24 h", lambda state, _: short(state.orphans_of_day)),
-    _Column("\npending", lambda state, _: short(state.books.pending)),
-    _Column("\noldest", lambda state, _: "" if state.oldest_claimable_s is None else span(state.oldest_claimable_s)),
+    _Column("\noldest", lambda state, _: "" if state.oldest_claimable_s is None else brief(state.oldest_claimable_s)),
     _Column(
         "newer\nworker", lambda state, _: short(state.waiting_for_upgrade) if state.waiting_for_upgrade else "", True
     ),
     _Column("dead\n/ever", _dead),
     _Column(
-        "letters\nexpire",
-        lambda state, _: span(state.dead_expire_in_s) if state.dead_now and state.dead_expire_in_s else "",
+        "dead\nexpire",
+        lambda state, _: brief(state.dead_expire_in_s) if state.dead_now and state.dead_expire_in_s else "",
         True,
     ),
     _Column("last\ndrain", lambda state, now: _since(state.last_drain_at, now)),
-    _Column("next\ndrain", _next),
-    _Column("differ-\nence", lambda state, _: f"{state.books.difference:+,}" if state.books.difference else "", True),
+    _Column("next\ndrain", _next, True),
+    _Column("\ndiff.", lambda state, _: f"{state.books.difference:+,}" if state.books.difference else "", True),
 )

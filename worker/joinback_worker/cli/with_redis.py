@@ -9,7 +9,9 @@ from redis.exceptions import RedisError
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
+from joinback.urls import shown_url
 from joinback_worker.connect import connect
+from joinback_worker.login import NoLogin
 from joinback_worker.redis_errors import advice
 
 T = TypeVar("T")
@@ -28,4 +30,6 @@ def with_redis(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
     try:
         return asyncio.run(run())
     except (RedisError, OSError) as error:
-        raise JoinbackError(advice(error)) from None
+        # No server is to blame where no login was to be had.
+        where = "" if isinstance(error, NoLogin) else f"{shown_url(settings.redis_url)}: "
+        raise JoinbackError(f"{where}{advice(error)}") from None

@@ -8,17 +8,14 @@ import click
 from redis.asyncio import Redis
 
 from joinback.settings import Settings, settings_from
-from joinback_worker.heartbeat import TTL_S, Beat, redis_time, workers
+from joinback_worker.heartbeat import TTL_S, redis_time, workers
 from joinback_worker.main import run
+from joinback_worker.operating.judging import hangs_for_s
+from joinback_worker.operating.spans import span
 
 from .names import warn_of_unknown
 from .show import printable, warn_of_path
 from .with_redis import with_redis
-
-STUCK_INTERVALS = 2
-"""A worker that has ended no drain for so many intervals, and a budget, hangs: a tick follows a tick."""
-STUCK_S_MIN = 300.0
-"""The sink's own time-outs and a large backlog stay well below."""
 
 
 @click.command(short_help="Drain every JOINBACK_INTERVAL_S seconds, until SIGTERM.")
@@ -47,19 +44,15 @@ async def _probe(settings: Settings, redis: Redis) -> tuple[bool, str]:
     mine = [sign for sign in await workers(redis) if sign.host == host]
     if not mine:
         return False, f"no worker on {host} has given a sign of life for {TTL_S:.0f} s; start joinback worker"
-    patience_s = max(STUCK_S_MIN, STUCK_INTERVALS * settings.interval_s)
-
-    def age_s(sign: Beat) -> float:
-        moment = sign.progress_at or sign.started_at
-        return (now - moment).total_seconds() if moment else 0.0
-
-    sign = min(mine, key=age_s)
-    if age_s(sign) > patience_s:
-        return False, f"worker {sign.name} hangs: it has ended no drain for {age_s(sign):.0f} s; restart it"
+    hung = {sign.name: age_s for sign in mine if (age_s := hangs_for_s(sign, now, settings.interval_s)) is not None}
+    if len(hung) == len(mine):
+        name, age_s = min(hung.items(), key=lambda item: item[1])
+        return False, f"worker {name} hangs: it has ended no drain for {span(age_s)}; restart it"
+    sign = max((sign for sign in mine if sign.name not in hung), key=lambda sign: sign.progress_at or now)
     words = [f"worker {sign.name} lives (version {sign.version})", f"sink {sign.sink}"]
     if sign.last_drain_at and sign.next_drain_at:
-        words.append(f"last drain {(now - sign.last_drain_at).total_seconds():.0f} s ago")
-        words.append(f"next in {max(0.0, (sign.next_drain_at - now).total_seconds()):.0f} s")
+        words.append(f"last drain {span((now - sign.last_drain_at).total_seconds())} ago")
+        words.append(f"next in {span((sign.next_drain_at - now).total_seconds())}")
     if sign.trouble:
         words.append(sign.trouble)
     return True, "; ".join(words)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import get_args
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -66,6 +67,8 @@ async def diagnose(
         found.tried += await of_sink(settings, reads_only=reads_only)
     finally:
         await redis.aclose()
+    order = get_args(Area)
+    found.tried.sort(key=lambda one: order.index(one.area))
     return found
 
 
@@ -107,7 +110,8 @@ def _rules(settings: Settings) -> list[Tried]:
 
 def _of_overview(seen: Overview) -> list[Tried]:
     """What `joinback status` finds, each in its area."""
-    tried = [of_finding(_area(one.name), one) for one in seen.all_findings]
+    # A wrong file was told line by line before.
+    tried = [of_finding(_area(one.name), one) for one in seen.all_findings if one.name != "rules_wrong"]
     if not any(one.area == "workers" for one in tried):
         named = ", ".join(worker.name for worker in seen.workers)
         said = f"{several(len(seen.workers), 'worker')} alive{f': {named}' if named else ''}"

@@ -27,7 +27,6 @@ FindingName = Literal[
     "no_feedback",
     "only_orphans",
     "many_orphans",
-    "sample_rate_above_clients",
     "field_misspelt",
     "field_seen_once",
     "field_broken",
@@ -53,9 +52,7 @@ FindingName = Literal[
     "sink_wrong",
     "sink_missing",
     "sink_unguarded",
-    "sink_lags",
     "probe_failed",
-    "settings_wrong",
 ]
 FINDING_NAMES: tuple[FindingName, ...] = get_args(FindingName)
 
@@ -69,13 +66,11 @@ HINTS: frozenset[FindingName] = frozenset(
         "field_broken",
         "maturity_below_curve",
         "rules_changed",
-        "sample_rate_above_clients",
         "memory_forecast",
         "not_persistent",
         "no_tls",
         "sink_missing",
         "sink_unguarded",
-        "sink_lags",
         "client_drops",
     }
 )
@@ -100,7 +95,6 @@ WHY: dict[FindingName, str] = {
     "no_feedback": "Labels that stop are the commonest silent failure: rows look merely young.",
     "only_orphans": "The application, or its keys, are most likely misspelt by who sends labels.",
     "many_orphans": "Labels that match no prediction are lost to every figure.",
-    "sample_rate_above_clients": "Labels are kept whose predictions were never logged.",
     "field_misspelt": "A rule for a field that nobody tells does nothing.",
     "field_seen_once": "A field that was told once and never again is most likely a typo.",
     "field_broken": "Values of another type than declared are kept, and wrong in every figure.",
@@ -124,9 +118,7 @@ WHY: dict[FindingName, str] = {
     "sink_wrong": "No row is written here.",
     "sink_missing": "There is nothing to read yet.",
     "sink_unguarded": "Two sinks may each get a part of the rows.",
-    "sink_lags": "Whoever reads the rows sees an older state.",
     "probe_failed": "A record does not come through.",
-    "settings_wrong": "A worker does not start with these settings.",
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import cast
 
 from joinback_worker.drops_told import DropsTold
 from joinback_worker.heartbeat import Beat
@@ -111,11 +112,11 @@ def _of_its_drains(
         )
     if state.waiting_for_upgrade:
         since = f", the oldest for {span(state.waiting_for_upgrade_s)}" if state.waiting_for_upgrade_s else ""
-        said = f"{name}: {several(state.waiting_for_upgrade, 'event')} of a newer client wait for a newer worker{since}"
+        said = f"{name}: {several(state.waiting_for_upgrade, 'event')} of a newer client, for a newer worker{since}"
         yield finding("waiting_for_upgrade", said, "upgrade the workers to the clients' release", name)
     if state.drain_error is not None:
         kind: FindingName = "sink_down" if state.sink_lost else "drain_failing"
-        yield finding(kind, f"{name}: the last drain failed: {state.drain_error}", "joinback doctor", name)
+        yield finding(kind, f"{name}: the last drain failed: {state.drain_error}", "joinback doctor tries it", name)
     elif lives and state.last_drain_at is not None:
         ago_s = (now - state.last_drain_at).total_seconds()
         if ago_s > wanted.drain_intervals * interval_s:
@@ -134,9 +135,10 @@ def _of_its_labels(state: State, now: datetime, interval_s: int, wanted: Thresho
             said = f"{name}: no feedback for {span(silent_s)}; until now never longer than {span(longest_s)}"
             yield finding("no_feedback", said, f"ask who sends labels of {name}; joinback report {name}", name)
     labelled = state.joined_of_day + state.orphans_of_day
-    if labelled < ROWS_MIN or not state.orphans_of_day:
-        return
     fix = f"joinback orphans {name}"
+    is_misspelt = state.nearest is not None and state.feedback_ever > 0 and not state.predictions_ever
+    if not state.orphans_of_day or (labelled < ROWS_MIN and not is_misspelt):
+        return
     if not state.joined_of_day and not state.predictions_ever:
         said = f"{name}: only feedback comes, and no prediction: all {several(state.orphans_of_day, 'row')} are orphans"
         yield finding("only_orphans", said, _instead(state) or fix, name)
@@ -177,4 +179,6 @@ def of_redis(conditions: Mapping[str, str]) -> Iterator[Finding]:
     """Yield what the health of Redis says; each condition has the name of its finding."""
     for name, meaning in conditions.items():
         said, _, fix = meaning.partition("; ")
-        yield finding(name, said, fix)  # type: ignore[arg-type]
+        # The names of the conditions are names of findings.
+        known = cast(FindingName, name)
+        yield finding(known, said, f"{fix}: {_NO_EVICTION}" if known == "eviction_possible" else fix)

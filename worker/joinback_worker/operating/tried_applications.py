@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from joinback.errors import JoinbackError
+from joinback.errors import ConfigurationError, JoinbackError
 from joinback.settings import Settings
 from joinback_worker.answers.coverage import first_label_curve
 from joinback_worker.config import config_of
@@ -23,7 +23,10 @@ MATURITY_SHARE_MIN = 0.9
 async def of_applications(settings: Settings, seen: Overview) -> list[Tried]:
     """Try what the overview cannot know. A sink that answers no questions tells no curve."""
     tried: list[Tried] = []
-    rules = config_of(settings).applications
+    try:
+        rules = config_of(settings).applications
+    except ConfigurationError:
+        rules = {}  # told where the file was tried
     for state in seen.applications:
         tried += _of_fields(state, seen.at)
     for state in seen.applications[:APPLICATIONS_MAX]:

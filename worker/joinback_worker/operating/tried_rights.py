@@ -24,13 +24,9 @@ async def of_rights(redis: Redis, settings: Settings) -> list[Tried]:
     """Try what a worker does. Raises nothing that a right may cause."""
     lacking = await _lacking(redis)
     if lacking:
-        named = ", ".join(f"+{command}" for command in lacking)
-        said = f"the login may not run {', '.join(lacking)}"
-        return [
-            amiss(
-                "rights", "right_missing", said, f"ACL SETUSER USER {named.replace(', ', ' ')}; README has a whole line"
-            )
-        ]
+        said = f"the Redis user lacks a right: it may not run {', '.join(lacking)}"
+        fix = f"redis-cli ACL SETUSER USER {' '.join(f'+{command}' for command in lacking)}"
+        return [amiss("rights", "right_missing", said, fix)]
     return [await _trial(redis)]
 
 

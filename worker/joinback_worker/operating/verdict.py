@@ -13,7 +13,7 @@ from joinback_worker.heartbeat import Beat
 from joinback_worker.row import Row, unfold
 
 from .explanation import Explanation, VerdictName, Waiting
-from .spans import several, span
+from .spans import in_words, span
 
 Said = tuple[VerdictName, str]
 
@@ -43,11 +43,11 @@ def verdict(found: Explanation, around: Around) -> Said:
         return _queued(found, around)
     row = around.row
     dead = _of_letters(found)
-    if row is None or (dead is not None and row.status not in ("joined", "unlabelled")):
+    if row is None or (dead is not None and row.status != "joined"):
         return dead or _of_nothing(found, around)
     name, says = _of_row(found, row)
     if dead is not None:
-        says += f"; but of its events {several(len(found.dead), 'letter')} died: {dead[1]}"
+        says += f"; besides, {dead[1]}"
     elif found.row is None:
         says += f"; the sink has no row of it{f': {found.sink_trouble}' if found.sink_trouble else ''}"
     return name, says
@@ -100,19 +100,13 @@ def _of_letters(found: Explanation) -> Said | None:
     reason, detail = letter.get("reason", ""), letter.get("detail", "")
     until = f"; replayable for {span(found.dead_expire_in_s)}" if found.dead_expire_in_s and letter.get("bytes") else ""
     if reason == "after_window":
-        return "came_too_late", f"came too late: {letter.get('event')} came {_in_words(detail)}{until}"
+        return "came_too_late", f"came too late: {letter.get('event')} came {in_words(detail)}{until}"
     return "dead", f"dead, because {reason}: {detail}{until}"
-
-
-def _in_words(detail: str) -> str:
-    """The detail of a late letter has seconds: say them as people do."""
-    seconds, unit, rest = detail.partition(" s ")
-    return f"{span(int(seconds))} {rest}" if unit and seconds.isdecimal() else detail
 
 
 def _of_nothing(found: Explanation, around: Around) -> Said:
     if around.is_sampled_out:
-        return "sampled_out", f"sampled out: {found.sample}"
+        return "sampled_out", found.sample or "sampled out"
     if found.sink_trouble or found.sink_elsewhere or not around.sink_keeps:
         why = found.sink_elsewhere or found.sink_trouble or "it is a pipe"
         return "sink_unknown", f"Redis holds nothing of it, and the sink cannot be asked: {why}"

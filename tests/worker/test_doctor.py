@@ -1,0 +1,158 @@
+"""`joinback doctor`: what it tries beside the overview, and that it leaves nothing."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from conftest import PATIENCE_S, Cli, Stack
+from front import Front
+from hypothesis import given
+from hypothesis import strategies as st
+
+from joinback import wire
+from joinback.redis_url import redis_url
+from joinback_worker.apps import App
+from joinback_worker.operating import tried_redis
+from joinback_worker.operating.spans import brief, in_words, span
+
+
+def test_the_probe(stack: Stack, cli: Cli) -> None:
+    """--probe takes a record the whole way and reads it back; one row per day stays in the sink, nothing in Redis."""
+    for _ in range(2):
+        done = cli("doctor", "--probe")
+        assert done.returncode == 0, done
+        assert f"ok    probe  a test record went into Redis and came out of {stack.settings.sink_url}" in done.stdout
+    (row,) = stack.rows()
+    assert (row["application"], row["join_key"]) == ("joinback-probe", f"probe-{datetime.now(UTC):%Y-%m-%d}")
+    assert len(json.loads(row["feedback_events"])) == 2
+    assert stack.server.keys("joinback:*") == []
+
+
+def test_a_clock_that_differs(stack: Stack, cli: Cli) -> None:
+    """Redis's clock an hour ahead of this machine's is told, with what sets clocks right."""
+    ahead = int(datetime.now(UTC).timestamp()) + 3_600
+    with Front(int(stack.settings.redis_url.rpartition(":")[2].partition("/")[0])) as front:
+        front.answer = lambda command: b"*2\r\n$10\r\n%d\r\n$1\r\n0\r\n" % ahead if command[0] == b"TIME" else None
+        done = cli("doctor", JOINBACK_REDIS_URL=front.url)
+    assert done.returncode == 1
+    assert "MEND  redis  clock_differs: Redis's clock is 1 h ahead of this machine's" in done.stdout
+
+
+def test_a_client_whose_events_a_worker_cannot_read(stack: Stack, cli: Cli) -> None:
+    """A worker that lives and reads less than clients of this release write is told by name."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    stack.drain()
+    at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    sign = {"host": "host-a", "pid": 1, "version": "0", "sink": "s", "settings": "x", "beat_at": at, "progress_at": at}
+    stack.server.hset(wire.WORKERS_KEY, "host-a:1", json.dumps(sign | {"last_drain_at": at}))
+    stack.server.expire(wire.WORKERS_KEY, 60)
+    shown = cli("doctor").stdout
+    assert "LOOK  clients  worker_older: host-a:1 read no events of wire version 2" in shown
+
+
+SERVERS = [
+    ({"redis_version": "6.0.16", "aof_enabled": 1}, ["redis_old"]),
+    ({"redis_version": "6.2.0", "aof_enabled": 1}, []),
+    ({"redis_version": "7.2.4", "valkey_version": "9.1.0", "aof_enabled": 0, "connected_slaves": 1}, []),
+    ({"redis_version": "7.2.4", "aof_enabled": 0, "connected_slaves": 0}, ["not_persistent"]),
+]
+
+
+@pytest.mark.parametrize(("info", "told"), SERVERS)
+def test_what_a_server_is(info: dict[str, Any], told: list[str]) -> None:
+    """A Redis that is too old, and one that keeps nothing over a restart, by what its INFO says."""
+    found = [one.finding.name for one in tried_redis._of_server("here", info) if one.finding is not None]
+    assert found == told
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://localhost:6379", False),
+        ("redis://127.0.0.2", False),
+        ("redis://[::1]:6379", False),
+        ("unix:///run/redis.sock", False),
+        ("rediss://cache", False),
+        ("redis://cache", True),
+        ("redis+cluster://127.0.0.1:1,cache:2", True),
+    ],
+)
+def test_who_can_listen(url: str, told: bool) -> None:
+    """Without TLS only this machine's own way to Redis is private."""
+    assert bool(list(tried_redis._of_tls(redis_url(url, "it")))) == told
+
+
+def test_how_long_the_memory_lasts(stack: Stack, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In plain numbers, with the day on which it would be full; trouble by day if that is before events end."""
+    import asyncio
+
+    from joinback_worker.connect import connect
+
+    async def tried(maxmemory: int) -> Any:
+        async def known(_: Any) -> list[App]:
+            return [App(application="a", shards=1, received_per_min=600.0, records=100, memory_bytes=92_000)]
+
+        monkeypatch.setattr(tried_redis, "apps", known)
+        buffer = connect(stack.settings)
+        try:
+            (one,) = await tried_redis._of_memory(
+                buffer, stack.settings, {"used_memory": 10**6, "maxmemory": maxmemory}
+            )
+        finally:
+            await buffer.aclose()
+        return one
+
+    # 10 events per second of 1,000 bytes: 864 MB per day.
+    roomy = asyncio.run(tried(10**12))
+    assert roomy.finding is None
+    assert "864 MB per day come; if nothing drained, it would be full on " in roomy.says
+    tight = asyncio.run(tried(10**6 + 864 * 10**6))
+    assert tight.finding is not None
+    assert (tight.finding.name, tight.finding.is_trouble) == ("memory_forecast", False)
+    assert "in 1 d" in tight.says
+
+
+def test_a_field_told_once(stack: Stack, cli: Cli) -> None:
+    """A field that one event told, beside one of nearly its name that several told, is most likely a typo."""
+    for n in range(2):
+        stack.client.log_record("loans", feedback={"repaid": True}, join_key=f"k{n}")
+        stack.drain()
+    stack.client.log_record("loans", feedback={"repayed": True}, join_key="k")
+    stack.drain()
+    shown = cli("doctor").stdout
+    assert "field_seen_once: loans: the feedback field 'repayed' was told once" in shown
+    assert "did its sender mean repaid?" in shown
+    stack.client.log_record("loans", feedback={"repayed": True}, join_key="k2")
+    assert stack.client.flush(PATIENCE_S)
+    stack.drain()
+    assert "field_seen_once" not in cli("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said", "short"),
+    [
+        (0, "0 s", "0 s"), (59.6, "1 min", "60 s"), (180, "3 min", "3 min"), (3_780, "1 h 3 min", "63 min"),
+        (36_600, "10 h", "10 h"), (90_000, "1 d 1 h", "25 h"), (604_661, "7 d", "7 d"), (18_921_600, "219 d", "219 d"),
+        (-5, "0 s", "0 s"),
+    ],
+)  # fmt: skip
+def test_durations_as_people_say_them(seconds: float, said: str, short: str) -> None:
+    """Two units at most; in a table one."""
+    assert (span(seconds), brief(seconds)) == (said, short)
+
+
+@given(st.floats(min_value=0, max_value=1e10))
+def test_a_duration_is_nearly_what_it_says(seconds: float) -> None:
+    """What is said is off by a tenth at most, or half a second."""
+    sizes = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
+    for text in (span(seconds), brief(seconds)):
+        words = text.split()
+        said = sum(int(number) * sizes[unit] for number, unit in zip(words[::2], words[1::2], strict=True))
+        assert abs(said - seconds) <= max(0.6, seconds / 4 if text == brief(seconds) else seconds / 10)
+
+
+def test_a_letter_in_words() -> None:
+    """The seconds at the beginning of a detail are said as people do; any other detail stays."""
+    assert in_words("1728000 s after the join window") == "20 d after the join window"
+    assert in_words("a string stands at its key") == "a string stands at its key"

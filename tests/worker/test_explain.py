@@ -1,0 +1,176 @@
+"""`joinback explain`, `orphans` and `tap`: what became of a key, of all that match nothing, and what comes."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from conftest import PATIENCE_S, Cli, Stack
+from msgspec import structs
+
+import joinback
+from joinback import wire
+from joinback.settings import Settings
+from joinback_worker.connect import connect
+from joinback_worker.operating.explaining import explain
+from joinback_worker.operating.explanation import Explanation
+
+
+def explained(stack: Stack, key: str, **changed: Any) -> Explanation:
+    async def look() -> Explanation:
+        settings: Settings = structs.replace(stack.settings, **changed)
+        buffer = connect(settings)
+        try:
+            return await explain(buffer, settings, "loans", key)
+        finally:
+            await buffer.aclose()
+
+    return asyncio.run(look())
+
+
+def log(stack: Stack, *keys: str, at: datetime | None = None, **feedback: Any) -> None:
+    for key in keys:
+        if feedback:
+            stack.client.log_record("loans", feedback=feedback, join_key=key, timestamp=at)
+        else:
+            stack.client.log_record("loans", inputs=1, outputs=0.5, join_key=key, timestamp=at)
+    assert stack.client.flush(PATIENCE_S)
+
+
+def claim(stack: Stack, consumer: str, idle_ms: int) -> None:
+    """All that waits is claimed by this one, since so long."""
+    pending = wire.pending_key("loans")
+    stack.server.xreadgroup(wire.GROUP, consumer, {pending: ">"})
+    ids = [entry for entry, _ in stack.server.xrange(pending)]
+    stack.server.execute_command("XCLAIM", pending, wire.GROUP, consumer, 0, *ids, "IDLE", idle_ms)
+
+
+def test_from_the_queue_to_the_row(stack: Stack) -> None:
+    """A key is in the queue, then claimed, then waits for feedback, then joined: each is the verdict of its time."""
+    now = datetime.now(UTC)
+    log(stack, "a", at=now - timedelta(days=3))
+    found = explained(stack, "a")
+    assert found.verdict == "in_the_queue"
+    assert found.says.endswith("; no worker lives, and none has drained it yet")
+    claim(stack, "host-a:1:abc", 5_000)
+    found = explained(stack, "a")
+    assert (found.verdict, found.says) == ("claimed", "claimed by host-a:1 5 s ago, which writes it now")
+    claim(stack, "host-a:1:abc", 3_600_000)
+    found = explained(stack, "a")
+    assert found.verdict == "in_the_queue"
+    assert "claimed by host-a:1, which is gone" in found.says
+    stack.drain()
+    found = explained(stack, "a")
+    assert (found.verdict, found.says) == ("waits_for_feedback", "waits for feedback since 3 d")
+    log(stack, "a", at=now, repaid=True)
+    stack.drain()
+    found = explained(stack, "a")
+    assert (found.verdict, found.says) == ("joined", "joined: it has repaid, 3 d after the prediction")
+    assert [moment.what.partition(":")[0] for moment in found.timeline] == ["prediction", "feedback"]
+
+
+def test_how_many_labels_of_its_age_have_come(stack: Stack) -> None:
+    """Where enough predictions are as old, the verdict says how many of them have their label, by the label curve."""
+    now = datetime.now(UTC)
+    for n in range(80):
+        log(stack, f"k{n}", at=now - timedelta(days=10))
+        if n < 40:
+            log(stack, f"k{n}", at=now - timedelta(days=9), repaid=True)
+    log(stack, "young", at=now - timedelta(days=2))
+    stack.drain()
+    found = explained(stack, "young")
+    assert found.coverage is not None
+    assert found.coverage.share == pytest.approx(40 / 81, abs=0.02)
+    assert "; 49% of the predictions of this age have their label" in found.says
+
+
+def test_an_orphan(stack: Stack) -> None:
+    """It waits for its prediction; the key that was most likely meant is named."""
+    log(stack, "loan_1", "loan_2")
+    log(stack, "loan-1", repaid=True)
+    stack.drain()
+    found = explained(stack, "loan-1")
+    assert found.verdict == "waits_for_prediction"
+    assert found.says.endswith("; was loan_1 meant? (with '_' between its parts)")
+
+
+def test_a_record_that_the_sink_does_not_have(stack: Stack) -> None:
+    """With another sink, or an emptied one, the verdict is of what Redis holds, and says that the sink has no row."""
+    log(stack, "a")
+    stack.drain()
+    stack.execute("DELETE FROM records")
+    found = explained(stack, "a")
+    assert found.verdict == "waits_for_feedback"
+    assert found.says.endswith("; the sink has no row of it")
+
+
+def test_where_the_sink_cannot_be_asked(stack: Stack, tmp_path: Any) -> None:
+    """What Redis has let go is not called unknown while the sink is away."""
+    log(stack, "a")
+    stack.drain()
+    stack.server.delete(stack.record("a"))
+    found = explained(stack, "a", sink_url=f"sqlite:///{tmp_path}/other.db")
+    assert found.verdict == "sink_unknown"
+    assert "rows go to" in found.says
+
+
+def test_a_dict_as_the_key(stack: Stack, cli: Cli) -> None:
+    """A JSON object is looked for as JoinKey.from_dict makes it, with its numbers as int, float and text."""
+    log(stack, str(joinback.JoinKey.from_dict({"customer": 17})))
+    stack.drain()
+    said = cli("explain", "loans", '{"customer": "17"}').stdout
+    assert (
+        f"but there is {joinback.JoinKey.from_dict({'customer': 17})} (as JoinKey.from_dict of customer as int)" in said
+    )
+
+
+def test_orphans_by_form_and_sender(stack: Stack, cli: Cli) -> None:
+    """Grouped by which change of form would match how many, with examples and who sent them; the rest at the end."""
+    log(stack, *(f"{n:04}" for n in range(30)))
+    for n in range(30):
+        stack.client.log_record("loans", feedback={"repaid": True}, join_key=str(n), source="batch")
+    log(stack, *(f"zz{n}yy" for n in range(5)), repaid=True)
+    stack.drain()
+    told = json.loads(cli("orphans", "loans", "--json").stdout)
+    assert (told["orphans"], told["tried"], told["is_whole"]) == (35, 35, True)
+    first, rest = told["groups"]
+    assert (first["how"], first["matches"], first["sources"]) == ("with leading zeros, to 4 digits", 30, {"batch": 30})
+    assert all(other == own.zfill(4) for own, other in first["examples"])
+    assert (rest["how"], rest["estimated"], rest["sources"]) == ("", 5, {"": 5})
+    assert "match in no form that was tried" in cli("orphans", "loans").stdout
+    stack.client.log_record("ads", inputs=1, outputs=2)
+    stack.drain()
+    assert cli("orphans", "ads").stdout.startswith("no orphan of ads in ")
+
+
+def test_tap(stack: Stack, cli: Cli) -> None:
+    """The newest events that wait, the oldest of them first; what they say is shown only where somebody asks."""
+    log(stack, "a", "b", "c")
+    shown = cli("tap", "loans", "--limit", "2").stdout.splitlines()
+    assert [line.split()[3] for line in shown] == ["b", "c"]
+    assert "inputs" not in "".join(shown)
+    (told,) = map(json.loads, cli("tap", "loans", "--limit", "1", "--payloads", "--json").stdout.splitlines())
+    assert (told["join_key"], json.loads(told["payload"])["inputs"]) == ("c", 1)
+    assert stack.drain().rows == 3
+    assert "nothing of loans waits" in cli("tap", "loans").stdout
+
+
+def test_purge(stack: Stack, cli: Cli) -> None:
+    """All that Redis holds of one application is counted and deleted, after a question; others and the rows stay."""
+    log(stack, "a", "b")
+    stack.drain()
+    log(stack, "c")
+    stack.client.log_record("ads", inputs=1, outputs=2, join_key="a")
+    assert stack.client.flush(PATIENCE_S)
+    held = "3 records, 1 waiting event and 0 dead letters of loans"
+    assert cli("purge", "loans", "--dry-run").stdout == f"would purge {held}\n"
+    refused = cli("purge", "loans")
+    assert (refused.returncode, refused.stderr) == (2, f"joinback: {held} would be deleted; say --yes\n")
+    assert stack.server.exists(stack.record("c"))
+    assert cli("purge", "loans", "--yes").stdout == f"purged {held}\n"
+    assert stack.server.keys("joinback:{loans}:*") == []
+    assert stack.server.hkeys(wire.APPLICATIONS_KEY) == [b"ads"]
+    assert not [field for field in stack.server.hkeys(wire.DRAINS_KEY) if b"loans" in field]
+    assert len(stack.rows("application = 'loans'")) == 2
+    assert cli("purge", "loans", "--yes").returncode == 2

@@ -1,0 +1,435 @@
+"""What `joinback status` knows from Redis alone, on every server."""
+
+import asyncio
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+from conftest import PATIENCE_S, Cli, Stack, process_environment
+from msgspec import structs
+
+from joinback import wire
+from joinback_worker.connect import connect
+from joinback_worker.group import LEASE_S, PARKED
+from joinback_worker.heartbeat import Beat
+from joinback_worker.history import RATE_OVER_S_MIN
+from joinback_worker.last_drains import LastDrain
+from joinback_worker.operating.findings import FINDING_NAMES, HINTS, WHY
+from joinback_worker.operating.overview import overview
+from joinback_worker.operating.states import Overview, State
+from joinback_worker.operating.thresholds import Thresholds
+
+ROOT = Path(__file__).parents[2]
+HOUR = timedelta(hours=1)
+
+
+def seen(stack: Stack, **thresholds: Any) -> Overview:
+    async def look() -> Overview:
+        buffer = connect(stack.settings)
+        try:
+            return await overview(buffer, stack.settings, Thresholds(**thresholds))
+        finally:
+            await buffer.aclose()
+
+    return asyncio.run(look())
+
+
+def loans(stack: Stack, **thresholds: Any) -> State:
+    return next(state for state in seen(stack, **thresholds).applications if state.application == "loans")
+
+
+def names(found: Overview) -> set[str]:
+    return {one.name for one in found.all_findings}
+
+
+def log(stack: Stack, *keys: str, **feedback: Any) -> None:
+    for key in keys:
+        if feedback:
+            stack.client.log_record("loans", feedback=feedback, join_key=key)
+        else:
+            stack.client.log_record("loans", inputs=1, outputs=2, join_key=key)
+    assert stack.client.flush(PATIENCE_S)
+
+
+def log_newer(stack: Stack, key: str) -> None:
+    """As a client of a later release would."""
+    event = b'{"v":99,"of":"a later release"}'
+    keys = wire.write_keys("loans", [key])
+    stack.server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *wire.write_arguments("loans", 600, [("feedback:n", event)]))
+
+
+def set_back(server: Any, by: timedelta, *what: str) -> None:
+    """Make the notes of drains so much older: as if the time had passed."""
+    for field, value in server.hgetall(wire.DRAINS_KEY).items():
+        if not what or field.decode().partition(":")[0] in what:
+            noted = msgspec.json.decode(value, type=LastDrain)
+            server.hset(wire.DRAINS_KEY, field, msgspec.json.encode(structs.replace(noted, at=noted.at - by)))
+
+
+def sign(server: Any, **changed: Any) -> None:
+    """A worker that lives."""
+    now = datetime.now(UTC)
+    at = {"started_at": now - 9 * HOUR, "beat_at": now, "progress_at": now, "last_drain_at": now}
+    worker = Beat(**{"host": "host-a", "pid": 1, "version": "0", "sink": "s", "settings": "same"} | at | changed)
+    server.hset(wire.WORKERS_KEY, worker.name, msgspec.json.encode(worker))
+    server.expire(wire.WORKERS_KEY, 600)
+
+
+def age_history(server: Any, by: timedelta, **changed: int) -> None:
+    """Make the history as if all of it had been noted so long before."""
+    key = wire.history_key("loans")
+    entries = server.xrange(key)
+    server.delete(key)
+    for entry_id, fields in entries:
+        milliseconds, _, number = entry_id.partition(b"-")
+        noted = {name: value for name, value in fields.items()} | {n.encode(): v for n, v in changed.items()}
+        server.xadd(key, noted, id=f"{int(milliseconds) - int(by.total_seconds() * 1000)}-{number.decode()}")
+    server.expire(key, 600)
+
+
+def test_what_came_and_went(stack: Stack) -> None:
+    """Rates are per minute since the history of some minutes ago; joined and orphans are those of the last day."""
+    log(stack, "a", "b")
+    log(stack, "a", "x", repaid=True)
+    stack.drain()
+    assert (loans(stack).received_per_min, loans(stack).joined_of_day, loans(stack).orphans_of_day) == (None, 1, 1)
+    age_history(stack.server, timedelta(days=2))
+    log(stack, "y", repaid=True)
+    stack.drain()
+    state = loans(stack)
+    assert (state.joined_of_day, state.orphans_of_day, state.rows_of_day) == (0, 1, 1)
+    age_history(stack.server, timedelta(seconds=RATE_OVER_S_MIN))
+    log(stack, "c", "d", "e")
+    assert loans(stack).received_per_min == pytest.approx(1.0, rel=0.3)
+
+
+def test_what_waits_for_a_newer_worker_has_a_number_of_its_own(stack: Stack) -> None:
+    """An event of a newer client makes no oldest claimable one; it is parked, claimed again, and drained by a worker
+    that can read it.
+    """
+    log(stack, "z")
+    log_newer(stack, "n")
+    drained = stack.drain()
+    assert (drained.newer, drained.released) == (1, 0)
+    state = loans(stack)
+    assert (state.oldest_claimable_s, state.claimed, state.waiting_for_upgrade) == (None, 0, 1)
+    log(stack, "a")
+    state = loans(stack)
+    assert state.oldest_claimable_s is not None
+    assert state.waiting_for_upgrade_s is not None
+    assert state.waiting_for_upgrade_s > state.oldest_claimable_s
+    assert names(seen(stack)) == {"waiting_for_upgrade"}
+    # Its lease is over, and whoever drains can read it now.
+    (claim,) = stack.server.xpending_range(wire.pending_key("loans"), wire.GROUP, "-", "+", 10)
+    assert claim["consumer"] == PARKED.encode()
+    idle_ms = int(LEASE_S * 1000)
+    stack.server.execute_command(
+        "XCLAIM", wire.pending_key("loans"), wire.GROUP, PARKED, 0, claim["message_id"], "IDLE", idle_ms
+    )
+    now = datetime.now(UTC)
+    good = wire.encode(wire.Feedback(v=1, at=now, logged_at=now, feedback={"repaid": True}))
+    stack.server.hset(stack.record("n"), "feedback:n", good)
+    assert stack.drain().rows == 2
+    assert loans(stack).waiting_for_upgrade == 0
+
+
+def test_who_drained_last(stack: Stack, cli: Cli) -> None:
+    """Each round notes when it ended well, whatever waited; so does `joinback drain`, which gives no sign of life."""
+    log(stack, "a")
+    assert loans(stack).last_drain_at is None
+    assert cli("drain").returncode == 0
+    first = loans(stack)
+    assert first.last_drain_at is not None
+    assert re.fullmatch(r".+:\d+", first.drained_by or "")
+    assert first.sink == stack.settings.sink_url
+    stack.drain()
+    second = loans(stack)
+    assert second.last_drain_at is not None
+    assert second.last_drain_at > first.last_drain_at
+    assert 0 < stack.server.ttl(wire.DRAINS_KEY) <= wire.STATS_TTL_S
+
+
+def test_a_full_redis_is_told_of_its_drains(stack: Stack) -> None:
+    """At maxmemory, where it matters most, the drain is noted as well."""
+    log(stack, "a")
+    stack.server.config_set("maxmemory", 1)
+    try:
+        assert stack.drain().error is None
+        assert loans(stack).last_drain_at is not None
+    finally:
+        stack.server.config_set("maxmemory", 0)
+
+
+def test_a_dead_worker(stack: Stack) -> None:
+    """No worker lives and the last drain is long ago: told with who it was. After a recent drain all is well."""
+    log(stack, "a")
+    stack.drain()
+    assert names(seen(stack)) == set()
+    set_back(stack.server, HOUR)
+    found = seen(stack)
+    assert names(found) == {"worker_dead"}
+    assert f"by {found.applications[0].drained_by}" in found.troubles[0].says
+    # Until two of its intervals are over there is nothing to tell.
+    assert names(seen(stack, drain_intervals=13)) == set()
+
+
+def test_a_living_worker_that_does_not_drain(stack: Stack) -> None:
+    """A sign of life without a drain of this application is `no_drain`; without any progress, the worker hangs."""
+    log(stack, "a")
+    stack.drain()
+    set_back(stack.server, HOUR)
+    sign(stack.server, interval_s=300, wire_version=wire.WIRE_VERSION)
+    assert names(seen(stack)) == {"no_drain"}
+    sign(stack.server, interval_s=300, progress_at=datetime.now(UTC) - HOUR)
+    assert names(seen(stack)) == {"no_drain", "worker_hangs"}
+    # One with an interval of a day is in time.
+    stack.server.delete(wire.WORKERS_KEY)
+    sign(stack.server, interval_s=86_400, progress_at=datetime.now(UTC) - HOUR)
+    assert names(seen(stack)) == set()
+
+
+def test_a_worker_of_an_older_release(stack: Stack) -> None:
+    """It notes no drains, and its sign of life says when it drained: that counts."""
+    log(stack, "a")
+    stack.drain()
+    set_back(stack.server, HOUR)
+    sign(stack.server)
+    assert names(seen(stack)) == set()
+    assert loans(stack).drained_by == "host-a:1"
+
+
+def test_workers_that_differ(stack: Stack) -> None:
+    """Two living workers with different settings of what a row says are told, by name."""
+    log(stack, "a")
+    stack.drain()
+    sign(stack.server)
+    sign(stack.server, host="host-b", settings="other")
+    (found,) = seen(stack).troubles
+    assert found.name == "workers_differ"
+    assert "host-a:1 (same), host-b:1 (other)" in found.says
+
+
+def test_a_sink_that_is_down(stack: Stack, tmp_path: Path) -> None:
+    """The drain failed for the sink's sake: told with its own words, until one ends well."""
+    log(stack, "a")
+    stack.drain(sink_url=f"sqlite:///{tmp_path}/none/a.db")
+    log(stack, "a")
+    stack.drain()
+    database = Path(stack.settings.sink_url.removeprefix("sqlite:///"))
+    away = database.with_suffix(".away")
+    database.rename(away)
+    database.mkdir()
+    log(stack, "b")
+    assert stack.drain().sink_lost
+    found = seen(stack)
+    assert names(found) == {"sink_down"}
+    assert found.sinks[0].error is not None
+    database.rmdir()
+    away.rename(database)
+    assert stack.drain().error is None
+    assert names(seen(stack)) == set()
+
+
+def test_letters_are_new_for_a_day_while_they_are_there(stack: Stack) -> None:
+    """New letters are trouble; once dropped, or after a day, they are not, and are counted for ever."""
+    log(stack, "a", "b")
+    stack.server.delete(stack.record("a"))
+    stack.drain()
+    state = loans(stack)
+    assert (state.dead_now, state.dead_ever, state.dead_new, state.dead_by_reason_new) == (
+        1,
+        1,
+        1,
+        {"record_missing": 1},
+    )
+    assert state.dead_expire_in_s is not None
+    assert 0 <= wire.DEAD_TTL_S - state.dead_expire_in_s < 60
+    assert names(seen(stack)) == {"new_dead_letters"}
+    assert names(seen(stack, dead_new=1)) == set()
+    stack.server.expire(wire.dead_key("loans"), 86_400)
+    assert names(seen(stack)) == {"new_dead_letters", "dead_letters_expire"}
+    stack.server.delete(wire.dead_key("loans"))
+    state = loans(stack)
+    assert (state.dead_now, state.dead_ever, state.dead_new) == (0, 1, 0)
+
+
+SILENCES = [
+    # silent, longest before, watched, other events come, told
+    (5, 1, 168, True, True),
+    (5, 6, 168, True, False),
+    (5, 1, 10, True, False),
+    (5, 1, 168, False, False),
+]
+
+
+@pytest.mark.parametrize(("silent_h", "longest_h", "watched_h", "comes", "told"), SILENCES)
+def test_no_feedback_for_longer_than_ever(
+    stack: Stack, silent_h: int, longest_h: int, watched_h: int, comes: bool, told: bool
+) -> None:
+    """A silence is told if none was ever as long, feedback was watched for thrice as long, and other events come."""
+    log(stack, "a", repaid=True)
+    stack.drain()
+    if not comes:
+        stack.server.execute_command("XGROUP", "SETID", wire.pending_key("loans"), wire.GROUP, "1-1")
+    now_s = int(datetime.now(UTC).timestamp())
+    age_history(
+        stack.server, silent_h * HOUR,
+        feedback_at_s=now_s - silent_h * 3_600, feedback_first_s=now_s - (silent_h + watched_h) * 3_600,
+        feedback_silence_max_s=longest_h * 3_600,
+    )  # fmt: skip
+    assert ("no_feedback" in names(seen(stack))) == told
+    if told:
+        assert "no_feedback" not in names(seen(stack, silence_factor=6))
+
+
+def test_the_history_knows_its_silences(stack: Stack) -> None:
+    """Each drain notes when feedback came last and the longest time between two that brought some; other drains carry
+    it on.
+    """
+    log(stack, "a")
+    stack.drain()
+    assert loans(stack).last_feedback_at is None
+    log(stack, "a", repaid=True)
+    stack.drain()
+    assert loans(stack).longest_silence_s == 0
+    ((_, noted),) = stack.server.xrevrange(wire.history_key("loans"), count=1)
+    hour_ago_s = int(noted[b"feedback_at_s"]) - 3_600
+    age_history(stack.server, HOUR, feedback_at_s=hour_ago_s, feedback_first_s=hour_ago_s)
+    log(stack, "b")
+    stack.drain()
+    assert loans(stack).longest_silence_s == 0
+    log(stack, "b", repaid=True)
+    stack.drain()
+    assert loans(stack).longest_silence_s == pytest.approx(3_600, abs=60)
+    assert loans(stack).first_feedback_at == datetime.fromtimestamp(hour_ago_s, tz=UTC)
+
+
+def test_evictions_of_before_are_no_alarm_for_ever(stack: Stack, cli: Cli) -> None:
+    """What a server evicted before it was mended, of whomever, is exit code 0; what a worker saw is told for a day."""
+    stack.server.config_set("maxmemory-policy", "allkeys-lru")
+    for n in range(100):
+        stack.server.set(f"somebody:{n}", "x" * 10_000, ex=600)
+    evicted = stack.server.info("stats")["evicted_keys"]
+    stack.server.config_set("maxmemory", int(stack.server.info("memory")["used_memory"] * 0.8))
+    stack.server.set("one", "more", ex=600)
+    stack.server.config_set("maxmemory", 0)
+    stack.server.config_set("maxmemory-policy", "noeviction")
+    assert stack.server.info("stats")["evicted_keys"] > evicted
+    log(stack, "a")
+    stack.drain()
+    assert cli("status").returncode == 0
+    sign(stack.server, evictions_at=datetime.now(UTC) - HOUR)
+    assert names(seen(stack)) == {"evictions"}
+    sign(stack.server, evictions_at=datetime.now(UTC) - 25 * HOUR)
+    assert names(seen(stack)) == set()
+
+
+def test_the_screen(stack: Stack, cli: Cli) -> None:
+    """The table fits into 80 columns and has no frame where it is piped; the troubled come first; the thresholds are
+    options.
+    """
+    for application in ("aa", "loans", "zz"):
+        stack.client.log_record(application, inputs=1, outputs=2, join_key="a")
+    stack.drain()
+    log(stack, "b")
+    stack.server.delete(stack.record("b"))
+    stack.drain()
+    done = cli("status", COLUMNS="80")
+    assert done.returncode == 1
+    table = done.stdout.partition("workers alive")[0]
+    assert [line.split()[0] for line in table.splitlines()[2:]] == ["!", "aa", "zz"]
+    assert max(map(len, table.splitlines())) <= 80
+    assert done.stdout.isascii()
+    assert "! new_dead_letters: loans: 1 new dead letter within 1 d (record_missing 1)" in done.stdout
+    assert cli("status", "--dead-new", "1").returncode == 0
+
+
+def test_watching(stack: Stack) -> None:
+    """`status --watch` draws again and again at a terminal, and q ends it."""
+    log(stack, "a")
+    stack.drain()
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "joinback_worker", "status", "--watch"]
+    environment = process_environment(stack.settings) | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs) as process:
+        # Else the end of what it writes is not seen.
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):
+            while more := os.read(ours, 65_536):
+                if b"q ends" in shown + more and b"q ends" not in shown:
+                    os.write(ours, b"q")
+                shown += more
+        assert process.wait(PATIENCE_S) == 0
+    os.close(ours)
+    assert b"loans" in shown
+
+
+def test_json_has_what_scripts_need(stack: Stack, cli: Cli) -> None:
+    """One object: each application by name with its books and findings, the workers, the sinks, and the findings."""
+    log(stack, "a")
+    stack.drain()
+    told = json.loads(cli("status", "--json").stdout)
+    assert told["applications"]["loans"].keys() >= {
+        "received",
+        "difference",
+        "oldest_claimable_s",
+        "dead_now",
+        "findings",
+    }
+    assert told.keys() == {"at", "interval_s", "applications", "workers", "sinks", "drops", "findings"}
+
+
+def test_the_least_rights_are_enough_to_look(stack: Stack, cli: Cli) -> None:
+    """With the worker's ACL of README an operator may ask everything here."""
+    (line,) = re.findall(r"^user joinback-worker .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    stack.server.execute_command("ACL", "SETUSER", "joinback-worker", "reset", *line.split()[2:])
+    url = stack.settings.redis_url.replace("redis://", "redis://joinback-worker:secret@")
+    log(stack, "a")
+    stack.drain()
+    log(stack, "b", repaid=True)
+    try:
+        for command in (
+            ("status",),
+            ("explain", "loans", "a"),
+            ("doctor",),
+            ("tap", "loans"),
+            ("dead", "list", "loans"),
+        ):
+            done = cli(*command, JOINBACK_REDIS_URL=url)
+            assert (done.returncode, done.stderr) == (0, ""), (command, done)
+    finally:
+        stack.server.execute_command("ACL", "DELUSER", "joinback-worker")
+
+
+def test_what_somebody_else_wrote_hides_nothing(stack: Stack, server: redis.Redis) -> None:
+    """Another type, or rubbish, at the keys of what workers note is passed over."""
+    log(stack, "a")
+    stack.drain()
+    server.hset(wire.DRAINS_KEY, "done:loans", "rubbish")
+    assert loans(stack).last_drain_at is None
+    for key in (wire.DRAINS_KEY, wire.DROPS_KEY):
+        server.delete(key)
+        server.set(key, "mine", ex=60)
+    assert loans(stack).books.received == 1
+    assert stack.drain().error is None
+
+
+def test_the_names_are_documented() -> None:
+    """Each finding has a line in docs/operating.md, as the code has it; and somewhere it is found."""
+    table = (ROOT / "docs/operating.md").read_text()
+    code = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py") if path.name != "findings.py")
+    assert set(WHY) == set(FINDING_NAMES) >= HINTS
+    for name in FINDING_NAMES:
+        assert f"| `{name}` | {'hint' if name in HINTS else ''} | {WHY[name]} |" in table
+        assert f'"{name}"' in code or f'found["{name}"]' in code, name
