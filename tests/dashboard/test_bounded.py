@@ -81,16 +81,18 @@ def test_a_question_past_its_time_is_given_up() -> None:
     """It says what to do; and while what it began is not over, it keeps its place, and others have theirs."""
 
     async def run() -> None:
-        bounded, still_runs = Bounded(timeout_s=0.01), asyncio.Event()
+        bounded, still_runs, given_up = Bounded(timeout_s=0.01), asyncio.Event(), asyncio.Semaphore(0)
 
         async def stubborn() -> None:
             try:
                 await asyncio.sleep(3_600)
             finally:
+                given_up.release()
                 await still_runs.wait()
 
         asked = [asyncio.create_task(bounded.ask(str(n), stubborn)) for n in range(AT_ONCE)]
-        await asyncio.sleep(0.05)
+        for _ in range(AT_ONCE):
+            await given_up.acquire()
         with pytest.raises(TooLong, match="joinback report"):
             await bounded.ask("waits for a place", stubborn)
         still_runs.set()

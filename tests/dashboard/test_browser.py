@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from conftest import wait_for
 from dashboard.browser import LOOKS, PICTURES, Browser, chromium
 from made_up_records import record_of
 from selenium.webdriver.common.keys import Keys
@@ -54,8 +55,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             [sys.executable, "-m", "joinback_worker", "demo", "--keep"], env=environment, stdout=output, stderr=output
         )
         try:
-            while "until Ctrl-C" not in log.read_text():
-                assert process.poll() is None, log.read_text()
+            wait_for(lambda: "until Ctrl-C" in log.read_text() or process.poll() is not None)
             found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
             assert found is not None
             yield found[0]
