@@ -37,7 +37,9 @@ from joinback_worker.sinks import open_sink
 os.environ["PGSERVER_FSYNC"] = "on"
 sys.path += [str(Path(__file__).parents[1] / "tests" / "sinks"), str(Path(__file__).parents[1] / "tests")]
 from engines import ENGINES
-from made_up_loans import DAYS, made_up_loans, record_of
+from made_up_records import record_of
+
+from joinback_worker.cli.made_up_loans import DAYS, made_up_loans
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 ROUNDS = 3

@@ -112,7 +112,7 @@ def test_what_is_not_installed(tmp_path: Path) -> None:
 
 def test_another_process_says_so(cli: Cli) -> None:
     """A worker or a command is a process of its own: one line says what to use instead, and its exit code is 2."""
-    for command in (("worker",), ("worker", "--check"), ("drain",), ("status",), ("check",), ("demo",), ("apps",)):
+    for command in (("worker",), ("worker", "--check"), ("drain",), ("status",), ("doctor",), ("demo",), ("apps",)):
         done = cli(*command)
         assert done.returncode == 2, command
         assert done.stderr.startswith("joinback: JOINBACK_REDIS_URL is memory://, which lives in one process")

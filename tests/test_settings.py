@@ -65,6 +65,7 @@ def test_all_set() -> None:
         "JOINBACK_CONFIG": "/etc/joinback.toml",
         "JOINBACK_ENVIRONMENT": "production",
         "JOINBACK_SPOOL_DIR": "/var/lib/joinback",
+        "JOINBACK_DASHBOARD_PASSWORD": "open sesame",
     }
     both = Settings(
         redis_url="rediss://user:p%40ss@cache.internal:6380/2",
@@ -78,6 +79,7 @@ def test_all_set() -> None:
         config="/etc/joinback.toml",
         environment="production",
         spool_dir="/var/lib/joinback",
+        dashboard_password="open sesame",
     )
     client, lines = client_settings(environ)
     for field in Settings.__struct_fields__:

@@ -91,6 +91,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
         BOTH,
     ] = None
+    dashboard_password: Annotated[
+        str | None,
+        Meta(
+            description="What `joinback dashboard` asks for, whatever the user's name; without one it listens on this"
+            " machine alone: [docs/dashboard.md](docs/dashboard.md)."
+        ),
+        WORKER,
+    ] = None
     spool_dir: Annotated[
         str | None,
         Meta(description="Where a client keeps events on disk that memory cannot hold while Redis is away."),
@@ -99,7 +107,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     environment: Annotated[str | None, Meta(description="Written on each event, such as `production`."), CLIENT] = None
 
     def __repr__(self) -> str:
-        """Without the URLs: they hold passwords."""
+        """Without the URLs, which hold passwords, and the password."""
         return f"Settings(interval_s={self.interval_s}, emit={self.emit!r}, environment={self.environment!r}, …)"
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from made_up_loans import Loan, made_up_loans, record_of
+from made_up_records import record_of
 
 from joinback.settings import Settings
 from joinback_worker.answers.pairing import Choice
 from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.cli.made_up_loans import Loan, made_up_loans
 from joinback_worker.rules import Policy
 from joinback_worker.sinks import open_sink
 

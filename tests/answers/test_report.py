@@ -13,11 +13,12 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from made_up_loans import made_up_loans, record_of
+from made_up_records import record_of
 from msgspec import Raw, structs
 
 from joinback.settings import Settings
-from joinback_worker.cli.report_html import page
+from joinback_worker.cli.made_up_loans import made_up_loans
+from joinback_worker.dashboard.mailed import page
 from joinback_worker.rules import Policy
 from joinback_worker.sinks import open_sink
 
@@ -115,11 +116,15 @@ def test_the_page_stands_alone_and_escapes(report: Run, tmp_path: Path) -> None:
     assert not {tag for tag, _ in tags} & {"script", "img", "link", "iframe", "b", "object", "a"}
     assert not re.search(r"https?://|url\(|@import|\son\w+=", text)
     assert "&lt;script&gt;" in text
-    assert "default-src 'none'" in text
+    (policy,) = [one["content"] for tag, one in tags if tag == "meta" and "http-equiv" in one]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
     pictures = [attributes for tag, attributes in tags if tag == "svg"]
-    assert pictures
-    assert all(one["role"] == "img" and one["aria-label"] for one in pictures)
-    assert sum(tag == "table" for tag, _ in tags) >= len(pictures)
+    named = [one for one in pictures if one.get("role") == "img"]
+    ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    assert named
+    assert all(set(one["aria-labelledby"].split()) <= ids for one in named)
+    assert all(one["aria-hidden"] == "true" for one in pictures if one not in named)
+    assert sum(tag == "table" for tag, _ in tags) >= len(named)
     assert len(text) < 200_000
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from made_up_loans import made_up_loans, record_of
+from made_up_records import record_of
 from msgspec import Raw, structs
 
 from joinback import wire
+from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.fold import Record
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123_457, tzinfo=UTC)

@@ -121,7 +121,7 @@ def test_a_view_over_more_keys_than_memory_holds(tmp_path: Path) -> None:
         source = engine.source(database, url)
         # Like the seed, so that it has all columns as the sink writes them.
         database.execute(
-            f"COPY (SELECT * REPLACE ('{'k' * 40}' || n AS join_key) FROM {source}, range({KEYS}) AS numbers(n)"  # noqa: S608
+            f"COPY (SELECT * REPLACE ('{'k' * 40}' || n AS join_key) FROM {source}, range({KEYS}) AS numbers(n)"
             f" WHERE kind = 'prediction' OR n % 3 = 0) TO '{tmp_path}/many.parquet'"
         )
         database.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 2; SET temp_directory = '{tmp_path}/spilled'")

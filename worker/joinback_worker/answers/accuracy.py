@@ -145,7 +145,7 @@ def sums_of(cells: Iterable[Cell], by_age: int) -> dict[tuple[int, str | None], 
 
 
 def total(sums: Iterable[Sums]) -> Sums:
-    """Return the sums of several days."""
+    """Return the sums of several days, or of several versions of one."""
     whole = Sums()
     for one in sums:
         whole.rows, whole.w, whole.age_d = whole.rows + one.rows, whole.w + one.w, whole.age_d + one.age_d
@@ -153,7 +153,17 @@ def total(sums: Iterable[Sums]) -> Sums:
             part.add(other.rows, other.w, other.value, other.extra)
         whole.w2, whole.value2 = whole.w2 + one.w2, whole.value2 + one.value2
         whole.below = [a + b for a, b in zip(whole.below or [0.0] * len(one.below), one.below, strict=True)]
+        for outcome, part in one.outcomes.items():
+            whole.outcomes.setdefault(outcome, Part()).add((part.rows, part.w, part.value, part.extra))
     return whole
+
+
+def together(sums: dict[tuple[int, str | None], Sums]) -> dict[tuple[int, str | None], Sums]:
+    """Return the sums of each day over all its versions, as those of a version None."""
+    by_day: dict[int, list[Sums]] = defaultdict(list)
+    for (day, _), one in sums.items():
+        by_day[day].append(one)
+    return {(day, None): total(ones) for day, ones in sorted(by_day.items())}
 
 
 def days_of(
@@ -185,6 +195,17 @@ def _day(
         bias=one.by_age.mean_extra if ripe and pair.kind == "numbers" else None,
         ripe=ripe,
     )
+
+
+def as_one_day(sums: dict[tuple[int, str | None], Sums], asked: Asked, pair: Pair, has_unlabelled: bool) -> Day | None:
+    """Return days that are all ripe, or all not, as if they were one, named by the last; None if there are none.
+
+    There is no estimate, which wants one age.
+    """
+    if not sums:
+        return None
+    last = max(day for day, _ in sums)
+    return _day(last, None, total(sums.values()), asked, pair, None, has_unlabelled)
 
 
 def is_ripe(day: int, asked: Asked) -> bool:

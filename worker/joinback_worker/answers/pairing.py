@@ -67,6 +67,14 @@ class Pair(Struct, frozen=True, kw_only=True):
         return f"{output} against field {self.field!r}, as {self.kind}"
 
 
+def label_of(text: str) -> Any:
+    """Return the label that a person wrote: JSON as what it says, and anything else as the text that it is."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
 def samples_of(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, dict[str, Any]]]:
     """Return outputs and feedback of some rows, decoded; what is no JSON is left out."""
     found = []
@@ -82,6 +90,11 @@ def fields_of(samples: Iterable[tuple[Any, Mapping[str, Any]]], rules: Rules) ->
     """Return the fields, labels first, then what is declared, then those that were told."""
     told = sorted({name for _, feedback in samples for name in feedback})
     return list(dict.fromkeys([*rules.labels, *(name for name in rules.feedback if name in told), *told]))
+
+
+def outputs_of(samples: Iterable[tuple[Any, Any]]) -> list[str]:
+    """Return the names of the outputs that were seen, in order; none where an output is a value."""
+    return sorted(name for name in _outputs(samples) if name is not None)
 
 
 def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choice: Choice) -> Pair | str:

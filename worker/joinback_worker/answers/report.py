@@ -29,6 +29,7 @@ class NoApplication(ConfigurationError):
 
     def __init__(self, application: str, known: Sequence[str]) -> None:
         super().__init__(f"the sink has no rows of {application!r}")
+        self.application = application
         self.known = known
 
 
@@ -54,6 +55,14 @@ class Report(Struct, frozen=True, kw_only=True):
     curves: list[Curve]
     pair: Pair | None = None
     days: list[accuracy.Day] = []
+    together: list[accuracy.Day] = []
+    """By day, over all versions; their `version` is None."""
+    ripe: accuracy.Day | None = None
+    unripe: accuracy.Day | None = None
+    """All days that are old enough for the one age, and all younger ones, each as if they were one day."""
+    fields: list[str] = []
+    outputs: list[str] = []
+    """What could be compared: the names seen."""
     triangle: Triangle | None = None
     versions: list[compare.Side] = []
     """Over all ripe days."""
@@ -126,6 +135,8 @@ class _Reporting:
             curves=drawn,
             pair=pair,
             notes=self._notes,
+            fields=fields,
+            outputs=pairing.outputs_of(samples),
         )
         ages_s = ages_around(age_s)
         triangle_us = [round(age * 1e6) for age in ages_s]
@@ -184,8 +195,13 @@ class _Reporting:
         return structs.replace(
             told,
             days=accuracy.days_of(sums, self._asked, pair, delays, self._has_unlabelled),
+            together=accuracy.days_of(accuracy.together(sums), self._asked, pair, delays, self._has_unlabelled),
             versions=[compare.side(version, one) for version, one in by_version.items()],
             comparison=self._compared(by_version, pair.kind != "numbers"),
+            ripe=accuracy.as_one_day(ripe, self._asked, pair, self._has_unlabelled),
+            unripe=accuracy.as_one_day(
+                {key: one for key, one in sums.items() if key not in ripe}, self._asked, pair, self._has_unlabelled
+            ),
             scores=await self._scores(pair) if pair.kind == "score" else [],
             quantiles={
                 name: below / whole.by_age.w
@@ -232,5 +248,10 @@ _NO_UNLABELLED = (
 )
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
+def day_of(text: str) -> datetime:
+    """Return what a person wrote as a day, in UTC unless it says otherwise. Raises ConfigurationError."""
+    try:
+        day = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"{text!r} is no date; write such as 2026-10-01") from None
+    return day.replace(tzinfo=UTC) if day.tzinfo is None else day

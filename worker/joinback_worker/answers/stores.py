@@ -96,9 +96,20 @@ class _Lake:
             self._database.close()
 
     async def ask(self, question: str) -> list[tuple[Any, ...]]:
-        rows: list[tuple[Any, ...]] = await asyncio.to_thread(
-            self._translated, lambda: self._database.execute(question).fetchall()
-        )
+        asked = asyncio.ensure_future(asyncio.to_thread(self._translated, self._answer, question))
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            # Nobody waits for the answer. A connection that is busy cannot be closed, so its thread is waited for;
+            # and it may not have begun yet, when there is nothing to interrupt.
+            while not asked.done():
+                self._database.interrupt()
+                await asyncio.wait({asked}, timeout=0.05)
+            asked.exception()
+            raise
+
+    def _answer(self, question: str) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._database.execute(question).fetchall()
         return rows
 
     def _open(self) -> None:
@@ -142,11 +153,11 @@ class _Lake:
         self._database.register("lake", table.to_pyarrow_dataset())
         return "lake"
 
-    def _translated(self, work: Callable[[], Any]) -> Any:
+    def _translated(self, work: Callable[..., Any], *arguments: Any) -> Any:
         import duckdb
 
         try:
-            return work()
+            return work(*arguments)
         except (duckdb.Error, OSError) as error:
             why = f"cannot be read now ({type(error).__name__}); see joinback doctor"
             raise SinkUnavailable(f"the sink {path_of(self._url) or 'in the object store'} {why}") from error

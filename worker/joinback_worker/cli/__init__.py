@@ -23,6 +23,7 @@ from joinback_worker.sinks import shown
 
 from .apps import apps
 from .config import config
+from .dashboard import dashboard
 from .dead import dead
 from .demo import demo
 from .doctor import doctor
@@ -99,7 +100,7 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
 
 
 for command in (
-    *(apps, config, dead, demo, doctor, explain, export, import_labels, label, orphans, purge),
+    *(apps, config, dashboard, dead, demo, doctor, explain, export, import_labels, label, orphans, purge),
     *(report, requeue, retract, sample_rate, sink, status, tap, worker),
 ):
     cli.add_command(command)

@@ -1,7 +1,7 @@
 """`joinback demo`: the whole way, with real parts, in some seconds.
 
 A loan service logs predictions and, later, what became of them; a worker process drains by its own cron
-into an SQLite file; then the rows are shown, and the books.
+into an SQLite file; then the rows are shown, the books, and what two months of such loans come to, as a page.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,11 +39,14 @@ from joinback_worker.redis_errors import advice
 from joinback_worker.row import Row
 from joinback_worker.source import Source
 
+from .demo_months import APPLICATION as MONTHS
+from .demo_months import RULES, log_months, months
+from .demo_page import served, show_months
 from .demo_show import as_json, show, show_by_hand
 
 INTERVAL_S = 1
 """The cron's interval in the demo; in production it is five minutes."""
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """Far beyond the few seconds it takes, even on a loaded machine."""
 
 LOANS = ["loan_17", "loan_18", "loan_19", "loan_20", "loan_21", "loan_22"]
@@ -62,36 +65,53 @@ def demo(json_wanted: bool, keep: bool) -> None:
 
     Uses JOINBACK_REDIS_URL and JOINBACK_SINK_URL if they are set; else a Valkey and an SQLite file that
     live as long as the demo. On a Redis of one's own it has an application of its own, and deletes it at the end;
-    rows in a sink of one's own stay, and it says how to delete them.
+    rows in a sink of one's own stay, and it says how to delete them; there it plays no months, which are many rows.
+    In a terminal it goes on until Ctrl-C, so that its page can be looked at.
     """
     console = Console(stderr=json_wanted)
+    keep = keep or (sys.stdin.isatty() and sys.stdout.isatty() and not json_wanted)
     # By default SIGTERM would leave the server and the worker behind, and a background job ignores SIGINT.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, lambda number, _: sys.exit(128 + number))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="joinback-demo-")))
         settings, application = _places(settings_from(), stack, folder, console)
-        _check(settings, application)
+        loans = [] if _is_own() else months()
+        played = [application, MONTHS] if loans else [application]
+        _check(settings, played)
         stack.callback(_clean_up, settings, application)
-        worker = stack.enter_context(_worker(settings, application, folder / "worker.log"))
+        worker = stack.enter_context(_worker(settings, played, folder / "worker.log"))
 
         def drained() -> bool:
             if worker.poll() is not None:
                 raise DemoFailed(f"the worker ended: {(folder / 'worker.log').read_text()[-2000:].strip()}")
-            return asyncio.run(_books(settings, application)).pending == 0
+            return all(asyncio.run(_books(settings, name)).pending == 0 for name in played)
 
-        _serve_loans(settings, application, drained, console)
+        client = joinback.Client().init(settings.redis_url, environment="demo", buffer_ttl_s=settings.buffer_ttl_s)
+        with closing(client):
+            _serve_loans(client, application, drained, console)
+            if loans:
+                log_months(client, loans)
+                _deliver(client, drained)
         rows, books = asyncio.run(_result(settings, application))
         if json_wanted:
             click.echo(json.dumps(as_json(settings, application, rows, books)))
         show(console, application, rows, books)
+        if loans:
+            show_months(console, settings, loans)
         asyncio.run(show_by_hand(console, settings, application, is_kept=keep))
-        if keep:
-            console.print("running until Ctrl-C …")
-            while True:
-                time.sleep(1)
+        with served(console, settings, loans):
+            if keep:
+                console.print("running until Ctrl-C …")
+                while True:
+                    time.sleep(1)
     if books.difference or len(rows) != len(LOANS) + 1:
         raise DemoFailed(f"{len(rows)} rows, {books.summary()}")
+
+
+def _is_own() -> bool:
+    """Whether Redis or the sink is somebody's own."""
+    return "JOINBACK_REDIS_URL" in os.environ or "JOINBACK_SINK_URL" in os.environ
 
 
 def _places(settings: Settings, stack: ExitStack, folder: Path, console: Console) -> tuple[Settings, str]:
@@ -108,23 +128,25 @@ def _places(settings: Settings, stack: ExitStack, folder: Path, console: Console
         application = f"loans-demo-{secrets.token_hex(3)}"
     if "JOINBACK_SINK_URL" not in os.environ:
         settings = structs.replace(settings, sink_url=f"sqlite:///{folder / 'joinback.db'}")
-    return structs.replace(settings, interval_s=INTERVAL_S), application
+    rules = folder / "joinback.toml"
+    rules.write_text(RULES)
+    return structs.replace(settings, interval_s=INTERVAL_S, config=str(rules)), application
 
 
-def _check(settings: Settings, application: str) -> None:
+def _check(settings: Settings, played: list[str]) -> None:
     """Fail now, in one line, for what would only show as a demo without an end; then say where its rows go."""
     sink_of(settings)
     try:
-        asyncio.run(_adopt(settings, application))
+        asyncio.run(_adopt(settings, played))
     except (RedisError, OSError) as error:
         raise JoinbackError(advice(error)) from None
 
 
-async def _adopt(settings: Settings, application: str) -> None:
-    """The demo's application has a sink of its own, whatever the sink of this Redis is."""
+async def _adopt(settings: Settings, played: list[str]) -> None:
+    """The demo's applications have a sink of their own, whatever the sink of this Redis is."""
     redis = connect(settings)
     try:
-        await adopt(redis, settings.sink_url, [application])
+        await adopt(redis, settings.sink_url, played)
     finally:
         await redis.aclose()
 
@@ -143,9 +165,8 @@ def _clean_up(settings: Settings, application: str) -> None:
         asyncio.run(run())
 
 
-def _serve_loans(settings: Settings, application: str, drained: Callable[[], bool], console: Console) -> None:
+def _serve_loans(client: joinback.Client, application: str, drained: Callable[[], bool], console: Console) -> None:
     """What the service logs: today predictions, weeks later what became of the loans."""
-    client = joinback.Client().init(settings.redis_url, environment="demo", buffer_ttl_s=settings.buffer_ttl_s)
     today = datetime.now(UTC)
     served_at = today - timedelta(days=30)
 
@@ -184,7 +205,6 @@ def _serve_loans(settings: Settings, application: str, drained: Callable[[], boo
     client.log_record(application, feedback={"repaid": True}, join_key="laon_20", timestamp=today)
     console.print("sent feedback, 30 days later by its own time")
     _deliver(client, drained)
-    client.close()
 
 
 def _deliver(client: joinback.Client, drained: Callable[[], bool]) -> None:
@@ -198,13 +218,14 @@ def _deliver(client: joinback.Client, drained: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def _worker(settings: Settings, application: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process, as `joinback worker` starts it, restricted to the demo's application."""
+def _worker(settings: Settings, played: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process, as `joinback worker` starts it, restricted to the demo's applications."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
-    for name in ("redis_url", "redis_credentials", "queue_url", "sink_url", "interval_s"):
+    for name in ("redis_url", "redis_credentials", "queue_url", "sink_url", "interval_s", "config"):
         if getattr(settings, name) is not None:
             environment[f"JOINBACK_{name.upper()}"] = str(getattr(settings, name))
-    command = [sys.executable, "-m", "joinback_worker", "worker", "--application", application]
+    only = [word for name in played for word in ("--application", name)]
+    command = [sys.executable, "-m", "joinback_worker", "worker", *only]
     with log.open("wb") as output, subprocess.Popen(command, env=environment, stderr=output) as process:  # noqa: S603
         try:
             yield process

@@ -14,12 +14,12 @@ from rich.console import Console
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings, settings_from
-from joinback_worker.answers.pairing import Choice
-from joinback_worker.answers.report import NoApplication, Report, Wanted
+from joinback_worker.answers.pairing import Choice, label_of
+from joinback_worker.answers.report import NoApplication, Report, Wanted, day_of
 from joinback_worker.answers.report import report as answered
 
+from .dashboard import MISSING
 from .names import check_known
-from .report_html import page
 from .report_tables import TABLES, tables
 from .report_text import lines
 from .show import printable, warn_of_path
@@ -60,19 +60,19 @@ def report(
     wanted = Wanted(
         application=application,
         now=datetime.now(UTC),
-        since=None if since is None else _day(since),
+        since=None if since is None else day_of(since),
         age_d=chosen["age_days"],
         choice=Choice(
             field=chosen["field"],
             output=chosen["output"],
             threshold=chosen["threshold"],
-            positive=UNSET if chosen["positive"] is None else _label(chosen["positive"]),
+            positive=UNSET if chosen["positive"] is None else label_of(chosen["positive"]),
         ),
         versions=(versions[0], versions[1]) if versions else None,
     )
     told = _asked(settings, wanted)
     if file is not None:
-        _write(file, page(told))
+        _write(file, _page(told))
     if as_json:
         click.echo(msgspec.json.encode(told))
     elif table is not None:
@@ -96,20 +96,12 @@ def _asked(settings: Settings, wanted: Wanted) -> Report:
             raise
 
 
-def _day(text: str) -> datetime:
+def _page(told: Report) -> str:
     try:
-        day = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter("is no date; write such as 2026-10-01", param_hint="--since") from None
-    return day.replace(tzinfo=UTC) if day.tzinfo is None else day
-
-
-def _label(text: str) -> Any:
-    """Return JSON as what it says, and anything else as the text that it is."""
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
+        from joinback_worker.dashboard.mailed import page
+    except ModuleNotFoundError:
+        raise ConfigurationError(f"--html: {MISSING}") from None
+    return page(told)
 
 
 def _write(file: Path, text: str) -> None:

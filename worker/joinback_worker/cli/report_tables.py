@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from joinback_worker.answers.curve import duration
+from joinback_worker.answers.headline import value_name
 from joinback_worker.answers.report import Report
 
 TABLES = ("days", "curve", "triangle", "versions", "calibration")
@@ -20,11 +21,6 @@ def tables(report: Report) -> dict[str, Table]:
         "versions": _versions(report),
         "calibration": _calibration(report),
     }
-
-
-def value_name(report: Report) -> str:
-    """What is told of labels: the share of right ones, or how far off a number is."""
-    return "mean absolute error" if report.pair is not None and report.pair.kind == "numbers" else "accuracy"
 
 
 def _days(report: Report) -> Table:

@@ -5,9 +5,8 @@ from textwrap import wrap
 
 from joinback_worker.answers.accuracy import Day
 from joinback_worker.answers.curve import STEPS, Curve, Point, duration
+from joinback_worker.answers.headline import figure, headline, value_name
 from joinback_worker.answers.report import Report
-
-from .report_tables import value_name
 
 COLUMNS = 80
 DAYS_MIN, DAYS_MAX, RIPE_MIN = 20, 80, 14
@@ -42,6 +41,9 @@ def _head(report: Report) -> Iterator[str]:
         yield from wrap(f"compared  {report.pair.said}", COLUMNS, subsequent_indent=" " * 10)
         yield f"          ({how})"
     yield f"one age   {duration(report.age_s)}: {report.age_why}"
+    for sentence in headline(report):
+        yield ""
+        yield from wrap(sentence, COLUMNS)
 
 
 def _curve(curve: Curve) -> Iterator[str]:
@@ -101,10 +103,10 @@ def _newest(days: list[Day]) -> list[Day]:
 def _day(day: Day) -> str:
     coverage = "" if day.coverage is None else f"{_bar(day.coverage, 4)} {day.coverage * 100:4.0f} %"
     bounds = "" if day.at_least is None or day.at_most is None else f"{day.at_least:.3f}-{day.at_most:.3f}"
-    at_age = _figure(day.at_age) if day.ripe else "unripe"
+    at_age = figure(day.at_age) if day.ripe else "unripe"
     return (
-        f"  {day.day:10} {_cut(day.version, 7):7} {day.predictions:>7,} {coverage:>11} {_figure(day.so_far):>7}"
-        f" {at_age:>8} {bounds:>13} {_figure(day.estimate):>8}"
+        f"  {day.day:10} {_cut(day.version, 7):7} {day.predictions:>7,} {coverage:>11} {figure(day.so_far):>7}"
+        f" {at_age:>8} {bounds:>13} {figure(day.estimate):>8}"
     ).rstrip()
 
 
@@ -116,7 +118,7 @@ def _triangle(report: Report) -> Iterator[str]:
     yield f"  {'week of':10} {'n':>7}" + "".join(f"{_short(age):>10}" for age in report.triangle.ages_s)
     for week in report.triangle.weeks[-DAYS_MIN:]:
         cells = [
-            f"{'' if c.share is None else f'{c.share * 100:.0f}%'} {_figure(c.value, 2)}" if c else ""
+            f"{'' if c.share is None else f'{c.share * 100:.0f}%'} {figure(c.value, 2)}" if c else ""
             for c in week.cells
         ]
         yield f"  {week.monday:10} {week.predictions:>7,}{''.join(f'{cell:>10}' for cell in cells)}".rstrip()
@@ -131,10 +133,10 @@ def _versions(report: Report) -> Iterator[str]:
     )
     for side in report.versions:
         one = areas.get(side.version)
-        more = f" {_figure(one.auc):>7} {_figure(one.calibration_error):>10}" if one else ""
+        more = f" {figure(one.auc):>7} {figure(one.calibration_error):>10}" if one else ""
         yield (
             f"  {_cut(side.version, 16):16} {side.predictions:>11,} {side.labels:>9,} {side.coverage * 100:>7.0f} %"
-            f" {_figure(side.value):>9}{more}"
+            f" {figure(side.value):>9}{more}"
         )
     if report.comparison is not None:
         yield from _prose(report.comparison.sentence)
@@ -167,10 +169,6 @@ def _prose(text: str) -> list[str]:
 def _bar(share: float, width: int) -> str:
     full, part = divmod(round(share * width * 8), 8)
     return ("█" * full + (_PARTS[part] if part else "")).ljust(width)
-
-
-def _figure(value: float | None, digits: int = 3) -> str:
-    return "" if value is None else f"{value:.{digits}f}" if abs(value) < 1_000 else f"{value:.4g}"
 
 
 def _short(seconds: float) -> str:

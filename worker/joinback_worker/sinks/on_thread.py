@@ -88,6 +88,9 @@ class SinkOnThread(ABC):
         """As `ask`."""
         raise SinkUnavailable("this sink answers no questions")
 
+    def _stop(self) -> None:  # noqa: B027 - a driver over HTTP has no way to
+        """Stop the statement of `_ask` that runs on the sink's thread; called from another one."""
+
     def _try_rights(self) -> None:  # noqa: B027 - a lake has no way to undo
         """As `Sink.try_rights`."""
 
@@ -153,8 +156,16 @@ class SinkOnThread(ABC):
         await self._run(self._try_rights)
 
     async def ask(self, question: str) -> list[tuple[Any, ...]]:
-        """Return the rows of one SELECT; enter the sink as `read_only` for it. Raises SinkUnavailable."""
-        return await self._run(partial(self._ask, question))
+        """Return the rows of one SELECT; enter the sink as `read_only` for it. Raises SinkUnavailable.
+
+        Nobody waits for the answer to one that is cancelled, so the statement is stopped where the engine can.
+        """
+        try:
+            return await self._run(partial(self._ask, question))
+        except asyncio.CancelledError:
+            # Elsewhere: it may ask the server, and this is the event loop.
+            asyncio.get_running_loop().run_in_executor(None, self._stop)
+            raise
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, work)

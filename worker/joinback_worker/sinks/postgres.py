@@ -200,6 +200,9 @@ class PostgresSink(MergeOnWrite):
             self._session.execute(_TO_ANSWER)
             return self._session.execute(question).fetchall()
 
+    def _stop(self) -> None:
+        self._session.stop()
+
     def _page(self, after: tuple[str, str], limit: int) -> list[Row]:
         with self._session.transaction():
             return [table.from_sql(values) for values in self._session.execute(table.PAGE, (*after, limit))]

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Session:
-    """For one thread, but for `hang_up_if_late`, which another one calls."""
+    """For one thread, but for `hang_up_if_late` and `stop`, which another one calls."""
 
     def __init__(self, parameters: Mapping[str, Any], timeout_s: float) -> None:
         self._parameters = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "joinback", **parameters}
@@ -141,6 +141,11 @@ class Session:
             return
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
             ours.shutdown(socket.SHUT_RDWR)
+
+    def stop(self) -> None:
+        """Have the server stop the statement that runs, if one does; another thread calls it."""
+        with suppress(psycopg.Error):
+            self._open.cancel_safe(timeout=CONNECT_TIMEOUT_S)
 
     @property
     def _open(self) -> psycopg.Connection[Any]:

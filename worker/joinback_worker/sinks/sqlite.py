@@ -8,7 +8,7 @@ import math
 import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -186,6 +186,11 @@ class SQLiteSink(MergeOnWrite):
             # A build without mathematical functions.
             connection.create_function("ln", 1, math.log, deterministic=True)
         return connection.execute(question).fetchall()
+
+    def _stop(self) -> None:
+        # It may be closed by now.
+        with suppress(sqlite3.ProgrammingError):
+            self._open_connection().interrupt()
 
     def _open_connection(self) -> sqlite3.Connection:
         assert self._connection is not None, "enter the sink first: async with open_sink(...)"

@@ -1,0 +1,44 @@
+"""`joinback dashboard`: what `report`, `status`, `explain` and `doctor` say, as pages in a browser."""
+
+import click
+
+from joinback.errors import ConfigurationError
+from joinback.settings import settings_from
+from joinback_worker.config import config_of
+from joinback_worker.sinks import shown
+
+from .show import printable, warn_of_path
+
+HOST = "127.0.0.1"
+PORT = 8420
+MISSING = "pages need Starlette, Jinja2 and uvicorn; in Joinback's clone: pip install '.[dashboard]'"
+
+
+@click.command(short_help="Serve what report, status and doctor say as pages.")
+@click.option("--host", default=HOST, show_default=True, help="Another than this machine's own wants a password.")
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65_535), help="0: any that is free.")
+@click.option("--name", "names", multiple=True, metavar="HOST", help="A name it is known by, such as that of a proxy.")
+@click.option("--root-path", default="", metavar="PATH", help="What a proxy puts before each path, such as /joinback.")
+def dashboard(host: str, port: int, names: tuple[str, ...], root_path: str) -> None:
+    """Serve the dashboard until Ctrl-C. Reads only, and listens on this machine alone unless told otherwise.
+
+    Where JOINBACK_DASHBOARD_PASSWORD is set it is asked for; without one no other --host is taken.
+    """
+    settings = settings_from()
+    try:
+        from joinback_worker.dashboard.app import app
+        from joinback_worker.dashboard.desk import Desk
+        from joinback_worker.dashboard.server import listen, server_of, url_of
+    except ModuleNotFoundError:
+        raise ConfigurationError(MISSING) from None
+    if root_path and not root_path.startswith("/"):
+        raise click.BadParameter("begins with a /", param_hint="--root-path")
+    warn_of_path(settings.sink_url)
+    # A file of rules that is wrong is told now, not on each page.
+    config_of(settings)
+    root = root_path.rstrip("/")
+    with listen(host, port, settings.dashboard_password) as listening:
+        pages = app(Desk(settings=settings), password=settings.dashboard_password, names=(host, *names), root=root)
+        click.echo(f"the dashboard of {printable(shown(settings.sink_url), markup=False)}", err=True)
+        click.echo(f"{url_of(listening)}{root}/")
+        server_of(pages).run(sockets=[listening])

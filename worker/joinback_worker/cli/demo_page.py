@@ -1,0 +1,111 @@
+"""The demo's page: what the made-up months come to, in the terminal, and served to a browser while the demo runs."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from statistics import fmean
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+from rich.console import Console
+from rich.table import Table
+
+from joinback.errors import JoinbackError
+from joinback.settings import Settings
+from joinback_worker.answers.headline import headline
+from joinback_worker.answers.report import Report, Wanted, report
+
+from .dashboard import HOST, MISSING
+from .demo_months import ADDRESS, AGE_D, APPLICATION, truth_of
+from .made_up_loans import Loan
+
+PATIENCE_S = 30.0
+"""Far beyond the half second that it takes to start."""
+AGES_D = ((29, 60), (15, 28), (8, 14), (1, 7))
+"""Rows of the table: predictions so many days old, the oldest first."""
+
+
+def show_months(console: Console, settings: Settings, loans: Sequence[Loan]) -> None:
+    """Print what the months come to: the plain figure and ours, beside the truth."""
+    wanted = Wanted(application=APPLICATION, now=datetime.now(UTC), age_d=AGE_D)
+    told = asyncio.run(report(settings, wanted))
+    console.print(
+        f"\n{len(loans):,} made-up loans of two months, application {APPLICATION!r}: neither the model nor the delays"
+        " ever change, but bad news comes later than good. So the labels that came flatter, most on the newest days:\n",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    table = Table(box=None, pad_edge=False)
+    table.add_column("days old")
+    for column in ("labels that came", "coverage", "bounds", "estimate", "truth"):
+        table.add_column(column, justify="right")
+    for youngest, oldest in AGES_D:
+        table.add_row(*_row(told, loans, youngest, oldest))
+    console.print(table)
+    for sentence in headline(told):
+        console.print(f"\n{sentence}", highlight=False, soft_wrap=True)
+
+
+def _row(told: Report, loans: Sequence[Loan], youngest: int, oldest: int) -> list[str]:
+    today = told.now.date()
+    names = {(today - timedelta(days=age)).isoformat() for age in range(youngest, oldest + 1)}
+    days = [day for day in told.together if day.day in names]
+    labels, predictions = sum(day.labels for day in days), sum(day.predictions for day in days)
+
+    def over(name: str, by: str) -> float:
+        known = [(getattr(day, name), getattr(day, by)) for day in days if getattr(day, name) is not None]
+        return float(sum(value * weight for value, weight in known) / sum(weight for _, weight in known))
+
+    truth = fmean(loan.is_right for loan in loans if loan.served_at.date().isoformat() in names)
+    bounds = f"{over('at_least', 'predictions'):.3f} to {over('at_most', 'predictions'):.3f}"
+    return [
+        f"{youngest} to {oldest}",
+        f"{over('so_far', 'labels'):.3f}",
+        f"{labels / predictions:.0%}",
+        bounds,
+        f"{over('estimate', 'predictions'):.3f}",
+        f"{truth:.3f}",
+    ]
+
+
+@contextmanager
+def served(console: Console, settings: Settings, loans: list[Loan]) -> Iterator[None]:
+    """Serve the dashboard on a free port of loopback, and print where; say what is missing where it cannot be."""
+    try:
+        from joinback_worker.dashboard.app import app
+        from joinback_worker.dashboard.desk import Desk
+        from joinback_worker.dashboard.server import listen, server_of, url_of
+    except ModuleNotFoundError:
+        console.print(f"\nno page: {MISSING}", highlight=False, markup=False, soft_wrap=True)
+        yield
+        return
+    desk = Desk(settings=settings, truth={APPLICATION: truth_of(loans)} if loans else {})
+    with listen(HOST, 0, None) as listening:
+        server = server_of(app(desk), quiet=True)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            url = url_of(listening)
+            address = f"{url}/application?{urlencode(ADDRESS)}" if loans else f"{url}/"
+            size = _fetched(address)
+            console.print(f"\nthe same as a page ({size / 1000:.0f} kB), with its pictures:", highlight=False)
+            console.print(f"  {address}", highlight=False, soft_wrap=True)
+            yield
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_S)
+
+
+def _fetched(address: str) -> int:
+    """Ask the page once, as a browser would, and return its size. Raises JoinbackError if it does not come."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            with urlopen(address, timeout=PATIENCE_S) as answer:  # noqa: S310 - our own address
+                return len(answer.read())
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise JoinbackError(f"the demo's page does not come: {error}") from None
+            time.sleep(0.05)

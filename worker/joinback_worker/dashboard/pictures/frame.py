@@ -1,0 +1,93 @@
+"""The frame of a picture: where a share of its width and height lies, and the marks on its axes. Pure."""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+Spot = tuple[float, float]
+"""In the picture's own units, from its upper left corner."""
+
+
+class Tick(Struct, frozen=True):
+    """A mark on an axis."""
+
+    at: float
+    label: str
+    below: str = ""
+    """A second line under it."""
+    is_minor: bool = False
+    """On a narrow screen its label is left out."""
+
+
+class Frame(Struct, frozen=True, kw_only=True):
+    """A picture's size and the margins that its axes take, in its own units."""
+
+    width: float = 720
+    height: float = 280
+    left: float = 74
+    right: float = 16
+    top: float = 14
+    bottom: float = 34
+
+    @property
+    def end(self) -> float:
+        return self.width - self.right
+
+    @property
+    def base(self) -> float:
+        return self.height - self.bottom
+
+    def x(self, share: float) -> float:
+        return round(self.left + share * (self.end - self.left), 1)
+
+    def y(self, share: float) -> float:
+        """Of 0 at the base to 1 at the top; what is beyond stays at the edge."""
+        return round(self.base - min(1.0, max(0.0, share)) * (self.base - self.top), 1)
+
+
+def text(value: float) -> str:
+    """Return a coordinate without needless digits: a page has thousands."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def line(spots: Sequence[Spot]) -> str:
+    """Return the path through these; a single one is a dot, by a round cap."""
+    if not spots:
+        return ""
+    path = "M" + "L".join(f"{text(x)} {text(y)}" for x, y in spots)
+    return path + "h0" if len(spots) == 1 else path
+
+
+def lines(spots: Iterable[Spot | None]) -> str:
+    """Return the path through what is there, broken where there is nothing."""
+    paths: list[str] = []
+    run: list[Spot] = []
+    for spot in [*spots, None]:
+        if spot is not None:
+            run.append(spot)
+        elif run:
+            paths.append(line(run))
+            run = []
+    return "".join(paths)
+
+
+def band(edges: Iterable[tuple[float, float, float] | None]) -> str:
+    """Return the closed paths between two edges, each given as x, lower and upper y; broken where there is nothing."""
+    paths: list[str] = []
+    run: list[tuple[float, float, float]] = []
+    for edge in [*edges, None]:
+        if edge is not None:
+            run.append(edge)
+        elif run:
+            outline = [(x, high) for x, _, high in run] + [(x, low) for x, low, _ in reversed(run)]
+            paths.append(line(outline) + "Z")
+            run = []
+    return "".join(paths)
+
+
+def quarters(frame: Frame, top: float | None = None) -> list[Tick]:
+    """Return the marks of a vertical axis: of shares in per cent, or of numbers up to a top."""
+    return [
+        Tick(frame.y(n / 4), f"{n * 25} %" if top is None else f"{top * n / 4:.3g}", is_minor=n in (1, 3))
+        for n in range(5)
+    ]

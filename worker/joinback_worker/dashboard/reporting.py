@@ -1,0 +1,81 @@
+"""A report with its pictures: what the page of an application and the file to mail both show."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from joinback.errors import ConfigurationError
+from joinback_worker.answers.accuracy import Day
+from joinback_worker.answers.curve import Curve
+from joinback_worker.answers.headline import headline, value_name
+from joinback_worker.answers.report import Report
+
+from .pictures.calibration import CalibrationPicture, calibration_picture
+from .pictures.curve import CurvePicture, curve_picture
+from .pictures.days import DaysPicture, days_picture
+from .pictures.versions import DifferencePicture, difference_picture
+
+DAYS_SHOWN = 30
+"""Lines of the table; the picture has all days."""
+
+
+class Drawn(Struct, frozen=True):
+    curve: Curve
+    picture: CurvePicture | None
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """What a template is given of a report."""
+
+    report: Report
+    headline: list[str]
+    value_name: str
+    version: str | None
+    """The one that the days are of; None: all together."""
+    versions: list[str]
+    days: list[Day]
+    """The newest first."""
+    days_all: int
+    days_picture: DaysPicture | None
+    curves: list[Drawn]
+    """That of the compared field first."""
+    calibration: CalibrationPicture | None
+    difference: DifferencePicture | None
+    truth: Mapping[str, float]
+
+
+def shown(
+    report: Report,
+    *,
+    version: str | None = None,
+    days_max: int | None = DAYS_SHOWN,
+    truth: Mapping[str, float] | None = None,
+) -> Shown:
+    """Return the report with its pictures. Raises ConfigurationError for a version it has no day of."""
+    versions = sorted({day.version for day in report.days if day.version is not None})
+    if version is not None and version not in versions:
+        raise ConfigurationError(f"no version {version!r}; known are {', '.join(versions) or 'none'}")
+    days = report.together if version is None else [day for day in report.days if day.version == version]
+    name = value_name(report)
+    # What is true of all versions is not true of one.
+    known = truth if truth and version is None else {}
+    return Shown(
+        report=report,
+        headline=headline(report),
+        value_name=name,
+        version=version,
+        versions=versions,
+        days=days[::-1][:days_max],
+        days_all=len(days),
+        days_picture=days_picture(days, is_share=name == "accuracy", truth=known) if days else None,
+        curves=_drawn(report),
+        calibration=calibration_picture(report.scores) if report.scores else None,
+        difference=difference_picture(report.comparison),
+        truth=known,
+    )
+
+
+def _drawn(report: Report) -> list[Drawn]:
+    field = report.pair.field if report.pair else None
+    in_order = sorted(report.curves, key=lambda curve: curve.field != field)
+    return [Drawn(curve, curve_picture(curve)) for curve in in_order]

@@ -1,0 +1,40 @@
+"""One join key: what `joinback explain` says, as a timeline."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import structs
+
+from joinback_worker.connect import connect
+from joinback_worker.dashboard.desk import Desk
+from joinback_worker.dashboard.place import Place
+from joinback_worker.dashboard.render import moment, text
+from joinback_worker.dashboard.troubles import NotAnnounced
+from joinback_worker.layouts import layouts
+from joinback_worker.operating.explaining import explain
+from joinback_worker.row import Row
+
+
+async def look(desk: Desk, place: Place) -> dict[str, Any]:
+    """Return the explanation; nothing while no key was asked for. Raises what `explain` raises."""
+    application, key = place.wanted("application"), place.get("join_key")
+    found = None
+    if key is not None:
+        redis = connect(desk.settings)
+        try:
+            found = await explain(redis, desk.settings, application, key)
+            if not found.is_known and application not in (known := await layouts(redis)):
+                raise NotAnnounced(application, known)
+        finally:
+            await redis.aclose()
+    payloads = place.get("payloads") == "shown"
+    row = [] if found is None or found.row is None else list(_cells(found.row, payloads))
+    return {"application": application, "found": found, "row": row, "payloads": payloads}
+
+
+def _cells(row: Row, payloads: bool) -> Iterator[tuple[str, str]]:
+    """Yield what the row says, by column; the JSON that services logged only if it was asked for."""
+    for name, value in structs.asdict(row).items():
+        if value is None or (isinstance(value, bytes) and not payloads):
+            continue
+        yield name, text(value) if isinstance(value, bytes) else moment(value) if name.endswith("_at") else str(value)
