@@ -7,11 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from conftest import Stack
-from made_up_loans import made_up_loans, record_of
+from made_up_records import record_of
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback_worker.answers.estimate import LABELS_MIN
+from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.flat.exporting import Exported, Job, export
 from joinback_worker.rules import Policy
 from joinback_worker.sinks import open_sink

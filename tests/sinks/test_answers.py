@@ -9,12 +9,13 @@ import msgspec
 import pytest
 from engines import EACH_ENGINE, ENGINES
 from histories import NOW, RULES, histories, scored
-from made_up_loans import made_up_loans, record_of
+from made_up_records import record_of
 from ruled import file
 
 from joinback.settings import Settings
 from joinback_worker.answers.pairing import Choice
 from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.config import config_of
 from joinback_worker.rules import Policy
 from joinback_worker.sinks import open_sink

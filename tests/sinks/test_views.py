@@ -111,7 +111,7 @@ MEMORY = "150MB"
 
 @pytest.mark.heavy
 def test_a_view_over_more_keys_than_memory_holds(tmp_path: Path) -> None:
-    """Counted by status, keys are folded on the disk where memory is short: by single values, which may be written there."""
+    """Counted by status, keys are folded on the disk where memory is short."""
     import duckdb
 
     engine = ENGINES["parquet"]

@@ -154,7 +154,7 @@ def total(sums: Iterable[Sums]) -> Sums:
         whole.w2, whole.value2 = whole.w2 + one.w2, whole.value2 + one.value2
         whole.below = [a + b for a, b in zip(whole.below or [0.0] * len(one.below), one.below, strict=True)]
         for outcome, part in one.outcomes.items():
-            whole.outcomes.setdefault(outcome, Part()).add((part.rows, part.w, part.value, part.extra))
+            whole.outcomes.setdefault(outcome, Part()).add(part.rows, part.w, part.value, part.extra)
     return whole
 
 

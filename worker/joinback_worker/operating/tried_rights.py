@@ -12,7 +12,8 @@ from joinback.settings import Settings
 from joinback_worker.connect import primaries
 from joinback_worker.guard import published
 from joinback_worker.redis_errors import advice
-from joinback_worker.source import Settlement, Source
+from joinback_worker.settlement import Settlement
+from joinback_worker.source import Source
 
 from .diagnosis import Tried, amiss, well
 
