@@ -66,3 +66,15 @@ def test_the_document_has_a_place_for_the_table() -> None:
     """The real run writes between two markers; without them it would lose its minutes."""
     text = (ROOT / "docs" / "client-cost.md").read_text()
     assert text.index("<!-- bench/client.py writes from here -->") < text.index("<!-- to here -->")
+
+
+def test_the_stages_of_a_call() -> None:
+    """A line for each stage, with its figures, and no sender at work beside it."""
+    command = [sys.executable, str(BENCH.with_name("client_stages.py"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (done.returncode, done.stderr) == (0, "")
+    _, *lines = done.stdout.splitlines()
+    assert lines[0].startswith("floor")
+    assert lines[0].endswith("1.00x")
+    assert any(line.startswith("log_record ") for line in lines)
+    assert all(line.split()[-1].endswith("x") for line in lines)
