@@ -83,7 +83,7 @@ def test_plain_and_other_keys_side_by_side(engine: Engine, url: str, tmp_path: P
 
 
 def test_keys_that_only_look_plain(engine: Engine, url: str, tmp_path: Path) -> None:
-    """One content under two ids is two events; two contents under one id are one; and so is a row that is written often."""
+    """One content under two ids is two events; two contents under one id are one."""
     at_noon, told = prediction(), feedback(5, a=1, b=2)
     by_rules(
         *(engine, url, tmp_path, {"labels": ["b"], "feedback": {"a": {"reducer": "sum"}, "b": {}}}),
