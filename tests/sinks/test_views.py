@@ -83,7 +83,7 @@ def test_plain_and_other_keys_side_by_side(engine: Engine, url: str, tmp_path: P
 
 
 def test_keys_that_only_look_plain(engine: Engine, url: str, tmp_path: Path) -> None:
-    """One content under two ids is two events; two contents under one id are one; and so is a row that is written often."""
+    """One content under two ids is two events; two contents under one id are one, and so is what is written often."""
     at_noon, told = prediction(), feedback(5, a=1, b=2)
     by_rules(
         *(engine, url, tmp_path, {"labels": ["b"], "feedback": {"a": {"reducer": "sum"}, "b": {}}}),
@@ -111,7 +111,7 @@ MEMORY = "150MB"
 
 @pytest.mark.heavy
 def test_a_view_over_more_keys_than_memory_holds(tmp_path: Path) -> None:
-    """Counted by status, keys are folded on the disk where memory is short: by single values, which may be written there."""
+    """Where memory is short, `records` by status is counted with the help of the disk: single values may go there."""
     import duckdb
 
     engine = ENGINES["parquet"]
@@ -121,7 +121,7 @@ def test_a_view_over_more_keys_than_memory_holds(tmp_path: Path) -> None:
         source = engine.source(database, url)
         # Like the seed, so that it has all columns as the sink writes them.
         database.execute(
-            f"COPY (SELECT * REPLACE ('{'k' * 40}' || n AS join_key) FROM {source}, range({KEYS}) AS numbers(n)"  # noqa: S608
+            f"COPY (SELECT * REPLACE ('{'k' * 40}' || n AS join_key) FROM {source}, range({KEYS}) AS numbers(n)"
             f" WHERE kind = 'prediction' OR n % 3 = 0) TO '{tmp_path}/many.parquet'"
         )
         database.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 2; SET temp_directory = '{tmp_path}/spilled'")
