@@ -52,9 +52,7 @@ TROUBLES = [
     Trouble("events of a newer client wait", ("status",), "- waiting_for_upgrade: loans: 1 event of a newer"),
     Trouble("dead letters came", ("status",), "! new_dead_letters: loans: "),
     Trouble("events were lost", ("status",), "! difference: ads: 3 events received are in no account"),
-    Trouble(
-        "labels have stopped", ("status",), "! no_feedback: ads: no feedback for 5 h; until now never longer than 1 h"
-    ),
+    Trouble("labels have stopped", ("status",), "! no_feedback: ads: no feedback for 5 h"),
     Trouble("labels go to a misspelt application", ("status",), "only feedback comes, and no prediction"),
     Trouble("and which was meant", ("status",), "did its sender mean loans?"),
     Trouble("labels match no prediction", ("status",), "- many_orphans: loans: "),
@@ -75,8 +73,11 @@ TROUBLES = [
     Trouble("one that waits for its label", ("explain", "loans", "young"), "waits for feedback since ", True),
     Trouble("a label with a hyphen", ("explain", "loans", "loan-0003"), "was loan_0003 meant?", True),
     Trouble("a key nobody logged", ("explain", "loans", "LOAN_0004"), "but there is loan_0004 (in lower case)", True),
+    Trouble(
+        "one that its client may have dropped", ("explain", "loans", "zz"), "clients dropped 1,204 buffer_full by", True
+    ),
     Trouble("a label taken back", ("explain", "loans", "back"), "taken back: all of its feedback was", True),
-    Trouble("a key of a newer client", ("explain", "loans", "newer"), "waits since 1 h for a newer worker", True),
+    Trouble("a key of a newer client", ("explain", "loans", "newer"), "waits since 1 h", True),
     Trouble("a claim of a killed worker", ("explain", "loans", "held"), "claimed by host-a:4711, which is gone", True),
     Trouble("a torn key", ("explain", "loans", "torn_0"), "dead, because undecodable: ", True),
     Trouble("a key outside the sample", ("explain", "clicks", "key_0"), "sampled out: ", True),

@@ -153,3 +153,33 @@ def test_the_choice_must_be_plain(stack: Stack, cli: Cli, arguments: tuple[str, 
     for command in ("replay", "drop"):
         done = cli("dead", command, "loans", *arguments)
         assert (done.returncode, done.stderr) == (2, "joinback: name the letters: ids, or --reason, or --all\n")
+
+
+def test_letters_by_reason(stack: Stack, cli: Cli) -> None:
+    """The list groups them: how many there are and were, whether a replay would help, and the newest of each."""
+    for key in ("a", "b", "c"):
+        bury(stack, key)
+    assert cli("dead", "drop", "loans", listed(cli)[0]["id"]).returncode == 0
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="gone")
+    assert stack.client.flush(PATIENCE_S)
+    stack.server.delete(stack.record("gone"))
+    stack.drain()
+    shown = cli("dead", "list", "loans", "--limit", "1").stdout
+    groups = [line for line in shown.splitlines() if not line.startswith(" ")]
+    assert [group.partition(", expire")[0] for group in groups] == [
+        "record_missing  1 now, 1 ever, 0 can be replayed",
+        "undecodable  2 now, 3 ever, 2 can be replayed",
+    ]
+    assert "these bytes will fail again" in shown
+    assert "and 1 older ones: --limit 0" in shown
+    assert "older ones" not in cli("dead", "list", "loans", "--limit", "0").stdout
+
+
+def test_some_before_all(stack: Stack, cli: Cli) -> None:
+    """A replay can be tried with the oldest letters first."""
+    for key in ("a", "b"):
+        bury(stack, key)
+    oldest, newest = listed(cli)
+    assert cli("dead", "replay", "loans", "--all", "--limit", "1").stdout == "replayed 1\n"
+    assert [letter["id"] for letter in listed(cli)] == [newest["id"]]
+    assert oldest["join_key"] == "a"

@@ -15,6 +15,7 @@ from ruled import file, reducing
 from structlog.testing import capture_logs
 
 from joinback import wire
+from joinback_worker import fields_seen
 from joinback_worker.drains import Drainer
 
 STRICT = {"loans": {"feedback": {"repaid": {"type": "bool", "strict": True}, "days": {"type": "int"}}}}
@@ -210,3 +211,22 @@ def test_rules_are_noted_without_traffic(stack: Stack, cli: Cli) -> None:
     stack.drain({"ads": reducing(clicks="sum")})
     assert len(stack.server.hkeys(wire.RULES_KEY)) == 2
     assert "joinback sink refold ads folds all by the present ones" in cli("status").stdout
+
+
+def test_names_made_from_ids_are_no_flood(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many names somebody makes, a worker notes so many; those told again are marked as such."""
+    monkeypatch.setattr(fields_seen, "FIELDS_MAX", 5)
+
+    async def run() -> None:
+        drainer = Drainer(stack.settings)
+        for n in range(4):
+            for m in range(3):
+                stack.client.log_record("loans", feedback={f"field_{n}_{m}": 1, "repaid": True}, join_key="k")
+            assert stack.client.flush(PATIENCE_S)
+            assert (await drainer.round(60)).error is None
+        await drainer.aclose()
+
+    asyncio.run(run())
+    noted = [field.decode() for field in stack.server.hkeys(wire.fields_key("loans"))]
+    assert sum(field.startswith("seen:") for field in noted) == 5
+    assert [field for field in noted if field.startswith("again:")] == ["again:repaid"]

@@ -42,25 +42,28 @@ class FieldsSeen:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._known: set[str] = set()
-        """Those that Redis knows as told more than once."""
+        self._noted: set[str] = set()
+        self._repeated: set[str] = set()
+        """Those of which Redis knows that they were told more than once."""
 
     async def note(self, redis: Redis, tag: str, application: str, told: Sequence[Mapping[str, Raw]]) -> None:
         """Write down the new fields among these feedbacks, and the values that broke. A full Redis refuses it."""
-        counts_by_name = Counter(name for feedback in told for name in feedback if name not in self._known)
+        counts_by_name = Counter(name for feedback in told for name in feedback if name not in self._repeated)
         broken = _broken(told, self._rules)
         if not counts_by_name and not broken:
             return
-        kept = sorted(counts_by_name)[: FIELDS_MAX - len(self._known)]
+        new = sorted(counts_by_name.keys() - self._noted)[: FIELDS_MAX - len(self._noted)]
+        kept = sorted(counts_by_name.keys() & self._noted) + new
         # The second time says that it is told again.
         names = [name for name in kept for _ in range(min(2, counts_by_name[name]))]
         counts = [part for pair in broken.items() for part in pair]
         with contextlib.suppress(ResponseError):
             arguments = [wire.STATS_TTL_S, _now(), len(names), *names, *counts]
             first = await _note(redis, [wire.fields_key(tag)], arguments)
-            new = {name.decode() for name in first}
-            self._known.update(name for name in kept if name not in new or counts_by_name[name] > 1)
-            for name in sorted(new):
+            first_told = {name.decode() for name in first}
+            self._noted.update(kept)
+            self._repeated.update(name for name in kept if name not in first_told or counts_by_name[name] > 1)
+            for name in sorted(first_told):
                 self._tell(application, name)
 
     def _tell(self, application: str, name: str) -> None:

@@ -26,6 +26,7 @@ from .by_hand import by_hand
 from .evidence import look_under
 from .explanation import Coverage, Explanation
 from .near_keys import near_keys
+from .overview import drops_of_day
 from .timeline import timeline
 from .verdict import Around, verdict
 
@@ -62,6 +63,7 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
         row=row,
         has_newer=bool(folded.newer),
         is_sampled_out=rate is not None and not keeps(application, join_key, rate),
+        drops=[one for one in await drops_of_day(redis, now) if one.application == application],
         sink_keeps=not settings.sink_url.startswith("stdout:"),
     )
     found.verdict, found.says = verdict(found, around)

@@ -44,11 +44,13 @@ def of_workers(
                 yield finding("worker_dead", said, _START)
         elif any((state.oldest_claimable_s or 0) > wanted.age_intervals * interval_s for state in states):
             yield finding("worker_dead", "no worker lives, and none has drained this Redis yet", _START)
+    # What is said of an application is not said again of its worker.
+    told = {state.drain_error for state in states}
     for worker in workers:
         if (age_s := hangs_for_s(worker, now, interval_s)) is not None:
             said = f"worker {worker.name} hangs: it has ended no drain for {span(age_s)}"
             yield finding("worker_hangs", said, "restart it")
-        elif worker.trouble:
+        elif worker.trouble and worker.trouble not in told:
             yield finding("worker_trouble", f"worker {worker.name}: {worker.trouble}", "see its log")
         if worker.evictions_at and now - worker.evictions_at < timedelta(seconds=DAY_S):
             ago = span((now - worker.evictions_at).total_seconds())
@@ -158,7 +160,7 @@ def of_drops(drops: Sequence[DropsTold]) -> Iterator[Finding]:
     for one in drops:
         by_application.setdefault(one.application, []).append(one)
     for application, of_it in by_application.items():
-        losses = ", ".join(f"{one.count:,} {one.reason} by {_service(one)}" for one in of_it[:SERVICES_NAMED])
+        losses = ", ".join(f"{one.count:,} {one.reason} by {service(one)}" for one in of_it[:SERVICES_NAMED])
         more = f" and {len(of_it) - SERVICES_NAMED} more" if len(of_it) > SERVICES_NAMED else ""
         total = several(sum(one.count for one in of_it), "event")
         whose = f"{application}: " if application else ""
@@ -171,7 +173,8 @@ def of_drops(drops: Sequence[DropsTold]) -> Iterator[Finding]:
 SERVICES_NAMED = 3
 
 
-def _service(one: DropsTold) -> str:
+def service(one: DropsTold) -> str:
+    """Who dropped them."""
     return f"{one.service} on {one.host}" if one.service else one.host
 
 

@@ -51,6 +51,8 @@ class State(Struct, kw_only=True):
     """The longest time between two drains that brought feedback, so far."""
     last_drain_at: datetime | None = None
     """When its last good drain ended, by whichever worker; also one that found nothing."""
+    last_drain_s: float | None = None
+    """How long its round took, over all applications; None: a worker of an older release."""
     next_drain_at: datetime | None = None
     drained_by: str | None = None
     """host:pid"""
@@ -60,8 +62,9 @@ class State(Struct, kw_only=True):
     """Whether the sink was the reason."""
     sink: str | None = None
     """Where its rows go, without secrets; None while nobody has said it."""
-    predictions_ever: int = 0
-    feedback_ever: int = 0
+    counters: dict[str, int] = {}
+    """Since counting began: received:<kind>, rows, joined, orphans, conflicts, in_rows, duplicates, dead:<reason>, …;
+    each event and each row that was written, so that several workers agree."""
     nearest: str | None = None
     """Of an application that has no predictions, the one with predictions whose name is most alike."""
     fields: dict[str, Field] = {}
@@ -70,6 +73,14 @@ class State(Struct, kw_only=True):
     @property
     def is_troubled(self) -> bool:
         return any(one.is_trouble for one in self.findings)
+
+    @property
+    def predictions_ever(self) -> int:
+        return self.counters.get("received:prediction", 0)
+
+    @property
+    def feedback_ever(self) -> int:
+        return self.counters.get("received:feedback", 0)
 
 
 class Sink(Struct, kw_only=True):

@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
+from joinback_worker.drops_told import DropsTold
 from joinback_worker.errors import AlteredRow
 from joinback_worker.fold import effective_at
 from joinback_worker.group import LEASE_S, PARKED
@@ -13,9 +14,11 @@ from joinback_worker.heartbeat import Beat
 from joinback_worker.row import Row, unfold
 
 from .explanation import Explanation, VerdictName, Waiting
+from .judging import service
 from .spans import in_words, span
 
 Said = tuple[VerdictName, str]
+DROPS_NAMED = 2
 
 
 class Around(Struct, frozen=True, kw_only=True):
@@ -29,6 +32,8 @@ class Around(Struct, frozen=True, kw_only=True):
     has_newer: bool = False
     """Whether Redis holds an event of the key that this release cannot read."""
     is_sampled_out: bool = False
+    drops: Sequence[DropsTold] = ()
+    """What clients dropped of the application within a day."""
     sink_keeps: bool = True
     """False: the sink is a pipe, which nobody can ask."""
 
@@ -112,7 +117,15 @@ def _of_nothing(found: Explanation, around: Around) -> Said:
         return "sink_unknown", f"Redis holds nothing of it, and the sink cannot be asked: {why}"
     near = ", ".join(f"{one.join_key} ({one.how})" for one in found.near)
     exists = f"; but there is {near}" if near else "; never logged, or dropped by its client, or deleted"
-    return "unknown", f"unknown: neither Redis nor the sink holds anything of it{exists}"
+    return "unknown", f"unknown: neither Redis nor the sink holds anything of it{exists}{_dropped(around.drops)}"
+
+
+def _dropped(drops: Sequence[DropsTold]) -> str:
+    """What its clients lost of the application: it may have been one of these."""
+    if not drops:
+        return ""
+    named = ", ".join(f"{one.count:,} {one.reason} by {service(one)}" for one in drops[:DROPS_NAMED])
+    return f"; within a day clients dropped {named}"
 
 
 def _of_row(found: Explanation, row: Row) -> Said:
