@@ -92,8 +92,6 @@ async def _state(redis: Redis, application: str, layout: Layout, drains: Drains,
 def _add(state: State, one: Glance) -> None:
     """Add what one of its tags is like."""
     state.books += one.books
-    for name, count in one.now.counters.items():
-        state.counters[name] = state.counters.get(name, 0) + count
     state.rows_of_day += one.of_day("rows")
     state.joined_of_day += one.of_day("joined")
     state.orphans_of_day += one.of_day("orphans")

@@ -25,8 +25,6 @@ class State(Struct, kw_only=True):
     joined_of_day: int = 0
     """Rows that were joined when they were written; one that is written twice counts twice, as in the next two."""
     orphans_of_day: int = 0
-    counters: dict[str, int] = {}
-    """As the scripts count, since ever: `received:<kind>`, `in_rows`, `rows`, `joined`, `dead:<reason>`, ..."""
     books: Accounting = field(default_factory=Accounting)
     """received = in rows + pending + dead + duplicates (+ unemitted), and the difference."""
     oldest_claimable_s: float | None = None
