@@ -89,7 +89,7 @@ def served(console: Console, settings: Settings, loans: list[Loan]) -> Iterator[
             url = url_of(listening)
             address = f"{url}/application?{urlencode(ADDRESS)}" if loans else f"{url}/"
             size = _fetched(address)
-            console.print(f"\nthe same as a page ({size / 1000:.0f} kB), with its pictures:", highlight=False)
+            console.print(f"\nthe same as a page ({size / 1000:.0f} kB), as long as this runs:", highlight=False)
             console.print(f"  {address}", highlight=False, soft_wrap=True)
             yield
         finally:
