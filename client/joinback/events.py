@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from . import values, wire
+from . import nesting, values, wire
 from .complaints import Refused as Refused
 from .ids import key_text
 from .times import utc as utc
@@ -212,6 +212,8 @@ def encode(event: wire.Event) -> bytes:
     if payload is None:
         make_plain(event)
         payload = values.encode(event)
+    if len(payload) > nesting.BYTES_MIN and nesting.is_too_deep(payload):
+        raise Refused("unencodable", f"nested more than {nesting.NESTING_MAX} levels deep")
     if len(payload) > wire.EVENT_BYTES_MAX:
         raise Refused("too_large", f"an event of {len(payload)} bytes; at most {wire.EVENT_BYTES_MAX} fit")
     return payload

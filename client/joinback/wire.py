@@ -44,6 +44,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from . import nesting
 from .errors import NewerWireVersion, UndecodableEvent
 
 WIRE_VERSION = 2
@@ -188,6 +189,8 @@ def decode_event(kind: str, data: bytes) -> Event:
     Raises NewerWireVersion for an event that a later client wrote, UndecodableEvent for anything else that
     is not an event of this kind.
     """
+    if len(data) > nesting.BYTES_MIN and nesting.is_too_deep(data) and _version_of(data) <= WIRE_VERSION:
+        raise UndecodableEvent(f"nested more than {nesting.NESTING_MAX} levels deep")
     try:
         # As text it is checked whole; of bytes msgspec leaves unread what becomes Raw.
         event: Event = _DECODERS[kind].decode(data if data.isascii() else data.decode())
