@@ -212,8 +212,10 @@ def encode(event: wire.Event) -> bytes:
     if payload is None:
         make_plain(event)
         payload = values.encode(event)
-    if len(payload) > nesting.BYTES_MIN and nesting.is_too_deep(payload):
-        raise Refused("unencodable", f"nested more than {nesting.NESTING_MAX} levels deep")
+    try:
+        nesting.check(payload)
+    except ValueError as error:
+        raise Refused("unencodable", str(error)) from None
     if len(payload) > wire.EVENT_BYTES_MAX:
         raise Refused("too_large", f"an event of {len(payload)} bytes; at most {wire.EVENT_BYTES_MAX} fit")
     return payload

@@ -18,8 +18,14 @@ _OTHERS = bytes(byte for byte in range(256) if byte not in b"[{]}")
 
 def is_too_deep(payload: bytes) -> bool:
     """Whether JSON is nested deeper than NESTING_MAX. Linear in its size."""
-    if payload.count(b"[") + payload.count(b"{") <= NESTING_MAX:
+    if len(payload) < BYTES_MIN or payload.count(b"[") + payload.count(b"{") <= NESTING_MAX:
         return False
     # One step down per bracket that opens, one up per bracket that closes: signed bytes.
     steps = array("b", _TEXTS.sub(b"", payload).translate(_STEPS, _OTHERS))
     return max(accumulate(steps), default=0) > NESTING_MAX
+
+
+def check(payload: bytes) -> None:
+    """Raise ValueError if JSON is nested too deep."""
+    if is_too_deep(payload):
+        raise ValueError(f"nested more than {NESTING_MAX} levels deep")

@@ -189,9 +189,8 @@ def decode_event(kind: str, data: bytes) -> Event:
     Raises NewerWireVersion for an event that a later client wrote, UndecodableEvent for anything else that
     is not an event of this kind.
     """
-    if len(data) > nesting.BYTES_MIN and nesting.is_too_deep(data) and _version_of(data) <= WIRE_VERSION:
-        raise UndecodableEvent(f"nested more than {nesting.NESTING_MAX} levels deep")
     try:
+        nesting.check(data)
         # As text it is checked whole; of bytes msgspec leaves unread what becomes Raw.
         event: Event = _DECODERS[kind].decode(data if data.isascii() else data.decode())
         version = event.v

@@ -25,7 +25,8 @@ from joinback.settings import Settings
 from joinback_worker.fold import Record
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
-from joinback_worker.sinks import SCHEMES, lake_view, open_sink
+from joinback_worker.sinks import lake_view, open_sink
+from joinback_worker.sinks.schemes import SCHEMES
 
 DOC = (Path(__file__).parents[2] / "docs" / "sinks.md").read_text()
 POLICY = Policy()
