@@ -4,7 +4,71 @@
 -- by its smallest digest, and what is ordered is ordered by (ordered_at_us, event_id).
 CREATE OR REPLACE VIEW records AS
 WITH
--- Each event once. tuple(): argMin passes over NULL otherwise.
+-- The rules as the last drain of each application had them, and its time.
+policy AS (
+    SELECT application, argMax(rules, written_at) AS declared, argMax(tuple(now_us), written_at).1 AS now_us
+    FROM policies
+    GROUP BY application
+),
+ruling AS (
+    SELECT
+        application,
+        now_us,
+        declared != '' AS is_declared,
+        JSONExtractFloat(declared, 'join_window_s') AS declared_window_s,
+        JSONExtract(declared, 'maturity_s', 'Nullable(Float64)') AS maturity_s,
+        JSONExtract(declared, 'labels', 'Array(String)') AS labels,
+        JSONExtract(declared, 'fields', 'Array(Tuple(name String, reducer String, scalar String,
+            sources Array(String), default Nullable(String), maturity_s Nullable(Float64)))') AS rules
+    FROM policy
+),
+-- For an aggregate to say whether a label was told: to keep every list of names there costs more than all else.
+(SELECT mapFromArrays(groupArray(toString(application)), groupArray(labels)) FROM ruling) AS labels_of,
+-- Nearly every key is plain: one prediction and one feedback event at most, each maybe repeated, nothing taken back.
+-- Told by one aggregate, as wide as what is asked for; each of its two readers sees the filters of a query.
+keys AS (
+    SELECT
+        application, join_key,
+        countIf(kind = 'retraction') = 0
+            AND minIf(sipHash64(event_id, digest), kind = 'prediction')
+                = maxIf(sipHash64(event_id, digest), kind = 'prediction')
+            AND minIf(sipHash64(event_id, digest), kind = 'feedback')
+                = maxIf(sipHash64(event_id, digest), kind = 'feedback') AS is_plain,
+        countIf(kind = 'prediction') > 0 AS has_prediction,
+        countIf(kind = 'feedback') > 0 AS has_feedback,
+        anyIf(ordered_at_us, kind = 'prediction') AS winner_t,
+        anyIf(event_id, kind = 'prediction') AS winner_id,
+        anyIf(event_at, kind = 'prediction') AS winner_at,
+        anyIf(logged_at, kind = 'prediction') AS winner_logged_at,
+        anyIf(tuple(e.version, e.environment), kind = 'prediction') AS of_winner,
+        anyIf(e.inputs, kind = 'prediction') AS inputs,
+        anyIf(e.outputs, kind = 'prediction') AS outputs,
+        anyIf(e.tags, kind = 'prediction') AS tags,
+        anyIf(e.sample_rate, kind = 'prediction') AS sample_rate,
+        anyIf(ordered_at_us, kind = 'feedback') AS said_t,
+        anyIf(event_id, kind = 'feedback') AS said_id,
+        anyIf(tuple(e.version, e.environment), kind = 'feedback') AS of_feedback,
+        anyIf(event, kind = 'feedback') AS said_event,
+        maxIf(if(empty(labels_of[toString(application)]), notEmpty(fields),
+            hasAny(fields, labels_of[toString(application)])), kind = 'feedback') AS tells_a_label,
+        anyIf(fields, kind = 'feedback') AS said_fields,
+        anyIf(field_values, kind = 'feedback') AS said_values,
+        max(ordered_at_us != toUnixTimestamp64Micro(event_at)) AS clock_skew,
+        max(written_at) AS updated_at
+    FROM events AS e
+    GROUP BY application, join_key
+),
+plain AS (
+    SELECT
+        *,
+        -- Nothing is late before a drain has said what is.
+        has_feedback AND (NOT has_prediction
+            OR said_t <= winner_t + if(is_declared, declared_window_s, 1e12) * 1e6) AS is_in_time,
+        if(is_in_time, said_fields, emptyArrayString()) AS names
+    FROM keys LEFT JOIN ruling USING (application)
+    WHERE is_plain
+),
+-- The other keys. Each event once. tuple(): argMin passes over NULL otherwise.
 one AS (
     SELECT
         application, join_key, kind, event_id,
@@ -22,7 +86,8 @@ one AS (
         argMin(field_values, digest) AS told,
         argMin(all_fields, digest) AS everything,
         max(written_at) AS event_written_at
-    FROM events AS e
+    FROM events AS e JOIN (SELECT application, join_key FROM keys WHERE NOT is_plain) AS other
+        USING (application, join_key)
     GROUP BY application, join_key, kind, event_id
 ),
 gathered AS (
@@ -54,24 +119,6 @@ gathered AS (
     FROM one
     GROUP BY application, join_key
 ),
--- The rules as the last drain of each application had them, and its time.
-policy AS (
-    SELECT application, argMax(rules, written_at) AS declared, argMax(tuple(now_us), written_at).1 AS now_us
-    FROM policies
-    GROUP BY application
-),
-ruled AS (
-    SELECT
-        *,
-        -- Nothing is late before a drain has said what is.
-        if(declared = '', 1e12, JSONExtractFloat(declared, 'join_window_s')) AS join_window_s,
-        JSONExtract(declared, 'maturity_s', 'Nullable(Float64)') AS maturity_s,
-        JSONExtract(declared, 'labels', 'Array(String)') AS labels,
-        JSONExtract(declared, 'fields', 'Array(Tuple(name String, reducer String, scalar String,
-            sources Array(String), default Nullable(String), maturity_s Nullable(Float64)))') AS rules,
-        arrayMap(r -> r.name, rules) AS ruled_names
-    FROM gathered LEFT JOIN policy USING (application)
-),
 -- What retractions name, and which of them a later one takes back: from the latest on, each that stands takes back
 -- those of the earlier ones that it names.
 named AS (
@@ -82,11 +129,11 @@ named AS (
         arrayFold(
             (sofar, r) -> if(has(sofar.1, r.2), (sofar.1, arrayPushBack(sofar.2, r.2)),
                 (arrayConcat(sofar.1, JSONExtract(r.5, 'retraction_ids', 'Array(String)')), sofar.2)),
-            taken_back, (emptyArrayString(), emptyArrayString())).2 AS void
-    FROM ruled
+            taken_back, (emptyArrayString(), emptyArrayString())).2 AS void,
+        arrayMap(r -> r.name, rules) AS ruled_names
+    FROM gathered LEFT JOIN ruling USING (application)
 ),
--- What was told within the join window and not taken back: (t, event_id, name, value, source, rules of the field), the
--- value as one of the declared type where that loses nothing.
+-- What was told within the join window and not taken back: (t, event_id, name, value, rank of its source).
 told AS (
     SELECT
         *,
@@ -95,47 +142,88 @@ told AS (
                 AND if(r.5, has(r.6, f.2), r.1 >= f.1), retractions),
             arrayFlatten(arrayMap(
                 e -> arrayMap((name, value) -> (e.1, e.2, name, value, e.5), e.3, e.4),
-                arrayFilter(e -> predictions = 0 OR e.1 <= first.1 + join_window_s * 1e6, said)
+                arrayFilter(e -> predictions = 0
+                    OR e.1 <= first.1 + if(is_declared, declared_window_s, 1e12) * 1e6, said)
             ))
         ) AS standing,
-        arrayMap(f -> (f.1, f.2, f.3, multiIf(
-            f.4 = 'null', 'null',
-            rules[indexOf(ruled_names, f.3)].scalar = 'bool', multiIf(
-                lower(f.4) IN ('true', '"true"', '1', '"1"', '1.0'), 'true',
-                lower(f.4) IN ('false', '"false"', '0', '"0"', '0.0'), 'false', f.4),
-            rules[indexOf(ruled_names, f.3)].scalar = 'int',
-                ifNull(nullIf(extract(f.4, '^"?(-?(?:0|[1-9][0-9]*))(?:\\.0+)?"?$'), ''), f.4),
-            rules[indexOf(ruled_names, f.3)].scalar = 'float', ifNull(nullIf(extract(f.4,
-                '^"(-?(?:0|[1-9][0-9]*)(?:\\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?)"$'), ''), f.4),
-            rules[indexOf(ruled_names, f.3)].scalar = 'str' AND left(f.4, 1) NOT IN ('"', '{', '['),
-                concat('"', f.4, '"'),
-            f.4
-        ), if(has(rules[indexOf(ruled_names, f.3)].sources, f.5),
+        arrayMap(f -> (f.1, f.2, f.3, f.4, if(has(rules[indexOf(ruled_names, f.3)].sources, f.5),
             indexOf(rules[indexOf(ruled_names, f.3)].sources, f.5),
             length(rules[indexOf(ruled_names, f.3)].sources) + 1)), standing) AS all_told
     FROM named
 ),
--- Of each field the values of its best source, and what nobody told in time.
+-- Of each field the values of its best source.
 weighed AS (
     SELECT
         *,
         if(arrayUniq(arrayMap(f -> f.5, all_told)) < 2, all_told, arrayFilter(
             f -> f.5 = arrayMin(arrayMap(g -> g.5, arrayFilter(g -> g.3 = f.3, all_told))), all_told)) AS counted,
-        arrayMap(f -> f.1, counted) AS times,
-        arrayMap(f -> f.1, arrayFilter(f -> empty(labels) OR has(labels, f.3), counted)) AS label_times,
-        predictions > 0 AND empty(label_times)
-            AND ifNull(first.1 < now_us - maturity_s * 1e6, false) AS is_unlabelled,
-        arrayFilter(r -> predictions > 0 AND isNotNull(r.default)
-            AND ifNull(first.1 < now_us - r.maturity_s * 1e6, false)
-            AND NOT has(arrayMap(f -> f.3, all_told), r.name), rules) AS defaults,
-        arrayMap(
-            name -> (name, arrayMap(f -> f.4, arrayFilter(f -> f.3 = name, counted)),
-                rules[indexOf(ruled_names, name)].reducer, arrayMap(f -> f.1, arrayFilter(f -> f.3 = name, counted))),
-            arraySort(arrayDistinct(arrayMap(f -> f.3, counted)))
-        ) AS by_field
+        arrayMap(f -> f.1, arrayFilter(f -> empty(labels) OR has(labels, f.3), counted)) AS label_times
     FROM told
 ),
--- Each field's values, and the numbers among them with the text they came in.
+-- Of either: each told field with its values and their times.
+gathered_fields AS (
+    SELECT
+        application, join_key, now_us, maturity_s, rules, has_prediction, winner_t, winner_id, winner_at,
+        winner_logged_at,
+        if(has_prediction, of_winner, of_feedback) AS described,
+        inputs, outputs, tags, sample_rate,
+        arraySort(arrayMap((name, value) -> (name, [value], [said_t]), names,
+            if(is_in_time, said_values, emptyArrayString()))) AS told_fields,
+        is_in_time AND tells_a_label AS is_labelled,
+        said_t AS first_label_t,
+        if(has_feedback, concat('{', toJSONString(concat('feedback:', said_id)), ':', said_event, '}'), NULL)
+            AS feedback_events,
+        CAST(NULL, 'Nullable(String)') AS conflicts,
+        clock_skew, updated_at,
+        toUInt64(has_prediction) + toUInt64(has_feedback) AS row_version
+    FROM plain
+    UNION ALL
+    SELECT
+        application, join_key, now_us, maturity_s, rules, predictions > 0, first.1, first.2, winner_at,
+        winner_logged_at,
+        if(predictions > 0, of_winner, of_feedback),
+        inputs, outputs, tags, sample_rate,
+        arrayMap(
+            name -> (name, arrayMap(f -> f.4, arrayFilter(f -> f.3 = name, counted)),
+                arrayMap(f -> f.1, arrayFilter(f -> f.3 = name, counted))),
+            arraySort(arrayDistinct(arrayMap(f -> f.3, counted)))
+        ),
+        notEmpty(label_times),
+        arrayMin(label_times),
+        if(empty(history), NULL, concat('{', arrayStringConcat(
+            arrayMap(h -> concat(toJSONString(concat(h.1, ':', h.3)), ':', h.4), history), ','), '}')),
+        if(empty(losers), NULL, concat('{', arrayStringConcat(
+            arrayMap(p -> concat(toJSONString(concat('prediction:', p.2)), ':', p.3), losers), ','), '}')),
+        clock_skew, updated_at, row_version
+    FROM weighed
+),
+-- Each field's values as ones of the declared type where that loses nothing, and what nobody told in time.
+folded AS (
+    SELECT
+        *,
+        arrayMap(r -> r.name, rules) AS ruled_names,
+        arrayMap(g -> (g.1, arrayMap(v -> multiIf(
+            v = 'null', 'null',
+            rules[indexOf(ruled_names, g.1)].scalar = 'bool', multiIf(
+                lower(v) IN ('true', '"true"', '1', '"1"', '1.0'), 'true',
+                lower(v) IN ('false', '"false"', '0', '"0"', '0.0'), 'false', v),
+            rules[indexOf(ruled_names, g.1)].scalar = 'int',
+                ifNull(nullIf(extract(v, '^"?(-?(?:0|[1-9][0-9]*))(?:\\.0+)?"?$'), ''), v),
+            rules[indexOf(ruled_names, g.1)].scalar = 'float', ifNull(nullIf(extract(v,
+                '^"(-?(?:0|[1-9][0-9]*)(?:\\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?)"$'), ''), v),
+            rules[indexOf(ruled_names, g.1)].scalar = 'str' AND left(v, 1) NOT IN ('"', '{', '['),
+                concat('"', v, '"'),
+            v
+        ), g.2), rules[indexOf(ruled_names, g.1)].reducer, g.3), told_fields) AS by_field,
+        arrayFlatten(arrayMap(g -> g.3, told_fields)) AS times,
+        has_prediction AND NOT is_labelled
+            AND ifNull(winner_t < now_us - maturity_s * 1e6, false) AS is_unlabelled,
+        arrayFilter(r -> has_prediction AND isNotNull(r.default)
+            AND ifNull(winner_t < now_us - r.maturity_s * 1e6, false)
+            AND NOT has(arrayMap(g -> g.1, told_fields), r.name), rules) AS defaults
+    FROM gathered_fields
+),
+-- The numbers among them with the text they came in.
 numbered AS (
     SELECT
         *,
@@ -146,19 +234,19 @@ numbered AS (
                 g.2)), g.4),
             by_field
         ) AS by_number
-    FROM weighed
+    FROM folded
 )
 SELECT
     application,
     join_key,
-    multiIf(predictions = 0, 'orphan', notEmpty(label_times), 'joined', is_unlabelled, 'unlabelled', 'predicted') AS status,
-    if(predictions > 0, of_winner.2, of_feedback.2) AS environment,
-    if(predictions > 0, of_winner.1, of_feedback.1) AS version,
-    if(predictions > 0, winner_at, NULL) AS predicted_at,
+    multiIf(NOT has_prediction, 'orphan', is_labelled, 'joined', is_unlabelled, 'unlabelled', 'predicted') AS status,
+    described.2 AS environment,
+    described.1 AS version,
+    if(has_prediction, winner_at, NULL) AS predicted_at,
     inputs,
     outputs,
     tags,
-    if(empty(counted) AND empty(defaults), NULL, concat('{', arrayStringConcat(
+    if(empty(by_field) AND empty(defaults), NULL, concat('{', arrayStringConcat(
         arrayMap(v -> concat(toJSONString(v.1), ':', v.2), arraySort(arrayConcat(
             arrayMap(r -> (r.name, assumeNotNull(r.default)), defaults),
             arrayMap(g -> (g.1, multiIf(
@@ -176,22 +264,20 @@ SELECT
             )), by_number)
         ))), ','), '}')) AS feedback,
     if(empty(defaults), NULL, toJSONString(arraySort(arrayMap(r -> r.name, defaults)))) AS default_fields,
-    if(empty(counted), NULL, concat('{', arrayStringConcat(arrayMap(g -> concat(
+    if(empty(by_field), NULL, concat('{', arrayStringConcat(arrayMap(g -> concat(
         toJSONString(g.1),
         ':{"first":"', formatDateTime(fromUnixTimestamp64Micro(arrayMin(g.5), 'UTC'), '%Y-%m-%dT%H:%i:%S.%fZ'),
         '","last":"', formatDateTime(fromUnixTimestamp64Micro(arrayMax(g.5), 'UTC'), '%Y-%m-%dT%H:%i:%S.%fZ'), '"}'
     ), by_number), ','), '}')) AS field_times,
     if(empty(times), NULL, fromUnixTimestamp64Micro(arrayMax(times), 'UTC')) AS feedback_at,
     if(empty(times), NULL, fromUnixTimestamp64Micro(arrayMin(times), 'UTC')) AS first_feedback_at,
-    if(empty(label_times) OR predictions = 0, NULL, (arrayMin(label_times) - first.1) / 1e6) AS feedback_delay_s,
-    if(empty(history), NULL, concat('{', arrayStringConcat(
-        arrayMap(h -> concat(toJSONString(concat(h.1, ':', h.3)), ':', h.4), history), ','), '}')) AS feedback_events,
-    if(empty(losers), NULL, concat('{', arrayStringConcat(
-        arrayMap(p -> concat(toJSONString(concat('prediction:', p.2)), ':', p.3), losers), ','), '}')) AS conflicts,
+    if(is_labelled AND has_prediction, (first_label_t - winner_t) / 1e6, NULL) AS feedback_delay_s,
+    feedback_events,
+    conflicts,
     sample_rate,
     clock_skew,
-    if(predictions > 0, winner_logged_at, NULL) AS logged_at,
-    if(predictions > 0, first.2, NULL) AS prediction_event_id,
+    if(has_prediction, winner_logged_at, NULL) AS logged_at,
+    if(has_prediction, winner_id, NULL) AS prediction_event_id,
     updated_at,
     row_version
 FROM numbered
