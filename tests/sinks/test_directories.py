@@ -137,7 +137,7 @@ def test_a_worker_with_a_wrong_clock_leaves_others_alone(cli: Cli, url: str, sch
     os.utime(old, (time.time() - 2 * 86_400,) * 2)
     library = next(Path(libfaketime.__file__).parent.rglob("libfaketime.so.1"))
     ahead = {"LD_PRELOAD": str(library), "FAKETIME": "+2d", "NO_FAKE_STAT": "1"}
-    assert "can be written" in cli("check", JOINBACK_SINK_URL=url, **ahead).stdout
+    assert "can be written" in cli("doctor", JOINBACK_SINK_URL=url, **ahead).stdout
     assert (fresh.exists(), old.exists()) == (True, False)
 
 
