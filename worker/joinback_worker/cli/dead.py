@@ -54,9 +54,16 @@ def list_letters(application: str, reason: str | None, limit: int, as_json: bool
     async def run(redis: Redis, tags: list[str]) -> list[Group]:
         return await dead_groups(redis, tags, reason=reason, newest_max=limit or None)
 
-    for group in _on_tags(application, run):
+    groups = _on_tags(application, run)
+    for group in groups:
         for line in _group_lines(group):
             click.echo(printable(line, markup=False))
+    if not groups:
+        click.echo(printable(f"no dead letters of {application}{_with(reason)}, and there never were", markup=False))
+
+
+def _with(reason: str | None) -> str:
+    return f" with the reason {reason}" if reason is not None else ""
 
 
 async def _print_json(reason: str | None, redis: Redis, tag: str) -> None:
