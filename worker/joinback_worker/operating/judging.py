@@ -75,9 +75,10 @@ def of_application(
     yield from _of_its_drains(state, now, interval_s, wanted, lives=lives)
     books = state.books
     if books.difference:
-        lost = books.difference > 0
-        said = several(abs(books.difference), "event") + (
-            " received are in no account" if lost else " are accounted for twice"
+        number = abs(books.difference)
+        verb = "is" if number == 1 else "are"
+        said = several(number, "event") + (
+            f" received {verb} in no account" if books.difference > 0 else f" {verb} accounted for twice"
         )
         fix = "was a key deleted, or Redis restored? joinback requeue " + name + " drains what is still there once more"
         yield finding("difference", f"{name}: {said}", fix, name)
@@ -142,7 +143,8 @@ def _of_its_labels(state: State, now: datetime, interval_s: int, wanted: Thresho
     if not state.orphans_of_day or (labelled < ROWS_MIN and not is_misspelt):
         return
     if not state.joined_of_day and not state.predictions_ever:
-        said = f"{name}: only feedback comes, and no prediction: all {several(state.orphans_of_day, 'row')} are orphans"
+        whose = f"all {state.orphans_of_day:,} rows are orphans" if state.orphans_of_day > 1 else "its row is an orphan"
+        said = f"{name}: only feedback comes, and no prediction: {whose}"
         yield finding("only_orphans", said, _instead(state) or fix, name)
     elif state.orphans_of_day > wanted.orphan_share * labelled:
         share = state.orphans_of_day / labelled
