@@ -394,14 +394,17 @@ def test_a_terminal_of_80_columns_shows_every_column_whole() -> None:
 
 
 def test_a_name_is_shown_as_it_is(stack: Stack, cli: Cli) -> None:
-    """What rich would take for markup, or for the short name of an emoji, is a part of the name."""
-    for name in ("a:b", "[red]x[/red]"):
+    """What rich would take for markup, or for the short name of an emoji, is a part of the name; so are blanks, and
+    the command that mends it is one for a shell.
+    """
+    for name in ("a:b", "[red]x[/red]", "a b"):
         stack.client.log_record(name, feedback={"x": 1}, join_key="k")
         assert stack.client.flush(PATIENCE_S)
         stack.server.hset(wire.record_key(wire.tag(name), "k"), "feedback:torn", "{")
     stack.drain()
     said = cli("status").stdout
-    for name in ("a:b", "[red]x[/red]"):
+    assert "    joinback dead list 'a b'\n" in said
+    for name in ("a:b", "[red]x[/red]", "a b"):
         assert f"! new_dead_letters: {name}: 1 new dead letter within 1 d (undecodable 1)" in said
 
 

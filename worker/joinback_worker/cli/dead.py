@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
+from shlex import quote
 from typing import Any, TypeVar
 
 import click
@@ -102,7 +103,7 @@ def show(application: str, letter_id: str) -> None:
         return letter is not None
 
     if not any(_on_each_tag(application, run)):
-        raise JoinbackError(f"no dead letter {letter_id}; see joinback dead list {application}")
+        raise JoinbackError(f"no dead letter {letter_id}; see joinback dead list {quote(application)}")
 
 
 @dead.command("replay", short_help="Send the events of dead letters again.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from shlex import quote
 from typing import cast
 
 from joinback_worker.drops_told import DropsTold
@@ -80,7 +81,11 @@ def of_application(
         said = several(number, "event") + (
             f" received {verb} in no account" if books.difference > 0 else f" {verb} accounted for twice"
         )
-        fix = "was a key deleted, or Redis restored? joinback requeue " + name + " drains what is still there once more"
+        fix = (
+            "was a key deleted, or Redis restored? joinback requeue "
+            + quote(name)
+            + " drains what is still there once more"
+        )
         yield finding("difference", f"{name}: {said}", fix, name)
     for trouble in books.troubles:
         said, _, fix = trouble.partition("; ")
@@ -88,10 +93,10 @@ def of_application(
     if state.dead_new > wanted.dead_new:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(state.dead_by_reason_new.items()))
         said = f"{name}: {several(state.dead_new, 'new dead letter')} within {span(wanted.dead_new_s)} ({reasons})"
-        yield finding("new_dead_letters", said, f"joinback dead list {name}", name)
+        yield finding("new_dead_letters", said, f"joinback dead list {quote(name)}", name)
     if state.dead_now and state.dead_expire_in_s is not None and state.dead_expire_in_s < wanted.dead_expire_s:
         said = f"{name}: {several(state.dead_now, 'dead letter')} expire in {span(state.dead_expire_in_s)}"
-        yield finding("dead_letters_expire", said, f"joinback dead replay {name} --reason REASON", name)
+        yield finding("dead_letters_expire", said, f"joinback dead replay {quote(name)} --reason REASON", name)
     yield from _of_its_labels(state, now, interval_s, wanted)
     for field, seen in state.fields.items():
         if seen.broken:
@@ -136,9 +141,9 @@ def _of_its_labels(state: State, now: datetime, interval_s: int, wanted: Thresho
         still_comes = state.last_event_at - state.last_feedback_at > timedelta(seconds=longest_s)
         if still_comes and silent_s > wanted.silence_factor * longest_s and watched_s > OBSERVED_SILENCES * silent_s:
             said = f"{name}: no feedback for {span(silent_s)}; until now never longer than {span(longest_s)}"
-            yield finding("no_feedback", said, f"ask who sends labels of {name}; joinback report {name}", name)
+            yield finding("no_feedback", said, f"ask who sends labels of {name}; joinback report {quote(name)}", name)
     labelled = state.joined_of_day + state.orphans_of_day
-    fix = f"joinback orphans {name}"
+    fix = f"joinback orphans {quote(name)}"
     is_misspelt = state.nearest is not None and state.feedback_ever > 0 and not state.predictions_ever
     if not state.orphans_of_day or (labelled < ROWS_MIN and not is_misspelt):
         return
