@@ -13,6 +13,7 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"max number of clients", "MAXCLIENTS"),
         (r"max .{0,40}(?:limit|connections|size) exceeded", "LIMIT"),
         (r"unknown (?:sub)?command", "UNKNOWN"),
+        (r"(?:invalid )?DB index|SELECT is not allowed", "DATABASE"),
         (r"[Nn]o permissions to|can't run this command or subcommand|ACL failure in script", "NOPERM"),
         # Redis 6 wraps a script's error: "Error running script (…): @user_script: 30: -OOM command …".
         (r"@user_script: ?\d+: -(OOM|READONLY|MISCONF|NOREPLICAS|WRONGTYPE) ", ""),
@@ -71,6 +72,7 @@ _ADVICE = {
     "MAXCLIENTS": "Redis has no connection to give; raise its maxclients, or close what is idle",
     "LIMIT": "a limit of this Redis's plan or proxy is reached; raise it, or wait until it is counted anew",
     "UNKNOWN": "this server lacks a command that Joinback needs: is it a Sentinel, a proxy, or was it renamed?",
+    "DATABASE": "this Redis has no database of that number; mend the end of JOINBACK_REDIS_URL, such as /0",
     "SENTINEL": "this is a Sentinel and holds no data; point JOINBACK_REDIS_URL at the primary it watches",
     "DENIED": "Redis is in protected mode and takes strangers from its own host only; give it a password",
     "CROSSSLOT": "a proxy or cluster cannot run a script over one application's keys; point at a node itself",

@@ -18,11 +18,13 @@ from conftest import PATIENCE_S, Cli, Stack
 from ruled import file
 
 from joinback import wire
+from joinback.errors import ConfigurationError
 from joinback.sampling import keeps
 from joinback.settings import Settings
 from joinback_worker.cli.show import printable
 from joinback_worker.operating.redis_cli import redis_cli, redis_password_hint
 from joinback_worker.operating.sql_line import sql_line
+from joinback_worker.sinks.schemes import module_of
 
 
 def log_a_loan(stack: Stack, key: str = "loan_17") -> None:
@@ -88,6 +90,7 @@ COMMANDS = [
 WRONG_SETTINGS = [
     ({"JOINBACK_REDIS_URL": "127.0.0.1:6379"}, "JOINBACK_REDIS_URL is not a Redis URL"),
     ({"JOINBACK_SINK_URL": "oracle://db"}, "known are: embedded, sqlite"),
+    ({"JOINBACK_SINK_URL": "sqlite:/x.db"}, "a path follows three slashes, and its own; write sqlite:////x.db"),
     ({"JOINBACK_EMITT": "all"}, "did you mean JOINBACK_EMIT?"),
     ({"JOINBACK_INTERVAL_S": "soon"}, "JOINBACK_INTERVAL_S='soon': Expected int"),
 ]
@@ -95,6 +98,14 @@ WRONG_SERVERS = [
     ({"JOINBACK_REDIS_URL": "redis://127.0.0.1:1/0"}, "no connection to Redis; check that it runs"),
     ({"JOINBACK_REDIS_URL": "redis://u:hunter2@{server}"}, "check user, password and database in JOINBACK_REDIS_URL"),
 ]
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "chdb", "delta", "parquet", "jsonl"])
+def test_a_path_after_one_slash_is_refused(scheme: str) -> None:
+    """Of every sink that is a file: each such URL would name a relative place, and all of them the same one."""
+    for wrong in (f"{scheme}:/var/lib/x", f"{scheme}:var/lib/x"):
+        with pytest.raises(ConfigurationError, match=f"write {scheme}:////var/lib/x"):
+            module_of(wrong)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +147,7 @@ def test_explain_shows_both_sides(stack: Stack, cli: Cli) -> None:
     assert "HGETALL 'joinback:{loans}:record:loan_17'" in before
     cli("drain")
     after = cli("explain", "loans", "loan_17").stdout
-    assert after.splitlines()[0].startswith("joined: it has repaid, ")
+    assert after.splitlines()[0].startswith("joined: the label repaid came ")
     assert "entered the queue" not in after
     assert "status  joined" in after
 

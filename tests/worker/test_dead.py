@@ -33,6 +33,16 @@ def listed(cli: Cli, *options: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def test_an_empty_list_says_so(stack: Stack, cli: Cli) -> None:
+    """Without letters, or with a reason that none has, `dead list` says that there are none."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    assert stack.client.flush(PATIENCE_S)
+    assert cli("dead", "list", "loans").stdout == "no dead letters of loans, and there never were\n"
+    bury(stack)
+    said = cli("dead", "list", "loans", "--reason", "nope").stdout
+    assert said == "no dead letters of loans with the reason nope, and there never were\n"
+
+
 def test_list_and_show(stack: Stack, cli: Cli) -> None:
     """A letter is listed with its reason and shown with its bytes, escaped for the terminal."""
     bury(stack)

@@ -66,7 +66,7 @@ def test_from_the_queue_to_the_row(stack: Stack) -> None:
     log(stack, "a", at=now, repaid=True)
     stack.drain()
     found = explained(stack, "a")
-    assert (found.verdict, found.says) == ("joined", "joined: it has repaid, 3 d after the prediction")
+    assert (found.verdict, found.says) == ("joined", "joined: the label repaid came 3 d after the prediction")
     assert [moment.what.partition(":")[0] for moment in found.timeline] == ["prediction", "feedback"]
 
 

@@ -80,7 +80,10 @@ def test_rates(stack: Stack, cli: Cli) -> None:
     log(stack, 60)
     stack.drain()
     assert (app(cli)["received_per_min"], app(cli)["rows_per_min"]) == (None, None)
-    assert "?" in cli("apps").stdout
+    shown = cli("apps", COLUMNS="80").stdout
+    assert "?" in shown
+    heading = "application shards former rate event /min /min pending records memory"
+    assert shown.splitlines()[1].split() == heading.split()
     age(stack, 6)
     log(stack, 30)
     stack.drain()

@@ -1,6 +1,7 @@
 """What `joinback status` knows from Redis alone, on every server."""
 
 import asyncio
+import io
 import json
 import os
 import pty
@@ -16,15 +17,19 @@ import msgspec
 import pytest
 import redis
 from conftest import PATIENCE_S, Cli, Stack, process_environment
+from documents import rights
 from msgspec import structs
+from rich.console import Console
 
 from joinback import wire
+from joinback_worker.accounting import Accounting
+from joinback_worker.cli.status_show import lines
 from joinback_worker.connect import connect
 from joinback_worker.group import LEASE_S, PARKED
 from joinback_worker.heartbeat import Beat
 from joinback_worker.history import RATE_OVER_S_MIN
 from joinback_worker.last_drains import LastDrain
-from joinback_worker.operating.findings import FINDING_NAMES, HINTS, WHY
+from joinback_worker.operating.findings import FINDING_NAMES, HINTS, WHY, Finding
 from joinback_worker.operating.overview import overview
 from joinback_worker.operating.states import Overview, State
 from joinback_worker.operating.thresholds import Thresholds
@@ -357,6 +362,52 @@ def test_the_screen(stack: Stack, cli: Cli) -> None:
     assert cli("status", "--dead-new", "1").returncode == 0
 
 
+def test_troubles_stand_before_hints() -> None:
+    """Whosever they are: a hint about the whole does not push an application's trouble down."""
+    hint = Finding(name="client_drops", says="", is_trouble=False)
+    trouble = Finding(name="sink_down", says="")
+    state = State(application="loans", findings=[hint, trouble])
+    told = Overview(at=datetime.now(UTC), interval_s=300, applications=[state], findings=[hint])
+    assert told.all_findings == [trouble, hint, hint]
+
+
+def test_a_terminal_of_80_columns_shows_every_column_whole() -> None:
+    """Also with all that are optional: no heading is broken, and the difference is there."""
+    now = datetime.now(UTC)
+    state = State(
+        application="loans",
+        books=Accounting(received=3, in_rows=2),
+        oldest_claimable_s=68.0,
+        waiting_for_upgrade=1,
+        dead_now=4,
+        dead_ever=4,
+        dead_expire_in_s=30 * 86_400.0,
+        last_drain_at=now,
+        next_drain_at=now + timedelta(minutes=5),
+    )
+    screen = Console(width=80, record=True, file=io.StringIO())
+    for line in lines(Overview(at=now, interval_s=300, applications=[state]), has_box=True):
+        screen.print(line)
+    heading = screen.export_text().splitlines()[1].split()
+    last = ["oldest", "worker", "/ever", "expire", "drain", "drain", "diff"]
+    assert heading == ["application", "/min", "/min", "24", "h", "24", "h", *last]
+
+
+def test_a_name_is_shown_as_it_is(stack: Stack, cli: Cli) -> None:
+    """What rich would take for markup, or for the short name of an emoji, is a part of the name; so are blanks, and
+    the command that mends it is one for a shell.
+    """
+    for name in ("a:b", "[red]x[/red]", "a b"):
+        stack.client.log_record(name, feedback={"x": 1}, join_key="k")
+        assert stack.client.flush(PATIENCE_S)
+        stack.server.hset(wire.record_key(wire.tag(name), "k"), "feedback:torn", "{")
+    stack.drain()
+    said = cli("status").stdout
+    assert "    joinback dead list 'a b'\n" in said
+    for name in ("a:b", "[red]x[/red]", "a b"):
+        assert f"! new_dead_letters: {name}: 1 new dead letter within 1 d (undecodable 1)" in said
+
+
 def test_watching(stack: Stack) -> None:
     """`status --watch` draws again and again at a terminal, and q ends it."""
     log(stack, "a")
@@ -394,9 +445,8 @@ def test_json_has_what_scripts_need(stack: Stack, cli: Cli) -> None:
 
 
 def test_the_least_rights_are_enough_to_look(stack: Stack, cli: Cli) -> None:
-    """With the worker's ACL of README an operator may ask everything here."""
-    (line,) = re.findall(r"^user joinback-worker .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    stack.server.execute_command("ACL", "SETUSER", "joinback-worker", "reset", *line.split()[2:])
+    """With the worker's rights of deploy/redis/users.acl an operator may ask everything here."""
+    stack.server.execute_command("ACL", "SETUSER", "joinback-worker", "reset", *rights("joinback-worker"))
     url = stack.settings.redis_url.replace("redis://", "redis://joinback-worker:secret@")
     log(stack, "a")
     stack.drain()

@@ -25,6 +25,7 @@ from joinback_worker.redis_errors import advice
         (exceptions.ResponseError("max daily request limit exceeded. Limit: 10000"), "a limit of this Redis's plan"),
         (exceptions.ResponseError("MISCONF Redis is configured to save RDB"), "cannot write to its disk"),
         (exceptions.ResponseError("CROSSSLOT Keys in request don't hash to the same slot"), "cannot run a script"),
+        (exceptions.ResponseError("DB index is out of range"), "no database of that number"),
         (exceptions.TimeoutError("x"), "did not answer in time"),
         (TimeoutError("x"), "did not answer in time"),
         (exceptions.AuthenticationError("x"), "check user, password"),

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from shlex import quote
 from typing import Any
 
 import msgspec
@@ -125,7 +126,7 @@ def write(settings: Settings, application: str, plan: Plan) -> int:
     try:
         return tell(settings, _calls(application, plan))
     except Undelivered as error:
-        fix = f"run this again, or: joinback retract {application} --undo {plan.receipt}"
+        fix = f"run this again, or: joinback retract {quote(application)} --undo {plan.receipt}"
         raise Undelivered(f"{error}. Those are under the receipt {plan.receipt}; {fix}") from None
 
 

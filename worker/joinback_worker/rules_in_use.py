@@ -7,6 +7,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from shlex import quote
 
 import msgspec
 import structlog
@@ -119,7 +120,7 @@ async def _forget(redis: Redis, application: str, digests: Sequence[str]) -> Non
 
 def fix(application: str) -> str:
     """Return what folds all rows by the present rules."""
-    return f"once all workers have the same file: joinback sink refold {application}"
+    return f"once all workers have the same file: joinback sink refold {quote(application)}"
 
 
 def told(application: str, uses: Uses, now: datetime, interval_s: int) -> tuple[str, bool] | None:
@@ -137,7 +138,7 @@ def told(application: str, uses: Uses, now: datetime, interval_s: int) -> tuple[
         return f"{application}: rows are folded by different rules: {named}; {fix(application)}", True
     return (
         f"{application}: rows of before {_shown(use.since)} were folded by other rules than {digest}"
-        f" (until {_shown(former.last)}); joinback sink refold {application} folds all by the present ones"
+        f" (until {_shown(former.last)}); joinback sink refold {quote(application)} folds all by the present ones"
     ), False
 
 

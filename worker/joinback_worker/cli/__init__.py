@@ -9,7 +9,8 @@ import sys
 try:
     import click
     from redis.exceptions import RedisError
-    from rich.console import Console
+
+    from .terminal import terminal
 except ModuleNotFoundError:
     sys.exit("joinback: the command needs the worker extra; in its clone: pip install '.[worker]'")
 
@@ -78,7 +79,7 @@ def drain_command(only: tuple[str, ...], as_json: bool) -> None:
     on_stderr = settings.sink_url.startswith("stdout:")
     # What is imported stays: else the cycle collector walks it again and again.
     gc.freeze()
-    with Console(stderr=True).status(f"draining into {shown(settings.sink_url)} …"):
+    with terminal(stderr=True).status(f"draining into {shown(settings.sink_url)} …"):
         drained = asyncio.run(_drain(settings, only))
     result = {name: getattr(drained, name) for name in _COUNTS} | {"sink": shown(settings.sink_url)}
     if as_json:

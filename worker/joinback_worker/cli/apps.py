@@ -2,6 +2,7 @@
 
 import json
 import math
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -17,9 +18,11 @@ from joinback.settings import settings_from
 from joinback_worker.apps import App, change
 from joinback_worker.apps import apps as known_apps
 from joinback_worker.layouts import layouts
+from joinback_worker.operating.spans import brief
 
 from .names import UnknownApplication, instead
 from .show import printable
+from .terminal import terminal
 from .with_redis import with_redis
 
 T = TypeVar("T")
@@ -38,7 +41,7 @@ def apps(context: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_as_json(app) for app in found]))
     else:
-        _show(Console(), found)
+        _show(terminal(), found)
 
 
 @apps.command("set", short_help="Change shards or sample rate while all runs.")
@@ -76,11 +79,12 @@ def _as_json(app: App) -> dict[str, Any]:
 
 
 def _show(console: Console, found: list[App]) -> None:
-    # Narrow: cut off, a number would be another one.
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("application", overflow="fold")
-    columns = ("shards", "former", "sample rate", "last event", "events per min", "rows per min", "pending")
-    for column in (*columns, "records", "memory"):
+    # Narrow: cut off, a number would be another one. The box brings the space between columns.
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0), pad_edge=False, show_edge=False)
+    table.add_column("\napplication", overflow="fold", min_width=len("application"))
+    now = datetime.now(UTC)
+    columns = ("\nshards", "\nformer", "sample\nrate", "last\nevent", "events\n/min", "rows\n/min", "\npending")
+    for column in (*columns, "\nrecords", "\nmemory"):
         table.add_column(column, justify="right", overflow="fold")
     for app in found:
         table.add_row(
@@ -88,7 +92,7 @@ def _show(console: Console, found: list[App]) -> None:
             str(app.shards),
             ", ".join(map(str, app.former_shards)),
             "" if app.sample_rate is None else f"{app.sample_rate:g}",
-            "" if app.last_event_at is None else f"{app.last_event_at:%Y-%m-%d %H:%M} UTC",
+            "" if app.last_event_at is None else brief((now - app.last_event_at).total_seconds()),
             _shown_rate(app.received_per_min),
             _shown_rate(app.rows_per_min),
             str(app.pending),

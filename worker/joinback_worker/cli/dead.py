@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
+from shlex import quote
 from typing import Any, TypeVar
 
 import click
@@ -54,9 +55,16 @@ def list_letters(application: str, reason: str | None, limit: int, as_json: bool
     async def run(redis: Redis, tags: list[str]) -> list[Group]:
         return await dead_groups(redis, tags, reason=reason, newest_max=limit or None)
 
-    for group in _on_tags(application, run):
+    groups = _on_tags(application, run)
+    for group in groups:
         for line in _group_lines(group):
             click.echo(printable(line, markup=False))
+    if not groups:
+        click.echo(printable(f"no dead letters of {application}{_with(reason)}, and there never were", markup=False))
+
+
+def _with(reason: str | None) -> str:
+    return f" with the reason {reason}" if reason is not None else ""
 
 
 async def _print_json(reason: str | None, redis: Redis, tag: str) -> None:
@@ -95,7 +103,7 @@ def show(application: str, letter_id: str) -> None:
         return letter is not None
 
     if not any(_on_each_tag(application, run)):
-        raise JoinbackError(f"no dead letter {letter_id}; see joinback dead list {application}")
+        raise JoinbackError(f"no dead letter {letter_id}; see joinback dead list {quote(application)}")
 
 
 @dead.command("replay", short_help="Send the events of dead letters again.")

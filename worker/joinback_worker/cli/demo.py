@@ -43,6 +43,7 @@ from .demo_months import APPLICATION as MONTHS
 from .demo_months import RULES, log_months, months
 from .demo_page import served, show_months
 from .demo_show import as_json, show, show_by_hand
+from .terminal import terminal
 
 INTERVAL_S = 1
 """The cron's interval in the demo; in production it is five minutes."""
@@ -68,7 +69,7 @@ def demo(json_wanted: bool, keep: bool) -> None:
     rows in a sink of one's own stay, and it says how to delete them; there it plays no months, which are many rows.
     In a terminal it goes on until Ctrl-C, so that its page can be looked at.
     """
-    console = Console(stderr=json_wanted)
+    console = terminal(stderr=json_wanted)
     keep = keep or (sys.stdin.isatty() and sys.stdout.isatty() and not json_wanted)
     # By default SIGTERM would leave the server and the worker behind, and a background job ignores SIGINT.
     for sign in (signal.SIGINT, signal.SIGTERM):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from joinback.errors import JoinbackError
@@ -22,6 +21,7 @@ from joinback_worker.times import text_of
 
 from .show import printable
 from .sink_url import url_of
+from .terminal import terminal
 
 if TYPE_CHECKING:
     from joinback_worker.flat.exporting import Exported, Job
@@ -81,7 +81,7 @@ def export(
         url=url, application=application, as_of=moment, since=before, format=format_, output=output, diff=diff,
         replace=force, weights=weights,
     )  # fmt: skip
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} records"))
     with Progress(
         *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal

@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from joinback_worker.labels.job import Job
@@ -14,6 +13,7 @@ from joinback_worker.labels.near import Hint
 from joinback_worker.labels.report import Report, as_json
 
 from .show import printable
+from .terminal import terminal
 
 
 class Watching:
@@ -24,7 +24,7 @@ class Watching:
         self._job = job
         self._quiet = quiet
         self._has_told = False
-        console = Console(stderr=True)
+        console = terminal(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

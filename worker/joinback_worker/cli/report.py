@@ -10,7 +10,6 @@ from typing import Any
 import click
 import msgspec
 from msgspec import UNSET
-from rich.console import Console
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings, settings_from
@@ -23,6 +22,7 @@ from .names import check_known
 from .report_tables import TABLES, tables
 from .report_text import lines
 from .show import printable, warn_of_path
+from .terminal import terminal
 
 AGE_DAYS_MAX = 3_650.0
 """Longer is a mistake of the unit."""
@@ -84,7 +84,7 @@ def report(
 
 
 def _asked(settings: Settings, wanted: Wanted) -> Report:
-    with Console(stderr=True).status("asking the sink …") as status:
+    with terminal(stderr=True).status("asking the sink …") as status:
 
         def progress(what: str) -> None:
             status.update(f"asking the sink: {printable(what)} …")

@@ -3,6 +3,7 @@
 import json
 import sys
 from datetime import UTC, datetime
+from shlex import quote
 from typing import Any, NamedTuple
 
 import click
@@ -100,7 +101,7 @@ def retract(
         name = printable(application, markup=False)
         click.echo(f"receipt {plan.receipt}: {written} retractions written")
         click.echo("the rows change at the next drain; joinback drain does it now")
-        click.echo(f"to take it back: joinback retract {name} --undo {plan.receipt}")
+        click.echo(f"to take it back: joinback retract {quote(name)} --undo {plan.receipt}")
     if not plan.events:
         sys.exit(1)
 

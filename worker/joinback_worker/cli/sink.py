@@ -9,7 +9,6 @@ from typing import TypeVar, cast
 import click
 from msgspec import structs
 from redis.asyncio import Redis
-from rich.console import Console
 
 from joinback import wire
 from joinback.errors import JoinbackError
@@ -27,6 +26,7 @@ from joinback_worker.source import applications
 from .names import check_known, warn_of_unknown
 from .show import printable
 from .sink_url import url_of
+from .terminal import terminal
 from .views import views
 from .with_redis import with_redis
 
@@ -187,7 +187,7 @@ def refold(application: str, url: str | None, dry_run: bool, force: bool) -> Non
 
 async def _copy(settings: Settings, from_url: str, to_url: str) -> Copied:
     copied = Copied()
-    with Console(stderr=True).status("copying …") as line:
+    with terminal(stderr=True).status("copying …") as line:
         async for copied in copy(settings, from_url, to_url):
             line.update(f"copying … {copied.records} records")
     return copied

@@ -8,7 +8,6 @@ from typing import Any
 import click
 import msgspec
 from redis.asyncio import Redis
-from rich.console import Console
 
 from joinback.settings import Settings, settings_from
 from joinback_worker.operating.overview import overview
@@ -17,6 +16,7 @@ from joinback_worker.operating.thresholds import Thresholds
 
 from .metrics import exposition
 from .status_show import lines
+from .terminal import terminal
 from .watching import watch
 from .with_redis import with_redis
 
@@ -64,7 +64,7 @@ def status(as_json: bool, as_metrics: bool, watches: bool, **wanted: Any) -> Non
     elif as_metrics:
         click.echo(exposition().text(found), nl=False)
     else:
-        console = Console()
+        console = terminal()
         for line in lines(found, has_box=console.is_terminal):
             console.print(line, highlight=False, soft_wrap=isinstance(line, str))
     if found.troubles:

@@ -31,11 +31,9 @@ def lines(found: Overview, *, has_box: bool) -> list[RenderableType]:
         shown.append("no application yet: a client announces its own with its first event; see joinback.ping()")
     shown += [printable(line) for line in _workers(found)]
     shown += [printable(line) for line in _sinks(found)]
-    findings = found.all_findings
-    if findings:
+    if found.all_findings:
         shown.append("")
-    # The troubled first, whosever they are.
-    for one in sorted(findings, key=lambda one: not one.is_trouble):
+    for one in found.all_findings:
         shown += [printable(line) for line in finding_lines(one)]
     return shown
 
@@ -48,8 +46,10 @@ def finding_lines(one: Finding) -> Iterator[str]:
 
 
 def _table(found: Overview, *, has_box: bool) -> Table:
-    table = Table(box=SIMPLE_HEAD if has_box else None, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("\napplication", overflow="fold", min_width=10)
+    # The box brings a space between columns: one more, and 80 columns hold no table of all of them.
+    padding = (0, 0) if has_box else (0, 1, 0, 0)
+    table = Table(box=SIMPLE_HEAD if has_box else None, padding=padding, pad_edge=False, show_edge=False)
+    table.add_column("\napplication", overflow="fold", min_width=len("application"))
     cells = [[column.cell(state, found.at) for state in found.applications] for column in _COLUMNS]
     kept = [(column, own) for column, own in zip(_COLUMNS, cells, strict=True) if not column.is_optional or any(own)]
     for column, _ in kept:
@@ -140,5 +140,5 @@ _COLUMNS = (
     ),
     _Column("last\ndrain", lambda state, now: _since(state.last_drain_at, now)),
     _Column("next\ndrain", _next, True),
-    _Column("\ndiff.", lambda state, _: f"{state.books.difference:+,}" if state.books.difference else "", True),
+    _Column("\ndiff", lambda state, _: f"{state.books.difference:+,}" if state.books.difference else "", True),
 )

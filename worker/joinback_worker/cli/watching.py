@@ -6,17 +6,19 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from redis.exceptions import RedisError
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 
 from joinback_worker.redis_errors import advice
+
+from .terminal import terminal
 
 EVERY_S = 2.0
 
 
 async def watch(look: Callable[[], Awaitable[Sequence[RenderableType]]]) -> None:
     """Show what `look` returns until q or Ctrl-C. Redis's trouble is shown, and looked at again."""
-    console = Console()
+    console = terminal()
     ended = asyncio.Event()
     with _keys(ended), Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while not ended.is_set():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from shlex import quote
 from typing import cast
 
 from joinback_worker.drops_told import DropsTold
@@ -75,11 +76,16 @@ def of_application(
     yield from _of_its_drains(state, now, interval_s, wanted, lives=lives)
     books = state.books
     if books.difference:
-        lost = books.difference > 0
-        said = several(abs(books.difference), "event") + (
-            " received are in no account" if lost else " are accounted for twice"
+        number = abs(books.difference)
+        verb = "is" if number == 1 else "are"
+        said = several(number, "event") + (
+            f" received {verb} in no account" if books.difference > 0 else f" {verb} accounted for twice"
         )
-        fix = "was a key deleted, or Redis restored? joinback requeue " + name + " drains what is still there once more"
+        fix = (
+            "was a key deleted, or Redis restored? joinback requeue "
+            + quote(name)
+            + " drains what is still there once more"
+        )
         yield finding("difference", f"{name}: {said}", fix, name)
     for trouble in books.troubles:
         said, _, fix = trouble.partition("; ")
@@ -87,10 +93,10 @@ def of_application(
     if state.dead_new > wanted.dead_new:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(state.dead_by_reason_new.items()))
         said = f"{name}: {several(state.dead_new, 'new dead letter')} within {span(wanted.dead_new_s)} ({reasons})"
-        yield finding("new_dead_letters", said, f"joinback dead list {name}", name)
+        yield finding("new_dead_letters", said, f"joinback dead list {quote(name)}", name)
     if state.dead_now and state.dead_expire_in_s is not None and state.dead_expire_in_s < wanted.dead_expire_s:
         said = f"{name}: {several(state.dead_now, 'dead letter')} expire in {span(state.dead_expire_in_s)}"
-        yield finding("dead_letters_expire", said, f"joinback dead replay {name} --reason REASON", name)
+        yield finding("dead_letters_expire", said, f"joinback dead replay {quote(name)} --reason REASON", name)
     yield from _of_its_labels(state, now, interval_s, wanted)
     for field, seen in state.fields.items():
         if seen.broken:
@@ -135,14 +141,15 @@ def _of_its_labels(state: State, now: datetime, interval_s: int, wanted: Thresho
         still_comes = state.last_event_at - state.last_feedback_at > timedelta(seconds=longest_s)
         if still_comes and silent_s > wanted.silence_factor * longest_s and watched_s > OBSERVED_SILENCES * silent_s:
             said = f"{name}: no feedback for {span(silent_s)}; until now never longer than {span(longest_s)}"
-            yield finding("no_feedback", said, f"ask who sends labels of {name}; joinback report {name}", name)
+            yield finding("no_feedback", said, f"ask who sends labels of {name}; joinback report {quote(name)}", name)
     labelled = state.joined_of_day + state.orphans_of_day
-    fix = f"joinback orphans {name}"
+    fix = f"joinback orphans {quote(name)}"
     is_misspelt = state.nearest is not None and state.feedback_ever > 0 and not state.predictions_ever
     if not state.orphans_of_day or (labelled < ROWS_MIN and not is_misspelt):
         return
     if not state.joined_of_day and not state.predictions_ever:
-        said = f"{name}: only feedback comes, and no prediction: all {several(state.orphans_of_day, 'row')} are orphans"
+        whose = f"all {state.orphans_of_day:,} rows are orphans" if state.orphans_of_day > 1 else "its row is an orphan"
+        said = f"{name}: only feedback comes, and no prediction: {whose}"
         yield finding("only_orphans", said, _instead(state) or fix, name)
     elif state.orphans_of_day > wanted.orphan_share * labelled:
         share = state.orphans_of_day / labelled

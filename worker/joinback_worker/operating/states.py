@@ -114,8 +114,9 @@ class Overview(Struct, kw_only=True):
 
     @property
     def all_findings(self) -> list[Finding]:
-        """Everything that is amiss, the whole's first."""
-        return [*self.findings, *(one for state in self.applications for one in state.findings)]
+        """Everything that is amiss: the troubles first, whosever they are, and of each kind the whole's first."""
+        found = [*self.findings, *(one for state in self.applications for one in state.findings)]
+        return sorted(found, key=lambda one: not one.is_trouble)
 
     @property
     def troubles(self) -> list[Finding]:

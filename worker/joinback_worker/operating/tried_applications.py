@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from shlex import quote
 
 from joinback.errors import ConfigurationError, JoinbackError
 from joinback.settings import Settings
@@ -47,7 +48,11 @@ def _of_fields(state: State, now: datetime) -> Iterator[Tried]:
             said = f"{state.application}: the feedback field {name!r} was told once, on {field.first_seen_at[:10]}"
             fix = f"did its sender mean {meant}? " if meant else ""
             yield amiss(
-                "applications", "field_seen_once", said, f"{fix}joinback tap {state.application}", state.application
+                "applications",
+                "field_seen_once",
+                said,
+                f"{fix}joinback tap {quote(state.application)}",
+                state.application,
             )
 
 
@@ -73,5 +78,6 @@ async def _of_maturity(settings: Settings, application: str, maturity_s: int, se
         " come have come"
     )
     p90 = curve.ages_s.get("p90")
-    fix = f"raise maturity_s in joinback.toml{f' to some {span(p90)}' if p90 else ''}; joinback report {application}"
+    to = f" to some {span(p90)}" if p90 else ""
+    fix = f"raise maturity_s in joinback.toml{to}; joinback report {quote(application)}"
     return [amiss("applications", "maturity_below_curve", said, fix, application)]

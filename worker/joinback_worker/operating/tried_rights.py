@@ -92,7 +92,9 @@ async def _trial(redis: Redis) -> Tried:
         await source.group.retire()
         await published(redis)
     except RedisError as error:
-        return amiss("rights", "right_missing", advice(error), "README has the login's whole line of rights")
+        return amiss(
+            "rights", "right_missing", advice(error), "deploy/redis/users.acl has the login's whole line of rights"
+        )
     finally:
         await redis.execute_command("DEL", *keys)
     return well("rights", "a record was written, claimed, settled and deleted")

@@ -141,9 +141,9 @@ def _of_row(found: Explanation, row: Row) -> Said:
 
 
 def _label(row: Row) -> str:
-    delay = f", {span(row.feedback_delay_s)} after the prediction" if row.feedback_delay_s is not None else ""
+    delay = f" {span(row.feedback_delay_s)} after the prediction" if row.feedback_delay_s is not None else ""
     fields = sorted(msgspec.json.decode(row.feedback)) if row.feedback else []
-    return f"it has {', '.join(fields)}{delay}"
+    return f"the label{'' if len(fields) == 1 else 's'} {', '.join(fields)} came{delay}"
 
 
 def _taken_back(row: Row) -> datetime | None:

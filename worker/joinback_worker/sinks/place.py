@@ -92,6 +92,17 @@ def check_login(url: str, variable: str = "JOINBACK_SINK_URL") -> None:
         )
 
 
+def check_slashes(url: str) -> None:
+    """Raise ConfigurationError if the path of a file does not follow three slashes, as in `sqlite:/var/lib/x.db`.
+
+    urlsplit would take it for relative, and each such file for the same sink.
+    """
+    scheme, _, path = url.partition(":")
+    if scheme in FILE_SCHEMES and not path.startswith("//"):
+        example = f"{scheme}:////{path.lstrip('/') or 'var/lib/joinback'}"
+        raise ConfigurationError(f"JOINBACK_SINK_URL: a path follows three slashes, and its own; write {example}")
+
+
 def _relative(url: str) -> str | None:
     """Return the path of a file's URL if it is relative."""
     scheme, _, path = url.partition(":///")

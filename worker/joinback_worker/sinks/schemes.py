@@ -11,7 +11,7 @@ from typing import cast
 from joinback.errors import ConfigurationError
 from joinback.urls import shown_url
 
-from .place import DEFAULT_URL, check_login, path_of
+from .place import DEFAULT_URL, check_login, check_slashes, path_of
 
 # scheme -> module of this package
 SCHEMES = {
@@ -58,6 +58,7 @@ def module_of(url: str) -> ModuleType:
             + f"; known are: {', '.join([*SCHEMES, *_offered()])} (such as sqlite:////var/lib/joinback.db)"
         )
     check_login(url)
+    check_slashes(url)
     if scheme not in SCHEMES:
         return _loaded(_offered()[scheme])
     try:
