@@ -336,7 +336,7 @@ def test_a_slow_callable_is_waited_for(locked: Stack) -> None:
     client = joinback.Client().init(locked.settings.redis_url, credentials=slow)
     client.log_record("loans", inputs=1, outputs=2, join_key="k")
     wait_for(lambda: asked)
-    client._funnel.delivery._sender.abort()  # type: ignore[union-attr]
+    client._funnel._sender.abort()  # type: ignore[union-attr]
     closing.set()
     assert client.flush(PATIENCE_S)
     assert len(asked) == 1

@@ -31,7 +31,7 @@ def fork_unseen() -> int:
 
 def rest(client: joinback.Client) -> None:
     """Wait until the client's thread sleeps: no interpreter survives a fork in C while a thread asks for its GIL."""
-    thread = client._funnel.delivery._thread
+    thread = client._funnel._thread
     if thread is None:
         return
     status = Path(f"/proc/self/task/{thread.native_id}/status")
@@ -95,7 +95,7 @@ def test_a_child_that_needs_no_id(settings: Settings, server: redis.Redis) -> No
 
     def log_wrongly() -> bool:
         client.log_record("loans", inputs=0, join_key="child", event_id="e")
-        return client._funnel.delivery.buffer.stats()["logged"] == 1
+        return client._funnel._buffer.stats()["logged"] == 1
 
     assert [exit_code(in_child(work)) for work in (log_with_ids, log_wrongly)] == [0, 0]
     assert server.exists(wire.record_key(TAG, "child"))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import joinback
-from joinback import sampling, wire
+from joinback import wire
+from joinback._delivery import rates
 from joinback.sampling import keeps, verdict
 from joinback.settings import Settings
 from joinback.testing import capture
@@ -165,7 +166,7 @@ def test_a_rate_below_the_published_one_is_told_once(
     settings: Settings, server: redis.Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that logs less than feedback is kept for says so, once per application; no other client does."""
-    monkeypatch.setattr(sampling, "_told_of", set())
+    monkeypatch.setattr(rates, "_warned", set())
 
     def log(**options: Any) -> str:
         caplog.clear()

@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Sequence
 
-from . import log
+from joinback import log
+from joinback.drops import WANTED
+from joinback.options import Options
+
 from .aside import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Aside, backoff_s, by_application
 from .attempts import Attempts, Dropped, Trouble
 from .buffer import Buffer, Buffered
-from .drops import WANTED
 from .overflow import Overflow
-from .route import Route
+from .rates import Rates
 
 IDLE_S_MAX = 60.0
 """What was dropped at the call is told as often, though nothing else comes."""
@@ -29,16 +31,15 @@ class Sender:
 
     def __init__(
         self,
-        route: Route,
+        options: Options,
         buffer: Buffer,
-        told_rates: dict[str, float],
-        feedback_rates: dict[str, float],
+        rates: Rates,
         stopping: threading.Event,
     ) -> None:
         self._buffer = buffer
         self._stopping = stopping
-        self._attempts = Attempts(route, told_rates, feedback_rates, buffer.unwanted)
-        self._overflow = Overflow(route, buffer)
+        self._attempts = Attempts(options, rates, buffer.unwanted)
+        self._overflow = Overflow(options, buffer)
         self._aside: dict[str, Aside] = {}
         self._held = Aside()
         """Predictions, while Redis is nearly full."""

@@ -4,10 +4,11 @@ import os
 import time
 from collections.abc import Sequence
 
-from . import log
+from joinback import log
+from joinback.options import Options
+
 from .aside import backoff_s
 from .buffer import Buffer, Buffered
-from .route import Route
 from .spool import Spool
 from .spool_segment import Frame
 
@@ -24,9 +25,9 @@ RETRY_S = 60.0
 class Overflow:
     """The spool beside the buffer; without a spool, all of this is nothing. One thread uses it."""
 
-    def __init__(self, route: Route, buffer: Buffer) -> None:
+    def __init__(self, options: Options, buffer: Buffer) -> None:
         self._buffer = buffer
-        self._spool = _spool(route)
+        self._spool = _spool(options)
         self._adopt_at = 0.0
         self._append_at = 0.0
         self._read_at = 0.0
@@ -110,13 +111,13 @@ class Overflow:
             self._spool.forget()
 
 
-def _spool(route: Route) -> Spool | None:
-    if route.spool_dir is None:
+def _spool(options: Options) -> Spool | None:
+    if options.spool_dir is None:
         return None
     try:
-        return Spool(route.spool_dir, route.spool_bytes_max)
+        return Spool(options.spool_dir, options.spool_bytes_max)
     except OSError as error:
         # It was there when the client was configured, unless this system has no locks.
         why = error.strerror or os.strerror(error.errno or 0)
-        log.warning("joinback: no spool: %s; make %s writable and restart", why, route.spool_dir)
+        log.warning("joinback: no spool: %s; make %s writable and restart", why, options.spool_dir)
         return None
