@@ -198,7 +198,8 @@ class Client:
             and self._funnel.put_plain(application, key, inputs, outputs, version, tags)
         ):
             return key
-        funnel = self._open_funnel()
+        # Not by a call, as nearly all funnels are open.
+        funnel = self._funnel if self._funnel.is_open else self._open_funnel()
         if funnel is None:
             return key
         try:
