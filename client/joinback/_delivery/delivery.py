@@ -50,6 +50,7 @@ class Delivery:
         forks.renewed_in_children(self._begin_in_child)
 
     def _begin_in_child(self) -> None:
+        self._rates.renew_lock()
         # Nobody delivers what was logged where no thread could start.
         inherits = not self._has_sender and uwsgi.is_heir(uwsgi.here())
         left = self._buffer.take(self._buffer.events_max, self._buffer.bytes_max) if inherits else []

@@ -7,7 +7,7 @@ prediction that was kept is never dropped.
 import threading
 from collections.abc import Mapping
 
-from joinback import forks, log, wire
+from joinback import log, wire
 from joinback.drops import NotLogged
 
 _warned: set[str] = set()
@@ -24,10 +24,10 @@ class Rates:
         """Application -> the rate of its feedback, as the sender read it from Redis."""
         self._of_calls: dict[str, float] = {}
         """Application -> the configured rate, where it came from calls that brought their own."""
-        self._make_lock()
-        forks.renewed_in_children(self._make_lock)
+        self.renew_lock()
 
-    def _make_lock(self) -> None:
+    def renew_lock(self) -> None:
+        """In a forked child, whose parent's threads may have held it."""
         self._lock = threading.Lock()
 
     def copy(self) -> "Rates":
