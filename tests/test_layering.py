@@ -64,6 +64,7 @@ NEEDED = {
     "joinback.events",
     "joinback.ids",
     "joinback.values",
+    "joinback.nesting",
     "joinback.sampling",
     "joinback.times",
     "joinback.patience",

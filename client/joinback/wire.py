@@ -44,6 +44,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from . import nesting
 from .errors import NewerWireVersion, UndecodableEvent
 
 WIRE_VERSION = 2
@@ -189,6 +190,7 @@ def decode_event(kind: str, data: bytes) -> Event:
     is not an event of this kind.
     """
     try:
+        nesting.check(data)
         # As text it is checked whole; of bytes msgspec leaves unread what becomes Raw.
         event: Event = _DECODERS[kind].decode(data if data.isascii() else data.decode())
         version = event.v

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import structs
 
-from joinback import events, forks, ids, log, sampling, values, wire
+from joinback import events, forks, ids, log, nesting, sampling, values, wire
 from joinback.drops import DropReason, NotLogged
 from joinback.errors import InvalidEvent
 from joinback.options import Options, checked_rates
@@ -106,8 +106,10 @@ class Funnel(Delivery):
         except Exception:
             return False
         field = f"prediction:{ids.process}{next(ids.numbers)}"
-        if len(payload) > wire.EVENT_BYTES_MAX or (
-            payload.find(b"T", events.HEADER_BYTES) >= 0 and values.has_naive(payload, events.HEADER_BYTES)
+        if (
+            len(payload) > wire.EVENT_BYTES_MAX
+            or (len(payload) > nesting.BYTES_MIN and nesting.is_too_deep(payload))
+            or (payload.find(b"T", events.HEADER_BYTES) >= 0 and values.has_naive(payload, events.HEADER_BYTES))
         ):
             return False
         if self._buffer.put((application, join_key, field, payload), True):
