@@ -18,14 +18,13 @@ from client_floors import Encoded
 from client_payloads import APPLICATION, LOAN, VERSION
 
 from joinback import events, ids, values, wire
-from joinback.aside import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
-from joinback.buffer import Buffer, Buffered
+from joinback._delivery import Funnel
+from joinback._delivery.aside import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
+from joinback._delivery.buffer import Buffer, Buffered
+from joinback._delivery.replay import Replay
+from joinback._delivery.transport.packing import packed
 from joinback.client import Client
-from joinback.delivery import Delivery
-from joinback.funnel import Funnel
-from joinback.replay import Replay
-from joinback.route import Route
-from joinback.transport.packing import packed
+from joinback.options import Options
 
 ROUNDS = 40
 CALLS = 1_000
@@ -41,12 +40,12 @@ def prediction(at: datetime) -> wire.Prediction:
     )
 
 
-def caller(delivery: Delivery) -> dict[str, Callable[[str], object]]:
+def caller(funnel: Funnel) -> dict[str, Callable[[str], object]]:
     """By name, what is done of one call; the later ones contain the earlier."""
-    client, floor, funnel = Client(), Encoded(""), Funnel(delivery)
+    client, floor = Client(), Encoded("")
     # Emptied with the buffer.
-    floor.events = delivery.buffer._events  # type: ignore[assignment]
-    client._funnel, client._configured = funnel, True
+    floor.events = funnel._buffer._events  # type: ignore[assignment]
+    client._funnel = funnel
     client.log_record(APPLICATION, inputs=1, outputs=1, join_key="-")
     payload = values.encode(prediction(NOW))
     return {
@@ -56,7 +55,7 @@ def caller(delivery: Delivery) -> dict[str, Callable[[str], object]]:
         "clock, event, encode": lambda key: values.encode(prediction(datetime.now(UTC))),
         "look for a datetime without a zone": lambda key: payload.find(b"T", events.HEADER_BYTES),
         "id": lambda key: f"prediction:{ids.process}{next(ids.numbers)}",
-        "buffer: bounds, count, append": lambda key: delivery.buffer.put((APPLICATION, key, "-", payload), True),
+        "buffer: bounds, count, append": lambda key: funnel._buffer.put((APPLICATION, key, "-", payload), True),
         "all of it, and its checks (put_plain)": lambda key: funnel.put_plain(
             APPLICATION, key, INPUTS, OUTPUTS, VERSION, None
         ),
@@ -111,14 +110,13 @@ def table(taken: dict[str, list[float]]) -> Iterable[str]:
 
 
 def main() -> None:
-    delivery = Delivery(Route(redis_url="", buffer_ttl_s=60), {})
     # As if a sender were awake, which nothing wakes.
-    delivery.buffer = Buffer(10**9, 10**12, wake_at=10**9)
-    delivery.buffer.attended = True
-    stages: dict[str, Callable[[], Any]] = {name: each(call) for name, call in caller(delivery).items()}
+    funnel = Funnel(Options(), buffer=Buffer(10**9, 10**12, wake_at=10**9))
+    funnel._buffer.attended = True
+    stages: dict[str, Callable[[], Any]] = {name: each(call) for name, call in caller(funnel).items()}
     payload = values.encode(prediction(NOW))
     batch: list[Buffered] = [(APPLICATION, key, f"prediction:{ids.new_id()}", payload) for key in KEYS]
-    stages |= sender(delivery.buffer, batch)
+    stages |= sender(funnel._buffer, batch)
     empty_ns = min(ns_per_event(each(lambda key: None)) for _ in range(ROUNDS))
     taken: dict[str, list[float]] = {name: [] for name in stages}
     kept: deque[list[Buffered]] = deque(maxlen=1)
@@ -126,8 +124,8 @@ def main() -> None:
         for name, calls in stages.items():
             taken[name].append(ns_per_event(calls) - (0 if name.startswith("sender") else empty_ns))
             # Let go of one stage later, so that memory stays with the process, as in a service that goes on.
-            kept.append(list(delivery.buffer._events))
-            delivery.buffer._events.clear()
+            kept.append(list(funnel._buffer._events))
+            funnel._buffer._events.clear()
     print(*table(taken), sep="\n")
 
 

@@ -93,7 +93,7 @@ def report(
 ) -> None:
     held = server.info("memory")["used_memory"] - empty
     window_s = min(60.0 * minute, options.interval_s + options.settled_ttl_s)
-    buffer = client._funnel.delivery.buffer
+    buffer = client._funnel._buffer
     payload = buffer._put_bytes / buffer._put * options.rate * window_s
     pending, records = server.xlen(wire.pending_key(wire.tag(APPLICATION))), server.dbsize()
     line = f"{minute:6} {logged:7,} {held / 2**20:10.1f} {pending:8,} {records:8,}"

@@ -46,7 +46,7 @@ MISTAKES = [
     ),
     Mistake(
         "feedback is sampled by another spelling of the key",
-        f"{CLIENT}/writer.py",
+        f"{CLIENT}/_delivery/writer.py",
         "sampling.keeps(application, e[1], rate)",
         "sampling.keeps(application, e[1].lower(), rate)",
         "client",
@@ -62,7 +62,7 @@ MISTAKES = [
     ),
     Mistake(
         "the ring to send again holds half a second",
-        f"{CLIENT}/replay.py",
+        f"{CLIENT}/_delivery/replay.py",
         "REPLAY_S = 5.0",
         "REPLAY_S = 0.5",
         "client faults",
@@ -70,7 +70,7 @@ MISTAKES = [
     ),
     Mistake(
         "nothing is sent again where INFO is forbidden",
-        f"{CLIENT}/transport/link.py",
+        f"{CLIENT}/_delivery/transport/link.py",
         'about.get("run_id") or f"{self.where}#{next(_numbers)}"',
         'about.get("run_id") or self.where',
         "faults/test_outages.py",
@@ -102,7 +102,7 @@ MISTAKES = [
     ),
     Mistake(
         "the spool does not wait for the disk",
-        f"{CLIENT}/spool_segment.py",
+        f"{CLIENT}/_delivery/spool_segment.py",
         "            os.fsync(self.fd)\n",
         "",
         "client/test_spool.py",

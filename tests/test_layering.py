@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CLIENT = ROOT / "client" / "joinback"
+DELIVERY = CLIENT / "_delivery"
 WORKER = ROOT / "worker" / "joinback_worker"
 SOURCES = sorted([*CLIENT.rglob("*.py"), *WORKER.rglob("*.py")])
 LINES_MAX = 250
@@ -46,6 +47,112 @@ def test_the_client_knows_nothing_of_the_worker(path: Path) -> None:
     assert not top_level(path) & foreign
 
 
+DOOR = {"joinback._delivery", "joinback._delivery.Funnel"}
+NEEDED = {
+    # The contract with the worker, and what both sides say of Redis.
+    "joinback.wire",
+    "joinback.redis_url",
+    "joinback.redis_errors",
+    "joinback.credentials",
+    "joinback.memory",
+    # What the client was told, and what it answers a wrong call with.
+    "joinback.options",
+    "joinback.errors",
+    "joinback.drops",
+    "joinback.log",
+    # From a call to bytes.
+    "joinback.events",
+    "joinback.ids",
+    "joinback.values",
+    "joinback.nesting",
+    "joinback.sampling",
+    "joinback.times",
+    "joinback.patience",
+    "joinback.forks",
+}
+"""What the delivery imports of the rest of the client."""
+OUTSIDE = sorted(path for path in CLIENT.rglob("*.py") if not path.is_relative_to(DELIVERY))
+INSIDE = sorted(DELIVERY.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(CLIENT)))
+def test_the_delivery_has_one_door(path: Path) -> None:
+    """Nothing outside the folder of the delivery imports from inside it but the door."""
+    assert {name for name in imports(path) if name.startswith("joinback._delivery")} <= DOOR
+
+
+def test_the_door_is_one_class() -> None:
+    """What can be imported of the delivery is one class, and some module of the client passes through it."""
+    from joinback import _delivery
+
+    assert _delivery.__all__ == ["Funnel"]
+    assert any(imports(path) >= DOOR for path in OUTSIDE)
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(CLIENT)))
+def test_nobody_reaches_through_the_door(path: Path) -> None:
+    """Of what is private to another object or module only the way to a client's door is used; and of what hangs on the
+    door only the options.
+    """
+    private = {name.rpartition(".")[2] for name in imports(path) if not name.startswith("joinback._delivery")}
+    assert not {name for name in private if name.startswith("_") and name != "__version__"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Attribute):
+            continue
+        holder = node.value
+        if node.attr.startswith("_") and not node.attr.startswith("__") and ast.unparse(holder) != "self":
+            assert node.attr in WAY_TO_THE_DOOR, ast.unparse(node)
+        if isinstance(holder, ast.Attribute) and is_door(holder.value):
+            assert holder.attr == "options", ast.unparse(node)
+
+
+WAY_TO_THE_DOOR = {"_funnel", "_open_funnel"}
+
+
+def is_door(node: ast.expr) -> bool:
+    """Whether this is how the modules of the client name the door."""
+    return isinstance(node, ast.Name | ast.Attribute) and (node.id if isinstance(node, ast.Name) else node.attr) in (
+        "funnel",
+        "_funnel",
+    )
+
+
+def test_the_delivery_needs_little() -> None:
+    """The delivery imports of the rest of the client what is listed here: all of it, and nothing else."""
+    names = {name for path in INSIDE for name in imports(path) if name.startswith("joinback.")}
+    modules = {".".join(name.split(".")[:2]) for name in names} - {"joinback._delivery"}
+    assert modules == NEEDED
+
+
+@pytest.mark.parametrize("name", sorted(NEEDED))
+def test_what_the_delivery_needs_stands_below_it(name: str) -> None:
+    """Nothing that the delivery imports imports the delivery, or the client that stands above it."""
+    path = CLIENT / f"{name.removeprefix('joinback.')}.py"
+    above = {"joinback._delivery", "joinback.client", "joinback.testing", "joinback.gantry"}
+    assert not {".".join(found.split(".")[:2]) for found in imports(path)} & above
+
+
+KEPT_RATES = {"configured", "_published", "_of_calls"}
+
+
+def test_one_class_owns_the_sample_rates() -> None:
+    """Rates are kept and compared in one file; all others ask it."""
+    touched = {
+        (path.name, node.attr)
+        for path in CLIENT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in KEPT_RATES
+    }
+    # The plain path asks whether there is any rate at all, without a call.
+    assert touched == {("rates.py", name) for name in KEPT_RATES} | {("funnel.py", "configured")}
+
+
+def test_the_contract_is_used() -> None:
+    """Each module of the contract is one that the worker imports."""
+    used = {name for path in WORKER.rglob("*.py") for name in imports(path)}
+    assert {".".join(name.split(".")[:2]) for name in used} >= CONTRACT
+
+
 CONTRACT = {
     "joinback.wire",
     # The rules of both sides stand in one file.
@@ -63,6 +170,8 @@ CONTRACT = {
     "joinback.sampling",
     # What a cell of a table says, as a key: the import is a client itself, and looks keys up before it logs.
     "joinback.cells",
+    # Why a cell is none.
+    "joinback.drops",
 }
 
 

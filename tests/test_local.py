@@ -73,7 +73,7 @@ def test_the_client_is_as_it_was() -> None:
     client = joinback.Client()
     with pytest.raises(InvalidEvent), joinback.testing.local(client):
         client.log_record("loans", inputs=1)
-    assert client._configured is False
+    assert client._funnel.is_configured is False
     with joinback.testing.local(client) as first:
         client.log_record("loans", inputs=1, outputs=2)
         first.drain()

@@ -247,7 +247,7 @@ def test_both_halves_are_settled(stack: Stack) -> None:
 
 def test_a_running_client_follows(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that lives on looks again each minute, and notes both numbers before it writes under the new one."""
-    monkeypatch.setattr("joinback.announcer.RENEWAL_S", 0.0)
+    monkeypatch.setattr("joinback._delivery.announcer.RENEWAL_S", 0.0)
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
     assert stack.client.flush()
     stack.server.hset(wire.APPLICATIONS_KEY, "loans", '{"shards":3,"sample_rate":1.0}')

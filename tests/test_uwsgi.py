@@ -16,8 +16,8 @@ import pytest
 import redis
 from conftest import PATIENCE_S, free_port
 
-from joinback import uwsgi as in_uwsgi
 from joinback import wire
+from joinback._delivery import uwsgi as in_uwsgi
 from joinback.settings import Settings
 
 HOSTS = Path(__file__).parent / "hosts"

@@ -8,18 +8,17 @@ from datetime import UTC, datetime
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-from . import cells, columns, events, ids, wire
+from . import cells, columns, events, ids
 from .columns import Column
+from .drops import NotLogged
 from .errors import InvalidEvent
-from .events import Common, Refused
-from .funnel import Funnel
-from .room import Room
+from .patience import Patience
 
 if TYPE_CHECKING:
     from .client import Client
 
 Cells = Mapping[str, Sequence[Any]]
-"""By the name of the column. A wrong cell is a Refused."""
+"""By the name of the column. A wrong cell is a NotLogged."""
 
 
 def log(
@@ -35,10 +34,10 @@ def log(
     try:
         # A name for the key, which is none of this call's.
         events.check_names(application, "-", None, None)
-        room = Room(wait_s)
+        patience = Patience(wait_s)
         events.source_of(source)
         if version is not None and given.get("versions") is not None:
-            raise Refused("invalid", "give version or versions, not both")
+            raise NotLogged("invalid", "give version or versions, not both")
         table = read(given)
         total = _check(table)
     except Exception as error:
@@ -55,58 +54,21 @@ def log(
         keys.append(key or "")
         if inputs is None and feedback is None:
             continue
-        if not client._funnel.delivery.open and not client._ready():
+        funnel = client._open_funnel()
+        if funnel is None:
             continue
-        funnel = client._funnel
         logged_at = datetime.now(UTC)
         common = (logged_at if at is None else at, logged_at, said, funnel.environment, own)
-        rates = (
-            funnel.delivery.told_rates.get(application, wire.UNSAMPLED),
-            funnel.delivery.feedback_rate(application),
-        )
         identity = ids.new_id() if event_id is None else event_id
         try:
-            put(funnel, application, key, identity, (inputs, outputs, feedback), common, rates, room, source)
+            funnel.log(
+                application, key, identity, (inputs, outputs, feedback), common, source=source, patience=patience
+            )
         except InvalidEvent as error:
             raise InvalidEvent(f"record {len(keys)} of {total}: {error}; those before it were logged") from error
         except Exception as error:
             funnel.refuse(error, application)
     return keys
-
-
-def put(
-    funnel: Funnel,
-    application: str,
-    key: str,
-    identity: str,
-    sides: tuple[Any, Any, Mapping[str, Any] | None],
-    common: Common,
-    rates: tuple[float, float],
-    room: Room | None = None,
-    source: object = None,
-) -> None:
-    """Log one checked record as a prediction, feedback, or both, whose sides are inputs, outputs and feedback.
-
-    `rates` are the share of predictions and of feedback to keep. With `strict`, raises InvalidEvent.
-    """
-    inputs, outputs, feedback = sides
-    if inputs is not None:
-        at, logged_at, version, environment, tags = common
-        prediction = wire.Prediction(
-            v=wire.PLAIN_VERSION,
-            at=at,
-            logged_at=logged_at,
-            version=version,
-            environment=environment,
-            tags=events.NO_TAGS if tags is None else events.tags_of(tags),
-            inputs=inputs,
-            outputs=outputs,
-            sample_rate=rates[0],
-        )
-        funnel.put(application, key, f"prediction:{identity}", prediction, rates[0], room)
-    if feedback is not None:
-        event = events.feedback(common, feedback, events.source_of(source))
-        funnel.put(application, key, f"feedback:{identity}", event, rates[1], room)
 
 
 # --- from columns to cells ------------------------------------------------------------------------------
@@ -124,7 +86,7 @@ _SIDES = frozenset({"inputs", "outputs"})
 def read(given: Mapping[str, Column | None], unnamed: str | None = None) -> Cells:
     """The cells of the columns that are not None, by the rules that their names stand for.
 
-    `unnamed` is the field for the values of a Series without a name. Raises Refused if a column is none, or if
+    `unnamed` is the field for the values of a Series without a name. Raises NotLogged if a column is none, or if
     their lengths differ.
     """
     _check_indexes(given)
@@ -141,12 +103,12 @@ def read(given: Mapping[str, Column | None], unnamed: str | None = None) -> Cell
             table[name] = cells.each(_SCALARS[name], items) if name in _SCALARS else items
     lengths = {name: len(items) for name, items in table.items()}
     if len(set(lengths.values())) > 1:
-        raise Refused("invalid", f"columns of different lengths: {lengths}")
+        raise NotLogged("invalid", f"columns of different lengths: {lengths}")
     return table
 
 
 def _check_indexes(given: Mapping[str, Column | None]) -> None:
-    """Raise Refused for columns of pandas with one index in two orders: one of them was sorted alone."""
+    """Raise NotLogged for columns of pandas with one index in two orders: one of them was sorted alone."""
     first: tuple[str, Any] | None = None
     for name, column in given.items():
         index: Any = getattr(column, "index", None)
@@ -157,21 +119,21 @@ def _check_indexes(given: Mapping[str, Column | None]) -> None:
             first = name, index
         elif len(index) == len(first[1]) and not first[1].equals(index) and index.isin(first[1]).all():
             fix = "bring them into one order, or reset_index(drop=True) if they are in one already"
-            raise Refused("invalid", f"{first[0]} and {name} have one index in two orders; {fix}")
+            raise NotLogged("invalid", f"{first[0]} and {name} have one index in two orders; {fix}")
 
 
 def refuse_wrong(table: Cells, *, if_all: bool = False) -> None:
-    """Raise Refused for the first column with a wrong cell; or, `if_all`, for one with no other cell."""
+    """Raise NotLogged for the first column with a wrong cell; or, `if_all`, for one with no other cell."""
     for name, items in table.items():
-        wrong = [n for n, cell in enumerate(items) if type(cell) is Refused]
+        wrong = [n for n, cell in enumerate(items) if type(cell) is NotLogged]
         if wrong and (len(wrong) == len(items) or not if_all):
             raise _wrong(name, wrong, len(items), str(items[wrong[0]]))
 
 
 def _check(table: Cells) -> int:
-    """How many records these are. Raises Refused unless each of them can be logged, or says nothing."""
+    """How many records these are. Raises NotLogged unless each of them can be logged, or says nothing."""
     if not table.keys() & {"inputs", "outputs", "feedback"}:
-        raise Refused("invalid", "nothing to log; give inputs and outputs, or feedback")
+        raise NotLogged("invalid", "nothing to log; give inputs and outputs, or feedback")
     refuse_wrong(table)
     total = len(next(iter(table.values())))
     for name, wrong, why in _mistakes(table, total):
@@ -196,6 +158,6 @@ def _mistakes(table: Cells, total: int) -> Iterator[tuple[str, list[int], str]]:
     yield "event_ids", [n for n, cell in enumerate(ids) if cell is None], "missing; give each record its own"
 
 
-def _wrong(name: str, wrong: list[int], total: int, why: str) -> Refused:
+def _wrong(name: str, wrong: list[int], total: int, why: str) -> NotLogged:
     count = f"{len(wrong):,} of {total:,} cells are wrong, the first at index {wrong[0]}"
-    return Refused("invalid", f"{name}: {count}: {why}. Nothing was logged")
+    return NotLogged("invalid", f"{name}: {count}: {why}. Nothing was logged")

@@ -21,7 +21,8 @@ from decimal import Decimal
 from typing import Any
 
 from . import events, ids, wire
-from .events import Refused as Refused
+from .drops import NotLogged
+from .times import utc
 
 _PRESENT = frozenset({str, int, bool, dict, list, datetime, date})
 _ISO = re.compile(r"\d{4}(?:-\d\d-\d\d|\d{4}|-?W\d\d(?:-?\d)?)(?:[Tt ].+)?", re.DOTALL).fullmatch
@@ -49,12 +50,12 @@ def is_gap(value: Any) -> bool:
 
 
 def key(value: Any) -> str | None:
-    """A join key as text; None for a missing or empty one. Raises Refused."""
+    """A join key as text; None for a missing or empty one. Raises NotLogged."""
     return _name(value, wire.JOIN_KEY_BYTES_MAX)
 
 
 def event_id(value: Any) -> str | None:
-    """An event id as text; None for a missing or empty one. Raises Refused."""
+    """An event id as text; None for a missing or empty one. Raises NotLogged."""
     return _name(value, wire.EVENT_ID_BYTES_MAX)
 
 
@@ -65,26 +66,26 @@ def _name(value: Any, bytes_max: int) -> str | None:
         value = _text(value)
     if value == "":
         return None
-    if not events._is_name(value, bytes_max):
-        raise Refused("invalid", f"it must be printable text of 1 to {bytes_max} bytes")
+    if not events.is_name(value, bytes_max):
+        raise NotLogged("invalid", f"it must be printable text of 1 to {bytes_max} bytes")
     return str(value)
 
 
 def _text(value: Any) -> str:
-    """The text of what is a key, or one in all but type. Raises Refused."""
+    """The text of what is a key, or one in all but type. Raises NotLogged."""
     try:
         return ids.key_text(value, whole_floats=True)
-    except Refused:
+    except NotLogged:
         if not isinstance(value, float | Decimal):
-            raise Refused("invalid", f"it is of type {type(value).__name__}; use integers, text or UUIDs") from None
+            raise NotLogged("invalid", f"it is of type {type(value).__name__}; use integers, text or UUIDs") from None
     # Not int(value): of Decimal("1E+1000000") that takes for ever.
     is_broken = Decimal(value).is_finite() and Decimal(value) != Decimal(value).to_integral_value()
     what = "with a fraction" if is_broken else "that has lost digits"
-    raise Refused("invalid", f"a {type(value).__name__} {what}; read the column as Int64 or text")
+    raise NotLogged("invalid", f"a {type(value).__name__} {what}; read the column as Int64 or text")
 
 
 def when(value: Any) -> datetime | None:
-    """An event time in UTC; None for a missing one. Raises Refused."""
+    """An event time in UTC; None for a missing one. Raises NotLogged."""
     if type(value) is not datetime:
         if is_missing(value):
             return None
@@ -95,8 +96,8 @@ def when(value: Any) -> datetime | None:
         elif isinstance(value, date) and not isinstance(value, datetime):
             value = datetime.combine(value, time(), UTC)
         elif not isinstance(value, datetime):
-            raise Refused("invalid", f"it is of type {type(value).__name__}; use datetimes or ISO 8601 text")
-    return events.utc(value)
+            raise NotLogged("invalid", f"it is of type {type(value).__name__}; use datetimes or ISO 8601 text")
+    return utc(value)
 
 
 def _parsed(text: str) -> datetime:
@@ -105,11 +106,11 @@ def _parsed(text: str) -> datetime:
             return datetime.fromisoformat(text)
     except ValueError:
         pass
-    raise Refused("invalid", "text that is no ISO 8601; use datetimes, or text such as 2026-11-23T11:00:00Z")
+    raise NotLogged("invalid", "text that is no ISO 8601; use datetimes, or text such as 2026-11-23T11:00:00Z")
 
 
 def version(value: Any) -> str | None:
-    """A version as text; None for a missing one. Raises Refused."""
+    """A version as text; None for a missing one. Raises NotLogged."""
     if is_missing(value):
         return None
     if isinstance(value, str | float | Decimal):
@@ -118,11 +119,11 @@ def version(value: Any) -> str | None:
 
 
 def each(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """What `read` makes of each; in the place of one that it refuses, the Refused."""
+    """What `read` makes of each; in the place of one that it refuses, the NotLogged."""
     found: list[Any] = []
     for item in items:
         try:
             found.append(read(item))
-        except Refused as refusal:
+        except NotLogged as refusal:
             found.append(refusal)
     return found

@@ -11,16 +11,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 from uuid import UUID
 
-from . import batch, events, forks, ids, log, wire
+from . import batch, events, forks, ids, log
+from ._delivery import Funnel
 from .children import inherited, say_what_is_missing, tell_children
 from .columns import Column
-from .delivery import CLOSE_TIMEOUT_S, Delivery
+from .drops import NotLogged
 from .errors import ConfigurationError, InvalidEvent
-from .events import Refused
-from .funnel import Funnel
-from .room import WAIT_S
-from .route import BUFFER_BYTES_MAX, BUFFER_EVENTS_MAX, SPOOL_BYTES_MAX, Route, checked_rates, rates_of, route_of
-from .settings import Settings, client_settings
+from .options import BUFFER_BYTES_MAX, BUFFER_EVENTS_MAX, CLOSE_TIMEOUT_S, SPOOL_BYTES_MAX, Options, options_of
+from .patience import WAIT_S
+from .times import utc
 
 if TYPE_CHECKING:
     from .credentials import Credentials
@@ -35,10 +34,8 @@ class Client:
     """
 
     def __init__(self) -> None:
-        self._configured = False
-        # Until configured it only counts.
-        self._funnel = Funnel(Delivery(Route(redis_url="", buffer_ttl_s=Settings().buffer_ttl_s), {}))
-        self._funnel.delivery.open = False
+        self._funnel = Funnel(Options(), is_configured=False)
+        """The inner door; another one after each `init`."""
         self._make_lock()
         forks.renewed_in_children(self._make_lock)
 
@@ -86,28 +83,25 @@ class Client:
         or a JOINBACK_REDIS_CREDENTIALS that is none. What else is wrong in the environment is told in the log,
         and has no effect; a spool that cannot be made is told too, and logging goes on without it.
         """
-        settings, lines = client_settings()
-        route = route_of(
-            *(settings, redis_url, buffer_ttl_s, buffer_events_max, buffer_bytes_max, spool_dir, spool_bytes_max),
-            *(redis, credentials),
+        options = options_of(
+            redis_url=redis_url,
+            environment=environment,
+            buffer_ttl_s=buffer_ttl_s,
+            sample_rates=sample_rates,
+            redact=redact,
+            before_send=before_send,
+            strict=strict,
+            buffer_events_max=buffer_events_max,
+            buffer_bytes_max=buffer_bytes_max,
+            spool_dir=spool_dir,
+            spool_bytes_max=spool_bytes_max,
+            redis=redis,
+            credentials=credentials,
         )
-        if not isinstance(environment, str | None):
-            raise ConfigurationError(f"environment must be text, not {type(environment).__name__}")
-        rates = rates_of(settings, sample_rates, lines)
-        for line in lines:
-            log.warning("joinback: %s", line)
-        hooks = None
-        if redact or before_send is not None:
-            from .redaction import Hooks  # most services need none
-
-            hooks = Hooks(redact, before_send)
+        funnel = Funnel(options)
+        funnel.begin()
         self.close()
-        delivery = Delivery(route, rates)
-        delivery.close_at_exit()
-        self._funnel = Funnel(
-            delivery, environment=events.text_of(environment or settings.environment), hooks=hooks, strict=strict
-        )
-        self._configured = True
+        self._funnel = funnel
         tell_children(
             {
                 "redis_url": redis_url, "environment": environment, "buffer_ttl_s": buffer_ttl_s,
@@ -120,7 +114,7 @@ class Client:
     def set_sample_rate(self, application: str, rate: float) -> None:
         """From now on log this share of the application's predictions. Raises ConfigurationError."""
         self._configure_once()
-        self._funnel.delivery.told_rates.update(checked_rates({application: rate}))
+        self._funnel.set_sample_rate(application, rate)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until Redis has all that was logged before this call, at most `timeout_s` seconds.
@@ -130,11 +124,11 @@ class Client:
         what was wrong itself, such as `invalid`, was told at its call and does not count here. Blocks: in asyncio
         code await `aflush`. For a process that may be frozen or killed after each request (serverless): call it there.
         """
-        return self._funnel.delivery.flush(timeout_s)
+        return self._funnel.flush(timeout_s)
 
     async def aflush(self, timeout_s: float = 5.0) -> bool:
         """`flush` for asyncio: other tasks go on meanwhile."""
-        return await self._funnel.delivery.aflush(timeout_s)
+        return await self._funnel.aflush(timeout_s)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Deliver what is buffered, at most `timeout_s` seconds, and stop. Runs by itself at interpreter exit.
@@ -142,7 +136,7 @@ class Client:
         True if Redis has all, as for `flush`. What was left is spooled, or counted as `undelivered` and logged;
         events logged later are counted as `closed`, until `init` is called again.
         """
-        return self._funnel.delivery.close(timeout_s)
+        return self._funnel.close(timeout_s)
 
     def ping(self) -> bool:
         """Whether Redis answers, within some seconds. Logs why not. Never raises."""
@@ -151,9 +145,7 @@ class Client:
         except ConfigurationError as error:
             log.warning("joinback: %s", error)
             return False
-        from .transport import trouble_with  # `init` has imported it
-
-        trouble = trouble_with(self._funnel.delivery.route.transport(), wire.APPLICATIONS_KEY.encode())
+        trouble = self._funnel.trouble()
         if trouble is not None:
             log.warning("joinback: %s", trouble)
         return trouble is None
@@ -165,7 +157,7 @@ class Client:
         `buffered` ones are in memory or in the spool; `recovered` ones are those of the logged that an
         earlier process had left in the spool.
         """
-        return self._funnel.delivery.stats()
+        return self._funnel.stats()
 
     # --- events -----------------------------------------------------------------------------------------
 
@@ -195,9 +187,6 @@ class Client:
         Values become JSON by the rules in `joinback.values`. Never blocks; with `strict=True` raises InvalidEvent.
         """
         key = join_key if type(join_key) is str else ids.key_of(join_key)
-        if not self._funnel.delivery.open and not self._ready():
-            return key
-        funnel = self._funnel
         if (
             inputs is not None
             and outputs is not None
@@ -206,8 +195,12 @@ class Client:
             and event_id is None
             and source is None
             and (key is join_key or join_key is None)
-            and funnel.put_plain(application, key, inputs, outputs, version, tags)
+            and self._funnel.put_plain(application, key, inputs, outputs, version, tags)
         ):
+            return key
+        # Not by a call, as nearly all funnels are open.
+        funnel = self._funnel if self._funnel.is_open else self._open_funnel()
+        if funnel is None:
             return key
         try:
             events.check_names(application, key, join_key, event_id)
@@ -217,13 +210,11 @@ class Client:
                 # An Enum of texts would be written by its name.
                 application = str.__str__(application)
             logged_at = datetime.now(UTC)
-            at = logged_at if timestamp is None else events.utc(timestamp)
+            at = logged_at if timestamp is None else utc(timestamp)
             said = version if version is None or type(version) is str else events.text_of(version)
             identity = ids.new_id() if event_id is None else str.__str__(event_id)
             common = (at, logged_at, said, funnel.environment, tags)
-            rate = funnel.delivery.told_rates.get(application, wire.UNSAMPLED)
-            rates = (rate, rate if feedback is None else funnel.delivery.feedback_rate(application))
-            batch.put(funnel, application, key, identity, (inputs, outputs, feedback), common, rates, source=source)
+            funnel.log(application, key, identity, (inputs, outputs, feedback), common, source=source)
         except InvalidEvent:
             raise
         # Whatever a caller's object does when it is looked at, the caller goes on.
@@ -287,44 +278,44 @@ class Client:
         an empty list, or one that names this retraction itself, is counted as `invalid`.
         The history stays on the row. Feedback with a later time counts again.
         """
-        if not self._funnel.delivery.open and not self._ready():
+        funnel = self._open_funnel()
+        if funnel is None:
             return
-        funnel = self._funnel
         key = ids.key_of(join_key)
         try:
             events.check_names(application, key, join_key, event_id)
             if join_key is None:
-                raise Refused("invalid", "retract needs the join_key of a prediction")
+                raise NotLogged("invalid", "retract needs the join_key of a prediction")
             application = str.__str__(application)
             logged_at = datetime.now(UTC)
-            at = logged_at if timestamp is None else events.utc(timestamp)
+            at = logged_at if timestamp is None else utc(timestamp)
             identity = ids.new_id() if event_id is None else str.__str__(event_id)
             told = (fields, event_ids, retraction_ids)
             event = events.retraction(at, logged_at, funnel.environment, *told, own_id=identity)
-            rate = funnel.delivery.feedback_rate(application)
-            funnel.put(application, key, f"retraction:{identity}", event, rate)
+            funnel.retract(application, key, identity, event)
         except InvalidEvent:
             raise
         except Exception as error:
             funnel.refuse(error, application)
 
-    def _ready(self) -> bool:
-        """Whether events have somewhere to go; if not, this one is counted and the log says why."""
-        if not self._configured:
-            try:
-                self._configure_once()
-            except ConfigurationError as error:
-                self._funnel.refuse(Refused("misconfigured", str(error)))
-                return False
-        if not self._funnel.delivery.open:
-            self._funnel.refuse(Refused("closed", "logged after close(); call joinback.init() to start again"))
-            return False
-        return True
+    def _open_funnel(self) -> Funnel | None:
+        """Return the door if events have somewhere to go; else None, and this one is counted and the log says why."""
+        if self._funnel.is_open:
+            return self._funnel
+        try:
+            self._configure_once()
+        except ConfigurationError as error:
+            self._funnel.refuse(NotLogged("misconfigured", str(error)))
+            return None
+        if not self._funnel.is_open:
+            self._funnel.refuse(NotLogged("closed", "logged after close(); call joinback.init() to start again"))
+            return None
+        return self._funnel
 
     def _configure_once(self) -> None:
         forks.begin()
         with self._configuring:
-            if not self._configured:
+            if not self._funnel.is_configured:
                 said = inherited()
                 self.init()
-                say_what_is_missing(said, self._funnel.delivery.route.redis_url)
+                say_what_is_missing(said, self._funnel.options.redis_url)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from .cells import is_gap, is_missing
-from .events import Refused
+from .drops import NotLogged
 
 
 class Table(Protocol):
@@ -55,20 +55,20 @@ class Values(NamedTuple):
 
 
 def plain(column: Any, name: str) -> Sequence[Any]:
-    """The values of a column of keys, times and the like. Raises Refused if it is no column."""
+    """The values of a column of keys, times and the like. Raises NotLogged if it is no column."""
     values = _read(column, name)
     if values.of_rows:
-        raise Refused("invalid", f"{name} is a whole {type(column).__name__}; give one column of it")
+        raise NotLogged("invalid", f"{name} is a whole {type(column).__name__}; give one column of it")
     if str(getattr(column, "dtype", "")).lower() in ("float16", "float32"):
         # Of a key beyond 2**24 the last digits are gone, and what is left looks whole.
-        raise Refused("invalid", f"{name} is {column.dtype}, which has lost digits; read it as Int64 or text")
+        raise NotLogged("invalid", f"{name} is {column.dtype}, which has lost digits; read it as Int64 or text")
     return values.items
 
 
 def features(column: Any, name: str, unnamed: str | None = None) -> Sequence[Any]:
     """The values of a column of inputs or outputs, in which a missing cell is a null.
 
-    `unnamed` is the field for the values of a Series without a name. Raises Refused if it is no column.
+    `unnamed` is the field for the values of a Series without a name. Raises NotLogged if it is no column.
     """
     values = _read(column, name)
     if not values.of_cells:
@@ -83,7 +83,7 @@ def features(column: Any, name: str, unnamed: str | None = None) -> Sequence[Any
 def fields(column: Any, name: str, unnamed: str | None = None) -> list[Any]:
     """The dicts of a column of feedback or tags, less what is missing; None for one of which nothing is left.
 
-    In the place of a value that is no dict, Refused. `unnamed` is as for `features`. Raises Refused if it is
+    In the place of a value that is no dict, NotLogged. `unnamed` is as for `features`. Raises NotLogged if it is
     no column.
     """
     values = _read(column, name)
@@ -101,7 +101,7 @@ def fields(column: Any, name: str, unnamed: str | None = None) -> list[Any]:
         elif label is not None:
             found.append({label: value})
         else:
-            found.append(Refused("invalid", _NAMELESS.format(type(value).__name__)))
+            found.append(NotLogged("invalid", _NAMELESS.format(type(value).__name__)))
     return found
 
 
@@ -148,7 +148,7 @@ def _array(column: Any, name: str) -> Values:
         if isinstance(column, Sequence) and not isinstance(column, str | bytes | bytearray):
             return Values(column)
     kinds = "a list, a DataFrame, a Series or an array"
-    raise Refused("invalid", f"{name} must be {kinds}, one item a record, not {type(column).__name__}{_fix(column)}")
+    raise NotLogged("invalid", f"{name} must be {kinds}, one item a record, not {type(column).__name__}{_fix(column)}")
 
 
 def _fix(column: Any) -> str:
@@ -162,7 +162,7 @@ def _fix(column: Any) -> str:
 def _check_labels(labels: Any, name: str) -> None:
     if len(set(labels)) < len(labels):
         # All but one of them would be left out.
-        raise Refused("invalid", f"{name} has several columns of one name: {sorted(map(str, labels))}")
+        raise NotLogged("invalid", f"{name} has several columns of one name: {sorted(map(str, labels))}")
 
 
 def _is_series(column: Any) -> bool:

@@ -5,9 +5,8 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from . import nesting, values, wire
-from .complaints import Refused as Refused
+from .drops import NotLogged
 from .ids import key_text
-from .times import utc as utc
 
 APPLICATIONS_REMEMBERED_MAX = 1_000
 """More is somebody's mistake, such as a name made from an id."""
@@ -17,18 +16,18 @@ APPLICATIONS_REMEMBERED_MAX = 1_000
 
 
 def check_sides(inputs: object, outputs: object, feedback: object, join_key: object, source: object = None) -> None:
-    """Raise Refused unless this is a prediction, feedback, or both."""
+    """Raise NotLogged unless this is a prediction, feedback, or both."""
     if (inputs is None) != (outputs is None):
-        raise Refused("invalid", "a prediction needs both inputs and outputs")
+        raise NotLogged("invalid", "a prediction needs both inputs and outputs")
     if inputs is None:
         if feedback is None:
-            raise Refused("invalid", "nothing to log; give inputs and outputs, or feedback")
+            raise NotLogged("invalid", "nothing to log; give inputs and outputs, or feedback")
         if join_key is None:
-            raise Refused("invalid", "feedback needs the join_key of its prediction")
+            raise NotLogged("invalid", "feedback needs the join_key of its prediction")
     if source is not None and feedback is None:
-        raise Refused("invalid", "source says who tells feedback, and there is no feedback")
+        raise NotLogged("invalid", "source says who tells feedback, and there is no feedback")
     if feedback is not None and not (isinstance(feedback, Mapping) and len(feedback)):
-        raise Refused("invalid", "feedback must be a dict with at least one field")
+        raise NotLogged("invalid", "feedback must be a dict with at least one field")
 
 
 checked_applications: set[object] = set()
@@ -36,15 +35,15 @@ checked_applications: set[object] = set()
 
 
 def check_names(application: object, key: str, join_key: object, event_id: object) -> None:
-    """Raise Refused unless these can be parts of a Redis key. `key` is what `key_of` made of the join key."""
+    """Raise NotLogged unless these can be parts of a Redis key. `key` is what `key_of` made of the join key."""
     try:
         is_known = application in checked_applications
     # A list, or an object with a hash of its own.
     except Exception:
         is_known = False
     if not is_known:
-        if not _is_name(application, wire.APPLICATION_BYTES_MAX):
-            raise Refused("invalid", f"application must be printable text of 1 to {wire.APPLICATION_BYTES_MAX} bytes")
+        if not is_name(application, wire.APPLICATION_BYTES_MAX):
+            raise NotLogged("invalid", f"application must be printable text of 1 to {wire.APPLICATION_BYTES_MAX} bytes")
         if type(application) is str and len(checked_applications) < APPLICATIONS_REMEMBERED_MAX:
             checked_applications.add(application)
     # The usual case in one look.
@@ -52,17 +51,17 @@ def check_names(application: object, key: str, join_key: object, event_id: objec
         return
     if key is not join_key and join_key is not None and not (type(join_key) is int and key):
         key_text(join_key)
-    if not _is_name(key, wire.JOIN_KEY_BYTES_MAX):
-        raise Refused("invalid", f"join_key must be printable text of 1 to {wire.JOIN_KEY_BYTES_MAX} bytes")
-    if event_id is not None and not _is_name(event_id, wire.EVENT_ID_BYTES_MAX):
-        raise Refused("invalid", f"event_id must be printable text of 1 to {wire.EVENT_ID_BYTES_MAX} bytes")
+    if not is_name(key, wire.JOIN_KEY_BYTES_MAX):
+        raise NotLogged("invalid", f"join_key must be printable text of 1 to {wire.JOIN_KEY_BYTES_MAX} bytes")
+    if event_id is not None and not is_name(event_id, wire.EVENT_ID_BYTES_MAX):
+        raise NotLogged("invalid", f"event_id must be printable text of 1 to {wire.EVENT_ID_BYTES_MAX} bytes")
 
 
 KEY_LENGTH_SURE = wire.JOIN_KEY_BYTES_MAX // 4
 """A character takes four bytes at most."""
 
 
-def _is_name(value: object, bytes_max: int) -> bool:
+def is_name(value: object, bytes_max: int) -> bool:
     """Printable text: a control character in a key could forge a log line or drive a terminal."""
     if not isinstance(value, str) or not value.isprintable() or not value or len(value) > bytes_max:
         return False
@@ -96,29 +95,31 @@ def feedback(common: Common, fields: Mapping[str, Any], source: str | None = Non
 
 
 def source_of(source: object) -> str | None:
-    """Return a caller's source as text of our own. Raises Refused."""
+    """Return a caller's source as text of our own. Raises NotLogged."""
     if source is None:
         return None
-    if not _is_name(source, wire.SOURCE_BYTES_MAX):
-        raise Refused("invalid", f"source must be printable text of 1 to {wire.SOURCE_BYTES_MAX} bytes, such as human")
+    if not is_name(source, wire.SOURCE_BYTES_MAX):
+        raise NotLogged(
+            "invalid", f"source must be printable text of 1 to {wire.SOURCE_BYTES_MAX} bytes, such as human"
+        )
     return str.__str__(source)
 
 
 def tags_of(tags: object) -> dict[str, Any]:
-    """Return a copy of a caller's tags. Raises Refused."""
+    """Return a copy of a caller's tags. Raises NotLogged."""
     if type(tags) is dict:
         return tags.copy()
     if not isinstance(tags, Mapping):
-        raise Refused("invalid", f"tags must be a dict, such as {{'region': 'eu'}}, not {type(tags).__name__}")
+        raise NotLogged("invalid", f"tags must be a dict, such as {{'region': 'eu'}}, not {type(tags).__name__}")
     return copied("tags", tags)
 
 
 def copied(name: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping of the caller's as a dict of our own. Raises Refused: it may run code of its own."""
+    """Return a mapping of the caller's as a dict of our own. Raises NotLogged: it may run code of its own."""
     try:
         return dict(mapping)
     except Exception as error:
-        raise Refused("invalid", f"{name} cannot be read: {type(error).__name__}") from None
+        raise NotLogged("invalid", f"{name} cannot be read: {type(error).__name__}") from None
 
 
 def retraction(
@@ -130,11 +131,11 @@ def retraction(
     retraction_ids: Iterable[str] | None = None,
     own_id: str | None = None,
 ) -> wire.Retraction:
-    """Return the event. Raises Refused for lists that are none, or that name nothing there can be."""
+    """Return the event. Raises NotLogged for lists that are none, or that name nothing there can be."""
     named = _ids("event_ids", event_ids, "feedback")
     undone = _ids("retraction_ids", retraction_ids, "retraction")
     if undone is not None and own_id in undone:
-        raise Refused("invalid", "a retraction cannot take itself back; retraction_ids names earlier ones")
+        raise NotLogged("invalid", "a retraction cannot take itself back; retraction_ids names earlier ones")
     names_events = event_ids is not None or retraction_ids is not None
     return wire.Retraction(
         v=wire.WIRE_VERSION if names_events else wire.PLAIN_VERSION,
@@ -156,8 +157,8 @@ def _ids(what: str, ids: Iterable[str] | None, kind: str) -> list[str] | None:
     except TypeError:
         told = []
     listed = [str.__str__(name).removeprefix(f"{kind}:") for name in told if isinstance(name, str)]
-    if not listed or len(listed) < len(told) or not all(_is_name(name, wire.EVENT_ID_BYTES_MAX) for name in listed):
-        raise Refused(
+    if not listed or len(listed) < len(told) or not all(is_name(name, wire.EVENT_ID_BYTES_MAX) for name in listed):
+        raise NotLogged(
             "invalid",
             f"{what} must be a list of event ids, each printable text of 1 to {wire.EVENT_ID_BYTES_MAX} bytes;"
             " left out, none is named",
@@ -173,7 +174,7 @@ def _names(what: str, names: Iterable[str] | None, else_: str) -> list[str] | No
     except TypeError:
         listed = None
     if listed is None:
-        raise Refused("invalid", f"{what} must be a list of names, or {else_}")
+        raise NotLogged("invalid", f"{what} must be a list of names, or {else_}")
     return listed
 
 
@@ -185,13 +186,13 @@ PARTS: tuple[Part, ...] = ("inputs", "outputs", "feedback", "tags")
 
 
 def text_of(name: object) -> str | None:
-    """Return a version, a name or an environment as text of our own; None stays None. Raises Refused."""
+    """Return a version, a name or an environment as text of our own; None stays None. Raises NotLogged."""
     if name is None:
         return None
     try:
         return str.__str__(name) if isinstance(name, str) else str(name)
     except Exception as error:
-        raise Refused("invalid", f"a {type(name).__name__} cannot be a name: {type(error).__name__}") from None
+        raise NotLogged("invalid", f"a {type(name).__name__} cannot be a name: {type(error).__name__}") from None
 
 
 HEADER_BYTES = len('{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z')
@@ -199,7 +200,7 @@ HEADER_BYTES = len('{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T1
 
 
 def encode(event: wire.Event) -> bytes:
-    """The event's JSON, by the rules of `values`. Raises Refused: `unencodable` or `too_large`."""
+    """The event's JSON, by the rules of `values`. Raises NotLogged: `unencodable` or `too_large`."""
     payload: bytes | None
     try:
         payload = values.encode(event)
@@ -215,17 +216,17 @@ def encode(event: wire.Event) -> bytes:
     try:
         nesting.check(payload)
     except ValueError as error:
-        raise Refused("unencodable", str(error)) from None
+        raise NotLogged("unencodable", str(error)) from None
     if len(payload) > wire.EVENT_BYTES_MAX:
-        raise Refused("too_large", f"an event of {len(payload)} bytes; at most {wire.EVENT_BYTES_MAX} fit")
+        raise NotLogged("too_large", f"an event of {len(payload)} bytes; at most {wire.EVENT_BYTES_MAX} fit")
     return payload
 
 
 def make_plain(event: wire.Event) -> None:
-    """Replace the caller's objects by plain ones of our own. Raises Refused, naming the path."""
+    """Replace the caller's objects by plain ones of our own. Raises NotLogged, naming the path."""
     try:
         for part in PARTS:
             if (value := getattr(event, part, None)) is not None:
                 setattr(event, part, values.plain(value, part))
     except values.Unencodable as error:
-        raise Refused("unencodable", str(error)) from None
+        raise NotLogged("unencodable", str(error)) from None

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from . import forks, wire
-from .complaints import Refused
+from .drops import NotLogged
 
 # Ids need to be unique, not secret.
 _random = random.Random()  # noqa: S311
@@ -57,7 +57,7 @@ def key_of(join_key: object, whole_floats: bool = False) -> str:
     try:
         # An int as it is, since nearly all keys that are no text are one.
         return str(join_key) if type(join_key) is int else key_text(join_key, whole_floats)
-    except (Refused, ValueError):
+    except (NotLogged, ValueError):
         pass
     try:
         return str.__str__(str(join_key))
@@ -68,7 +68,7 @@ def key_of(join_key: object, whole_floats: bool = False) -> str:
 def key_text(join_key: object, whole_floats: bool = False) -> str:
     """Return a join key as text: a str, a UUID, or whatever is an integer (numpy's too, and a whole Decimal).
 
-    `whole_floats` takes 17.0 for 17 as well, as a column of ids with a gap becomes floats. Raises Refused.
+    `whole_floats` takes 17.0 for 17 as well, as a column of ids with a gap becomes floats. Raises NotLogged.
     """
     # As it is, whatever __str__ its class has: an Enum of texts is its value.
     if isinstance(join_key, str):
@@ -79,12 +79,12 @@ def key_text(join_key: object, whole_floats: bool = False) -> str:
         if (number := _integer(join_key, whole_floats)) is not None:
             return str(number)
     except (ValueError, OverflowError):
-        raise Refused("invalid", f"join_key is a number too long; at most {wire.JOIN_KEY_BYTES_MAX} digits") from None
+        raise NotLogged("invalid", f"join_key is a number too long; at most {wire.JOIN_KEY_BYTES_MAX} digits") from None
     except Exception as error:
         kind = type(error).__name__
-        raise Refused("invalid", f"join_key of type {type(join_key).__name__} raised {kind} as text") from None
+        raise NotLogged("invalid", f"join_key of type {type(join_key).__name__} raised {kind} as text") from None
     fix = "; a float is no id: write int(x)" if isinstance(join_key, float) else "; convert it first"
-    raise Refused("invalid", f"join_key must be a str, an integer or a UUID, not {type(join_key).__name__}{fix}")
+    raise NotLogged("invalid", f"join_key must be a str, an integer or a UUID, not {type(join_key).__name__}{fix}")
 
 
 def _integer(value: Any, whole_floats: bool) -> int | None:

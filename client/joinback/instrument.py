@@ -5,8 +5,9 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from .complaints import Refused, words_of
+from .drops import NotLogged
 from .errors import ConfigurationError
+from .log import words_of
 
 if TYPE_CHECKING:
     from .client import Client
@@ -61,7 +62,7 @@ def instrument(
                 if key is None:
                     raise ValueError("it is None")
             except Exception as error:
-                refusal = Refused("invalid", f"no join key for {function.__qualname__}: {words_of(error)}")
+                refusal = NotLogged("invalid", f"no join key for {function.__qualname__}: {words_of(error)}")
                 logging_client._funnel.refuse(refusal, application)
                 return
             inputs = {name: value for name, value in arguments.items() if name not in hidden}

@@ -24,11 +24,11 @@ class JoinKey(str):
         """
         if not isinstance(fields, dict):
             raise TypeError(f"a join key is made from a dict, not from {type(fields).__name__}")
-        text = json.dumps(fields, sort_keys=True, default=_plain)
+        text = json.dumps(fields, sort_keys=True, default=plain)
         return cls(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, datetime):

@@ -6,6 +6,7 @@ where a handler writes.
 
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Mapping
 
@@ -13,6 +14,19 @@ _logger = logging.getLogger("joinback")
 
 REPEAT_S = 60.0
 """How often what lasts is told: an alarm that sees a log of the last minutes sees it, and no log fills up."""
+MESSAGES_MAX = 20
+"""A minute of the log can be read by a person; a message that differs each time must not fill memory."""
+
+# "an event of 1048999 bytes" and "an event of 2000000 bytes" say the same.
+_NUMBER = re.compile(r"\d+")
+
+
+def words_of(error: BaseException) -> str:
+    """Return the error's text, which may come from an object of the caller's; its type if it has none to tell."""
+    try:
+        return str(error)
+    except Exception:
+        return type(error).__name__
 
 
 def debug(message: str, *, fault: BaseException) -> None:
@@ -94,3 +108,22 @@ class Losses:
         warning("joinback dropped %d events: %s", sum(news.values()), lost)
         self._told = dict(dropped)
         self._tell_at = time.monotonic() + REPEAT_S
+
+
+class Complaints:
+    """Remembers what was told lately, by its words without their numbers. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._again_at: dict[str, float] = {}
+
+    def is_due(self, message: str) -> bool:
+        """Whether to tell this now; then it counts as told."""
+        form, now = _NUMBER.sub("#", message), time.monotonic()
+        if now < self._again_at.get(form, 0.0):
+            return False
+        if len(self._again_at) >= MESSAGES_MAX:
+            self._again_at = {told: again_at for told, again_at in self._again_at.copy().items() if now < again_at}
+            if len(self._again_at) >= MESSAGES_MAX:
+                return False
+        self._again_at[form] = now + REPEAT_S
+        return True

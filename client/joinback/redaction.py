@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import events, log, wire
-from .complaints import Refused
+from .drops import NotLogged
 from .errors import ConfigurationError
 from .events import PARTS
 from .redaction_rules import JOIN_KEY, Drop, Hash, Replace, Rule, Truncate, at, checked, found, is_touched
@@ -73,7 +73,7 @@ class Hooks:
     def apply(self, application: str, join_key: str, field: str, event: wire.Event) -> bool:
         """Change the event as the rules say; False if `before_send` does not want it, or nothing is left of it.
 
-        `join_key` is the stored one. Raises Refused: `unencodable`, or `hook_failed` if a rule or the hook
+        `join_key` is the stored one. Raises NotLogged: `unencodable`, or `hook_failed` if a rule or the hook
         raised, or returned no event or another one.
         """
         events.make_plain(event)
@@ -97,12 +97,12 @@ class Hooks:
                 parts = _returned(returned, identity, names, parts)
                 event.version = events.text_of(returned.get("version", event.version))
                 event.environment = events.text_of(returned.get("environment", event.environment))
-        except Refused:
+        except NotLogged:
             raise
         except Exception as error:
             log.debug("joinback: a redaction or before_send failed", fault=error)
             # Not the error's text: it may quote what was to be hidden.
-            raise Refused("hook_failed", f"redact or before_send raised {type(error).__name__}") from None
+            raise NotLogged("hook_failed", f"redact or before_send raised {type(error).__name__}") from None
         for part, value in parts.items():
             setattr(event, part, value)
         # Feedback of which nothing is left says nothing.
@@ -131,11 +131,13 @@ def preview(
     Nothing is sent. Rules that find nothing in it are told in the log. Raises InvalidEvent for a record that
     cannot be logged, ConfigurationError for a rule that cannot be one.
     """
+    from ._delivery import Funnel
     from .client import Client  # which imports this module where there are rules
+    from .options import Options
     from .testing import capture
 
     client, hooks = Client(), Hooks(redact, before_send)
-    client._funnel.hooks = hooks
+    client._funnel = Funnel(Options(hooks=hooks))
     with capture(client) as captured:
         client.log_record(**{"application": "preview", **record})
     for path in hooks.unmatched():
@@ -146,23 +148,23 @@ def preview(
 def _returned(
     returned: Any, identity: Mapping[str, str], names: Mapping[str, Any], parts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The parts after `before_send`. Raises Refused if it returned another event, or none."""
+    """The parts after `before_send`. Raises NotLogged if it returned another event, or none."""
     if not isinstance(returned, Mapping):
-        raise Refused("hook_failed", f"before_send returned a {type(returned).__name__}; return the event, or None")
+        raise NotLogged("hook_failed", f"before_send returned a {type(returned).__name__}; return the event, or None")
     for name, value in identity.items():
         if returned.get(name, value) != value:
             fix = "use Hash('join_key', key=…)" if name == JOIN_KEY else "return None and log another event"
-            raise Refused("hook_failed", f"before_send changed {name}, which names the event; {fix}")
+            raise NotLogged("hook_failed", f"before_send changed {name}, which names the event; {fix}")
     # A misspelt part would let the true one out.
     if strange := [name for name in returned if name not in identity and name not in names and name not in parts]:
         known = ", ".join([*names, *parts])
-        raise Refused("hook_failed", f"before_send returned {len(strange)} unknown names; it may change {known}")
+        raise NotLogged("hook_failed", f"before_send returned {len(strange)} unknown names; it may change {known}")
     after = {part: returned.get(part, value) for part, value in parts.items()}
     for part in ("tags", "feedback"):
         if part in after and after[part] is None:
             after[part] = {}
         if not isinstance(after.get(part, {}), dict):
-            raise Refused("hook_failed", f"before_send returned {part} as no dict")
+            raise NotLogged("hook_failed", f"before_send returned {part} as no dict")
     return after
 
 

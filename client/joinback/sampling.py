@@ -2,8 +2,6 @@
 
 import hashlib
 
-from . import log
-
 _ALL = 1 << 64
 
 
@@ -28,21 +26,3 @@ def verdict(application: str, join_key: str, rate: float | None) -> str:
     if keeps(application, join_key, rate):
         return f"in the sample: {rate:g} of the keys of {application!r} are logged, and this is one"
     return f"sampled out: {rate:g} of the keys of {application!r} are logged, and this is none of them"
-
-
-_told_of: set[str] = set()
-
-
-def tell_if_below(application: str, rate: float | None, published: float | None) -> None:
-    """Tell once per application that this process logs fewer predictions than feedback is kept for.
-
-    `rate` is this process's own, None if it logs no predictions; `published` is the one that feedback follows.
-    """
-    if rate is None or published is None or rate >= published or application in _told_of:
-        return
-    _told_of.add(application)
-    log.warning(
-        f"joinback: {rate:g} of the predictions of {application!r} are logged here, but feedback is kept for"
-        f" {published:g}, the published rate: the feedback of the others becomes orphans. Once the old predictions"
-        f" have their labels, run: joinback sample-rate {application} {rate:g}"
-    )

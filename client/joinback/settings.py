@@ -7,14 +7,14 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+import msgspec
 from msgspec import Meta, Struct
 
 from . import log
 from .errors import ConfigurationError
 from .redis_url import redis_url
-from .setting_values import value_of
 
 _PREFIX = "JOINBACK_"
 
@@ -22,6 +22,8 @@ CLIENT, WORKER, BOTH = "client", "worker", "both"
 """Who reads a variable; it stands in the variable's type, beside its meaning."""
 
 _CENTURY_S = 3_153_600_000
+_SHOWN_LENGTH_MAX = 200
+"""A wrong value is quoted in one line of a log."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,7 +130,7 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
     for variable in unknown:
         if variable not in _MOVED[CLIENT]:
             log.warning("joinback: %s", _ignored(variable))
-    settings = Settings(**{field: value_of(_variable(field), text, _hints()[field]) for field, text in texts.items()})
+    settings = Settings(**{field: _value_of(_variable(field), text, _hints()[field]) for field, text in texts.items()})
     for url, name in ((settings.redis_url, "JOINBACK_REDIS_URL"), (settings.queue_url, "JOINBACK_QUEUE_URL")):
         if url is not None and redis_url(url, name).kind == "memory":
             raise ConfigurationError(
@@ -151,7 +153,7 @@ def client_settings(environ: Mapping[str, str] = os.environ) -> tuple[Settings, 
     values: dict[str, Any] = {}
     for field, text in texts.items():
         try:
-            values[field] = value_of(_variable(field), text, _hints()[field])
+            values[field] = _value_of(_variable(field), text, _hints()[field])
         except ConfigurationError as error:
             lines.append(f"{error}; the default {getattr(Settings(), field)!r} is used")
     return Settings(**values), lines
@@ -203,6 +205,19 @@ def _variable(field: str) -> str:
 def _variables(*readers: str) -> dict[str, str]:
     """Variable -> field, of what these read."""
     return {_variable(name): name for name in Settings.__struct_fields__ if reader_of(name) in readers}
+
+
+def _value_of(variable: str, text: str, hint: Any) -> Any:
+    """Return what the text means as this type. Raises ConfigurationError."""
+    try:
+        return msgspec.convert(text, hint, strict=False)
+    except msgspec.ValidationError as error:
+        choices = get_args(get_args(hint)[0] if get_origin(hint) is Annotated else hint)
+        if choices and all(isinstance(choice, str) for choice in choices):
+            what = f"Expected one of {', '.join(choices)}"
+        else:
+            what = str(error).replace("`", "")
+        raise ConfigurationError(f"{variable}={repr(text)[:_SHOWN_LENGTH_MAX]}: {what}") from None
 
 
 def _nearest(variable: str, known: Iterable[str], ratio_min: float) -> str | None:

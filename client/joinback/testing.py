@@ -17,7 +17,6 @@
 `capture` needs nothing; `local` needs the extra `testing`.
 """
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -28,12 +27,8 @@ import msgspec
 from msgspec import Struct
 
 from . import wire
-from .buffer import Buffer, Buffered
 from .client import Client
-from .delivery import Delivery
 from .errors import ConfigurationError
-from .funnel import Funnel
-from .route import Route
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -70,15 +65,18 @@ def capture(client: Client | None = None) -> Iterator[list[Event]]:
 
         client = default_client
     captured: list[Event] = []
-    before = client._funnel, client._configured
-    delivery = Delivery(before[0].delivery.route, before[0].delivery.told_rates)
-    delivery.buffer = _Collecting(captured)
-    funnel = Funnel(delivery, environment=before[0].environment, hooks=before[0].hooks, strict=True)
-    client._funnel, client._configured = funnel, True
+    before = client._funnel
+    client._funnel = before.collecting(lambda *event: captured.append(_read(*event)))
     try:
         yield captured
     finally:
-        client._funnel, client._configured = before
+        client._funnel = before
+
+
+def _read(application: str, join_key: str, field: str, payload: bytes) -> Event:
+    kind, _, event_id = field.partition(":")
+    known = {"kind": kind, "application": application, "join_key": join_key, "event_id": event_id}
+    return msgspec.convert(msgspec.json.decode(payload) | known, Event)
 
 
 class Local(Protocol):
@@ -124,38 +122,13 @@ def local(client: Client | None = None, **settings: Any) -> Iterator[Local]:
         raise ConfigurationError(
             f"joinback.testing.local needs {error.name}; in its clone: pip install '.[testing]'"
         ) from None
-    before = client._funnel, client._configured
+    before = client._funnel
     if "redis_url" in settings:
         client.flush()
     with running(settings, lambda: client.flush()) as worker:
-        route = Route(redis_url=worker.redis_url, buffer_ttl_s=worker.settings.buffer_ttl_s)
-        delivery = Delivery(route, dict(before[0].delivery.told_rates))
-        funnel = Funnel(delivery, environment=before[0].environment, hooks=before[0].hooks, strict=True)
-        client._funnel, client._configured = funnel, True
+        client._funnel = before.leading_to(worker.redis_url, worker.settings.buffer_ttl_s)
         try:
             yield worker
         finally:
             client.close()
-            client._funnel, client._configured = before
-
-
-class _Collecting(Buffer):
-    """A buffer that settles each event on the spot."""
-
-    def __init__(self, captured: list[Event]) -> None:
-        super().__init__(events_max=1, bytes_max=wire.EVENT_BYTES_MAX * 2, wake_at=2)
-        self.attended = True
-        self._captured = captured
-        self._one = threading.Lock()
-
-    def put(self, event: Buffered, is_prediction: bool) -> bool:
-        # Room for one, so one thread at a time; a share of it for predictions would be none.
-        with self._one:
-            super().put(event, False)
-            self.leave(self.take(1, 1))
-            self.settle(1, {})
-        application, join_key, field, payload = event
-        kind, _, event_id = field.partition(":")
-        known = {"kind": kind, "application": application, "join_key": join_key, "event_id": event_id}
-        self._captured.append(msgspec.convert(msgspec.json.decode(payload) | known, Event))
-        return False
+            client._funnel = before

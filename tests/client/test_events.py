@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import joinback
 from joinback import wire
+from joinback.drops import NotLogged
 from joinback.errors import InvalidEvent
-from joinback.events import Refused
 from joinback.ids import FLOAT_KEY_MAX, key_of, key_text
 from joinback.settings import Settings
 from joinback.testing import capture
@@ -95,21 +95,21 @@ def test_an_integer_and_its_float_are_one_key_in_a_column(number: int, small: in
     """A column of ids with a gap becomes floats: the whole ones are the integers they were, where told so."""
     assert key_of(number) == key_text(number) == str(number)
     assert key_text(float(small), whole_floats=True) == str(small)
-    with pytest.raises(Refused, match="a float is no id"):
+    with pytest.raises(NotLogged, match="a float is no id"):
         key_text(float(small))
 
 
 @pytest.mark.parametrize("value", [17.5, float("nan"), float("inf"), 1e300, float(2**53) * 4, np.float64(0.5)])
 def test_a_float_that_is_no_integer_is_no_key(value: float) -> None:
     """Beyond 2**53 a float has lost digits: two ids would be one key."""
-    with pytest.raises(Refused, match="join_key must be"):
+    with pytest.raises(NotLogged, match="join_key must be"):
         key_text(value, whole_floats=True)
 
 
 def test_floats_of_numpy_too() -> None:
     """float32 is no subclass of float, and is taken as one."""
     assert key_text(np.float32(17), whole_floats=True) == "17"
-    with pytest.raises(Refused):
+    with pytest.raises(NotLogged):
         key_text(np.float32(17))
 
 

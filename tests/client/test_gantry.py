@@ -23,11 +23,11 @@ from conftest import PATIENCE_S, Stack, process_environment
 
 import joinback
 from joinback import gantry, wire
-from joinback.gantry import exceptions, writer
+from joinback._delivery.rates import Rates
+from joinback.gantry import exceptions, recorder
 from joinback.gantry.options import options_of
-from joinback.gantry.rates import Rates
+from joinback.patience import Patience
 from joinback.redaction import Hash
-from joinback.room import Room
 from joinback.sampling import keeps
 from joinback.testing import Event, capture
 
@@ -44,14 +44,13 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(shim, "initialized", False)
     monkeypatch.setattr(shim, "send_in_background", True)
     monkeypatch.setattr(shim, "_has_told_of_api_key", False)
-    monkeypatch.setattr(shim._writer, "environment", "dev")
-    monkeypatch.setattr(shim._writer, "_rates", Rates())
+    monkeypatch.setattr(shim._recorder, "environment", "dev")
     logger = logging.getLogger("joinback")
     level, handlers = logger.level, logger.handlers[:]
     yield
     logger.setLevel(level)
     logger.handlers[:] = handlers
-    joinback.default_client._funnel.delivery.told_rates.clear()
+    joinback.default_client._funnel._rates.configured.clear()
 
 
 @pytest.fixture
@@ -590,7 +589,7 @@ def test_more_than_the_buffer_holds(settings: Any) -> None:
 
 def test_a_bulk_load_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     """While Redis is away such a call waits until its patience ends, and what the buffer cannot hold is counted."""
-    monkeypatch.setattr(writer, "Room", functools.partial(Room, wait_s=0.1))
+    monkeypatch.setattr(recorder, "Patience", functools.partial(Patience, wait_s=0.1))
     joinback.init(NOWHERE, buffer_events_max=1_000)
     gantry.init()
     _, keys = gantry.log_records("loans", inputs=[{}] * 3_000, outputs=[1] * 3_000)
@@ -708,17 +707,21 @@ def test_the_published_rate(settings: Any, server: Any) -> None:
 
 def test_joinbacks_own_rate_is_an_upper_bound() -> None:
     """A rate that an operator set applies to old calls that name none, and follows changes."""
-    rates, told = Rates(), {"loans": 0.01}
-    assert rates.rate_of(told, "loans", 1.0) == 0.01
-    assert rates.rate_of(told, "loans", 0.001) == 0.001
-    assert told == {"loans": 0.01}
-    told["loans"] = 0.5
-    assert rates.rate_of(told, "loans", 1.0) == 0.5
-    assert [rates.rate_of(told, "ads", rate) for rate in (0.1, 0.7, 0.3, 0)] == [0.1, 0.7, 0.3, 0]
-    assert told == {"loans": 0.5, "ads": 0.7}
-    fresh: dict[str, float] = {}
-    assert rates.rate_of(fresh, "ads", 0.2) == 0.2
-    assert fresh == {"ads": 0.2}
+    rates = Rates({"loans": 0.01})
+
+    def of_call(application: str, call_rate: float) -> float:
+        return rates.of_call(application, call_rate, predicts=True)
+
+    assert of_call("loans", 1.0) == 0.01
+    assert of_call("loans", 0.001) == 0.001
+    assert rates.configured == {"loans": 0.01}
+    rates.configure({"loans": 0.5})
+    assert of_call("loans", 1.0) == 0.5
+    assert [of_call("ads", rate) for rate in (0.1, 0.7, 0.3, 0)] == [0.1, 0.7, 0.3, 0]
+    assert rates.configured == {"loans": 0.5, "ads": 0.7}
+    # The rate that calls had is an operator's now.
+    rates.configure({"ads": 0.7})
+    assert of_call("ads", 1.0) == 0.7
 
 
 # --- files --------------------------------------------------------------------------------------------------------

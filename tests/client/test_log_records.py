@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from ruled import policy
 
 import joinback
-from joinback.buffer import Buffer
-from joinback.events import Refused
-from joinback.room import SHARE, Room
+from joinback._delivery.buffer import PATIENT_SHARE, Buffer
+from joinback.drops import NotLogged
+from joinback.patience import Patience
 from joinback.sampling import keeps
 from joinback.settings import Settings
 from joinback.testing import Event, capture
@@ -106,7 +106,7 @@ def test_others_have_room_meanwhile(wait_until: Callable[..., None]) -> None:
         kwargs={"inputs": range(2_000), "outputs": range(2_000), "wait_s": 60.0},
     )
     call.start()
-    wait_until(lambda: client.stats()["buffered"] == 1_000 * SHARE)
+    wait_until(lambda: client.stats()["buffered"] == 1_000 * PATIENT_SHARE)
     client.log_record("ads", inputs=1, outputs=1, join_key="a")
     client.log_record("ads", feedback={"y": 1}, join_key="a")
     assert (client.stats()["buffered"], dropped(client)) == (752, {})
@@ -132,23 +132,23 @@ class SlowBuffer(Buffer):
 def test_patience_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever leaves the buffer shows that somebody is at work: the wait begins anew, however long the call is."""
     buffer = SlowBuffer(events_max=4, bytes_max=1_000, wake_at=100)
-    monkeypatch.setattr("joinback.room.time.monotonic", lambda: buffer.clock_s)
-    room, event = Room(wait_s=30), ("loans", "k", "feedback:1", b"{}")
+    monkeypatch.setattr("joinback.patience.time.monotonic", lambda: buffer.clock_s)
+    patience, event = Patience(wait_s=30), ("loans", "k", "feedback:1", b"{}")
     for _ in range(20):
-        room.wait(buffer, 2, True)
+        buffer.wait_for_room(2, True, patience)
         buffer.put(event, True)
     assert (buffer.clock_s, buffer.stats()["dropped"]["buffer_full"]) == (17 * 20, 0)
     buffer.is_stuck = True
     for _ in range(2):
-        with pytest.raises(Refused, match="full"):
-            room.wait(buffer, 2, True)
+        with pytest.raises(NotLogged, match="full"):
+            buffer.wait_for_room(2, True, patience)
     # Once for the call, and not for each of its records.
     assert buffer.clock_s == 17 * 20 + 30
     # Feedback may fill what predictions may not.
-    room.wait(buffer, 2, False)
+    buffer.wait_for_room(2, False, patience)
     buffer.is_stuck = False
     buffer.leave(buffer.take(1, 10))
-    room.wait(buffer, 2, True)
+    buffer.wait_for_room(2, True, patience)
 
 
 def test_who_waits_is_woken() -> None:
@@ -157,7 +157,7 @@ def test_who_waits_is_woken() -> None:
     for _ in range(3):
         buffer.put(("loans", "k", "feedback:1", b"{}"), False)
 
-    waiting = threading.Thread(target=Room(wait_s=3_600).wait, args=(buffer, 2, True), daemon=True)
+    waiting = threading.Thread(target=buffer.wait_for_room, args=(2, True, Patience(wait_s=3_600)), daemon=True)
     waiting.start()
     assert buffer.wake.wait(PATIENCE_S)
     buffer.leave(buffer.take(1, 10))
@@ -176,7 +176,7 @@ def test_the_spool_makes_room(tmp_path: Path) -> None:
 def test_an_event_larger_than_the_share_goes_alone() -> None:
     """An event that would never fit into a call's share of the buffer is taken when nothing else waits."""
     buffer = SlowBuffer(events_max=10, bytes_max=100, wake_at=100)
-    Room(wait_s=60).wait(buffer, 90, False)
+    buffer.wait_for_room(90, False, Patience(wait_s=60))
     assert buffer.clock_s == 0
 
 
@@ -253,7 +253,7 @@ def test_samples_are_those_of_single_calls(offline: joinback.Client) -> None:
     offline.set_sample_rate("ads", 0.3)
     assert offline.log_records("ads", inputs=keys, outputs=keys, join_keys=keys) == keys
     assert offline.stats()["buffered"] == sum(keeps("ads", key, 0.3) for key in keys)
-    offline._funnel.delivery.feedback_rates["loans"] = 0.2
+    offline._funnel._rates._published["loans"] = 0.2
     before = offline.stats()["buffered"]
     offline.log_records("loans", feedback=[{"y": 1}] * 200, join_keys=keys)
     assert offline.stats()["buffered"] - before == sum(keeps("loans", key, 0.2) for key in keys)

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 import joinback
 from joinback import wire
-from joinback.delivery import Delivery
-from joinback.funnel import Funnel
-from joinback.route import Route
+from joinback._delivery import Funnel
+from joinback.options import Options
 
 _TIMES = re.compile(rb'"at":"([^"]+)","logged_at":"([^"]+)"')
 
@@ -60,19 +59,18 @@ def logged(application: Any, rate: float, redact: bool, call: dict[str, Any]) ->
     client = joinback.Client()
     # A key of our own is in the sample by chance.
     rates = {} if rate == 1 or call["join_key"] is None else {"loans": rate}
-    delivery = Delivery(Route(redis_url="", buffer_ttl_s=60), rates)
     hooks = None
     if redact:
         from joinback.redaction import Hooks
 
         hooks = Hooks(["inputs.T"], None)
-    client._funnel, client._configured = Funnel(delivery, environment="test", hooks=hooks), True
-    with mock.patch.object(Delivery, "_start"):
+    funnel = client._funnel = Funnel(Options(sample_rates=rates, environment="test", hooks=hooks))
+    with mock.patch.object(Funnel, "_start"):
         # The second call meets a name that was checked before.
         for _ in range(2):
             key = client.log_record(application, **call)
     events = []
-    for name, join_key, field, payload in delivery.buffer.take(10, 1 << 30):
+    for name, join_key, field, payload in funnel._buffer.take(10, 1 << 30):
         kind, _, identity = field.partition(":")
         if "timestamp" not in call:
             assert (match := _TIMES.search(payload)) is not None
@@ -80,7 +78,7 @@ def logged(application: Any, rate: float, redact: bool, call: dict[str, Any]) ->
         own = _TIMES.sub(rb"", payload)
         events.append((name, key and join_key if call["join_key"] is not None else "", kind, own))
         assert identity
-    return None if call["join_key"] is None else key, events, delivery.stats()["dropped"]
+    return None if call["join_key"] is None else key, events, funnel.stats()["dropped"]
 
 
 # One for each reason to take the whole path; the others come as they come.
@@ -109,12 +107,11 @@ def test_the_plain_path_is_the_whole_path(application: str, rate: float, redact:
 def test_the_plain_path_is_taken() -> None:
     """A prediction of which nothing else is said never comes to the whole path, also with text that holds a T."""
     client = joinback.Client()
-    delivery = Delivery(Route(redis_url="", buffer_ttl_s=60), {})
-    client._funnel, client._configured = Funnel(delivery), True
-    with mock.patch.object(Delivery, "_start"):
+    client._funnel = Funnel(Options())
+    with mock.patch.object(Funnel, "_start"):
         client.log_record("loans", inputs=1, outputs=2, join_key="k")
-        with mock.patch.object(Funnel, "put") as put:
+        with mock.patch.object(Funnel, "log") as log:
             client.log_record("loans", inputs={"text": "The best"}, outputs=2, join_key="k", version="1.0")
             client.log_record("loans", inputs=1, outputs=2, tags={"region": "eu"})
-        put.assert_not_called()
-    assert delivery.stats()["buffered"] == 3
+        log.assert_not_called()
+    assert client.stats()["buffered"] == 3

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import joinback
-from joinback import sampling, wire
+from joinback import wire
+from joinback._delivery import rates
 from joinback.sampling import keeps, verdict
 from joinback.settings import Settings
 from joinback.testing import capture
@@ -165,7 +166,7 @@ def test_a_rate_below_the_published_one_is_told_once(
     settings: Settings, server: redis.Redis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that logs less than feedback is kept for says so, once per application; no other client does."""
-    monkeypatch.setattr(sampling, "_told_of", set())
+    monkeypatch.setattr(rates, "_warned", set())
 
     def log(**options: Any) -> str:
         caplog.clear()
@@ -199,3 +200,21 @@ def test_the_verdict_on_a_key() -> None:
             is_kept = verdict("loans", f"k{n}", rate).startswith("in the sample")
             assert is_kept == keeps("loans", f"k{n}", rate) != verdict("loans", f"k{n}", rate).startswith("sampled out")
     assert verdict("loans", "k", None).startswith("no prediction was announced")
+
+
+def test_rates_beside_one_another() -> None:
+    """In `capture` a rate that is set is the client's own; in `local` it ends with the block; neither knows what Redis
+    published, and in both the rate of a call is still no upper bound.
+    """
+    own = rates.Rates({"loans": 0.5})
+    own.of_call("ads", 0.1, predicts=True)
+    own.publish("ads", None, 0.9)
+    shared, copied = own.shared(), own.copy()
+    assert (own.of_feedback("ads"), shared.of_feedback("ads"), copied.of_feedback("ads")) == (0.9, 1.0, 1.0)
+    copied.configure({"loans": 0.2})
+    assert copied.of_call("ads", 0.3, predicts=True) == 0.3
+    assert own.configured == {"loans": 0.5, "ads": 0.1}
+    shared.configure({"loans": 0.4})
+    assert shared.of_call("ads", 0.2, predicts=True) == 0.2
+    assert own.configured == {"loans": 0.4, "ads": 0.2}
+    assert own.of_call("ads", 0.7, predicts=True) == 0.7

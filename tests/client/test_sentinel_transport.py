@@ -11,9 +11,9 @@ from strangers import answering
 from topologies import Sentinels
 
 import joinback
+from joinback._delivery.transport import Transport, transport_of, trouble_with
 from joinback.redis_errors import RedisRefusal
 from joinback.redis_url import redis_url as read_url
-from joinback.transport import Transport, transport_of, trouble_with
 
 KEY = b"joinback:applications"
 

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import joinback
-from joinback.buffer import Buffered
+from joinback._delivery.buffer import Buffered
+from joinback._delivery.spool import SEGMENT_BYTES, Spool
 from joinback.settings import Settings
-from joinback.spool import SEGMENT_BYTES, Spool
 
 FEEDBACK = b'{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z","feedback":{"x":1}}'
 GIB = 1 << 30

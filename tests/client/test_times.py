@@ -14,8 +14,9 @@ from conftest import PATIENCE_S
 
 import joinback
 from joinback import times
-from joinback.events import Refused, utc
+from joinback.drops import NotLogged
 from joinback.settings import Settings
+from joinback.times import utc
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -53,7 +54,7 @@ def test_iso_text_is_a_time(text: str) -> None:
 )
 def test_what_is_no_time_is_refused_with_the_fix(wrong: Any, says: str) -> None:
     """A guess would put an event into another century."""
-    with pytest.raises(Refused, match=says):
+    with pytest.raises(NotLogged, match=says):
         utc(wrong)
 
 

@@ -71,7 +71,7 @@ def test_only_what_needs_it_has_the_newer_version() -> None:
     client = joinback.Client()
     with joinback.testing.capture(client):
         seen: list[tuple[str, bytes]] = []
-        client._funnel.delivery.buffer.put = lambda event, _: seen.append((event[2].split(":")[0], event[3])) or False  # type: ignore[method-assign, func-returns-value]
+        client._funnel._buffer.put = lambda event, _: seen.append((event[2].split(":")[0], event[3])) or False  # type: ignore[method-assign, func-returns-value]
         client.log_record("loans", inputs=1, outputs=2, feedback={"a": 1}, join_key="k")
         client.log_record("loans", feedback={"a": 1}, join_key="k", source="human")
         client.retract("loans", "k", fields=["a"])

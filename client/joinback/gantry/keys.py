@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from joinback.events import Refused
-from joinback.join_key import _plain
+from joinback.drops import NotLogged
+from joinback.join_key import plain
 
 
 def compute_feedback_id(inputs: Mapping[str, Any], feedback_keys: Collection[str] | None = None) -> str:
@@ -19,14 +19,16 @@ def compute_feedback_id(inputs: Mapping[str, Any], feedback_keys: Collection[str
     if not isinstance(inputs, Mapping):
         raise TypeError(f"a feedback id is made from a dict, not from {type(inputs).__name__}")
     values = [inputs[name] for name in sorted(feedback_keys or inputs)]
-    text = json.dumps(values, sort_keys=True, default=_plain)
+    text = json.dumps(values, sort_keys=True, default=plain)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def join_key_of(inputs: Any, feedback_id: Any, feedback_keys: Collection[str] | None, join_key: Any) -> Any:
-    """The key that this call names, in whichever way; None if in none. Raises Refused if in two."""
+    """The key that this call names, in whichever way; None if in none. Raises NotLogged if in two."""
     if len([way for way in (feedback_id, feedback_keys, join_key) if way]) > 1:
-        raise Refused("invalid", "give one of join_key, feedback_id and feedback_keys; join_key is the one that stays")
+        raise NotLogged(
+            "invalid", "give one of join_key, feedback_id and feedback_keys; join_key is the one that stays"
+        )
     if isinstance(feedback_id, str) and feedback_id:
         return feedback_id
     if not feedback_id and not feedback_keys:
@@ -34,9 +36,9 @@ def join_key_of(inputs: Any, feedback_id: Any, feedback_keys: Collection[str] | 
     try:
         return compute_feedback_id(feedback_id or inputs, None if feedback_id else feedback_keys)
     except KeyError as error:
-        raise Refused("invalid", f"feedback_keys names {error}, which is not among the inputs") from None
+        raise NotLogged("invalid", f"feedback_keys names {error}, which is not among the inputs") from None
     except TypeError as error:
-        raise Refused("invalid", f"no join key: {error}") from None
+        raise NotLogged("invalid", f"no join key: {error}") from None
 
 
 def deprecate(**given: Any) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from joinback import batch, cells, events, values
-from joinback.events import Refused
+from joinback import batch, cells, values
+from joinback.drops import NotLogged
+from joinback.times import utc
 
 from .keys import join_key_of
 
@@ -43,7 +44,7 @@ class Record(Struct):
         """The join key as text; "" if there is none, or none that can be one."""
         try:
             return cells.key(self.join_key) or ""
-        except Refused:
+        except NotLogged:
             return ""
 
 
@@ -64,7 +65,7 @@ def record_of(
     """One record, with the sides that were given.
 
     Empty inputs and outputs together are none at all, and so is empty feedback; outputs that are 0, False or
-    "" are outputs. Raises Refused.
+    "" are outputs. Raises NotLogged.
     """
     if _is_empty(inputs) and _is_empty(outputs):
         inputs = outputs = None
@@ -85,24 +86,24 @@ def batch_of(
     """The records of columns, in their order; a wrong cell is its record's trouble.
 
     `payloads` holds inputs, outputs and feedbacks, `scalars` join_keys, timestamps and feedback_ids. Of the tags,
-    those of the row win, then the global ones. Raises Refused if the columns do not fit together, or if one of
+    those of the row win, then the global ones. Raises NotLogged if the columns do not fit together, or if one of
     them has no right cell.
     """
     if all(column is None for column in payloads.values()):
-        raise Refused("invalid", "nothing to log; give inputs and outputs, or feedbacks")
+        raise NotLogged("invalid", "nothing to log; give inputs and outputs, or feedbacks")
     given = {**payloads, **scalars, "row_tags": row_tags, "tags": None if isinstance(tags, Mapping) else tags}
     table = batch.read(_filled(given), SERIES_FIELD)
     batch.refuse_wrong(table, if_all=True)
     if ("inputs" in table) != ("outputs" in table):
-        raise Refused("invalid", "a prediction needs both inputs and outputs")
+        raise NotLogged("invalid", "a prediction needs both inputs and outputs")
     if table.keys() & {"inputs", "feedbacks", "join_keys", "feedback_ids"} == {"feedbacks"}:
-        raise Refused("invalid", "feedback needs the join_keys of its predictions")
+        raise NotLogged("invalid", "feedback needs the join_keys of its predictions")
     everywhere = dict(tags) if isinstance(tags, Mapping) else {}
     found: list[Record] = []
     for values_of_row in zip(*table.values(), strict=True):
         row = dict(zip(table, values_of_row, strict=True))
         try:
-            if trouble := next((cell for cell in values_of_row if type(cell) is Refused), None):
+            if trouble := next((cell for cell in values_of_row if type(cell) is NotLogged), None):
                 raise trouble
             named = {**everywhere, **(row.get("tags") or {}), **(global_tags or {}), **(row.get("row_tags") or {})}
             inputs = row.get("inputs")
@@ -110,19 +111,19 @@ def batch_of(
             key = join_key_of(own, row.get("feedback_ids"), feedback_keys, row.get("join_keys"))
             sides = (inputs, row.get("outputs"), row.get("feedbacks"))
             found.append(record_of(*sides, key, row.get("timestamps"), named, ignore_inputs))
-        except Refused as refusal:
+        except NotLogged as refusal:
             found.append(refused(refusal, row.get("join_keys")))
         except Exception as error:
-            found.append(refused(Refused("invalid", f"{type(error).__name__}: {error}"), row.get("join_keys")))
+            found.append(refused(NotLogged("invalid", f"{type(error).__name__}: {error}"), row.get("join_keys")))
     return found
 
 
 def mapping(tags: Any) -> Mapping[str, Any]:
-    """The tags of one record. Raises Refused."""
+    """The tags of one record. Raises NotLogged."""
     if isinstance(tags, Mapping):
         return tags
     if not _is_empty(tags):
-        raise Refused("invalid", f"the tags of one record must be a dict, not {type(tags).__name__}")
+        raise NotLogged("invalid", f"the tags of one record must be a dict, not {type(tags).__name__}")
     return {}
 
 
@@ -133,8 +134,8 @@ def in_time_order(records: list[Record]) -> list[int]:
 
 def _when(record: Record) -> datetime:
     try:
-        return _LAST if record.timestamp is None else events.utc(record.timestamp)
-    except Refused:
+        return _LAST if record.timestamp is None else utc(record.timestamp)
+    except NotLogged:
         return _LAST
 
 
@@ -158,7 +159,7 @@ def _without(inputs: Any, names: Collection[str]) -> dict[str, Any]:
     """The inputs less these. Whatever has no fields by name is refused: it may hold what must not be logged."""
     fields = inputs if isinstance(inputs, Mapping) else values.plain(inputs, "inputs")
     if not isinstance(fields, Mapping):
-        raise Refused("invalid", f"ignore_inputs needs inputs with names, not a {type(inputs).__name__}")
+        raise NotLogged("invalid", f"ignore_inputs needs inputs with names, not a {type(inputs).__name__}")
     return {name: value for name, value in fields.items() if name not in names}
 
 

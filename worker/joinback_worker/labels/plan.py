@@ -11,6 +11,7 @@ from msgspec import Struct
 
 import joinback
 from joinback import cells, wire
+from joinback.drops import NotLogged
 from joinback.errors import JoinbackError
 
 from .cell_values import Unreadable, shown, stripped
@@ -139,7 +140,7 @@ class Plan:
             at = self._value(line.cells, self._roles.at)
             if at is None:
                 raise Unreadable(f"{self._roles.at} is missing: no time")
-        except (Unreadable, cells.Refused) as error:
+        except (Unreadable, NotLogged) as error:
             return Refused(line.row, str(error))
         return self._label(line.row, key, at, fields)
 
@@ -171,7 +172,7 @@ class Plan:
     def _key_text(self, found: Sequence[Any], column: str) -> str:
         try:
             text = cells.key(stripped(found[self._place[column]], self._told.nulls))
-        except cells.Refused as refusal:
+        except NotLogged as refusal:
             raise Unreadable(f"{column}: {refusal}") from None
         if text is None:
             raise Unreadable(f"{column} is missing: no join key")

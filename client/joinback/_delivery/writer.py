@@ -7,34 +7,48 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from . import log, sampling, wire
+from joinback import log, sampling, wire
+from joinback.drops import DropReason
+from joinback.options import Options
+from joinback.redis_errors import BrokenReply, NodeDown, RedisRefusal
+from joinback.redis_url import redis_url as read_url
+from joinback.times import ClockWatch
+
 from .announcer import Announcer
 from .buffer import Buffered
 from .drop_teller import DropTeller
-from .drops import DropReason, Unwanted
-from .redis_errors import BrokenReply, NodeDown, RedisRefusal
+from .rates import Rates
 from .replay import Replay, Sent
-from .route import Route
 from .scripts import WRITE, Scripts
-from .times import ClockWatch
+from .unwanted import Unwanted
+
+if TYPE_CHECKING:
+    from .transport import Transport
 
 LOOK_AGAIN_S = 1.0
 """While nobody knows yet who holds what was sent: a failover takes some seconds."""
 
 
+def transport_to(options: Options) -> "Transport":
+    """Return the way to Redis, not yet connected. Raises ConfigurationError for a `redis` that is no client."""
+    from .transport import transport_of  # brings redis-py, for which `import joinback` does not wait
+
+    target = read_url(options.redis_url, "redis_url") if options.redis is None else options.redis
+    return transport_of(target, options.credentials)
+
+
 class Writer:
     """Every method may raise RedisRefusal or OSError; `disconnect` before the next try after an OSError."""
 
-    def __init__(
-        self, route: Route, told_rates: dict[str, float], feedback_rates: dict[str, float], unwanted: Unwanted
-    ) -> None:
-        self._transport = route.transport()
+    def __init__(self, options: Options, rates: Rates, unwanted: Unwanted) -> None:
+        self._transport = transport_to(options)
         self._scripts = Scripts(self._transport)
-        self._announcer = Announcer(self._scripts, told_rates, feedback_rates)
+        self._announcer = Announcer(self._scripts, rates)
         self._drops = DropTeller(self._scripts, unwanted)
-        self._buffer_ttl_s = route.buffer_ttl_s
-        self._feedback_rates = feedback_rates
+        self._buffer_ttl_s = options.buffer_ttl_s
+        self._rates = rates
         self._replay = Replay()
         self._due: dict[str, list[Sent]] = {}
         """By application, what is to be sent again before anything else of it."""
@@ -177,7 +191,7 @@ class Writer:
 
     def _sampled(self, application: str, events: Sequence[Buffered]) -> Sequence[Buffered]:
         """Without the feedback whose predictions nobody kept. Predictions were sampled when they were logged."""
-        rate = self._feedback_rates.get(application, wire.UNSAMPLED)
+        rate = self._rates.published(application)
         if rate >= wire.UNSAMPLED:
             return events
         return [e for e in events if e[2].startswith("prediction:") or sampling.keeps(application, e[1], rate)]

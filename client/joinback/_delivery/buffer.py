@@ -9,15 +9,24 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from .drops import DROP_REASONS, LOST, WANTED, DropReason, Unwanted
+from joinback import wire
+from joinback.drops import DROP_REASONS, LOST, WANTED, DropReason, NotLogged
+from joinback.patience import Patience
+
+from .unwanted import Unwanted
 
 PREDICTION_SHARE = 0.9
 """Predictions may fill this much of the buffer; the rest is for feedback, which is small and irreplaceable."""
+PATIENT_SHARE = 0.75
+"""Calls that can wait fill this much of it; the rest is for what other threads log meanwhile. More than where the
+sender begins to spool."""
+LOOK_S = 60.0
+"""The longest single wait: a condition takes no infinity."""
 
 Buffered: TypeAlias = tuple[str, str, str, bytes]
 """One encoded event on its way: application, join key, field in the record's hash (`<kind>:<event_id>`), JSON.
@@ -86,25 +95,33 @@ class Buffer:
             return True
         return not self.attended
 
-    def fits(self, size: int, is_prediction: bool) -> bool:
+    def wait_for_room(self, size: int, is_prediction: bool, patience: Patience) -> None:
+        """Wait until there is room for an event of so many bytes. Raises NotLogged if none came."""
+        while not self._is_below(PATIENT_SHARE, size):
+            left_events = self._left
+            remaining_s = patience.remaining_s(left_events)
+            if remaining_s > 0:
+                self.wait_left(left_events, min(remaining_s, LOOK_S))
+            elif self._fits(size, is_prediction):
+                return
+            else:
+                waited = f"and nothing left it for {patience.wait_s:g} s; see that Redis is up, or give a longer wait_s"
+                raise NotLogged("buffer_full", f"the buffer is full {waited}")
+
+    def _fits(self, size: int, is_prediction: bool) -> bool:
         """Whether `put` would take an event of so many bytes now."""
         events_until, bytes_until = self._predictions_until if is_prediction else self._until
         return self._put < events_until and self._put_bytes + size <= bytes_until
 
-    def is_below(self, share: float, size: int) -> bool:
+    def _is_below(self, share: float, size: int) -> bool:
         """Whether memory is empty, or would be no fuller than this with one more event of so many bytes."""
         events = self._put - self._left
         waiting_bytes = self._put_bytes - self._left_bytes
         fits = events < self.events_max * share and waiting_bytes + size <= self.bytes_max * share
         return fits or events <= 0
 
-    @property
-    def left_events(self) -> int:
-        """How many ever left memory; it grows as long as somebody gets on with them."""
-        return self._left
-
     def wait_left(self, left_events: int, timeout_s: float) -> None:
-        """Wait until `left_events` is another number, or the time has run out."""
+        """Wait until another number of events than this ever left memory, or the time has run out."""
         self.wake.set()
         with self._progress:
             self._progress.wait_for(lambda: self._left != left_events, timeout_s)
@@ -245,3 +262,23 @@ class Buffer:
         self._settled += sent
         with self._progress:
             self._progress.notify_all()
+
+
+class Collecting(Buffer):
+    """A buffer that settles each event on the spot, and gives it to `give_to`: application, join key, field, JSON."""
+
+    def __init__(self, give_to: Callable[[str, str, str, bytes], object]) -> None:
+        # Room for one of any size.
+        super().__init__(events_max=1, bytes_max=wire.EVENT_BYTES_MAX * 2, wake_at=2)
+        self.attended = True
+        self._give_to = give_to
+        self._one = threading.Lock()
+
+    def put(self, event: Buffered, is_prediction: bool) -> bool:
+        # One thread at a time; a share of the room for predictions would be none.
+        with self._one:
+            super().put(event, False)
+            self.leave(self.take(1, 1))
+            self.settle(1, {})
+        self._give_to(*event)
+        return False

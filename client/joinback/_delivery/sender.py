@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Sequence
 
-from . import log
+from joinback import log
+from joinback.drops import WANTED
+from joinback.options import Options
+
 from .aside import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Aside, backoff_s, by_application
 from .attempts import Attempts, Dropped, Trouble
+from .backlog import Backlog
 from .buffer import Buffer, Buffered
-from .drops import WANTED
-from .overflow import Overflow
-from .route import Route
+from .rates import Rates
 
 IDLE_S_MAX = 60.0
 """What was dropped at the call is told as often, though nothing else comes."""
@@ -29,19 +31,15 @@ class Sender:
 
     def __init__(
         self,
-        route: Route,
+        options: Options,
         buffer: Buffer,
-        told_rates: dict[str, float],
-        feedback_rates: dict[str, float],
+        rates: Rates,
         stopping: threading.Event,
     ) -> None:
         self._buffer = buffer
         self._stopping = stopping
-        self._attempts = Attempts(route, told_rates, feedback_rates, buffer.unwanted)
-        self._overflow = Overflow(route, buffer)
-        self._aside: dict[str, Aside] = {}
-        self._held = Aside()
-        """Predictions, while Redis is nearly full."""
+        self._attempts = Attempts(options, rates, buffer.unwanted)
+        self._backlog = Backlog(options, buffer)
         self._losses = log.Losses()
 
     def run(self, linger_s: float) -> None:
@@ -50,7 +48,7 @@ class Sender:
             self._buffer.sleep(self._idle_s())
             self._buffer.linger(linger_s)
             try:
-                self._overflow.adopt()
+                self._backlog.adopt()
                 while not self._stopping.is_set() and self._deliver_next():
                     pass
                 self._attempts.renew()
@@ -61,14 +59,9 @@ class Sender:
         self._end()
 
     def _end(self) -> None:
-        for queue in (*self._aside.values(), self._held):
-            while batch := queue.batch():
-                queue.done(len(batch))
-                self._put_away(batch)
-        while batch := self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX):
-            self._put_away(batch)
+        self._backlog.put_away()
         self._attempts.end()
-        self._overflow.end()
+        self._backlog.end()
         self._report(now=True)
 
     def abort(self, after_s: float = 0.0) -> None:
@@ -77,19 +70,16 @@ class Sender:
 
     def _idle_s(self) -> float:
         """For how long to sleep, if nothing comes."""
-        due = [queue.due_at for queue in self._aside.values()]
-        if self._held:
-            due.append(self._attempts.pause_at)
-        due += [self._overflow.due_at(), self._attempts.renew_at()]
-        return max(0.0, min(min(due) - time.monotonic(), IDLE_S_MAX))
+        due_at = min(self._backlog.due_at(self._attempts.pause_at), self._attempts.renew_at())
+        return max(0.0, min(due_at - time.monotonic(), IDLE_S_MAX))
 
     # --- what comes next --------------------------------------------------------------------------------
 
     def _deliver_next(self) -> bool:
         """Deliver the oldest events; while Redis is nearly full, feedback only. Returns whether to go on at once."""
-        if self._aside or self._held:
-            self._relieve()
-        if not (self._buffer.has_waiting() or self._held or self._aside or self._overflow.events):
+        if self._backlog.is_in_memory:
+            self._backlog.relieve()
+        if not (self._backlog or self._buffer.has_waiting()):
             return False
         paused = self._attempts.is_paused()
         if self._stopping.is_set():
@@ -97,28 +87,24 @@ class Sender:
         if paused:
             batch = self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
             # Feedback is small and irreplaceable; predictions wait.
-            self._held.add(event for event in batch if event[2].startswith("prediction:"))
+            self._backlog.hold_back(event for event in batch if event[2].startswith("prediction:"))
             self._try_again()
             self._deliver([event for event in batch if not event[2].startswith("prediction:")])
             return bool(batch)
         if self._deliver_spooled():
             return True
         self._try_again()
-        batch = self._held.batch()
-        if batch:
-            self._held.done(len(batch))
-        else:
-            batch = self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
+        batch = self._backlog.take_held() or self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
         # What comes while these are on their way waits its linger, or every batch would draw a small one after it.
-        left = bool(self._held) or self._buffer.has_waiting()
+        left = self._backlog.holds_back or self._buffer.has_waiting()
         self._deliver(batch)
-        return left or any(queue.is_due() for queue in self._aside.values())
+        return left or any(self._backlog.due())
 
     def _deliver(self, batch: Sequence[Buffered]) -> None:
         """See to a batch from memory: what cannot be written now is put aside, by application."""
-        self._count_held()
+        self._backlog.count()
         for application, events in by_application(batch).items():
-            queue = self._aside.get(application)
+            queue = self._backlog.aside(application)
             # Who waits already, or for Redis itself, waits in turn.
             ended: Dropped | Trouble | None = None
             if queue is None and not self._attempts.failed:
@@ -127,18 +113,15 @@ class Sender:
                 self._buffer.leave(events)
                 self._buffer.settle(len(events), ended, application)
                 continue
-            if queue is None:
-                queue = self._aside[application] = Aside()
-            queue.add(events)
-            self._count_held()
+            queue = self._backlog.put_aside(application, events)
             if ended is not None:
                 self._postpone(queue, len(events), ended)
 
     def _try_again(self) -> None:
         """Try what is due of what was put aside."""
-        for application, queue in list(self._aside.items()):
-            if self._stopping.is_set() or not queue.is_due():
-                continue
+        for application, queue in self._backlog.due():
+            if self._stopping.is_set():
+                break
             # They stay counted as held until they are settled: it is the settling that wakes up a flush.
             events = queue.batch()
             ended = self._attempts.write(application, events)
@@ -148,11 +131,9 @@ class Sender:
                         break
                     continue
                 ended = {"internal_error": len(events)}
-            queue.done(len(events))
-            if not queue:
-                del self._aside[application]
+            self._backlog.ended(application, queue, len(events))
             self._buffer.leave(events)
-            self._count_held()
+            self._backlog.count()
             self._buffer.settle(len(events), ended, application)
 
     def _postpone(self, queue: Aside, count: int, trouble: Trouble) -> bool:
@@ -167,7 +148,7 @@ class Sender:
 
     def _deliver_spooled(self) -> bool:
         """Deliver the oldest frame on disk. Returns whether to go on at once."""
-        frame = self._overflow.read()
+        frame = self._backlog.read()
         if frame is None:
             return False
         all_ended: list[tuple[int, Dropped, str]] = [(frame.damaged, {"spool_damaged": frame.damaged}, "")]
@@ -175,13 +156,13 @@ class Sender:
             ended = self._attempts.write(application, events)
             if not isinstance(ended, dict):
                 # The file stays as it is, for later or for the next process; what is in memory goes its way.
-                self._overflow.refused()
+                self._backlog.refused()
                 if ended == "unreachable":
                     self._wait(backoff_s(self._attempts.failed))
                 return ended == "unreachable"
             all_ended.append((len(events), ended, application))
-        self._overflow.delivered(frame)
-        self._count_held()
+        self._backlog.delivered(frame)
+        self._backlog.count()
         for number, ended, application in all_ended:
             self._buffer.settle(number, ended, application)
         return True
@@ -192,45 +173,9 @@ class Sender:
         """Let some time pass, and no more events into memory than it can hold."""
         until = time.monotonic() + delay_s
         while (remaining_s := until - time.monotonic()) > 0 and not self._stopping.is_set():
-            self._relieve()
+            self._backlog.relieve()
             self._report()
-            self._stopping.wait(self._overflow.look_s(remaining_s))
-
-    def _relieve(self) -> None:
-        """Move the oldest events from memory to disk if there are many."""
-        while self._overflow.is_crowded() and (batch := self._oldest()):
-            if not self._overflow.append(batch):
-                # Back where they can be found.
-                self._deliver_later(batch)
-                break
-        self._count_held()
-
-    def _oldest(self) -> list[Buffered]:
-        for application, queue in list(self._aside.items()):
-            batch = queue.batch()
-            queue.done(len(batch))
-            if not queue:
-                del self._aside[application]
-            return batch
-        if batch := self._held.batch():
-            self._held.done(len(batch))
-            return batch
-        return self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
-
-    def _deliver_later(self, batch: Sequence[Buffered]) -> None:
-        for application, events in by_application(batch).items():
-            self._aside.setdefault(application, Aside()).add(events)
-
-    def _put_away(self, batch: Sequence[Buffered]) -> None:
-        """At the end: to the spool, or to the count of what was not delivered."""
-        if not self._overflow.append(batch):
-            self._buffer.leave(batch)
-            for application, events in by_application(batch).items():
-                self._buffer.settle(len(events), {"undelivered": len(events)}, application)
-
-    def _count_held(self) -> None:
-        aside = sum(len(queue) for queue in self._aside.values())
-        self._buffer.held = len(self._held) + aside + self._overflow.events
+            self._stopping.wait(self._backlog.look_s(remaining_s))
 
     def _report(self, *, now: bool = False) -> None:
         dropped = self._buffer.stats()["dropped"]

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from . import log
+from joinback import log
+
 from .buffer import Buffered
 
 try:

@@ -5,11 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
-from . import log
+from joinback import log
+from joinback.drops import DropReason
+from joinback.options import Options
+from joinback.redis_errors import OF_KEYS, NodeDown, RedisRefusal, Unreachable, advice
+
 from .buffer import Buffered
-from .drops import DropReason, Unwanted
-from .redis_errors import OF_KEYS, NodeDown, RedisRefusal, Unreachable, advice
-from .route import Route
+from .rates import Rates
+from .unwanted import Unwanted
 from .writer import Writer
 
 PAUSE_CHECK_S = 5.0
@@ -32,10 +35,8 @@ Trouble: TypeAlias = Literal["unreachable", "refused", "failed"]
 class Attempts:
     """The sender's. Nothing here raises for anything Redis or the network does."""
 
-    def __init__(
-        self, route: Route, told_rates: dict[str, float], feedback_rates: dict[str, float], unwanted: Unwanted
-    ) -> None:
-        self._writer = Writer(route, told_rates, feedback_rates, unwanted)
+    def __init__(self, options: Options, rates: Rates, unwanted: Unwanted) -> None:
+        self._writer = Writer(options, rates, unwanted)
         self.failed = 0
         """How often in a row Redis was not reached; 0 while it is there, as far as is known."""
         self._renew_after = 0.0

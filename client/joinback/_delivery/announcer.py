@@ -6,8 +6,10 @@ The highest rate that was ever announced stands: feedback on a prediction that w
 import time
 from datetime import UTC, datetime
 
-from . import log, sampling, wire
-from .redis_errors import BrokenReply, NodeDown, RedisRefusal
+from joinback import log, wire
+from joinback.redis_errors import BrokenReply, NodeDown, RedisRefusal
+
+from .rates import Rates
 from .scripts import ANNOUNCE, NOTE, Scripts
 
 RENEWAL_S = 5.0
@@ -20,10 +22,9 @@ RACES_MAX = 3
 class Announcer:
     """Of one transport. Its methods may raise RedisRefusal or OSError."""
 
-    def __init__(self, scripts: Scripts, told_rates: dict[str, float], feedback_rates: dict[str, float]) -> None:
+    def __init__(self, scripts: Scripts, rates: Rates) -> None:
         self._scripts = scripts
-        self._told_rates = told_rates
-        self._feedback_rates = feedback_rates
+        self._rates = rates
         self._known: dict[str, wire.Application] = {}
         self._renew_at: dict[str, float] = {}
         self._written: set[str] = set()
@@ -37,8 +38,7 @@ class Announcer:
     def announce(self, application: str, predicts: bool) -> wire.Application:
         """Announce an application that is about to be written, if it is time. Returns what stands in Redis."""
         known = self._known.get(application)
-        # Who was told a rate tells it even if none of its predictions were kept so far.
-        rate = self._told_rates.get(application, wire.UNSAMPLED if predicts else None)
+        rate = self._rates.to_announce(application, predicts)
         is_new = known is None or (rate or 0.0) > (known.sample_rate or 0.0)
         if known is None or is_new:
             known = self._tell(application, known, rate)
@@ -100,12 +100,11 @@ class Announcer:
         else:
             # An event must not be there before its rate is.
             raise BrokenReply("others announce the same application at every moment")
-        sampling.tell_if_below(application, rate, stands.sample_rate)
         self._note_shards(application, known, stands)
         self._known[application] = stands
         self._renew_at[application] = time.monotonic() + RENEWAL_S
         self._written.discard(application)
-        self._feedback_rates[application] = stands.sample_rate or wire.UNSAMPLED
+        self._rates.publish(application, rate, stands.sample_rate)
         return stands
 
     def _note_shards(self, application: str, known: wire.Application | None, stands: wire.Application) -> None:

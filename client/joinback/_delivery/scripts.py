@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import wire
-from .redis_errors import RedisRefusal
+from joinback import wire
+from joinback.redis_errors import RedisRefusal
 
 if TYPE_CHECKING:
     from .transport import Transport

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import forks, log
+from joinback import forks, log
+
 from .buffer import Buffered
 from .spool_segment import HAS_LOCKS, Frame, Segment, created, frame_of, locked
 

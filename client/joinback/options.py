@@ -1,20 +1,19 @@
-"""Where a client's events go, and how much memory and disk they may take on their way."""
+"""What one client was told: where its events go, what becomes of them first, and how much room they may take."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from . import log, wire
+from . import events, log, wire
 from .errors import ConfigurationError
-from .redis_url import redis_url as read_url
-from .settings import Settings, check_redis_url
+from .settings import Settings, check_redis_url, client_settings
 
 if TYPE_CHECKING:
     from .credentials import Credentials
-    from .transport import Transport
+    from .redaction import BeforeSend, Hooks, Rule
 
 BUFFER_EVENTS_MAX = 100_000
 """Twenty seconds at 5,000 events per second: a Redis restart or a failover."""
@@ -22,82 +21,111 @@ BUFFER_BYTES_MAX = 64 << 20
 """What a service can spare; 100,000 events of the usual 600 bytes are as much."""
 SPOOL_BYTES_MAX = 1 << 30
 """An hour of 500 events per second; a disk that a service shares has as much to spare."""
+CLOSE_TIMEOUT_S = 2.0
+"""An exit must not hang on a dead Redis; supervisors send SIGKILL after some ten seconds."""
 SPOOL_BYTES_MIN = 32 << 20
 """Two segments: one being written, one being sent."""
 
 
-class Route(Struct, frozen=True, kw_only=True):
-    """Checked settings of one delivery."""
+class Options(Struct, frozen=True, kw_only=True):
+    """Checked arguments of `Client.init`."""
 
-    redis_url: str
+    redis_url: str = ""
     redis: Any = None
     """A client that the caller made, instead of the URL."""
     credentials: "Credentials | None" = None
-    buffer_ttl_s: int
+    buffer_ttl_s: int = Settings().buffer_ttl_s
     buffer_events_max: int = BUFFER_EVENTS_MAX
     buffer_bytes_max: int = BUFFER_BYTES_MAX
     spool_dir: str | None = None
     spool_bytes_max: int = SPOOL_BYTES_MAX
+    sample_rates: dict[str, float] = {}
+    environment: str | None = None
+    hooks: "Hooks | None" = None
+    strict: bool = False
 
     def __repr__(self) -> str:
         """Without the URL: it holds a password."""
-        return f"Route(buffer_ttl_s={self.buffer_ttl_s}, spool_dir={self.spool_dir!r}, …)"
-
-    def transport(self) -> "Transport":
-        """Return the way to Redis, not yet connected. Raises ConfigurationError for a `redis` that is no client."""
-        from .transport import transport_of  # brings redis-py, for which `import joinback` does not wait
-
-        return transport_of(
-            read_url(self.redis_url, "redis_url") if self.redis is None else self.redis, self.credentials
-        )
+        return f"Options(buffer_ttl_s={self.buffer_ttl_s}, spool_dir={self.spool_dir!r}, …)"
 
 
-def route_of(
-    settings: Settings,
+def options_of(
+    *,
     redis_url: str | None,
+    environment: str | None,
     buffer_ttl_s: int | None,
+    sample_rates: Mapping[str, float] | None,
+    redact: "Iterable[str | Rule]",
+    before_send: "BeforeSend | None",
+    strict: bool,
     buffer_events_max: int,
     buffer_bytes_max: int,
     spool_dir: str | os.PathLike[str] | None,
     spool_bytes_max: int,
-    redis: Any = None,
-    credentials: "Credentials | None" = None,
-) -> Route:
-    """What `Client.init` was given, else what the environment says. Raises ConfigurationError; makes the spool."""
+    redis: Any,
+    credentials: "Credentials | None",
+) -> Options:
+    """Return what `Client.init` was given, else what the environment says.
+
+    Makes the spool's directory; warns of what is wrong in the environment. Raises ConfigurationError.
+    """
+    settings, lines = client_settings()
     url, name = (settings.redis_url, "JOINBACK_REDIS_URL") if redis_url is None else (redis_url, "redis_url")
     if redis is None:
         check_redis_url(url, name)
     elif redis_url is not None:
         raise ConfigurationError("redis and redis_url both say where to; give one of them")
-    if credentials is None and redis is None and settings.redis_credentials is not None:
-        from .credentials import credentials_at  # most services have a password in the URL, or none
-
-        credentials = credentials_at(settings.redis_credentials, "JOINBACK_REDIS_CREDENTIALS")
-    if credentials is not None and not callable(credentials):
-        raise ConfigurationError("credentials must be callable: it is asked for (user, password) at each login")
-    if credentials is not None:
-        from .credentials import COROUTINE_FUNCTION, is_coroutine_function
-
-        if is_coroutine_function(credentials):
-            raise ConfigurationError(f"credentials {COROUTINE_FUNCTION}")
+    credentials = _credentials_of(settings, redis, credentials)
     _check_number("buffer_ttl_s", settings.buffer_ttl_s if buffer_ttl_s is None else buffer_ttl_s, 1, 31_536_000)
     _check_number("buffer_events_max", buffer_events_max, 1)
     # Less could not hold one event.
     _check_number("buffer_bytes_max", buffer_bytes_max, wire.EVENT_BYTES_MAX)
     _check_number("spool_bytes_max", spool_bytes_max, SPOOL_BYTES_MIN)
-    route = Route(
+    spool_dir = _made(settings.spool_dir if spool_dir is None else spool_dir)
+    if not isinstance(environment, str | None):
+        raise ConfigurationError(f"environment must be text, not {type(environment).__name__}")
+    rates = _rates_of(settings, sample_rates, lines)
+    for line in lines:
+        log.warning("joinback: %s", line)
+    return Options(
         redis_url=url,
         redis=redis,
         credentials=credentials,
         buffer_ttl_s=buffer_ttl_s or settings.buffer_ttl_s,
         buffer_events_max=buffer_events_max,
         buffer_bytes_max=buffer_bytes_max,
-        spool_dir=_made(settings.spool_dir if spool_dir is None else spool_dir),
+        spool_dir=spool_dir,
         spool_bytes_max=spool_bytes_max,
+        sample_rates=rates,
+        environment=events.text_of(environment or settings.environment),
+        hooks=_hooks_of(redact, before_send),
+        strict=strict,
     )
-    # Now, and not in the sender's thread: a fork must not find it in the middle of importing redis-py.
-    route.transport()
-    return route
+
+
+def _credentials_of(settings: Settings, redis: Any, given: "Credentials | None") -> "Credentials | None":
+    """Return the callable that was given, else the one that the setting names; but not for a client of the caller's."""
+    if given is None:
+        if redis is not None or settings.redis_credentials is None:
+            return None
+        from .credentials import credentials_at  # most services have a password in the URL, or none
+
+        return credentials_at(settings.redis_credentials, "JOINBACK_REDIS_CREDENTIALS")
+    if not callable(given):
+        raise ConfigurationError("credentials must be callable: it is asked for (user, password) at each login")
+    from .credentials import COROUTINE_FUNCTION, is_coroutine_function
+
+    if is_coroutine_function(given):
+        raise ConfigurationError(f"credentials {COROUTINE_FUNCTION}")
+    return given
+
+
+def _hooks_of(redact: "Iterable[str | Rule]", before_send: "BeforeSend | None") -> "Hooks | None":
+    if not redact and before_send is None:
+        return None
+    from .redaction import Hooks  # most services need none
+
+    return Hooks(redact, before_send)
 
 
 def _check_number(name: str, value: object, low: int, high: int | None = None) -> None:
@@ -126,7 +154,7 @@ def _made(spool_dir: str | os.PathLike[str] | None) -> str | None:
     return None
 
 
-def rates_of(settings: Settings, given: Mapping[str, float] | None, lines: list[str]) -> dict[str, float]:
+def _rates_of(settings: Settings, given: Mapping[str, float] | None, lines: list[str]) -> dict[str, float]:
     """Return what `Client.init` was given, else what the file of JOINBACK_CONFIG says.
 
     Raises ConfigurationError for what was given; what is wrong in the file is added to `lines`, to be told.

@@ -8,11 +8,12 @@ import os
 import socket
 import time
 
-from . import wire
-from .drops import Drop, Unwanted
-from .log import REPEAT_S
-from .redis_errors import BrokenReply, NodeDown, RedisRefusal
+from joinback import wire
+from joinback.log import REPEAT_S
+from joinback.redis_errors import BrokenReply, NodeDown, RedisRefusal
+
 from .scripts import TELL_DROPS, Scripts
+from .unwanted import Drop, Unwanted
 
 RETRY_S = 5.0
 """How soon to try again what Redis refused, such as a full one."""

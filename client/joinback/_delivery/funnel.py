@@ -1,0 +1,217 @@
+"""The door: from a call to the buffer, by way of sample, redaction and encoding; or to the count of drops."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import structs
+
+from joinback import events, forks, ids, log, nesting, sampling, values, wire
+from joinback.drops import DropReason, NotLogged
+from joinback.errors import InvalidEvent
+from joinback.options import Options, checked_rates
+from joinback.patience import Patience
+
+from .buffer import Buffer, Collecting
+from .delivery import Delivery
+from .rates import Rates
+
+_here = forks.here
+
+
+class Funnel(Delivery):
+    """The way of every event of one configuration. Any thread may use it; it never blocks without a `Patience`.
+
+    Not `is_configured`, it only counts.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        is_configured: bool = True,
+        rates: Rates | None = None,
+        buffer: Buffer | None = None,
+    ) -> None:
+        super().__init__(options, rates or Rates(options.sample_rates), buffer)
+        self.is_configured = self.is_open = is_configured
+        self.environment = options.environment
+        self._hooks = options.hooks
+        self._complaints = log.Complaints()
+
+    # --- another in its place ---------------------------------------------------------------------------
+
+    def collecting(self, give_to: Callable[[str, str, str, bytes], object]) -> "Funnel":
+        """Return one that is strict and gives each event to `give_to`, at the call, instead of sending it.
+
+        `give_to` takes application, join key, `<kind>:<event_id>` and JSON.
+        """
+        options = structs.replace(self.options, strict=True)
+        return Funnel(options, rates=self._rates.shared(), buffer=Collecting(give_to))
+
+    def leading_to(self, redis_url: str, buffer_ttl_s: int) -> "Funnel":
+        """Return one that is strict and sends to another Redis: the same events, redacted and sampled alike."""
+        options = Options(
+            redis_url=redis_url,
+            buffer_ttl_s=buffer_ttl_s,
+            environment=self.options.environment,
+            hooks=self.options.hooks,
+            strict=True,
+        )
+        return Funnel(options, rates=self._rates.copy())
+
+    # --- sample rates -----------------------------------------------------------------------------------
+
+    def set_sample_rate(self, application: str, rate: float) -> None:
+        """From now on log this share of the application's predictions. Raises ConfigurationError."""
+        self._rates.configure(checked_rates({application: rate}))
+
+    # --- events -----------------------------------------------------------------------------------------
+
+    def put_plain(
+        self, application: object, join_key: str, inputs: Any, outputs: Any, version: object, tags: object
+    ) -> bool:
+        """Log a prediction of which nothing else is said and to which nothing is done, as of nearly all.
+
+        False, and nothing was done, if it needs more than that: a check, a hook, a sample, another encoding, a word on
+        what is wrong. Then `log` has it. All in one place, since what it saves are the calls.
+        """
+        if (
+            not self.is_open
+            or type(application) is not str
+            or application not in events.checked_applications
+            or application in self._rates.configured
+            or not 0 < len(join_key) <= events.KEY_LENGTH_SURE
+            or not join_key.isprintable()
+            or (version is not None and type(version) is not str)
+            or (tags is not None and type(tags) is not dict)
+            or self._hooks is not None
+            or not _here[0]
+        ):
+            return False
+        at = datetime.now(UTC)
+        try:
+            payload = values.encode(
+                wire.Prediction(
+                    v=wire.PLAIN_VERSION,
+                    at=at,
+                    logged_at=at,
+                    version=version,
+                    environment=self.environment,
+                    tags=events.NO_TAGS if tags is None else tags,
+                    inputs=inputs,
+                    outputs=outputs,
+                )
+            )
+        except Exception:
+            return False
+        field = f"prediction:{ids.process}{next(ids.numbers)}"
+        if (
+            len(payload) > wire.EVENT_BYTES_MAX
+            or (len(payload) > nesting.BYTES_MIN and nesting.is_too_deep(payload))
+            or (payload.find(b"T", events.HEADER_BYTES) >= 0 and values.has_naive(payload, events.HEADER_BYTES))
+        ):
+            return False
+        if self._buffer.put((application, join_key, field, payload), True):
+            self._attend()
+        return True
+
+    def log(
+        self,
+        application: str,
+        join_key: str,
+        identity: str,
+        sides: tuple[Any, Any, Mapping[str, Any] | None],
+        common: events.Common,
+        *,
+        source: object = None,
+        patience: Patience | None = None,
+        call_rate: float | None = None,
+    ) -> bool:
+        """Log one checked record as a prediction, feedback, or both, whose sides are inputs, outputs and feedback.
+
+        `identity` is the id of its events. `call_rate` is the share of join keys to log, where a call brings its own.
+        Returns whether the key is in the sample. Raises NotLogged for tags, feedback, a source or a rate that is
+        none; with `strict`, InvalidEvent.
+        """
+        inputs, outputs, feedback = sides
+        rate = None if call_rate is None else self._rates.of_call(application, call_rate, predicts=inputs is not None)
+        is_kept = True
+        if inputs is not None:
+            at, logged_at, version, environment, tags = common
+            own = self._rates.of_predictions(application) if rate is None else rate
+            prediction = wire.Prediction(
+                v=wire.PLAIN_VERSION,
+                at=at,
+                logged_at=logged_at,
+                version=version,
+                environment=environment,
+                tags=events.NO_TAGS if tags is None else events.tags_of(tags),
+                inputs=inputs,
+                outputs=outputs,
+                sample_rate=own,
+            )
+            is_kept = self._put(application, join_key, f"prediction:{identity}", prediction, own, patience)
+        if feedback is not None:
+            event = events.feedback(common, feedback, events.source_of(source))
+            own = self._rates.of_feedback(application) if rate is None else rate
+            is_kept = self._put(application, join_key, f"feedback:{identity}", event, own, patience)
+        return is_kept
+
+    def retract(self, application: str, join_key: str, identity: str, event: wire.Retraction) -> None:
+        """Log a retraction; it is sampled as the feedback is that it takes back. With `strict`, raises InvalidEvent."""
+        self._put(application, join_key, f"retraction:{identity}", event, self._rates.of_feedback(application))
+
+    def _put(
+        self,
+        application: str,
+        join_key: str,
+        field: str,
+        event: wire.Event,
+        rate: float,
+        patience: Patience | None = None,
+    ) -> bool:
+        """Encode now, so that the caller may change its dict after the call, and buffer the bytes.
+
+        `rate` is the share of join keys to keep; `patience` waits while the buffer is full. Returns False if the key
+        is outside the sample. With `strict`, raises InvalidEvent.
+        """
+        if not _here[0]:
+            forks.begin()
+        buffer = self._buffer
+        try:
+            if self._hooks is not None:
+                # First: sample and shard go by the key as it is stored.
+                join_key = self._hooks.stored_key(join_key)
+            if rate < wire.UNSAMPLED and not sampling.keeps(application, join_key, rate):
+                buffer.drop("sampled_out")
+                return False
+            if self._hooks is not None and not self._hooks.apply(application, join_key, field, event):
+                buffer.drop("filtered")
+                return True
+            payload = events.encode(event)
+            if patience is not None:
+                buffer.wait_for_room(len(payload), type(event) is wire.Prediction, patience)
+        except Exception as error:
+            self.refuse(error, application)
+            return True
+        if buffer.put((application, join_key, field, payload), type(event) is wire.Prediction):
+            self._attend()
+        return True
+
+    def refuse(self, error: Exception, application: object = None) -> None:
+        """Count the event under its reason and say why, each message once a minute; if strict, raise InvalidEvent.
+
+        `application` is what the caller gave as one.
+        """
+        if not _here[0]:
+            forks.begin()
+        reason: DropReason = error.reason if isinstance(error, NotLogged) else "internal_error"
+        words = log.words_of(error)
+        if self.options.strict:
+            raise InvalidEvent(words) from error
+        self._buffer.drop(reason, application if type(application) is str else "")
+        self._tell_drops()
+        if self._complaints.is_due(f"{reason}: {words}"):
+            fault = error if reason == "internal_error" else None
+            log.warning("joinback dropped an event (%s): %s", reason, words, fault=fault)

@@ -1,0 +1,111 @@
+"""Which share of an application's join keys is logged: of its predictions, and of their feedback.
+
+A rate is over 0 and at most 1. Feedback follows the highest rate that any process published, so that feedback on a
+prediction that was kept is never dropped.
+"""
+
+import threading
+from collections.abc import Mapping
+
+from joinback import log, wire
+from joinback.drops import NotLogged
+
+_warned: set[str] = set()
+"""Applications whose rate was found below the published one, of all clients of this process."""
+
+
+class Rates:
+    """The sample rates of one client. Any thread may use it."""
+
+    def __init__(self, configured: Mapping[str, float]) -> None:
+        self.configured = dict(configured)
+        """Application -> the rate of its predictions in this process; unsampled, if it is not here."""
+        self._published: dict[str, float] = {}
+        """Application -> the rate of its feedback, as the sender read it from Redis."""
+        self._of_calls: dict[str, float] = {}
+        """Application -> the configured rate, where it came from calls that brought their own."""
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """In a forked child, whose parent's threads may have held it."""
+        self._lock = threading.Lock()
+
+    def copy(self) -> "Rates":
+        """Return the same configured rates, for another Redis, which has published none."""
+        copied = Rates(self.configured)
+        copied._of_calls = self._of_calls.copy()
+        return copied
+
+    def shared(self) -> "Rates":
+        """Return the same configured rates, changed together from now on; none is published."""
+        sharing = Rates({})
+        sharing.configured, sharing._of_calls = self.configured, self._of_calls
+        return sharing
+
+    def configure(self, rates: Mapping[str, float]) -> None:
+        """From now on log these shares of these applications' predictions."""
+        with self._lock:
+            for application, rate in rates.items():
+                self._of_calls.pop(application, None)
+                self.configured[application] = rate
+
+    # --- the caller's side ------------------------------------------------------------------------------
+
+    def of_predictions(self, application: str) -> float:
+        """Return the share of join keys whose predictions to log."""
+        return self.configured.get(application, wire.UNSAMPLED)
+
+    def of_feedback(self, application: str) -> float:
+        """Return the share of join keys whose feedback to log: the published rate, or this process's own if higher.
+
+        The own one may not be published yet.
+        """
+        published = self._published.get(application, wire.UNSAMPLED)
+        return max(published, self.configured.get(application, 0.0))
+
+    def of_call(self, application: str, call_rate: float, *, predicts: bool) -> float:
+        """Return the share of join keys to log of a call that brings a rate of its own, 0 to 1.
+
+        The highest rate of such predictions becomes the configured one, before the first event of that rate:
+        feedback on any of them is then kept too, in every process. A rate that was configured otherwise is an upper
+        bound. Raises NotLogged.
+        """
+        if not isinstance(call_rate, int | float) or not 0 <= call_rate <= 1:
+            raise NotLogged("invalid", f"sample_rate must be between 0 and 1, not {call_rate!r}")
+        if not predicts:
+            return min(call_rate, self.of_feedback(application))
+        with self._lock:
+            configured, of_calls = self.configured.get(application), self._of_calls.get(application)
+            if configured is not None and configured != of_calls:
+                call_rate = min(call_rate, configured)
+            elif call_rate > 0 and (configured is None or call_rate > configured):
+                self._of_calls[application] = self.configured[application] = wire.sample_rate_of(float(call_rate))
+        return wire.sample_rate_of(float(call_rate))
+
+    # --- the sender's side ------------------------------------------------------------------------------
+
+    def to_announce(self, application: str, predicts: bool) -> float | None:
+        """Return the rate to publish; None if this process logs no predictions of the application.
+
+        A configured rate is published even before a prediction was kept, so that feedback follows it from the start.
+        """
+        return self.configured.get(application, wire.UNSAMPLED if predicts else None)
+
+    def published(self, application: str) -> float:
+        """Return the share of join keys whose feedback Redis is to have."""
+        return self._published.get(application, wire.UNSAMPLED)
+
+    def publish(self, application: str, own: float | None, published: float | None) -> None:
+        """Note the rate that stands in Redis; `own` is what this process announced, None if nothing.
+
+        Warn once per application if this process logs fewer predictions than feedback is kept for.
+        """
+        self._published[application] = published or wire.UNSAMPLED
+        if own is None or published is None or own >= published or application in _warned:
+            return
+        _warned.add(application)
+        log.warning(
+            f"joinback: {own:g} of the predictions of {application!r} are logged here, but feedback is kept for"
+            f" {published:g}, the published rate: the feedback of the others becomes orphans. Once the old predictions"
+            f" have their labels, run: joinback sample-rate {application} {own:g}"
+        )
