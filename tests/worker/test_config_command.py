@@ -89,7 +89,7 @@ def test_it_needs_no_redis_and_no_file(cli: Cli, path: str) -> None:
     """Without Redis only the names are not compared; without a file it says that the same holds for all."""
     done = cli("config", "check", JOINBACK_CONFIG=path, JOINBACK_REDIS_URL="redis://127.0.0.1:1/0")
     assert done.returncode == 0, done
-    assert "Redis was not asked which applications there are: no connection to 127.0.0.1:1" in done.stdout
+    assert "Redis was not asked which applications there are: redis://127.0.0.1:1/0: no connection" in done.stdout
     done = cli("config", "check")
     assert done.returncode == 0
     assert done.stdout.startswith("JOINBACK_CONFIG names no file: the same holds for all applications\nall  rules ")

@@ -195,7 +195,9 @@ def test_nobody_answers(cli: Cli, cluster: Cluster) -> None:
     """Where no node of a cluster can be asked, a command says so in one line."""
     done = cli("status", JOINBACK_REDIS_URL="redis+cluster://127.0.0.1:1,127.0.0.1:2")
     assert done.returncode == 2
-    assert done.stderr.startswith("joinback: no connection to Redis; check that it runs and that JOINBACK_REDIS_URL")
+    assert done.stderr.startswith(
+        "joinback: redis+cluster://127.0.0.1:1,127.0.0.1:2: no connection to Redis; check that"
+    )
     assert done.stderr.count("\n") == 1
 
 
@@ -282,8 +284,8 @@ def test_no_sentinel_names_a_primary(sentinels: Sentinels, cli: Cli, settings: S
     done = cli("status", JOINBACK_REDIS_URL=wrong)
     assert done.returncode == 2
     assert (
-        done.stderr
-        == "joinback: no Sentinel names a primary; check that they run, and the service in JOINBACK_REDIS_URL\n"
+        done.stderr == f"joinback: {wrong}: no Sentinel names a primary; check that they run, and the service in"
+        " JOINBACK_REDIS_URL\n"
     )
 
 

@@ -23,13 +23,13 @@ from rich.console import Console
 
 from joinback import wire
 from joinback_worker.accounting import Accounting
-from joinback_worker.cli.status_show import lines
+from joinback_worker.cli.status_show import fitted, lines
 from joinback_worker.connect import connect
 from joinback_worker.group import LEASE_S, PARKED
 from joinback_worker.heartbeat import Beat
 from joinback_worker.history import RATE_OVER_S_MIN
 from joinback_worker.last_drains import LastDrain
-from joinback_worker.operating.findings import FINDING_NAMES, HINTS, WHY, Finding
+from joinback_worker.operating.findings import FINDING_NAMES, HINTS, WHY, Finding, finding
 from joinback_worker.operating.overview import overview
 from joinback_worker.operating.states import Overview, State
 from joinback_worker.operating.thresholds import Thresholds
@@ -486,3 +486,27 @@ def test_the_names_are_documented() -> None:
     for name in FINDING_NAMES:
         assert f"| `{name}` | {'hint' if name in HINTS else ''} | {WHY[name]} |" in table
         assert f'"{name}"' in code or f'found["{name}"]' in code, name
+
+
+def test_a_small_screen() -> None:
+    """`status --watch` shows what a screen holds: the troubled and the worst first, and what is left."""
+    states = [
+        State(
+            application=f"app-{number}",
+            findings=[finding("difference", f"app-{number}: 3 events are lost" + " x" * 60)],
+        )
+        for number in range(40)
+    ]
+    found = Overview(
+        at=datetime.now(UTC), interval_s=300, applications=states, findings=[finding("worker_dead", "no worker lives")]
+    )
+    console = Console(width=80, height=24, file=io.StringIO())
+    shown = fitted(found, console.width, console.height)
+    console.print(*shown, sep="\n")
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert len(text.splitlines()) <= 24
+    assert "app-7" in text
+    assert "32 more applications: joinback status" in text
+    assert "! worker_dead: no worker lives" in text
+    assert "more lines: joinback status" in text

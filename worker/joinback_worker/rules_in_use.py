@@ -120,7 +120,9 @@ async def _forget(redis: Redis, application: str, digests: Sequence[str]) -> Non
 
 def fix(application: str) -> str:
     """Return what folds all rows by the present rules."""
-    return f"once all workers have the same file: joinback sink refold {quote(application)}"
+    return (
+        f"give all workers the same JOINBACK_CONFIG and restart them; then: joinback sink refold {quote(application)}"
+    )
 
 
 def told(application: str, uses: Uses, now: datetime, interval_s: int) -> tuple[str, bool] | None:
@@ -135,7 +137,7 @@ def told(application: str, uses: Uses, now: datetime, interval_s: int) -> tuple[
     (digest, use), (_, former) = in_order[:2]
     if former.last > living and any(use.disputed_at and use.disputed_at > living for use in uses.values()):
         named = " and ".join(f"{digest} by {use.worker}, last {_shown(use.last)}" for digest, use in in_order)
-        return f"{application}: rows are folded by different rules: {named}; {fix(application)}", True
+        return f"{application}: rows are folded by different rules: {named}", True
     return (
         f"{application}: rows of before {_shown(use.since)} were folded by other rules than {digest}"
         f" (until {_shown(former.last)}); joinback sink refold {quote(application)} folds all by the present ones"

@@ -15,7 +15,7 @@ from joinback_worker.operating.states import Overview, State
 from joinback_worker.operating.thresholds import Thresholds
 
 from .metrics import exposition
-from .status_show import lines
+from .status_show import fitted, lines
 from .terminal import terminal
 from .watching import watch
 from .with_redis import with_redis
@@ -54,6 +54,8 @@ def status(as_json: bool, as_metrics: bool, watches: bool, **wanted: Any) -> Non
     Exit code 1 if any of it is trouble (marked !): an event too old, no drain, a worker or a sink down, new dead
     letters, a difference in the books, no feedback for longer than ever before, or a Redis that may lose events.
     """
+    if as_json + as_metrics + watches > 1:
+        raise click.UsageError("choose one of --json, --prometheus and --watch")
     settings, thresholds = settings_from(), Thresholds(**wanted)
     if watches:
         with_redis(settings, lambda redis: watch(partial(_screen, redis, settings, thresholds)))
@@ -72,7 +74,8 @@ def status(as_json: bool, as_metrics: bool, watches: bool, **wanted: Any) -> Non
 
 
 async def _screen(redis: Redis, settings: Settings, thresholds: Thresholds) -> list[Any]:
-    return lines(await overview(redis, settings, thresholds), has_box=True)
+    console = terminal()
+    return fitted(await overview(redis, settings, thresholds), console.width, console.height)
 
 
 def _as_json(found: Overview) -> dict[str, Any]:

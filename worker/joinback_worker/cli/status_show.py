@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
+from msgspec import structs
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Table
@@ -36,6 +37,28 @@ def lines(found: Overview, *, has_box: bool) -> list[RenderableType]:
     for one in found.all_findings:
         shown += [printable(line) for line in finding_lines(one)]
     return shown
+
+
+def fitted(found: Overview, width: int, height: int) -> list[RenderableType]:
+    """Return as much of it as a screen holds, the troubled applications and the worst findings first."""
+    kept = max(APPLICATIONS_MIN, height // 3)
+    cut = structs.replace(found, applications=found.applications[:kept])
+    table, *text = lines(cut, has_box=True)
+    if (more := len(found.applications) - kept) > 0:
+        text.insert(0, f"{more} more applications: joinback status")
+    room = height - min(kept, len(found.applications)) - HEADING_LINES
+    shown: list[RenderableType] = [table]
+    for place, line in enumerate(text):
+        room -= max(1, -(-len(str(line)) // width))
+        if room < 0:
+            return [*shown, f"{len(text) - place} more lines: joinback status"]
+        shown.append(line)
+    return shown
+
+
+APPLICATIONS_MIN = 3
+HEADING_LINES = 6
+"""The table's heading and rule, the last line that says how to end, and what says that there is more."""
 
 
 def finding_lines(one: Finding) -> Iterator[str]:

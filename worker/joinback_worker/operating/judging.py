@@ -1,5 +1,6 @@
 """From facts to findings: which number is beyond which threshold, said in one sentence. Pure."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from shlex import quote
@@ -166,18 +167,27 @@ def of_drops(drops: Sequence[DropsTold]) -> Iterator[Finding]:
     by_application: dict[str, list[DropsTold]] = {}
     for one in drops:
         by_application.setdefault(one.application, []).append(one)
+    if len(by_application) > APPLICATIONS_APART:
+        yield _dropped(f"of {len(by_application)} applications ", drops, None)
+        return
     for application, of_it in by_application.items():
-        losses = ", ".join(f"{one.count:,} {one.reason} by {service(one)}" for one in of_it[:SERVICES_NAMED])
-        more = f" and {len(of_it) - SERVICES_NAMED} more" if len(of_it) > SERVICES_NAMED else ""
-        total = several(sum(one.count for one in of_it), "event")
-        whose = f"{application}: " if application else ""
-        said = f"{whose}clients dropped {total} within {span(DAY_S)}: {losses}{more}"
-        yield finding(
-            "client_drops", said, "see the log of that service, and its joinback.stats()", application or None
-        )
+        yield _dropped("", of_it, application or None)
+
+
+def _dropped(of_what: str, drops: Sequence[DropsTold], application: str | None) -> Finding:
+    losses: Counter[tuple[str, str]] = Counter()
+    for one in drops:
+        losses[one.reason, service(one)] += one.count
+    named = ", ".join(f"{count:,} {reason} by {who}" for (reason, who), count in losses.most_common(SERVICES_NAMED))
+    more = f" and {len(losses) - SERVICES_NAMED} more" if len(losses) > SERVICES_NAMED else ""
+    whose = f"{application}: " if application else ""
+    said = f"{whose}clients dropped {several(losses.total(), 'event')} {of_what}within {span(DAY_S)}: {named}{more}"
+    return finding("client_drops", said, "see the log of that service, and its joinback.stats()", application)
 
 
 SERVICES_NAMED = 3
+APPLICATIONS_APART = 3
+"""One service that loses events of a dozen applications is one thing to mend, and shall not fill a screen."""
 
 
 def service(one: DropsTold) -> str:
