@@ -258,12 +258,12 @@ def test_letters_are_read_by_bytes(
     for n in range(200):
         server.xadd(wire.dead_key(TAG), letter | {"event": f"feedback:{n}"})
     server.expire(wire.dead_key(TAG), 600)
-    process = spawn("-m", "joinback_worker", "dead", "list", "loans")
+    process = spawn("-m", "joinback_worker", "dead", "list", "loans", "--limit", "200")
     peaks: list[float] = []
     wait_until(lambda: peaks.append(peak_mb(process.pid) or 0) or process.poll() is not None)
     process.log.seek(0)
     lines = process.log.read().splitlines()
-    assert len(lines) == 200
+    assert len(lines) == 201
     assert 20 < max(peaks) < 100
     before = server.info("commandstats").get("cmdstat_xrange", {"calls": 0})["calls"]
     assert cli("dead", "show", "loans", lines[7].split()[0]).stdout.count("feedback:7") == 1
