@@ -26,7 +26,16 @@ from joinback_worker.rules import Policy
 from . import Merged, Refolded, Sink, Standing
 from .clickhouse_errors import translated
 from .clickhouse_policy import declared, policy_from
-from .clickhouse_queries import NEWEST, PAGE, POLICY_TIME, STORED_WHEN_ANSWERED, look_up
+from .clickhouse_queries import (
+    DELETED_WHEN_ANSWERED,
+    NEWEST,
+    PAGE,
+    POLICY_TIME,
+    STORED_WHEN_ANSWERED,
+    deletion,
+    in_parts,
+    look_up,
+)
 from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, check_columns, migrate
 from .event_columns import EventColumns
 from .event_log import COLUMNS, HEADER, Stored, header_of, microseconds, whole_records
@@ -173,6 +182,17 @@ class ClickHouseSink(MergeOnRead):
         question, parameters = look_up(application, join_keys, columns)
         with self._opened().query_rows_stream(question, parameters=parameters) as rows:
             yield from rows
+
+    def _erase(self, application: str, join_keys: Sequence[str]) -> int:
+        deleted = 0
+        for part in in_parts(join_keys):
+            question, parameters = look_up(application, part, ["count()"])
+            ((held,),) = self._opened().query(question, parameters=parameters).result_rows
+            # A mutation looks at every part of the table, and mostly there is nothing left to erase.
+            if held:
+                self._opened().command(deletion(application, part), settings=DELETED_WHEN_ANSWERED)
+                deleted += int(held)
+        return deleted
 
     def _whole(self, application: str) -> Iterator[list[Record]]:
         # A page cuts no record in two.
