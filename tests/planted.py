@@ -209,9 +209,9 @@ MISTAKES = [
     Mistake(
         "Redis is told before the sink has it",
         f"{WORKER}/chunk.py",
-        "    merged, refused = await merge_each(work.sink, emitted)\n",
-        "    await work.source.settle(Settlement(in_rows=[e for es in by_key.values() for e in es]))\n"
-        "    merged, refused = await merge_each(work.sink, emitted)\n",
+        "        merged, refused = await merge_each(work.sink, emitted)\n",
+        "        await work.source.settle(Settlement(in_rows=[e for es in batch.by_key.values() for e in es]))\n"
+        "        merged, refused = await merge_each(work.sink, emitted)\n",
         "faults/test_crash_points.py worker/test_cycle.py",
         "crash_point or sink",
     ),
@@ -234,10 +234,34 @@ MISTAKES = [
     Mistake(
         "a stopped worker keeps its claims until the lease ends",
         f"{WORKER}/cycle.py",
-        "                drained.released += await asyncio.create_task(claim.give_back())\n",
-        "                pass\n",
+        "        drained.released += await asyncio.create_task(reader.give_back())\n",
+        "        pass\n",
         "worker/test_cycle.py worker/test_main.py",
         "cancel or stop or release",
+    ),
+    Mistake(
+        "of a record that is read a second time what it held before is forgotten",
+        f"{WORKER}/batch.py",
+        "            if not found.payloads.keys() >= before.payloads.keys():\n                return False\n",
+        "",
+        "worker/test_batches.py",
+        "between_two_claims",
+    ),
+    Mistake(
+        "what was claimed ahead is not given back",
+        f"{WORKER}/batch.py",
+        "filter(None, (self._handed_on, self._filling))",
+        "filter(None, (self._handed_on,))",
+        "worker/test_batches.py worker/test_guard.py",
+        "while_the_sink_writes or adopted",
+    ),
+    Mistake(
+        "a plain record's late feedback counts",
+        f"{WORKER}/row.py",
+        "        if predicted_at is not None and at - predicted_at > timedelta(seconds=rules.join_window_s):",
+        "        if False:",
+        "worker/test_row.py",
+        "plain_way or window",
     ),
     Mistake(
         "one row that the sink refuses takes its batch with it",

@@ -95,7 +95,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None,
         Meta(
             description="What `joinback dashboard` asks for, whatever the user's name; without one it listens on this"
-            " machine alone: [docs/dashboard.md](docs/dashboard.md)."
+            " machine alone; docs/dashboard.md."
         ),
         WORKER,
     ] = None

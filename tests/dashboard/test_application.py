@@ -152,6 +152,9 @@ def test_what_is_chosen_stands_in_the_address(visitor: TestClient) -> None:
     assert "1.1 less 1.0" in compared.said
     answer = visitor.get("/application?application=loans&age=14&compare=1.1&compare=1.0")
     assert "1.0 less 1.1" in Page(answer.text).said
+    # As the form sends it, with what was left empty.
+    answer = visitor.get("/application?application=loans&field=&compare=&compare=&threshold=&since=&age=14")
+    assert "1.1 less 1.0" in Page(answer.text).said
 
 
 def test_all_days_are_one_link_away(visitor: TestClient) -> None:

@@ -1,13 +1,16 @@
 """`joinback dashboard`, as it is typed: where it listens, what it refuses, what it logs, and how it ends."""
 
 import base64
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -151,3 +154,36 @@ def test_without_the_extra_it_says_what_to_install(stack: Stack, arguments: tupl
     assert done.returncode == 2
     assert "pip install '.[dashboard]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_in_a_terminal_the_demo_stays_until_it_is_ended(wait_until: Callable[..., None]) -> None:
+    """So that its page can be looked at: the figures beside the truth, where it says it is."""
+    ours, theirs = os.openpty()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
+    said = bytearray()
+    with subprocess.Popen(
+        [sys.executable, "-m", "joinback_worker", "demo"],
+        env=environment | {"COLUMNS": "200", "TERM": "dumb"}, stdin=theirs, stdout=theirs, stderr=theirs,
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        reader = threading.Thread(target=lambda: [said.extend(chunk) for chunk in iter(lambda: _read(ours), b"")])
+        reader.start()
+        wait_until(lambda: b"until Ctrl-C" in said or process.poll() is not None)
+        found = re.search(rb"http://127\.0\.0\.1:\d+/application\?\S+", bytes(said))
+        assert found is not None, said.decode()
+        page = Page(get(found[0].decode())[1])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 128 + signal.SIGINT
+        reader.join()
+        os.close(ours)
+    days = [row for row in page.tables["days-table"][1:] if row[6]]
+    off = {column: fmean(float(row[column]) - float(row[7]) for row in days[:14]) for column in (3, 6)}
+    assert off[3] > 0.02
+    assert abs(off[6]) < off[3]
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # its other end is closed
+        return b""

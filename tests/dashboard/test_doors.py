@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -10,6 +11,7 @@ from joinback.settings import Settings
 from joinback_worker.dashboard.app import VIEWS, app
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.doors import POLICY
+from joinback_worker.dashboard.place import Place
 
 PASSWORD = "correct horse: battery"
 
@@ -126,3 +128,18 @@ def test_probes_know_no_password_and_learn_nothing() -> None:
     assert (probed.get("/healthz").status_code, probed.get("/healthz").text) == (200, "alive\n")
     answer = probed.get("/readyz")
     assert (answer.status_code, answer.text) == (503, "Redis does not answer\n")
+
+
+def test_a_mistake_of_ours_is_a_page_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says where to look, shows nothing of what failed, and has the policy of every answer."""
+
+    async def broken(_: Desk, __: Place) -> dict[str, Any]:
+        raise ZeroDivisionError(PASSWORD)
+
+    monkeypatch.setitem(VIEWS, "/", ("overview.html", broken))
+    pages = app(Desk(settings=Settings(sink_url="stdout:")))
+    answer = TestClient(pages, base_url="http://127.0.0.1", raise_server_exceptions=False).get("/")
+    assert answer.status_code == 500
+    assert "log says where it failed" in answer.text
+    assert PASSWORD not in answer.text
+    assert answer.headers["content-security-policy"] == POLICY

@@ -40,5 +40,6 @@ def test_the_key_table() -> None:
         wire.APPLICATIONS_KEY,
         wire.PAUSED_KEY,
         wire.SINK_KEY,
+        wire.DROPS_KEY,
     ):
         assert f"| `{key}` |" in PAGE.read_text()

@@ -83,7 +83,7 @@ def test_plain_and_other_keys_side_by_side(engine: Engine, url: str, tmp_path: P
 
 
 def test_keys_that_only_look_plain(engine: Engine, url: str, tmp_path: Path) -> None:
-    """One content under two ids is two events; two contents under one id are one; and so is a row that is written often."""
+    """One content under two ids is two events; two contents under one id are one, and so is what is written often."""
     at_noon, told = prediction(), feedback(5, a=1, b=2)
     by_rules(
         *(engine, url, tmp_path, {"labels": ["b"], "feedback": {"a": {"reducer": "sum"}, "b": {}}}),
@@ -111,7 +111,7 @@ MEMORY = "150MB"
 
 @pytest.mark.heavy
 def test_a_view_over_more_keys_than_memory_holds(tmp_path: Path) -> None:
-    """Counted by status, keys are folded on the disk where memory is short."""
+    """Where memory is short, `records` by status is counted with the help of the disk: single values may go there."""
     import duckdb
 
     engine = ENGINES["parquet"]

@@ -110,7 +110,10 @@ def test_what_came_and_went(stack: Stack) -> None:
     assert (state.joined_of_day, state.orphans_of_day, state.rows_of_day) == (0, 1, 1)
     age_history(stack.server, timedelta(seconds=RATE_OVER_S_MIN))
     log(stack, "c", "d", "e")
-    assert loans(stack).received_per_min == pytest.approx(1.0, rel=0.3)
+    state = loans(stack)
+    assert state.received_per_min == pytest.approx(1.0, rel=0.3)
+    assert (state.counters["received:prediction"], state.counters["received:feedback"]) == (5, 3)
+    assert state.last_drain_s is not None
 
 
 def test_what_waits_for_a_newer_worker_has_a_number_of_its_own(stack: Stack) -> None:

@@ -136,7 +136,7 @@ class Drainer:
                 group.create_task(drain_one(application, tag))
         # Of a server that is away nobody knows whether anything waits there.
         done = {application for application, _ in (work if away else allowed)} - failed.keys()
-        await self._note_drains(done, failed, now + timedelta(seconds=time.monotonic() - started))
+        await self._note_drains(done, failed, now, time.monotonic() - started)
         return total
 
     async def aclose(self) -> None:
@@ -188,10 +188,17 @@ class Drainer:
             await note(self.redis, rules, (self._name, now), uses, self._noted_at, refolds=refolds)
             self._noted_at = now
 
-    async def _note_drains(self, done: Iterable[str], failed: Mapping[str, tuple[str, bool]], now: datetime) -> None:
+    async def _note_drains(
+        self, done: Iterable[str], failed: Mapping[str, tuple[str, bool]], began_at: datetime, took_s: float
+    ) -> None:
         """Note for whoever asks what became of these. Redis may be away by now: then a later round does."""
         ours = LastDrain(
-            at=now, worker=self._name, version=VERSION, sink=self.sink, interval_s=self.settings.interval_s
+            at=began_at + timedelta(seconds=took_s),
+            worker=self._name,
+            version=VERSION,
+            sink=self.sink,
+            interval_s=self.settings.interval_s,
+            took_s=round(took_s, 3),
         )
         with suppress(*AWAY):
             await note_drains(self.redis, ours, done, failed)

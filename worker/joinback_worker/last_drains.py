@@ -29,6 +29,8 @@ class LastDrain(Struct, frozen=True, kw_only=True):
     sink: str
     """As `shown_url` shows it: without secrets."""
     interval_s: int
+    took_s: float | None = None
+    """The whole round, over all applications."""
     error: str | None = None
     """Why it failed."""
     sink_lost: bool = False

@@ -1,6 +1,5 @@
 """The pages: which address shows what. Only GET and HEAD are answered."""
 
-import logging
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
@@ -36,8 +35,6 @@ LIVE = frozenset({"/"})
 """What refreshes by itself: some small commands per application. Figures of days do not change by the second, and
 dead letters are read whole.
 """
-
-_log = logging.getLogger("joinback.dashboard")
 
 
 def app(desk: Desk, *, password: str | None = None, names: Collection[str] = (), root: str = "") -> ASGIApp:
@@ -76,8 +73,8 @@ def app(desk: Desk, *, password: str | None = None, names: Collection[str] = (),
             return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
         return _trouble(Place.of(request), Trouble(status=404, title="Not found", says="There is no such page."))
 
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        _log.error("%s failed", request.url.path, exc_info=error)
+    async def unforeseen(request: Request, _: Exception) -> Response:
+        # The server logs it.
         says = "The dashboard's log says where it failed."
         return _trouble(Place.of(request), Trouble(status=500, title="A mistake of the dashboard", says=says))
 

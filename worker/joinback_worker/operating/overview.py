@@ -92,8 +92,6 @@ async def _state(redis: Redis, application: str, layout: Layout, drains: Drains,
 def _add(state: State, one: Glance) -> None:
     """Add what one of its tags is like."""
     state.books += one.books
-    for name, count in one.now.counters.items():
-        state.counters[name] = state.counters.get(name, 0) + count
     state.rows_of_day += one.of_day("rows")
     state.joined_of_day += one.of_day("joined")
     state.orphans_of_day += one.of_day("orphans")
@@ -106,8 +104,9 @@ def _add(state: State, one: Glance) -> None:
     if state.first_feedback_at is None or (one.feedback_first_at and one.feedback_first_at < state.first_feedback_at):
         state.first_feedback_at = one.feedback_first_at
     state.longest_silence_s = _greater(state.longest_silence_s, one.silence_max_s)
-    state.predictions_ever += one.now.counters.get("received:prediction", 0)
-    state.feedback_ever += one.now.counters.get("received:feedback", 0)
+    for name, number in one.now.counters.items():
+        if name != "buffer_ttl_s":
+            state.counters[name] = state.counters.get(name, 0) + number
     _add_letters(state, one)
 
 
@@ -131,10 +130,12 @@ def _add_drains(state: State, drains: Drains, living: Sequence[Beat]) -> None:
     """Add who drains it. A worker of an older release notes nothing but its own ticks."""
     if drains.done is not None:
         state.last_drain_at, state.drained_by, state.sink = drains.done.at, drains.done.worker, drains.done.sink
+        state.last_drain_s = drains.done.took_s
     for worker in living:
         is_later = worker.last_drain_at and (state.last_drain_at is None or worker.last_drain_at > state.last_drain_at)
         if worker.interval_s is None and worker.trouble is None and is_later:
             state.last_drain_at, state.drained_by, state.sink = worker.last_drain_at, worker.name, worker.sink
+            state.last_drain_s = None
     state.next_drain_at = min((one.next_drain_at for one in living if one.next_drain_at), default=None)
     if drains.failed is not None:
         state.drain_error, state.sink_lost = drains.failed.error, drains.failed.sink_lost

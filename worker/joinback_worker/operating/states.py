@@ -25,8 +25,6 @@ class State(Struct, kw_only=True):
     joined_of_day: int = 0
     """Rows that were joined when they were written; one that is written twice counts twice, as in the next two."""
     orphans_of_day: int = 0
-    counters: dict[str, int] = {}
-    """As the scripts count, since ever: `received:<kind>`, `in_rows`, `rows`, `joined`, `dead:<reason>`, ..."""
     books: Accounting = field(default_factory=Accounting)
     """received = in rows + pending + dead + duplicates (+ unemitted), and the difference."""
     oldest_claimable_s: float | None = None
@@ -53,6 +51,8 @@ class State(Struct, kw_only=True):
     """The longest time between two drains that brought feedback, so far."""
     last_drain_at: datetime | None = None
     """When its last good drain ended, by whichever worker; also one that found nothing."""
+    last_drain_s: float | None = None
+    """How long its round took, over all applications; None: a worker of an older release."""
     next_drain_at: datetime | None = None
     drained_by: str | None = None
     """host:pid"""
@@ -62,8 +62,9 @@ class State(Struct, kw_only=True):
     """Whether the sink was the reason."""
     sink: str | None = None
     """Where its rows go, without secrets; None while nobody has said it."""
-    predictions_ever: int = 0
-    feedback_ever: int = 0
+    counters: dict[str, int] = {}
+    """Since counting began: received:<kind>, rows, joined, orphans, conflicts, in_rows, duplicates, dead:<reason>, …;
+    each event and each row that was written, so that several workers agree."""
     nearest: str | None = None
     """Of an application that has no predictions, the one with predictions whose name is most alike."""
     fields: dict[str, Field] = {}
@@ -72,6 +73,14 @@ class State(Struct, kw_only=True):
     @property
     def is_troubled(self) -> bool:
         return any(one.is_trouble for one in self.findings)
+
+    @property
+    def predictions_ever(self) -> int:
+        return self.counters.get("received:prediction", 0)
+
+    @property
+    def feedback_ever(self) -> int:
+        return self.counters.get("received:feedback", 0)
 
 
 class Sink(Struct, kw_only=True):

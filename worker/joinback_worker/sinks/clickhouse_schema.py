@@ -72,7 +72,10 @@ RULES = (
     ),
 )
 
-MIGRATIONS = [(EVENTS, POLICIES), RULES]
+PLAIN_PATH = (RECORDS,)
+"""The same rows, told sooner: a view that stands is the one it was made as."""
+
+MIGRATIONS = [(EVENTS, POLICIES), RULES, PLAIN_PATH]
 """By number, from 1. ClickHouse has no transactions: each statement may run again, and the record comes last."""
 
 MIGRATIONS_TABLE = """
