@@ -14,6 +14,8 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:{tag}:fields              HASH    `seen:<feedback field>` -> when it was first seen; `again:<field>` ->
                                                when it was told a second time; `broken:<field>` -> how many of its
                                                values are not what is declared of it
+    joinback:{tag}:erased              HASH    `salt`, and for each erased join key SHA-1(salt + join key) -> until when
+                                               whatever comes of it is erased again, in Unix seconds
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
     joinback:layouts                   HASH    `<shards>:<application>` -> when it was last seen with so many shards
     joinback:rules                     HASH    `<digest>:<application>` -> which worker folded by these rules, since
@@ -99,6 +101,8 @@ DROPS_ENTRIES_MAX = 2_000
 """Some 400 KB: of a hundred processes that lose events all the time, the last twenty minutes of each."""
 DROPS_TTL_S = 7 * 86_400
 """A week, as the buffer's: who comes back from a long weekend still reads which service lost events."""
+ERASED_MAX = 100_000
+"""At 80 bytes each some 8 MB. Half a year's requests of far more people than a service forgets one by one."""
 HISTORY_ENTRIES_MAX = 2_016
 """A week of drains every five minutes: this Monday beside the last one. Some 100 KB for each tag."""
 
@@ -296,8 +300,12 @@ def fields_key(tag: str) -> str:
     return f"joinback:{{{tag}}}:fields"
 
 
+def erased_key(tag: str) -> str:
+    return f"joinback:{{{tag}}}:erased"
+
+
 def keys_of(tag: str) -> list[str]:
-    """All keys of the tag but its records."""
+    """All keys of the tag but its records, and the tombstones of erased ones, which outlive the rest."""
     return [key(tag) for key in (pending_key, stats_key, dead_key, history_key, fields_key)]
 
 
