@@ -101,8 +101,6 @@ DROPS_ENTRIES_MAX = 2_000
 """Some 400 KB: of a hundred processes that lose events all the time, the last twenty minutes of each."""
 DROPS_TTL_S = 7 * 86_400
 """A week, as the buffer's: who comes back from a long weekend still reads which service lost events."""
-ERASED_MAX = 100_000
-"""At 80 bytes each some 8 MB. Half a year's requests of far more people than a service forgets one by one."""
 HISTORY_ENTRIES_MAX = 2_016
 """A week of drains every five minutes: this Monday beside the last one. Some 100 KB for each tag."""
 
@@ -328,8 +326,7 @@ def write_keys(tag: str, join_keys: Iterable[str]) -> list[bytes]:
     """KEYS of the write script: three keys of the tag, then the record key of each event."""
     prefix = record_key(tag, "")
     keys = [pending_key(tag).encode(), stats_key(tag).encode(), dead_key(tag).encode()]
-    keys += [(prefix + key).encode() for key in join_keys]
-    return keys
+    return keys + [(prefix + key).encode() for key in join_keys]
 
 
 def write_arguments(tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, bytes]]) -> list[bytes]:
@@ -337,5 +334,4 @@ def write_arguments(tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, byt
     prefix_length = len(record_key(tag, "").encode())
     limits = (prefix_length, buffer_ttl_s, STATS_TTL_S, DEAD_TTL_S, DEAD_LETTERS_MAX, RECORD_EVENTS_MAX)
     arguments = [b"%d" % limit for limit in limits]
-    arguments += [part for field, payload in events for part in (field.encode(), payload)]
-    return arguments
+    return arguments + [part for field, payload in events for part in (field.encode(), payload)]

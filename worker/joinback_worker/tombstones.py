@@ -15,6 +15,8 @@ from joinback.errors import JoinbackError
 
 from .scripts import Script
 
+TOMBSTONES_MAX = 100_000
+"""Of an application. At 80 bytes each some 8 MB; far more people than a service forgets one by one in half a year."""
 KEYS_PER_STEP = 1_000
 """Of one call to Redis: some milliseconds in which it serves nobody else."""
 
@@ -38,17 +40,17 @@ async def set_tombstones(
 ) -> datetime:
     """Set a tombstone for each of these keys, under each of its tags and for drains; return until when they hold.
 
-    Raises JoinbackError if they would be more than `wire.ERASED_MAX`, and what Redis raises.
+    Raises JoinbackError if they would be more than TOMBSTONES_MAX, and what Redis raises.
     """
     all_keys = set().union(*keys_by_tag.values())
     until_s = 0
     for tag, keys in (dict(keys_by_tag) | {wire.tag(application): all_keys}).items():
         for step in _steps(sorted(keys)):
-            limits = [secrets.token_hex(16), int(kept.total_seconds()), wire.ERASED_MAX]
+            limits = [secrets.token_hex(16), int(kept.total_seconds()), TOMBSTONES_MAX]
             until_s = int(await _erase(redis, [wire.erased_key(tag)], [*limits, *step]))
             if until_s < 0:
                 raise JoinbackError(
-                    f"{application} would have more than {wire.ERASED_MAX:,} tombstones of erased keys at once;"
+                    f"{application} would have more than {TOMBSTONES_MAX:,} tombstones of erased keys at once;"
                     " erase fewer keys, or wait until older tombstones have ended"
                 )
     return datetime.fromtimestamp(until_s, UTC)
