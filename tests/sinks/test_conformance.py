@@ -642,15 +642,17 @@ def test_what_is_erased_is_gone_and_nothing_else(engine: Engine, url: str) -> No
 
 
 def test_erasing_beside_a_writer(engine: Engine, url: str) -> None:
-    """What another one merges meanwhile stands whole, and what is erased is gone."""
+    """What another one merges meanwhile stands whole, also if it merges the very keys; and what is erased is gone."""
     turns = 10
     kept = [[record(FULL, f"kept{turn}_{n}") for n in range(20)] for turn in range(turns)]
+    erased = [f"erased{n:02}" for n in range(20)]
 
     async def run() -> None:
         async with two(url) as (writer, eraser):
-            await writer.merge([record(FULL, f"erased{turn}") for turn in range(turns)])
             for turn in range(turns):
-                await asyncio.gather(writer.merge(kept[turn]), eraser.erase("loans", [f"erased{turn}"]))
+                late = [record({f"feedback:{turn}": feedback(a=turn)}, key) for key in erased]
+                await asyncio.gather(writer.merge(late + kept[turn]), eraser.erase("loans", erased[::-1]))
+            await eraser.erase("loans", erased)
 
     asyncio.run(run())
     assert in_records(engine, url) == expected(*itertools.chain(*kept))

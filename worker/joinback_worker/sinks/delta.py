@@ -20,9 +20,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
+from joinback_worker.fold import Record
+from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 
-from . import Sink, lake_view
+from . import Merged, Sink, lake_view
 from .arrow_events import SCHEMA, by_application, headers_of, stored_of, table_of
 from .directory import COPY_ROWS
 from .event_columns import EventColumns
@@ -105,6 +107,12 @@ class DeltaSink(MergeOnRead):
     def _close(self) -> None:
         self._table = None
 
+    def _merge(self, records: Sequence[Record]) -> Merged:
+        return _anew(partial(super()._merge, records))
+
+    def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
+        return _anew(partial(super()._rows, application, join_keys))
+
     def _append(self, events: EventColumns) -> None:
         batch, rows = events.content_id, table_of(events)
         once = Transaction(app_id=batch, version=1, last_updated=time.time_ns() // 1_000_000)
@@ -160,6 +168,14 @@ class DeltaSink(MergeOnRead):
     def _opened(self) -> DeltaTable:
         assert self._table is not None, "enter the sink first: async with open_sink(...)"
         return self._table
+
+
+def _anew(work: Callable[[], T]) -> T:
+    """Look up again, in the table's newest version, if an erasure took the files of the last one away meanwhile."""
+    for _ in range(COMMIT_TURNS - 1):
+        with suppress(FileNotFoundError):
+            return work()
+    return work()
 
 
 def _wanted(application: str, join_keys: Sequence[str] | None, column: Callable[[str], ds.Expression]) -> ds.Expression:

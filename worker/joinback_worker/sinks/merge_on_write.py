@@ -184,14 +184,13 @@ class MergeOnWrite(RowStore):
         return Refolded((found.row.status, row.status) for found, row in changed)
 
     def _try_rights(self) -> None:
-        """Merge a record of no application, erase it, and roll back."""
+        """Merge a record of no application, and roll back."""
         at = datetime.now(UTC)
         tried = wire.Feedback(v=wire.PLAIN_VERSION, at=at, logged_at=at, feedback={})
         record = Record(application=_TRIAL, join_key=_TRIAL, feedback={_TRIAL: tried})
 
         def merge_and_undo() -> None:
             self._merge_some(_TRIAL, [record])
-            self._delete(_TRIAL, [_TRIAL])
             raise _Undone
 
         with suppress(_Undone):

@@ -96,7 +96,7 @@ STANDING = """
 SELECT relkind = 'v', coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class
 WHERE oid = to_regclass(quote_ident(%s))
 """
-# Through the primary key, and so in the order in which merges lock.
+# In whatever order it locks: whoever meets a merge's order the other way round begins again.
 DELETE = (
     "DELETE FROM records WHERE application = %s AND join_key = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
 )
