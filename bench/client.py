@@ -1,6 +1,6 @@
 """What logging costs the service that logs: the client beside its floors and its peers, in one run.
 
-    python bench/client.py             the real run, six minutes; writes docs/client-cost.md and .svg, README
+    python bench/client.py             the real run, six minutes; writes docs/explanation/client-cost.*
     python bench/client.py --quick     a check that it works; prints the table and writes nothing
 
 Each peer runs in processes of its own, one a round, in turn, so that what disturbs the machine disturbs all;
@@ -22,7 +22,7 @@ from client_backends import HERE, Backends, behaviour
 from client_peers import FLOORS, OTHERS, OURS, Entry
 from client_table import Figures, Results, table
 
-DOCS = HERE.parent / "docs"
+PAGE = HERE.parent / "docs" / "explanation" / "client-cost.md"
 BEGIN, END = "<!-- bench/client.py writes from here -->", "<!-- to here -->"
 ROUNDS = 3
 QUICK_SCALE = 0.05
@@ -92,11 +92,9 @@ def _processor() -> str:
 
 
 def write(text: str) -> None:
-    """Between the markers of each document that has them."""
-    for document in (DOCS / "client-cost.md", DOCS.parent / "README.md"):
-        before, begin, rest = document.read_text().partition(BEGIN)
-        if begin:
-            document.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
+    """Between the markers of the page."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
 
 
 def say(line: str) -> None:
@@ -121,7 +119,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         say(f"no plot, since {error.name} is not installed")
     else:
-        plot(results, DOCS / "client-cost.svg")
+        plot(results, PAGE.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the client adds to the memory of a service, by what that service has loaded already.
 
-    python bench/client_memory.py            the real run, four minutes; docs/client-cost.md has its table
+    python bench/client_memory.py            the real run, four minutes; docs/explanation/client-cost.md has its table
     python bench/client_memory.py --quick    a check that it works
 
 Each row is a kind of service: what it imports before the client does. Each round is a process of its own, the rows in

@@ -1,4 +1,4 @@
-"""The two figures that a service feels, as bars on one logarithmic scale: docs/client-cost.svg."""
+"""The two figures that a service feels, as bars on one logarithmic scale: docs/explanation/client-cost.svg."""
 
 from pathlib import Path
 from statistics import median

@@ -64,7 +64,7 @@ def test_the_memory_of_each_kind_of_service() -> None:
 
 def test_the_document_has_a_place_for_the_table() -> None:
     """The real run writes between two markers; without them it would lose its minutes."""
-    text = (ROOT / "docs" / "client-cost.md").read_text()
+    text = (ROOT / "docs" / "explanation" / "client-cost.md").read_text()
     assert text.index("<!-- bench/client.py writes from here -->") < text.index("<!-- to here -->")
 
 

@@ -103,7 +103,7 @@ def test_what_is_not_installed(tmp_path: Path) -> None:
     assert "needs fakeredis; in its clone: pip install '.[testing]'" in done.stderr
 
 
-# --- what differs from a server: the table in docs/testing.md, a line each --------------------------------------------
+# --- what differs from a server: the table in docs/how-to/test-your-service.md, a line each --------------------------
 
 
 def test_nothing_is_measured_or_evicted() -> None:
@@ -132,7 +132,7 @@ def test_it_ends_with_the_block() -> None:
 
 def test_the_table_of_differences() -> None:
     """Each line of it names a test, of this file or of test_memory.py."""
-    page = (Path(__file__).parents[1] / "docs" / "testing.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "test-your-service.md").read_text()
     named = re.findall(r"`(test_\w+)` \|$", page, re.MULTILINE)
     assert len(named) == 5
     others = (Path(__file__).parent / "test_memory.py").read_text()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from . import values, wire
+from . import nesting, values, wire
 from .complaints import Refused as Refused
 from .ids import key_text
 from .times import utc as utc
@@ -212,6 +212,10 @@ def encode(event: wire.Event) -> bytes:
     if payload is None:
         make_plain(event)
         payload = values.encode(event)
+    try:
+        nesting.check(payload)
+    except ValueError as error:
+        raise Refused("unencodable", str(error)) from None
     if len(payload) > wire.EVENT_BYTES_MAX:
         raise Refused("too_large", f"an event of {len(payload)} bytes; at most {wire.EVENT_BYTES_MAX} fit")
     return payload

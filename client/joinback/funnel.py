@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from . import events, forks, ids, log, sampling, values, wire
+from . import events, forks, ids, log, nesting, sampling, values, wire
 from .complaints import Complaints, words_of
 from .delivery import Delivery
 from .drops import DropReason
@@ -71,8 +71,10 @@ class Funnel:
         except Exception:
             return False
         field = f"prediction:{ids.process}{next(ids.numbers)}"
-        if len(payload) > wire.EVENT_BYTES_MAX or (
-            payload.find(b"T", events.HEADER_BYTES) >= 0 and values.has_naive(payload, events.HEADER_BYTES)
+        if (
+            len(payload) > wire.EVENT_BYTES_MAX
+            or (len(payload) > nesting.BYTES_MIN and nesting.is_too_deep(payload))
+            or (payload.find(b"T", events.HEADER_BYTES) >= 0 and values.has_naive(payload, events.HEADER_BYTES))
         ):
             return False
         if delivery.buffer.put((application, join_key, field, payload), True):

@@ -87,7 +87,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None,
         Meta(
             description="A file of rules by application and feedback field, such as `joinback.toml`;"
-            " docs/rules.md. Read at the start."
+            " docs/reference/rules.md. Read at the start."
         ),
         BOTH,
     ] = None
@@ -95,7 +95,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str | None,
         Meta(
             description="What `joinback dashboard` asks for, whatever the user's name; without one it listens on this"
-            " machine alone; docs/dashboard.md."
+            " machine alone; docs/how-to/dashboard.md."
         ),
         WORKER,
     ] = None
@@ -228,7 +228,7 @@ _MOVED = {
 def _moved(variable: str, key: str) -> str:
     return (
         f"{variable} has no effect any more: say it in the file that JOINBACK_CONFIG names, as"
-        f" applications.<name>.{key}, and unset the variable; docs/rules.md has an example"
+        f" applications.<name>.{key}, and unset the variable; docs/reference/rules.md has an example"
     )
 
 

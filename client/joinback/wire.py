@@ -46,6 +46,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from . import nesting
 from .errors import NewerWireVersion, UndecodableEvent
 
 WIRE_VERSION = 2
@@ -191,6 +192,7 @@ def decode_event(kind: str, data: bytes) -> Event:
     is not an event of this kind.
     """
     try:
+        nesting.check(data)
         # As text it is checked whole; of bytes msgspec leaves unread what becomes Raw.
         event: Event = _DECODERS[kind].decode(data if data.isascii() else data.decode())
         version = event.v
@@ -324,14 +326,12 @@ TELL_DROPS_SCRIPT = (Path(__file__).parent / "tell_drops.lua").read_text(encodin
 
 def write_keys(tag: str, join_keys: Iterable[str]) -> list[bytes]:
     """KEYS of the write script: three keys of the tag, then the record key of each event."""
-    prefix = record_key(tag, "")
-    keys = [pending_key(tag).encode(), stats_key(tag).encode(), dead_key(tag).encode()]
-    return keys + [(prefix + key).encode() for key in join_keys]
+    records = (record_key(tag, key) for key in join_keys)
+    return [name.encode() for name in (pending_key(tag), stats_key(tag), dead_key(tag), *records)]
 
 
 def write_arguments(tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, bytes]]) -> list[bytes]:
     """ARGV of the write script: limits, then the field and the JSON of each event."""
-    prefix_length = len(record_key(tag, "").encode())
-    limits = (prefix_length, buffer_ttl_s, STATS_TTL_S, DEAD_TTL_S, DEAD_LETTERS_MAX, RECORD_EVENTS_MAX)
-    arguments = [b"%d" % limit for limit in limits]
-    return arguments + [part for field, payload in events for part in (field.encode(), payload)]
+    length = len(record_key(tag, "").encode())
+    limits = [b"%d" % n for n in (length, buffer_ttl_s, STATS_TTL_S, DEAD_TTL_S, DEAD_LETTERS_MAX, RECORD_EVENTS_MAX)]
+    return limits + [part for field, payload in events for part in (field.encode(), payload)]

@@ -1,4 +1,4 @@
-"""docs/answers.md: its tables are what the report says of the made-up loans; its file and options are right."""
+"""docs/explanation/answers.md: its tables are what the report says of made-up loans; its file and options are right."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from joinback_worker.config import look
 from joinback_worker.rules import Policy
 from joinback_worker.sinks import open_sink
 
-PATH = Path(__file__).parents[2] / "docs" / "answers.md"
+PATH = Path(__file__).parents[2] / "docs" / "explanation" / "answers.md"
 DOC = PATH.read_text()
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 COUNT = 24_000

@@ -1,4 +1,4 @@
-"""docs/moving-from-gantry.md does not lie: its code runs, its names exist, its proofs are tests."""
+"""docs/how-to/move-from-gantry.md does not lie: its code runs, its names exist, its proofs are tests."""
 
 import inspect
 import re
@@ -14,7 +14,7 @@ from joinback import gantry
 from joinback.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-DOC = (ROOT / "docs" / "moving-from-gantry.md").read_text()
+DOC = (ROOT / "docs" / "how-to" / "move-from-gantry.md").read_text()
 
 
 def blocks(language: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The pages of the demo in a real Chromium: light, dark, narrow, printed, without scripts, by keyboard, and alone.
 
-With UPDATE_DOCS=1 the pictures of docs/dashboard.md are taken anew.
+With UPDATE_DOCS=1 the pictures of docs/how-to/dashboard.md are taken anew.
 """
 
 import asyncio

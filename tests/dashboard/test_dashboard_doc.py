@@ -1,4 +1,4 @@
-"""docs/dashboard.md names the pages and choices that there are, and what is vendored is what it says to be."""
+"""docs/how-to/dashboard.md names the pages and choices that there are, and what is vendored is what it says to be."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,8 @@ from joinback_worker.dashboard.doors import PROBES
 from joinback_worker.dashboard.place import EVERY_S_DEFAULT
 from joinback_worker.dashboard.render import FOLDER, HTMX_VERSION, STATIC
 
-DOCS = Path(__file__).parents[2] / "docs"
-DOC = (DOCS / "dashboard.md").read_text()
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "dashboard.md"
+DOC = PAGE.read_text()
 
 
 def test_every_page_is_listed() -> None:
@@ -41,7 +41,7 @@ def test_its_pictures_are_there_and_light() -> None:
     assert len(found) == 2
     for words, path in found:
         assert len(words) > 20
-        assert 10_000 < (DOCS / path).stat().st_size <= 150_000
+        assert 10_000 < (PAGE.parent / path).stat().st_size <= 150_000
 
 
 def test_what_is_vendored_is_the_version_it_says() -> None:

@@ -41,6 +41,7 @@ def test_the_key_table() -> None:
         wire.APPLICATIONS_KEY,
         wire.PAUSED_KEY,
         wire.SINK_KEY,
+        wire.DRAINS_KEY,
         wire.DROPS_KEY,
     ):
         assert f"| `{key}` |" in PAGE.read_text()

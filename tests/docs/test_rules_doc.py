@@ -1,4 +1,4 @@
-"""docs/rules.md: its file is read, its table is what the worker makes, its calls give the sums it says."""
+"""docs/reference/rules.md: its file is read, its table is what the worker makes, its calls give the sums it says."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ from joinback_worker.row import project
 from joinback_worker.rules import FieldRules, Policy, Rules
 from joinback_worker.sinks import open_sink
 
-PATH = Path(__file__).parents[2] / "docs" / "rules.md"
+PATH = Path(__file__).parents[2] / "docs" / "reference" / "rules.md"
 DOC = PATH.read_text()
 HOUR, DAY = 3_600, 86_400
 TABLE = re.compile(r"(<!-- moments.*?-->\n)(.*?)(<!-- to here -->)", re.DOTALL)

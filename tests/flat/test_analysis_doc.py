@@ -1,4 +1,4 @@
-"""docs/analysis.md does not lie: its examples are run, in their order, and give what follows them."""
+"""docs/how-to/analysis.md does not lie: its examples are run, in their order, and give what follows them."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ import joinback
 from joinback_worker.flat.columns import FIXED, OF_EXPORTS, PREFIXES
 from joinback_worker.sinks.on_thread import SAMPLE_ROWS
 
-DOC = (Path(__file__).parents[2] / "docs" / "analysis.md").read_text()
+DOC = (Path(__file__).parents[2] / "docs" / "how-to" / "analysis.md").read_text()
 
 
 def blocks(language: str) -> list[str]:

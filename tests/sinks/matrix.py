@@ -1,4 +1,4 @@
-"""The conformance matrix of docs/sinks.md, from a run of the suite: which case is green on which engine.
+"""The conformance matrix of docs/how-to/sinks.md, from a run of the suite: which case is green on which engine.
 
 python tests/sinks/matrix.py     # runs the suite, and writes the table into the document
 """
@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from engines import ENGINES
 
 ROOT = Path(__file__).parents[2]
-DOC = ROOT / "docs" / "sinks.md"
+DOC = ROOT / "docs" / "how-to" / "sinks.md"
 BEGIN, END = "<!-- matrix: python tests/sinks/matrix.py -->\n", "<!-- end of matrix -->\n"
 
 

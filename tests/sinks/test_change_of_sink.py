@@ -184,7 +184,7 @@ def test_large_rows_come_in_small_pages(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_copy_by_the_command(stack: Stack, cli: Cli, tmp_path: Path) -> None:
-    """The way that docs/sinks.md tells: copy, adopt, drain; late feedback then joins in the new sink."""
+    """The way that docs/how-to/sinks.md tells: copy, adopt, drain; late feedback then joins in the new sink."""
     log(stack, "a")
     assert cli("drain").returncode == 0
     new = f"sqlite:///{tmp_path}/new.db"

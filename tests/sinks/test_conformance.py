@@ -733,6 +733,6 @@ def test_a_url_nobody_serves_is_told(url: str) -> None:
 
 def test_every_sink_is_in_this_suite() -> None:
     """A new sink must join; `stdout` holds nothing, and the others are second names."""
-    from joinback_worker.sinks import SCHEMES
+    from joinback_worker.sinks.schemes import SCHEMES
 
     assert set(ENGINES) == set(SCHEMES) - {"stdout", "embedded", "chdb", "clickhouses", "postgres"}

@@ -17,9 +17,10 @@ from loans import loans
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.fold import Record
 from joinback_worker.rules import Policy
-from joinback_worker.sinks import Merged, merge_on_read, module_of, open_sink
+from joinback_worker.sinks import Merged, merge_on_read, open_sink
 from joinback_worker.sinks.delta import DeltaSink, location_of
 from joinback_worker.sinks.event_log import Stored
+from joinback_worker.sinks.schemes import module_of
 
 POLICY = Policy()
 

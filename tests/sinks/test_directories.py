@@ -17,7 +17,8 @@ from loans import loans
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.fold import Record
 from joinback_worker.rules import Policy
-from joinback_worker.sinks import module_of, open_sink
+from joinback_worker.sinks import open_sink
+from joinback_worker.sinks.schemes import module_of
 
 POLICY = Policy()
 

@@ -1,4 +1,4 @@
-"""docs/sinks.md does not lie: its queries are answered as it says, and its recipe folds by the law."""
+"""docs/how-to/sinks.md does not lie: its queries are answered as it says, and its recipe folds by the law."""
 
 import asyncio
 import os
@@ -25,9 +25,10 @@ from joinback.settings import Settings
 from joinback_worker.fold import Record
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
-from joinback_worker.sinks import SCHEMES, lake_view, open_sink
+from joinback_worker.sinks import lake_view, open_sink
+from joinback_worker.sinks.schemes import SCHEMES
 
-DOC = (Path(__file__).parents[2] / "docs" / "sinks.md").read_text()
+DOC = (Path(__file__).parents[2] / "docs" / "how-to" / "sinks.md").read_text()
 POLICY = Policy()
 
 

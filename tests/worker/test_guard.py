@@ -18,8 +18,9 @@ from joinback.settings import Settings
 from joinback_worker.connect import connect
 from joinback_worker.drains import drain_all
 from joinback_worker.guard import adopt, guarded, published_of
-from joinback_worker.sinks import module_of, open_sink, place_of, shown
+from joinback_worker.sinks import open_sink, shown
 from joinback_worker.sinks.place import absolute, warning
+from joinback_worker.sinks.schemes import module_of, place_of
 from joinback_worker.source import Source
 
 

@@ -1,4 +1,4 @@
-"""docs/labels.md does not lie: its transcript is what comes out, its tables and commands are the code's."""
+"""docs/how-to/labels.md does not lie: its transcript is what comes out, its tables and commands are the code's."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from joinback_worker.labels.lookup import LABELS_AT_ONCE_OF_FILES
 from joinback_worker.labels.near import KEYS_TRIED
 from joinback_worker.labels.times import EARLIEST, UNITS_S
 
-DOC = (Path(__file__).parents[2] / "docs" / "labels.md").read_text()
+DOC = (Path(__file__).parents[2] / "docs" / "how-to" / "labels.md").read_text()
 
 
 def block(language: str) -> str:

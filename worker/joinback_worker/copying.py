@@ -16,7 +16,8 @@ from .drains import policy_of
 from .errors import SinkRefused
 from .fold import Record, Rejected
 from .rules import Policy
-from .sinks import Sink, open_sink, place_of
+from .sinks import Sink, open_sink
+from .sinks.schemes import place_of
 
 
 class Copied(Struct, kw_only=True):

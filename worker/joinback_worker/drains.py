@@ -39,7 +39,8 @@ from .layouts import Layout, Watch, layouts
 from .pace import Pace
 from .rules import Policy
 from .rules_in_use import note, rules_in_use
-from .sinks import Sink, check_emit, open_sink, shown, writers_max
+from .sinks import Sink, check_emit, open_sink, shown
+from .sinks.schemes import writers_max
 from .source import Elsewhere, Source
 
 log = structlog.get_logger("joinback")

@@ -24,8 +24,9 @@ from .errors import SinkUnavailable
 from .redis_errors import advice
 from .rules import Policy
 from .scripts import Script
-from .sinks import open_sink, place_of, shown
+from .sinks import open_sink, shown
 from .sinks.place import path_of
+from .sinks.schemes import place_of
 
 log = structlog.get_logger("joinback")
 

@@ -1,7 +1,7 @@
 """Gantry's SDK on Joinback: code written for `import gantry` runs on `import joinback.gantry as gantry`.
 
 The logging calls of versions 0.5 to 0.6, with their names, arguments and results; what becomes of an event,
-what is safer than it was and what differs is in docs/moving-from-gantry.md. Events go through Joinback's
+what is safer than it was and what differs is in docs/how-to/move-from-gantry.md. Events go through Joinback's
 process-wide client, whose Redis is JOINBACK_REDIS_URL; what `joinback.init` was given (redaction, a spool)
 applies to them too, if it is called first.
 """

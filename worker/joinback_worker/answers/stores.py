@@ -9,9 +9,10 @@ from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.rules import Policy
-from joinback_worker.sinks import SCHEMES, lake_view, open_sink
+from joinback_worker.sinks import lake_view, open_sink
 from joinback_worker.sinks.on_thread import SinkOnThread
 from joinback_worker.sinks.place import absolute, path_of
+from joinback_worker.sinks.schemes import SCHEMES
 
 from .dialect import Dialect
 from .engines import ClickHouse, DuckDB, PostgreSQL, SQLite

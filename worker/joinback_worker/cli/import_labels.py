@@ -85,7 +85,7 @@ def import_labels(
     """Load labels of APPLICATION from SOURCE: a CSV, Parquet, JSON Lines or Excel file, or a query's rows.
 
     What each column is, is said before anything is written. The same import again changes nothing. Exit code 1 if
-    lines were refused, taken back since, or matched no prediction; docs/labels.md has examples.
+    lines were refused, taken back since, or matched no prediction; docs/how-to/labels.md has examples.
     """
     if key and key_fields:
         raise JoinbackError("--key or --key-field, not both: a column or format, or the fields of JoinKey.from_dict")

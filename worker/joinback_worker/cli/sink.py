@@ -19,8 +19,9 @@ from joinback_worker.copying import Copied, copy
 from joinback_worker.drains import policy_of
 from joinback_worker.guard import Published, adopt, forget, published, refusal
 from joinback_worker.rules_in_use import refolded, rules_in_use, unlike
-from joinback_worker.sinks import Refolded, module_of, open_sink, shown
+from joinback_worker.sinks import Refolded, open_sink, shown
 from joinback_worker.sinks.place import absolute, path_of
+from joinback_worker.sinks.schemes import module_of
 from joinback_worker.source import applications
 
 from .names import check_known, warn_of_unknown

@@ -27,7 +27,7 @@ CLOCK_S_MAX = CLOCK_SKEW_MAX.total_seconds()
 FORECAST_DAYS = 7
 """A memory that lasts longer, with no drain at all, is told as well."""
 EVENT_BYTES = 80
-"""Of its entry on the pending stream, beside its share of the record: docs/operating.md."""
+"""Of its entry on the pending stream, beside its share of the record: docs/how-to/operate.md."""
 
 
 async def of_redis(redis: Redis, settings: Settings) -> list[Tried]:
@@ -114,7 +114,12 @@ async def _of_memory(redis: Redis, settings: Settings, info: Mapping[str, Any]) 
         f"Redis {said}; {grows}, in {span(left_s)}, before JOINBACK_BUFFER_TTL_S ({span(settings.buffer_ttl_s)}) ends"
     )
     return [
-        amiss("redis", "memory_forecast", said, "raise maxmemory, or shorten JOINBACK_BUFFER_TTL_S; docs/operating.md")
+        amiss(
+            "redis",
+            "memory_forecast",
+            said,
+            "raise maxmemory; docs/how-to/operate.md has the sum",
+        )
     ]
 
 

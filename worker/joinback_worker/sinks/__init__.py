@@ -1,10 +1,8 @@
 """Sinks: where rows go. One file each, chosen by the URL's scheme, imported only when chosen."""
 
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from importlib import import_module
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import ClassVar, NamedTuple, Protocol, Self, TypeAlias, cast
 
 from msgspec import Struct
@@ -15,32 +13,8 @@ from joinback_worker.fold import Record, Rejected
 from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 
-from .place import DEFAULT_URL, absolute, check_login, path_of
-
-# scheme -> module below this package
-SCHEMES = {
-    "embedded": "sqlite",
-    "sqlite": "sqlite",
-    "postgresql": "postgres",
-    "postgres": "postgres",
-    "clickhouse": "clickhouse",
-    "clickhouses": "clickhouse",
-    "chdb": "clickhouse",
-    "delta": "delta",
-    "delta+s3": "delta",
-    "parquet": "parquet",
-    "jsonl": "jsonl",
-    "stdout": "stdout",
-}
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_EXTRAS = {"postgres": "postgres", "clickhouse": "clickhouse", "delta": "delta", "parquet": "parquet"}
-
-
-_ONE_WRITER = frozenset({"embedded", "sqlite", "chdb", "stdout"})
-"""One file has one write lock, and one process one engine: several writers would only wait for each other."""
-WRITERS_MAX = 4
-"""More do not pay: beyond it one worker's Python is the limit, and each holds a connection and a chunk."""
-
+from .place import absolute
+from .schemes import module_of
 
 Refolded: TypeAlias = Counter[tuple[str, str]]
 """How many rows say something else now, by their status before and after."""
@@ -186,11 +160,6 @@ def shown(url: str) -> str:
     return shown_url(absolute(url))
 
 
-def writers_max(url: str) -> int:
-    """Return how many drains one worker should run at once into this sink."""
-    return 1 if url.partition(":")[0] in _ONE_WRITER else WRITERS_MAX
-
-
 def check_emit(sink: Sink, emit: str) -> None:
     """Raise ConfigurationError for a sink that cannot keep JOINBACK_EMIT=joined.
 
@@ -204,38 +173,3 @@ def check_emit(sink: Sink, emit: str) -> None:
             "JOINBACK_EMIT=joined needs a sink that finds a row by its key, and a directory has no index:"
             " leave JOINBACK_EMIT unset, and read the view with status = 'joined'"
         )
-
-
-def module_of(url: str) -> ModuleType:
-    """Return the file that serves a URL: `open_url`, `schema`, for a server `place`, and maybe `compact`.
-
-    Raises ConfigurationError for a URL nobody serves, or whose login cannot be told from its host.
-    """
-    # Not urlsplit: it trips over what a password may hold.
-    scheme = url.partition(":")[0]
-    if scheme not in SCHEMES:
-        # Without a `://` it may be anything, a password too.
-        raise ConfigurationError(
-            "JOINBACK_SINK_URL"
-            + (" is empty" if not url else f" starts with {scheme!r}" if _SCHEME.match(url) else " is no URL of a sink")
-            + f"; known are: {', '.join(SCHEMES)} (such as sqlite:////var/lib/joinback.db)"
-        )
-    check_login(url)
-    try:
-        return import_module(f".{SCHEMES[scheme]}", __name__)
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(SCHEMES[scheme])
-        if extra is None or (error.name or "").startswith(__name__):
-            raise
-        raise ConfigurationError(
-            f"a sink at {scheme}: needs its driver; in Joinback's clone: pip install '.[{extra}]'"
-        ) from None
-
-
-def place_of(url: str) -> tuple[str, ...]:
-    """Return what makes a sink this one and no other: no login, and no option that does not move its rows."""
-    path = path_of(url)
-    if path is not None:
-        return url.partition(":")[0].replace(DEFAULT_URL[:-1], "sqlite"), str(path.resolve())
-    module = module_of(url)
-    return cast(Callable[[str], tuple[str, ...]], module.place)(url) if hasattr(module, "place") else (shown_url(url),)

@@ -60,7 +60,7 @@ def parts_of(url: str) -> SplitResult:
         scheme = url.partition(":")[0]
         raise ConfigurationError(
             f"JOINBACK_SINK_URL is no URL of a sink; write {scheme}://user:password@host:port/database, or what"
-            " docs/sinks.md has"
+            " docs/how-to/sinks.md has"
         ) from None
     return parts
 
