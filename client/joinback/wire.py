@@ -326,12 +326,12 @@ TELL_DROPS_SCRIPT = (Path(__file__).parent / "tell_drops.lua").read_text(encodin
 
 def write_keys(tag: str, join_keys: Iterable[str]) -> list[bytes]:
     """KEYS of the write script: three keys of the tag, then the record key of each event."""
-    records = (record_key(tag, key) for key in join_keys)
-    return [name.encode() for name in (pending_key(tag), stats_key(tag), dead_key(tag), *records)]
+    prefix = record_key(tag, "")
+    return [*map(str.encode, (pending_key(tag), stats_key(tag), dead_key(tag), *[prefix + key for key in join_keys]))]
 
 
 def write_arguments(tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, bytes]]) -> list[bytes]:
     """ARGV of the write script: limits, then the field and the JSON of each event."""
-    length = len(record_key(tag, "").encode())
-    limits = [b"%d" % n for n in (length, buffer_ttl_s, STATS_TTL_S, DEAD_TTL_S, DEAD_LETTERS_MAX, RECORD_EVENTS_MAX)]
-    return limits + [part for field, payload in events for part in (field.encode(), payload)]
+    limits = buffer_ttl_s, STATS_TTL_S, DEAD_TTL_S, DEAD_LETTERS_MAX, RECORD_EVENTS_MAX
+    told = [part for field, payload in events for part in (field.encode(), payload)]
+    return [b"%d" % limit for limit in (len(record_key(tag, "").encode()), *limits)] + told
