@@ -7,7 +7,7 @@ import fcntl
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import ClassVar, TypeAlias, TypeVar
@@ -83,7 +83,11 @@ class DirectorySink(MergeOnRead):
                 raise SinkMissing(f"the sink {self.directory} does not exist yet")
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        left = {path: path.stat().st_mtime for path in self.directory.glob(".*.part")}
+        left = {}
+        for path in self.directory.glob(".*.part"):
+            # It may get its name just now.
+            with suppress(FileNotFoundError):
+                left[path] = path.stat().st_mtime
         if left:
             # By the clock that gave them their times: another worker may be writing one at this moment.
             with TemporaryFile(dir=self.directory) as file:
