@@ -99,6 +99,7 @@ ON_EVERY_SERVER = {
     "test_group",
     "test_sizing",
     "test_crash_points",
+    "test_erasure",
     "test_chaos",
     "test_killed_worker",
 }

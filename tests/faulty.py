@@ -65,10 +65,14 @@ class FaultySink:
     def __init__(self, sink: Any, faults: Faults) -> None:
         self._sink = sink
         self.looks_up = sink.looks_up
+        self.erases = sink.erases
         self._faults = faults
 
     async def merge(self, records: Any) -> Any:
         return await self._faults.call(self._sink.merge, records, error=SinkUnavailable("planned"))
+
+    async def erase(self, application: str, join_keys: Any) -> Any:
+        return await self._faults.call(self._sink.erase, application, join_keys, error=SinkUnavailable("planned"))
 
     async def close_matured(self, application: str) -> Any:
         return await self._faults.call(self._sink.close_matured, application, error=SinkUnavailable("planned"))

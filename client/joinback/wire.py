@@ -14,6 +14,8 @@ an application with several shards has one tag a shard, `name/shard`.
     joinback:{tag}:fields              HASH    `seen:<feedback field>` -> when it was first seen; `again:<field>` ->
                                                when it was told a second time; `broken:<field>` -> how many of its
                                                values are not what is declared of it
+    joinback:{tag}:erased              HASH    `salt`, and for each erased join key SHA-1(salt + join key) -> until when
+                                               whatever comes of it is erased again, in Unix seconds
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
     joinback:layouts                   HASH    `<shards>:<application>` -> when it was last seen with so many shards
     joinback:rules                     HASH    `<digest>:<application>` -> which worker folded by these rules, since
@@ -298,8 +300,12 @@ def fields_key(tag: str) -> str:
     return f"joinback:{{{tag}}}:fields"
 
 
+def erased_key(tag: str) -> str:
+    return f"joinback:{{{tag}}}:erased"
+
+
 def keys_of(tag: str) -> list[str]:
-    """All keys of the tag but its records."""
+    """All keys of the tag but its records, and the tombstones of erased ones, which outlive the rest."""
     return [key(tag) for key in (pending_key, stats_key, dead_key, history_key, fields_key)]
 
 
@@ -321,15 +327,11 @@ TELL_DROPS_SCRIPT = (Path(__file__).parent / "tell_drops.lua").read_text(encodin
 def write_keys(tag: str, join_keys: Iterable[str]) -> list[bytes]:
     """KEYS of the write script: three keys of the tag, then the record key of each event."""
     prefix = record_key(tag, "")
-    keys = [pending_key(tag).encode(), stats_key(tag).encode(), dead_key(tag).encode()]
-    keys += [(prefix + key).encode() for key in join_keys]
-    return keys
+    return [*map(str.encode, (pending_key(tag), stats_key(tag), dead_key(tag), *[prefix + key for key in join_keys]))]
 
 
 def write_arguments(tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, bytes]]) -> list[bytes]:
     """ARGV of the write script: limits, then the field and the JSON of each event."""
-    prefix_length = len(record_key(tag, "").encode())
-    limits = (prefix_length, buffer_ttl_s, STATS_TTL_S, DEAD_TTL_S, DEAD_LETTERS_MAX, RECORD_EVENTS_MAX)
-    arguments = [b"%d" % limit for limit in limits]
-    arguments += [part for field, payload in events for part in (field.encode(), payload)]
-    return arguments
+    limits = buffer_ttl_s, STATS_TTL_S, DEAD_TTL_S, DEAD_LETTERS_MAX, RECORD_EVENTS_MAX
+    told = [part for field, payload in events for part in (field.encode(), payload)]
+    return [b"%d" % limit for limit in (len(record_key(tag, "").encode()), *limits)] + told

@@ -37,6 +37,7 @@ def test_the_key_table() -> None:
         wire.dead_key("loans"),
         wire.stats_key("loans"),
         wire.history_key("loans"),
+        wire.erased_key("loans"),
         wire.APPLICATIONS_KEY,
         wire.PAUSED_KEY,
         wire.SINK_KEY,

@@ -50,7 +50,7 @@ def test_the_least_rights_are_enough(stack: Stack, cli: Cli, spawn: Any, wait_un
 
 
 def test_what_the_commands_that_write_need_beside(stack: Stack, cli: Cli) -> None:
-    """With the worker's rights and what the page adds for them, `label` and `retract` reach Redis."""
+    """With the worker's rights and what the page adds for them, `label`, `retract` and `erase` reach Redis."""
     beside = re.findall(r"`joinback label` need `([^`]*)`", REDIS.read_text())
     name = "joinback-worker"
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
@@ -63,5 +63,12 @@ def test_what_the_commands_that_write_need_beside(stack: Stack, cli: Cli) -> Non
         stack.drain()
         done = cli("retract", "loans", "--key", "loan_17", "--yes", **as_worker)
         assert (done.returncode, done.stderr) == (0, "")
+        assert stack.drain().error is None
+        erased = cli("erase", "loans", "loan_17", "--yes", **as_worker)
+        assert (erased.returncode, erased.stderr) == (0, "")
+        assert "+scan" in re.findall(r"`joinback erase --where` need `([^`]*)`", REDIS.read_text())
+        stack.server.execute_command("ACL", "SETUSER", name, "+scan")
+        by_what_was_logged = cli("erase", "loans", "--where", "inputs.user_id=42", **as_worker)
+        assert (by_what_was_logged.returncode, by_what_was_logged.stderr) == (1, "")
     finally:
         stack.server.execute_command("ACL", "DELUSER", name)

@@ -273,5 +273,5 @@ def test_the_printed_schema_is_enough(url: str) -> None:
     put(url, loans())
     (after,) = command(url, "SELECT name, create_table_query FROM system.tables WHERE database = 'default'")
     assert sorted(before) == sorted(after)
-    assert any(statement.startswith("GRANT SELECT, INSERT ON events") for statement in made)
+    assert any(statement.startswith("GRANT SELECT, INSERT, ALTER DELETE ON events") for statement in made)
     assert len(ENGINES["clickhouse"].rows(url)) == 600

@@ -605,6 +605,59 @@ def merge_held(part: Record) -> Record:
     return merge(part, record({"prediction:p": prediction()}, part.join_key))
 
 
+def test_what_is_erased_is_gone_and_nothing_else(engine: Engine, url: str) -> None:
+    """`erase` takes all rows and events of a key, of one application; a second time there is none left to take."""
+    keys = [text for text in HOSTILE if "\0" not in text or engine.holds_nul] + ["k1", "k10"]
+    served = {field: FULL[field] for field in ("prediction:p", "feedback:f")}
+    told = {"feedback:x": feedback(90, a=3)}
+    namesake = structs.replace(record(FULL, "k1"), application="loan")
+    on(url, *([record(some, key) for key in keys] for some in (FULL, served, told)), [namesake])
+
+    async def erase(application: str, *erased: str) -> int:
+        async with open_sink(url, POLICY) as sink:
+            return await sink.erase(application, erased)
+
+    def left() -> dict[str, dict[str, Any]]:
+        async def run() -> dict[str, Row]:
+            async with open_sink(url, POLICY) as sink:
+                assert set(await sink.get("loan", ["k1"])) == {"k1"}
+                return await sink.get("loans", keys)
+
+        return {key: read(row) for key, row in asyncio.run(run()).items()}
+
+    assert asyncio.run(erase("loans")) == asyncio.run(erase("loans", "k")) == asyncio.run(erase("loa", "k1")) == 0
+    whole = expected(*(record(FULL | told, key) for key in keys))
+    assert left() == whole
+    for first in range(0, len(keys), 2):
+        erased = keys[first : first + 2]
+        assert asyncio.run(erase("loans", *erased, "nobody")) >= len(erased)
+        assert asyncio.run(erase("loans", *erased)) == 0
+        whole = {key: row for key, row in whole.items() if key not in erased}
+        assert left() == whole
+    assert engine.rows(url).keys() == {"k1"}
+    # It is no tombstone: what is merged later is a row.
+    again = record({"prediction:again": prediction(7)}, "k10")
+    on(url, [again])
+    assert left() == expected(again)
+
+
+def test_erasing_beside_a_writer(engine: Engine, url: str) -> None:
+    """What another one merges meanwhile stands whole, also if it merges the very keys; and what is erased is gone."""
+    turns = 10
+    kept = [[record(FULL, f"kept{turn}_{n}") for n in range(20)] for turn in range(turns)]
+    erased = [f"erased{n:02}" for n in range(20)]
+
+    async def run() -> None:
+        async with two(url) as (writer, eraser):
+            for turn in range(turns):
+                late = [record({f"feedback:{turn}": feedback(a=turn)}, key) for key in erased]
+                await asyncio.gather(writer.merge(late + kept[turn]), eraser.erase("loans", erased[::-1]))
+            await eraser.erase("loans", erased)
+
+    asyncio.run(run())
+    assert in_records(engine, url) == expected(*itertools.chain(*kept))
+
+
 @pytest.mark.heavy
 def test_a_hundred_thousand_rows(engine: Engine, url: str) -> None:
     """Batches of thousands, half of whose keys are old, end as 100,000 rows, each as the model has it."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, Schema
 from deltalake.schema import Field, PrimitiveType
@@ -68,6 +69,27 @@ def test_compaction_changes_no_row(engine: Engine, url: str) -> None:
     assert engine.rows(url) == before
     put(url, loans())
     assert len(engine.rows(url)) == 600
+
+
+def test_what_is_erased_is_in_no_file(tmp_path: Path) -> None:
+    """Neither in those of the newest version nor in those of former ones; a file that is not committed yet stays."""
+    url, table = f"delta:///{tmp_path}/lake", tmp_path / "lake"
+    put(url, loans()[:100], loans()[50:150], loans()[200:300])
+    module_of(url).compact(url)
+    put(url, loans()[90:95])
+    about_to_be_committed = table / "part-00000-aaaaaaaa-9999-4999-8999-aaaaaaaaaaaa-c000.zstd.parquet"
+    shutil.copy(next(table.glob("*.parquet")), about_to_be_committed)
+
+    async def erase() -> int:
+        async with open_sink(url, POLICY) as sink:
+            return await sink.erase("loans", ["loan_60", "loan_92"])
+
+    assert asyncio.run(erase()) >= 2
+    assert about_to_be_committed.exists()
+    about_to_be_committed.unlink()
+    keys = {key for file in table.glob("*.parquet") for key in pq.read_table(file).column("join_key").to_pylist()}
+    assert keys == {f"loan_{n}" for n in (*range(150), *range(200, 300))} - {"loan_60", "loan_92"}
+    assert asyncio.run(erase()) == 0
 
 
 def test_a_store_that_is_away() -> None:

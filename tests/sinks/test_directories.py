@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import libfaketime
@@ -94,6 +95,74 @@ def test_compaction_changes_no_row(url: str, scheme: str, directory: Path) -> No
     assert get(url, "loan_0", "loan_49", "loan_50") == {"loan_0", "loan_49"}
     if scheme == "jsonl":
         assert len(file.read_text().splitlines()) == sum(len(r.predictions) + len(r.feedback) for r in loans()[:50])
+
+
+def erase(url: str, *keys: str) -> int:
+    async def run() -> int:
+        async with open_sink(url, POLICY) as sink:
+            return await sink.erase("loans", keys)
+
+    return asyncio.run(run())
+
+
+def held(url: str) -> set[str]:
+    """The join keys of all files, read one by one."""
+
+    async def run() -> set[str]:
+        async with open_sink(url, POLICY) as sink:
+            return {record.join_key async for page in sink.records() for record in page}
+
+    return asyncio.run(run())
+
+
+def test_each_file_that_holds_an_erased_key_is_written_anew(url: str, scheme: str, directory: Path) -> None:
+    """A file without it stays as it is, one with it loses it, and one of it alone goes."""
+    put(url, loans()[:100], loans()[50:150], loans()[200:300], loans()[60:61])
+    before, rows = set(directory.iterdir()), ENGINES[scheme].rows(url)
+    assert erase(url, "loan_60") == sum(3 * (len(r.predictions) + len(r.feedback)) for r in loans()[60:61])
+    after = set(directory.iterdir())
+    assert (len(after), len(after & before)) == (3, 1)
+    del rows["loan_60"]
+    assert ENGINES[scheme].rows(url).keys() == held(url) == rows.keys()
+    assert erase(url, "loan_60") == 0
+    assert set(directory.iterdir()) == after
+
+
+def test_an_erasure_that_dies_in_between_is_completed_by_the_next(
+    url: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stays is whole at any moment, and after another try nothing of the erased key is left."""
+    put(url, loans()[:10], loans()[5:15])
+    rows = ENGINES[scheme].rows(url)
+
+    def dies(self: Path, missing_ok: bool = False) -> None:
+        if not missing_ok:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("joinback_worker.sinks.directory.Path.unlink", dies)
+        with pytest.raises(KeyboardInterrupt):
+            erase(url, "loan_7")
+    assert ENGINES[scheme].rows(url) == rows
+    del rows["loan_7"]
+    assert erase(url, "loan_7") > 0
+    assert ENGINES[scheme].rows(url) == rows
+    assert held(url) == rows.keys()
+
+
+def test_a_compaction_beside_an_erasure_brings_nothing_back(url: str, scheme: str) -> None:
+    """Whichever comes first, the other waits for it."""
+    batches = [[loan] for loan in loans()[:20]]
+    put(url, *batches)
+    with ThreadPoolExecutor(2) as pool:
+        for n in range(20):
+            compacted = pool.submit(module_of(url).compact, url)
+            erased = pool.submit(erase, url, f"loan_{n}")
+            assert erased.result() > 0
+            compacted.result()
+            assert f"loan_{n}" not in held(url)
+            put(url, *batches[n + 1 :])
+    assert held(url) == set()
 
 
 def test_a_compaction_that_dies_in_between_changes_no_row(

@@ -82,6 +82,14 @@ def merge(url: str, *records: Record) -> Merged:
     return asyncio.run(run())
 
 
+def erase(url: str, *keys: str) -> int:
+    async def run() -> int:
+        async with sink(url) as opened:
+            return await opened.erase("loans", keys)
+
+    return asyncio.run(run())
+
+
 def held(url: str, *keys: str) -> dict[str, Row]:
     async def run() -> dict[str, Row]:
         async with sink(url) as opened:
@@ -779,7 +787,7 @@ def test_a_table_of_somebody_else_is_not_taken(url: str) -> None:
 
 
 def test_the_printed_schema_and_the_least_rights(stack: Any, url: str) -> None:
-    """What `joinback sink schema` prints runs in psql, twice; a role with no more than its grants drains."""
+    """What `joinback sink schema` prints runs in psql, twice; a role with no more than its grants drains and erases."""
     name = url.rpartition("/")[2]
     sql(url, f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
     sql(url, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
@@ -795,12 +803,17 @@ def test_the_printed_schema_and_the_least_rights(stack: Any, url: str) -> None:
     assert (drained.rows, drained.joined, drained.error) == (1, 1, None)
     assert sql(url, "SELECT status, row_version FROM records") == [("joined", 2)]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        sql(as_role, "DELETE FROM records")
+        sql(as_role, "TRUNCATE records")
     sql(url, "REVOKE UPDATE ON records FROM joinback_worker")
     stack.client.log_record("loans", feedback={"ok": False}, join_key="k")
     assert "lacks a right" in stack.drain(sink_url=as_role).error
     sql(url, "GRANT UPDATE ON records TO joinback_worker")
     assert stack.drain(sink_url=as_role).rows == 1
+    sql(url, "REVOKE DELETE ON records FROM joinback_worker")
+    with pytest.raises(SinkUnavailable, match="lacks a right; `joinback sink schema` prints the grants"):
+        erase(as_role, "k")
+    sql(url, "GRANT DELETE ON records TO joinback_worker")
+    assert erase(as_role, "k") == 1
     sql(url, f"DROP OWNED BY joinback_worker; DROP OWNED BY {role}; DROP ROLE {role}")
 
 

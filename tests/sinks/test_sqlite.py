@@ -194,6 +194,24 @@ def test_a_reader_is_not_in_the_way(path: Path) -> None:
         assert reader.execute("SELECT status FROM records").fetchall() == [("joined",)]
 
 
+def test_what_is_erased_is_not_in_the_file(path: Path) -> None:
+    """The bytes of an erased row stand neither in the file nor in its log, also while another one has it open."""
+    secret, large = "it is called Ada", "of which Ada has so much " * 10_000
+    records = [record({"prediction:p": prediction(inputs=[secret, large])}, f"k{n}") for n in range(3)]
+
+    async def run() -> None:
+        async with open_sink(f"sqlite:///{path}", POLICY) as sink:
+            await sink.merge(records)
+            assert any(secret.encode() in file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+            assert await sink.erase("loans", ["k0", "k1", "k2"]) == 3
+            for file in path.parent.glob(f"{path.name}*"):
+                assert b"Ada" not in file.read_bytes(), file
+
+    with closing(sqlite3.connect(path)) as other:
+        asyncio.run(run())
+        assert other.execute("SELECT count(*) FROM records").fetchone() == (0,)
+
+
 def test_a_failed_batch_leaves_nothing(path: Path) -> None:
     """All of a call's rows or none: a batch that fails at its last row stores no row."""
     merge(path)

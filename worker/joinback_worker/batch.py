@@ -6,7 +6,7 @@ they are settled or given back, whoever holds them meanwhile.
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
 
@@ -40,6 +40,8 @@ class Batch(Struct, kw_only=True):
     """Of the records that are not there any more."""
     dead: list[DeadEntry] = field(default_factory=list)
     """Without a record that could become a row."""
+    erased: list[Entry] = field(default_factory=list)
+    """Of join keys that were erased."""
     bytes: int = 0
     size: int = 0
     """How many entries."""
@@ -49,7 +51,20 @@ class Batch(Struct, kw_only=True):
             chain.from_iterable(self.by_key.values()),
             chain.from_iterable(self.gone.values()),
             (dead.entry for dead in self.dead),
+            self.erased,
         )
+
+    def join_keys(self) -> set[str]:
+        """Return the keys of all entries that are not erased."""
+        return {*self.by_key, *self.gone, *(dead.entry.join_key for dead in self.dead if dead.entry.join_key)}
+
+    def erase(self, join_keys: Collection[str]) -> None:
+        """Forget what was read of these keys, and keep their entries as erased."""
+        for key in join_keys:
+            self.erased += [*self.by_key.pop(key, ()), *self.gone.pop(key, ())]
+            self.folded.pop(key, None)
+        self.erased += [dead.entry for dead in self.dead if dead.entry.join_key in join_keys]
+        self.dead = [dead for dead in self.dead if dead.entry.join_key not in join_keys]
 
     def bury(self, dead: DeadEntry) -> None:
         self.dead.append(dead)

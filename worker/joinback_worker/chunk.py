@@ -33,8 +33,7 @@ class Work(NamedTuple):
 
 async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
     """Merge the records of a batch, then settle its entries. What it raises leaves them claimed."""
-    settlement = Settlement(dead=batch.dead)
-    await _settle_gone(work, batch.gone, settlement)
+    await _erase(work, batch)
     records = [found.record for found in batch.folded.values() if found.record.has_events]
     emitted = await _emitted(work, records) if work.emit_joined_only else records
     started = time.monotonic()
@@ -45,7 +44,11 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
         raise
     pace.merged(batch.size, time.monotonic() - started)
 
-    drained = Drained()
+    # Once more: of a key that was erased while it was merged, the sink holds a row again.
+    await _erase(work, batch)
+    settlement = Settlement(dead=batch.dead, erased=batch.erased)
+    await _settle_gone(work, batch.gone, settlement)
+    drained = Drained(erased=len(batch.erased))
     unemitted: set[str] = set()
     if work.emit_joined_only:
         unemitted = {record.join_key for record in records} - {record.join_key for record in emitted}
@@ -60,7 +63,7 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
             settlement.in_rows += batch.by_key[key]
         if found.bad or key in refused:
             settlement.rejected += _bad_events(found, refused.get(key))
-    settlement.rejected += merged.rejected
+    settlement.rejected += [event for event in merged.rejected if event.join_key in batch.folded]
     settlement.counters = {
         "rows": merged.rows,
         "joined": merged.joined,
@@ -77,6 +80,21 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
     for name, amount in settlement.counters.items():
         setattr(drained, name, amount)
     return drained
+
+
+async def _erase(work: Work, batch: Batch) -> None:
+    """Take what is of erased keys out of the batch, out of Redis, and out of the sink.
+
+    In the sink even if nothing of it can be there: a worker that was killed after its merge left a row. Only then
+    may the entries be settled, which are what leads the next drain here.
+    """
+    erased = await work.source.erased(work.application, batch.join_keys())
+    if erased:
+        await work.source.forget(erased)
+        # What went to a pipe nobody can take back, and the command that erased has said so.
+        if work.sink.erases:
+            await work.sink.erase(work.application, sorted(erased))
+        batch.erase(erased)
 
 
 async def _note_fields(work: Work, batch: Batch) -> None:

@@ -2,6 +2,8 @@
 
 from msgspec import Struct, structs
 
+_COUNTED = ("claimed", "rows", "joined", "orphans", "conflicts", "matured", "dead", "erased", "released", "newer")
+
 
 class Drained(Struct, kw_only=True):
     """What one cycle did; its log line. A row counts once per chunk that touched it."""
@@ -14,6 +16,8 @@ class Drained(Struct, kw_only=True):
     matured: int = 0
     """Rows that the clock alone changed: a label or a field was not told in time."""
     dead: int = 0
+    erased: int = 0
+    """Entries of join keys that were erased."""
     released: int = 0
     newer: int = 0
     """Entries left pending because a newer client wrote their events."""
@@ -30,7 +34,7 @@ class Drained(Struct, kw_only=True):
 
     def include(self, other: "Drained") -> None:
         """Add what another cycle, or a part of this one, did."""
-        for name in ("claimed", "rows", "joined", "orphans", "conflicts", "matured", "dead", "released", "newer"):
+        for name in _COUNTED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.unfinished = self.unfinished or other.unfinished
         self.error = self.error or other.error

@@ -26,7 +26,7 @@ class Condition(Struct, frozen=True):
         if self.part in ("version", "environment"):
             return bool(getattr(event, self.part) == self.text)
         values: Mapping[str, Raw] = event.tags if self.part == "tags" else event.feedback
-        return self.name in values and _fits(msgspec.json.decode(values[self.name]), self.text)
+        return self.name in values and fits(msgspec.json.decode(values[self.name]), self.text)
 
 
 def condition(given: str) -> Condition:
@@ -69,7 +69,8 @@ class Filter(Struct, frozen=True, kw_only=True):
         )
 
 
-def _fits(value: Any, text: str) -> bool:
+def fits(value: Any, text: str) -> bool:
+    """Whether a value is this text, or is this JSON."""
     if value == text and isinstance(value, str):
         return True
     try:

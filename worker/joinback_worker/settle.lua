@@ -1,6 +1,6 @@
 -- Ends claimed entries: acknowledges, deletes and counts them, with their dead letters, in one step.
 --
--- KEYS  1 pending   2 stats   3 dead   4.. the record key of each rejected event, then of each settled record
+-- KEYS  1 pending   2 stats   3 dead   4 erased   5.. the record key of each rejected event, then of each settled record
 -- ARGV  1 stats TTL (s)   2 dead letters' TTL (s)   3 dead letters at most   4 a late mark's TTL (s)
 --       5 a settled record's TTL (s)
 --       then five lists, each preceded by its length:
@@ -13,9 +13,12 @@
 -- works at maxmemory, when it matters most. Deleting decides who counts: an entry that another worker has
 -- ended already is not counted again.
 --
+-- Of a join key that was erased meanwhile no letter is written, whatever the worker knew of it.
+--
 -- Returns the number of dead letters written.
 
-local pending, stats, dead = KEYS[1], KEYS[2], KEYS[3]
+local pending, stats, dead, erased = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local keys_before = 4
 local stats_ttl_s, dead_ttl_s, dead_letters_max, late_mark_ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local settled_ttl_s = tonumber(ARGV[5])
 local position = 5
@@ -42,6 +45,13 @@ local function bury(join_key, event, reason, detail, bytes)
   count('dead:' .. reason, 1)
 end
 
+local salt = redis.pcall('HGET', erased, 'salt')
+local function is_erased(join_key)
+  if type(salt) ~= 'string' then return false end
+  local until_s = redis.call('HGET', erased, redis.sha1hex(salt .. join_key))
+  return until_s and (tonumber(until_s) or 0) > tonumber(redis.call('TIME')[1])
+end
+
 local counters = {}
 for _ = 1, tonumber(next_argument()) do
   local name = next_argument()
@@ -64,8 +74,12 @@ for _ = 1, tonumber(next_argument()) do
   local id, join_key, reason, detail = next_argument(), next_argument(), next_argument(), next_argument()
   redis.call('XACK', pending, 'worker', id)
   if redis.call('XDEL', pending, id) == 1 then
-    bury(join_key, '', reason, detail, '')
-    buried = buried + 1
+    if is_erased(join_key) then
+      counters.erased = (counters.erased or 0) + 1
+    else
+      bury(join_key, '', reason, detail, '')
+      buried = buried + 1
+    end
   end
 end
 
@@ -73,9 +87,11 @@ end
 local rejected = tonumber(next_argument())
 for i = 1, rejected do
   local join_key, field, reason, detail, bytes = next_argument(), next_argument(), next_argument(), next_argument(), next_argument()
-  local record, mark = KEYS[3 + i], next_argument()
+  local record, mark = KEYS[keys_before + i], next_argument()
   local done
-  if mark == '' then
+  if is_erased(join_key) then
+    done = 0
+  elseif mark == '' then
     done = redis.pcall('HDEL', record, field)
   else
     done = redis.pcall('HSETNX', record, mark, detail)
@@ -102,7 +118,7 @@ end
 
 -- A TTL is never made longer here; the next event renews it.
 for i = 1, tonumber(next_argument()) do
-  local record = KEYS[3 + rejected + i]
+  local record = KEYS[keys_before + rejected + i]
   if is_known(record, next_argument()) then
     local ttl_s = redis.call('TTL', record)
     if ttl_s == -1 or ttl_s > settled_ttl_s then redis.call('EXPIRE', record, settled_ttl_s) end

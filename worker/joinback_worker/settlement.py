@@ -25,6 +25,8 @@ class Settlement(Struct, kw_only=True):
 
     in_rows: list[Entry] = []
     unemitted: list[Entry] = []
+    erased: list[Entry] = []
+    """Of join keys that were erased."""
     dead: list[DeadEntry] = []
     rejected: list[Rejected] = []
     counters: dict[str, int] = {}
@@ -42,6 +44,7 @@ class Settlement(Struct, kw_only=True):
         for event in self.rejected:
             rejected[event.join_key].append(event)
         rows, unemitted, dead = iter(self.in_rows), iter(self.unemitted), iter(self.dead)
+        erased = iter(self.erased)
         if rejected:
             yield from self._with_rejected(rejected)
             rows, unemitted = (
@@ -53,12 +56,13 @@ class Settlement(Struct, kw_only=True):
             step = Settlement(
                 in_rows=list(islice(rows, STEP_ENTRIES)),
                 unemitted=list(islice(unemitted, STEP_ENTRIES)),
+                erased=list(islice(erased, STEP_ENTRIES)),
                 dead=list(islice(dead, STEP_ENTRIES)),
                 counters=counters,
                 settled=dict(islice(settled, STEP_ENTRIES)),
                 settled_ttl_s=self.settled_ttl_s,
             )
-            if not (step.in_rows or step.unemitted or step.dead or step.counters or step.settled):
+            if not (step.in_rows or step.unemitted or step.erased or step.dead or step.counters or step.settled):
                 return
             yield step
             counters = {}
@@ -85,7 +89,7 @@ class Settlement(Struct, kw_only=True):
         """Return ARGV of settle.lua from the fifth on."""
         outcomes = [
             (outcome, len(entries), *(entry.id for entry in entries))
-            for outcome, entries in (("in_rows", self.in_rows), ("unemitted", self.unemitted))
+            for outcome, entries in (("in_rows", self.in_rows), ("unemitted", self.unemitted), ("erased", self.erased))
             if entries
         ]
         dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in self.dead]

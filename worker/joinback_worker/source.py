@@ -1,7 +1,7 @@
 """The worker's side of Redis: load the records of claimed entries, settle what became of them, keep the books."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from .group import CLAIM_ENTRIES, LEASE_S, Group, consumer_name
 from .pace import SLICE_BYTES
 from .scripts import Script
 from .settlement import Settlement
+from .tombstones import erased_of, forget
 
 RECORD_FIELDS_MAX = 4 * wire.RECORD_EVENTS_MAX
 """The write script lets in twice the cap, and each may have a late mark; more were written by hand."""
@@ -136,7 +137,7 @@ class Source:
 
         Returns the number of dead letters written. Call it only after the sink has the rows.
         """
-        keys = [self._pending, wire.stats_key(self._tag), wire.dead_key(self._tag)]
+        keys = [self._pending, wire.stats_key(self._tag), wire.dead_key(self._tag), wire.erased_key(self._tag)]
         limits = [wire.STATS_TTL_S, wire.DEAD_TTL_S, wire.DEAD_LETTERS_MAX, wire.LATE_MARK_TTL_S]
         dead = 0
         for step in settlement.steps():
@@ -145,6 +146,14 @@ class Source:
             theirs = [wire.record_key(self._tag, join_key) for join_key in records]
             dead += int(await _settle(self._redis, keys + theirs, [*limits, *step.arguments()]))
         return dead
+
+    async def erased(self, application: str, join_keys: Collection[str]) -> set[str]:
+        """Which of these keys are erased: whatever comes of them is not kept."""
+        return await erased_of(self._redis, application, join_keys)
+
+    async def forget(self, join_keys: Collection[str]) -> int:
+        """Delete the records of these keys under this tag; how many there were."""
+        return await forget(self._redis, self._tag, join_keys)
 
     async def note_fields(self, seen: FieldsSeen, application: str, told: Sequence[Mapping[str, Raw]]) -> None:
         """Note the feedback fields that a slice brought, and their values that are not as declared."""

@@ -28,6 +28,7 @@ from .dashboard import dashboard
 from .dead import dead
 from .demo import demo
 from .doctor import doctor
+from .erase import erase_command
 from .explain import explain
 from .export import export
 from .import_labels import import_labels
@@ -101,8 +102,8 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
 
 
 for command in (
-    *(apps, config, dashboard, dead, demo, doctor, explain, export, import_labels, label, orphans, purge),
-    *(report, requeue, retract, sample_rate, sink, status, tap, worker),
+    *(apps, config, dashboard, dead, demo, doctor, erase_command, explain, export, import_labels, label, orphans),
+    *(purge, report, requeue, retract, sample_rate, sink, status, tap, worker),
 ):
     cli.add_command(command)
 

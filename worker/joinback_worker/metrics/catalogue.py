@@ -17,6 +17,8 @@ MetricName = Literal[
     "joinback_duplicate_events_total",
     # Counter: events acknowledged while their record had one side only, with JOINBACK_EMIT=joined.
     "joinback_unemitted_events_total",
+    # Counter: events that came of join keys that were erased.
+    "joinback_erased_events_total",
     # Counter: events that cannot be in a row, by reason.
     "joinback_dead_events_total",
     # Counter: rows written; one that changes is written again.
@@ -74,6 +76,7 @@ METRICS: dict[MetricName, Described] = {
     "joinback_in_rows_events_total": Described("Events that are in rows of the sink.", _OF_APPLICATION),
     "joinback_duplicate_events_total": Described("Events that were there already.", _OF_APPLICATION),
     "joinback_unemitted_events_total": Described("Events acknowledged without a row (JOINBACK_EMIT).", _OF_APPLICATION),
+    "joinback_erased_events_total": Described("Events acknowledged without a row (erased keys).", _OF_APPLICATION),
     "joinback_dead_events_total": Described("Events that cannot be in a row.", ("application", "reason")),
     "joinback_written_rows_total": Described("Rows written; again whenever one changes.", _OF_APPLICATION),
     "joinback_joined_rows_total": Described("Rows written with both sides.", _OF_APPLICATION),

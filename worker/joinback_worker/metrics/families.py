@@ -12,6 +12,7 @@ _OF_COUNTERS: dict[MetricName, str] = {
     "joinback_in_rows_events_total": "in_rows",
     "joinback_duplicate_events_total": "duplicates",
     "joinback_unemitted_events_total": "unemitted",
+    "joinback_erased_events_total": "erased",
     "joinback_written_rows_total": "rows",
     "joinback_joined_rows_total": "joined",
     "joinback_orphan_rows_total": "orphans",

@@ -32,7 +32,7 @@ async def held(redis: Redis, tags: Sequence[str]) -> Purged:
     for tag in tags:
         found.pending += await _length(redis, wire.pending_key(tag))
         found.dead += await _length(redis, wire.dead_key(tag))
-        async for keys in _records(redis, tag):
+        async for keys in records_of(redis, tag):
             found.records += len(keys)
     return found
 
@@ -52,7 +52,7 @@ async def purge(redis: Redis, application: str, layout: Layout) -> Purged:
         gone.pending += await _length(redis, wire.pending_key(tag))
         gone.dead += await _length(redis, wire.dead_key(tag))
         await redis.execute_command("DEL", *wire.keys_of(tag))
-        async for keys in _records(redis, tag):
+        async for keys in records_of(redis, tag):
             gone.records += int(await redis.execute_command("DEL", *keys))
     return gone
 
@@ -64,7 +64,8 @@ async def _length(redis: Redis, stream: str) -> int:
         return 0  # something else stands there; it goes, too
 
 
-async def _records(redis: Redis, tag: str) -> AsyncIterator[list[bytes]]:
+async def records_of(redis: Redis, tag: str) -> AsyncIterator[list[bytes]]:
+    """Yield the keys of all records of a tag, in steps; each may come twice. Raises what Redis raises: +scan."""
     pattern = pattern_of(wire.record_key(tag, "")) + "*"
     for server in await primaries(redis):
         async for keys in scan(redis, server, keys_per_step=KEYS_PER_STEP, pattern=pattern):

@@ -26,7 +26,7 @@ class State(Struct, kw_only=True):
     """Rows that were joined when they were written; one that is written twice counts twice, as in the next two."""
     orphans_of_day: int = 0
     books: Accounting = field(default_factory=Accounting)
-    """received = in rows + pending + dead + duplicates (+ unemitted), and the difference."""
+    """received = in rows + pending + dead + duplicates (+ unemitted, erased), and the difference."""
     oldest_claimable_s: float | None = None
     """Age of the oldest event that a worker of this release may drain; None if none waits."""
     claimed: int = 0

@@ -76,6 +76,8 @@ class Sink(Protocol):
     after the sink has it; otherwise nobody could tell a late label's prediction from one that never was."""
     refolds: ClassVar[bool]
     """Whether rows stay as the rules of their last event made them until `refold`; else whoever reads folds."""
+    erases: ClassVar[bool]
+    """Whether what it holds can be erased; what went into a pipe cannot."""
     read_only: bool
     """Set before it is entered: it then makes and changes nothing, and one that is not there is SinkMissing."""
     migrates: bool
@@ -133,6 +135,13 @@ class Sink(Protocol):
         """Project the rows again by the policy, since it changed; what became of those that say something else now.
 
         None where a view folds. `dry_run` writes nothing.
+        """
+
+    async def erase(self, application: str, join_keys: Sequence[str]) -> int:
+        """Delete all that it holds of these keys; how many of its own rows that were, of `records` or of `events`.
+
+        Of others nothing changes, whoever merges, compacts or reads meanwhile. When it returns, no query finds them,
+        and that survives the sink's power being cut. May be called again. Raises SinkUnavailable.
         """
 
     async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:

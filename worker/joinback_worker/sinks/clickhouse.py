@@ -5,18 +5,14 @@ Reached over HTTP by clickhouse-connect (`clickhouse://`, `clickhouses://` for T
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import groupby, starmap
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, unquote
 
-from clickhouse_connect import get_client
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error
 
-from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
 from joinback_worker.fold import Record
@@ -26,57 +22,30 @@ from joinback_worker.rules import Policy
 from . import Merged, Refolded, Sink, Standing
 from .clickhouse_errors import translated
 from .clickhouse_policy import declared, policy_from
-from .clickhouse_queries import NEWEST, PAGE, POLICY_TIME, STORED_WHEN_ANSWERED, look_up
+from .clickhouse_queries import (
+    DELETED_WHEN_ANSWERED,
+    NEWEST,
+    PAGE,
+    POLICY_TIME,
+    STORED_WHEN_ANSWERED,
+    deletion,
+    in_parts,
+    look_up,
+)
 from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, check_columns, migrate
+from .clickhouse_url import connection_of
+from .clickhouse_url import place as place
 from .event_columns import EventColumns
 from .event_log import COLUMNS, HEADER, Stored, header_of, microseconds, whole_records
 from .merge_on_read import MergeOnRead
 from .on_thread import SAMPLE_BATCH, SAMPLE_ROWS
-from .place import parts_of
 
-CONNECT_TIMEOUT_S = 10
-"""A server under load may take some seconds; more is an outage, and the next tick's."""
-ANSWER_TIMEOUT_S = 30
-"""Many times what a chunk takes, and within the drain's own limit."""
 T = TypeVar("T")
 
 
 def open_url(url: str, policy: Policy) -> Sink:
     """`clickhouse://user:password@host:8123/database`, `clickhouses://…` for TLS, or `chdb:///directory`."""
-    parts = parts_of(url)
-    if parts.scheme == "chdb":
-        return _embedded(parts, policy)
-    port = parts.port
-    if not parts.hostname or port == 0 or parts.query:
-        raise ConfigurationError(
-            "JOINBACK_SINK_URL is no ClickHouse URL; write clickhouse://user:password@host:8123/database,"
-            " or clickhouses://… for TLS"
-        )
-    secure = parts.scheme == "clickhouses"
-    connect = partial(
-        get_client,
-        host=parts.hostname,
-        port=port or (8443 if secure else 8123),
-        secure=secure,
-        username=unquote(parts.username or "default"),
-        password=unquote(parts.password or ""),
-        database=unquote(parts.path.strip("/")) or "default",
-        connect_timeout=CONNECT_TIMEOUT_S,
-        send_receive_timeout=ANSWER_TIMEOUT_S,
-        # The cycle decides what is tried again.
-        query_retries=0,
-        # Keys of a look-up do not fit into a URL.
-        form_encode_query_params=True,
-        # One client, one thread: a session would only forbid two sinks at once.
-        autogenerate_session_id=False,
-    )
-    return ClickHouseSink(connect, f"ClickHouse at {parts.hostname}", policy)
-
-
-def place(url: str) -> tuple[str, ...]:
-    parts = parts_of(url)
-    port = parts.port or (8443 if parts.scheme == "clickhouses" else 8123)
-    return "clickhouse", str(parts.hostname), str(port), unquote(parts.path.strip("/")) or "default"
+    return ClickHouseSink(*connection_of(url), policy)
 
 
 def schema(url: str, settings: Settings) -> str:
@@ -87,18 +56,10 @@ def schema(url: str, settings: Settings) -> str:
     return ";\n\n".join([MIGRATIONS_TABLE.strip(), *statements, record, *GRANTS]) + ";"
 
 
-def _embedded(parts: SplitResult, policy: Policy) -> Sink:
-    directory = unquote(parts.path.removeprefix("/"))
-    if parts.netloc or not directory or parts.query:
-        raise ConfigurationError("JOINBACK_SINK_URL names no directory; write chdb:///joinback, or chdb:////var/lib/…")
-    connect = partial(get_client, interface="chdb", path=directory)
-    return ClickHouseSink(connect, f"chDB in {directory}", policy, Path(directory))
-
-
 class ClickHouseSink(MergeOnRead):
     """A batch is one INSERT of one block into an unpartitioned table: all or nothing."""
 
-    def __init__(self, connect: Callable[[], Client], name: str, policy: Policy, directory: Path | None = None) -> None:
+    def __init__(self, connect: Callable[[], Client], name: str, directory: Path | None, policy: Policy) -> None:
         super().__init__(policy)
         self._directory = directory
         self._connect = connect
@@ -173,6 +134,17 @@ class ClickHouseSink(MergeOnRead):
         question, parameters = look_up(application, join_keys, columns)
         with self._opened().query_rows_stream(question, parameters=parameters) as rows:
             yield from rows
+
+    def _erase(self, application: str, join_keys: Sequence[str]) -> int:
+        deleted = 0
+        for part in in_parts(join_keys):
+            question, parameters = look_up(application, part, ["count()"])
+            ((held,),) = self._opened().query(question, parameters=parameters).result_rows
+            # A mutation looks at every part of the table, and mostly there is nothing left to erase.
+            if held:
+                self._opened().command(deletion(application, part), settings=DELETED_WHEN_ANSWERED)
+                deleted += int(held)
+        return deleted
 
     def _whole(self, application: str) -> Iterator[list[Record]]:
         # A page cuts no record in two.

@@ -28,6 +28,8 @@ NEWEST = " UNION ALL ".join(
     " ORDER BY written_at DESC LIMIT {limit:UInt32})"
     for kind in ("prediction", "feedback")
 )
+DELETED_WHEN_ANSWERED = {"mutations_sync": 2}
+"""On each replica. A lightweight DELETE would only hide the rows until some later merge."""
 STORED_WHEN_ANSWERED = {"async_insert": 0, "wait_for_async_insert": 1}
 """Whatever the user's profile says: servers from 26.3 on queue inserts by default, and may be told not to wait."""
 
@@ -38,7 +40,7 @@ def look_up(application: str, join_keys: Sequence[str], columns: Sequence[str]) 
     One, however many keys: those of a batch are anywhere, so that each query reads the keys of the whole table.
     """
     # As JSON: the driver escapes a text as one, but a list key by key.
-    parts = {f"keys_{n}": json.encode(part).decode() for n, part in enumerate(_in_parts(join_keys))}
+    parts = {f"keys_{n}": json.encode(part).decode() for n, part in enumerate(in_parts(join_keys))}
     arrays = ", ".join(f"JSONExtract({{{name}:String}}, 'Array(String)')" for name in parts)
     query = (
         f"SELECT {', '.join(columns)} FROM events"  # noqa: S608
@@ -47,7 +49,21 @@ def look_up(application: str, join_keys: Sequence[str], columns: Sequence[str]) 
     return query, {"application": application, **parts}
 
 
-def _in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:
+def deletion(application: str, join_keys: Sequence[str]) -> str:
+    """Return the statement that deletes all rows of these keys, of one of `in_parts`.
+
+    Its texts are in hex: the server keeps it as it was sent, and has no parameters in it.
+    """
+    keys = ", ".join(map(_literal, join_keys))
+    return f"ALTER TABLE events DELETE WHERE application = {_literal(application)} AND join_key IN ({keys})"
+
+
+def _literal(text: str) -> str:
+    return f"unhex('{text.encode().hex()}')"
+
+
+def in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the keys in parts, each small enough for a parameter or a statement."""
     part: list[str] = []
     size = 0
     for key in join_keys:

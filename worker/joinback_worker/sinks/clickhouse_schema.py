@@ -85,7 +85,7 @@ ORDER BY number
 """
 
 GRANTS = [
-    "GRANT SELECT, INSERT ON events TO joinback_worker",
+    "GRANT SELECT, INSERT, ALTER DELETE ON events TO joinback_worker",
     "GRANT SELECT, INSERT ON policies TO joinback_worker",
     "GRANT SELECT ON joinback_migrations TO joinback_worker",
     "GRANT SELECT ON records, events, policies TO joinback_reader",

@@ -6,21 +6,25 @@ On object storage a commit is durable. On a local disk delta-rs does not fsync: 
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
+from joinback_worker.fold import Record
+from joinback_worker.row import Row
 from joinback_worker.rules import Policy
 
-from . import Sink, lake_view
+from . import Merged, Sink, lake_view
 from .arrow_events import SCHEMA, by_application, headers_of, stored_of, table_of
 from .directory import COPY_ROWS
 from .event_columns import EventColumns
@@ -29,9 +33,11 @@ from .merge_on_read import MergeOnRead
 from .place import parts_of
 
 COMMIT_RETRIES = 15
-"""Two appends never conflict, but each commit takes the next number; so many others may come in between."""
+"""Two appends do not conflict, but each commit takes the next number; so many others may come in between."""
 TRANSACTION_RETENTION = "interval 30 days"
 """How long a batch is known by its id: far longer than a repetition takes."""
+COMMIT_TURNS = 10
+"""Times that an append or a deletion begins: one conflicts with the other, and each takes as long as a batch."""
 VACUUM_RETENTION_H = 168
 """Delta's own default: a reader that began within a week still finds its files."""
 
@@ -101,19 +107,22 @@ class DeltaSink(MergeOnRead):
     def _close(self) -> None:
         self._table = None
 
+    def _merge(self, records: Sequence[Record]) -> Merged:
+        return _anew(partial(super()._merge, records))
+
+    def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
+        return _anew(partial(super()._rows, application, join_keys))
+
     def _append(self, events: EventColumns) -> None:
-        table = self._opened()
-        batch = events.content_id
-        table.update_incremental()
-        if table.transaction_version(batch) is not None:
-            return
+        batch, rows = events.content_id, table_of(events)
         once = Transaction(app_id=batch, version=1, last_updated=time.time_ns() // 1_000_000)
-        write_deltalake(
-            table,
-            table_of(events),
-            mode="append",
-            commit_properties=CommitProperties(app_transactions=[once], max_commit_retries=COMMIT_RETRIES),
-        )
+        properties = CommitProperties(app_transactions=[once], max_commit_retries=COMMIT_RETRIES)
+
+        def append(table: DeltaTable) -> None:
+            if table.transaction_version(batch) is None:
+                write_deltalake(table, rows, mode="append", commit_properties=properties)
+
+        self._committed(append)
 
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
         return stored_of(self._found(application, join_keys, Stored._fields))
@@ -124,20 +133,74 @@ class DeltaSink(MergeOnRead):
     def _found(self, application: str, join_keys: Sequence[str], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         table = self._opened()
         table.update_incremental()
-        wanted = (ds.field("application") == application) & ds.field("join_key").isin(join_keys)
-        found: Iterator[pa.RecordBatch] = table.to_pyarrow_dataset().to_batches(columns=list(columns), filter=wanted)
+        wanted = partial(_wanted, application, join_keys)
+        found: Iterator[pa.RecordBatch] = _batches(table, wanted, columns=list(columns))
         return found
+
+    def _erase(self, application: str, join_keys: Sequence[str]) -> int:
+        keys = ", ".join(map(_literal, join_keys))
+        wanted = f"application = {_literal(application)} AND join_key IN ({keys})"
+        deleted = self._committed(lambda table: int(table.delete(wanted)["num_deleted_rows"] or 0))
+        # Else the former files hold it for a week. Not `full`: that takes files which another one is about to commit.
+        self._opened().vacuum(0, dry_run=False, enforce_retention_duration=False)
+        return deleted
+
+    def _committed(self, work: Callable[[DeltaTable], T]) -> T:
+        """Do what ends in a commit on the table's newest version; again, if what another one committed forbids it."""
+        table = self._opened()
+        for _ in range(COMMIT_TURNS - 1):
+            table.update_incremental()
+            with suppress(CommitFailedError):
+                return work(table)
+        table.update_incremental()
+        return work(table)
 
     def _everything(self, application: str | None) -> Iterator[tuple[str, Iterable[Stored]]]:
         columns = ["application", *Stored._fields]
-        wanted = None if application is None else ds.field("application") == application
-        dataset = self._opened().to_pyarrow_dataset()
-        for batch in dataset.to_batches(columns=columns, filter=wanted, batch_size=COPY_ROWS):
+        table, options = self._opened(), {"columns": columns, "batch_size": COPY_ROWS}
+        if application is None:
+            batches = table.to_pyarrow_dataset().to_batches(**options)
+        else:
+            batches = _batches(table, partial(_wanted, application, None), **options)
+        for batch in batches:
             yield from by_application(batch)
 
     def _opened(self) -> DeltaTable:
         assert self._table is not None, "enter the sink first: async with open_sink(...)"
         return self._table
+
+
+def _anew(work: Callable[[], T]) -> T:
+    """Look up again, in the table's newest version, if an erasure took the files of the last one away meanwhile."""
+    for _ in range(COMMIT_TURNS - 1):
+        with suppress(FileNotFoundError):
+            return work()
+    return work()
+
+
+def _wanted(application: str, join_keys: Sequence[str] | None, column: Callable[[str], ds.Expression]) -> ds.Expression:
+    """The rows of these keys, or of all of an application."""
+    wanted = column("application") == application
+    return wanted if join_keys is None else wanted & column("join_key").isin(join_keys)
+
+
+def _batches(
+    table: DeltaTable, wanted: Callable[[Callable[[str], ds.Expression]], ds.Expression], **options: Any
+) -> Iterator[pa.RecordBatch]:
+    """Look into the files that may hold what is wanted, by their statistics.
+
+    A file that a deletion wrote anew has text of a type that Arrow cannot compare; cast, it can. But of what is cast
+    it knows no statistics.
+    """
+    dataset = table.to_pyarrow_dataset()
+    files = list(dataset.get_fragments(wanted(ds.field)))
+    some = ds.FileSystemDataset(files, dataset.schema, dataset.format, dataset.filesystem)
+    yield from some.to_batches(filter=wanted(lambda name: ds.field(name).cast(pa.string())), **options)
+
+
+def _literal(text: str) -> str:
+    """As DataFusion's SQL has it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _alike(a: pa.DataType, b: pa.DataType) -> bool:

@@ -3,9 +3,11 @@
 A file appears whole: it is written beside, synced, and renamed. See docs/how-to/sinks.md for the view that folds them.
 """
 
+import fcntl
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import ClassVar, TypeAlias, TypeVar
@@ -56,6 +58,10 @@ class DirectorySink(MergeOnRead):
         """One file of the rows of several, each once."""
 
     @abstractmethod
+    def _without(self, path: Path, application: str, join_keys: frozenset[str]) -> tuple[int, set[Identity], Buffer]:
+        """How many rows of a file are of these keys; if there are any, the file's other rows, and a file of those."""
+
+    @abstractmethod
     def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
         """The rows of these keys in one file."""
 
@@ -77,7 +83,11 @@ class DirectorySink(MergeOnRead):
                 raise SinkMissing(f"the sink {self.directory} does not exist yet")
             return
         self.directory.mkdir(parents=True, exist_ok=True)
-        left = {path: path.stat().st_mtime for path in self.directory.glob(".*.part")}
+        left = {}
+        for path in self.directory.glob(".*.part"):
+            # It may get its name just now.
+            with suppress(FileNotFoundError):
+                left[path] = path.stat().st_mtime
         if left:
             # By the clock that gave them their times: another worker may be writing one at this moment.
             with TemporaryFile(dir=self.directory) as file:
@@ -103,12 +113,38 @@ class DirectorySink(MergeOnRead):
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+        with self._folder() as folder:
+            os.fsync(folder)
+        return path
+
+    @contextmanager
+    def _folder(self) -> Iterator[int]:
         folder = os.open(self.directory, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            yield folder
         finally:
             os.close(folder)
-        return path
+
+    @contextmanager
+    def _rewriting(self) -> Iterator[None]:
+        """One at a time: a compaction would write anew what an erasure took out. Who appends need not wait."""
+        with self._folder() as folder:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+            os.fsync(folder)
+
+    def _erase(self, application: str, join_keys: Sequence[str]) -> int:
+        wanted = frozenset(join_keys)
+        erased = 0
+        with self._rewriting():
+            for path in sorted(self.directory.glob(f"*.{self.suffix}")):
+                number, others, content = self._without(path, application, wanted)
+                if number:
+                    if others:
+                        self._appear(content_id(others), content)
+                    path.unlink()
+                erased += number
+        return erased
 
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterator[Stored]:
         wanted = frozenset(join_keys)
@@ -133,13 +169,14 @@ class DirectorySink(MergeOnRead):
 
     def _compact(self) -> str:
         removed = added = 0
-        for group in self._small_files():
-            identities, content = self._combined(group)
-            combined = self._appear(content_id(identities), content)
-            added += 1
-            for path in set(group) - {combined}:
-                path.unlink()
-                removed += 1
+        with self._rewriting():
+            for group in self._small_files():
+                identities, content = self._combined(group)
+                combined = self._appear(content_id(identities), content)
+                added += 1
+                for path in set(group) - {combined}:
+                    path.unlink()
+                    removed += 1
         return f"{removed} files became {added}"
 
     def _small_files(self) -> Iterator[list[Path]]:

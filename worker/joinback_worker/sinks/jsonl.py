@@ -84,7 +84,7 @@ class JsonLinesSink(DirectorySink):
         lines: dict[Identity, bytes] = {}
         for path in paths:
             for text, line in _lines(path):
-                lines[(line.application, line.join_key, line.kind, line.event_id, line.digest)] = text
+                lines[_identity(line)] = text
         return set(lines), b"".join(lines.values())
 
     def _all(self, path: Path) -> Iterator[tuple[str, Iterable[Stored]]]:
@@ -93,6 +93,16 @@ class JsonLinesSink(DirectorySink):
             part.sort(key=attrgetter("application"))
             for application, some in groupby(part, attrgetter("application")):
                 yield application, map(_stored, some)
+
+    def _without(self, path: Path, application: str, join_keys: frozenset[str]) -> tuple[int, set[Identity], Buffer]:
+        number, identities, others = 0, set(), []
+        for text, line in _lines(path):
+            if line.application == application and line.join_key in join_keys:
+                number += 1
+            else:
+                identities.add(_identity(line))
+                others.append(text)
+        return number, identities, b"".join(others) if number else b""
 
     def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
         for _, line in _lines(path):
@@ -139,6 +149,10 @@ def _lines_of(events: EventColumns) -> Iterator[_Line]:
         events.all_fields,
         events.written_at,
     )
+
+
+def _identity(line: _Read) -> Identity:
+    return line.application, line.join_key, line.kind, line.event_id, line.digest
 
 
 def _stored(line: _Read) -> Stored:

@@ -28,6 +28,7 @@ class SinkOnThread(ABC):
 
     looks_up: ClassVar[bool] = True
     refolds: ClassVar[bool] = False
+    erases: ClassVar[bool] = True
     read_only = False
     migrates = True
 
@@ -55,6 +56,10 @@ class SinkOnThread(ABC):
     @abstractmethod
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         """As `Sink.get`."""
+
+    @abstractmethod
+    def _erase(self, application: str, join_keys: Sequence[str]) -> int:
+        """As `Sink.erase`; there is one key at least."""
 
     def _pages(self, application: str | None) -> Iterator[list[Record]]:
         """As `Sink.records`."""
@@ -122,6 +127,9 @@ class SinkOnThread(ABC):
         while (number := await self._run(partial(self._close_matured, application))) is not None:
             closed += number
         return closed
+
+    async def erase(self, application: str, join_keys: Sequence[str]) -> int:
+        return await self._run(partial(self._erase, application, join_keys)) if join_keys else 0
 
     async def get(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         return await self._run(partial(self._rows, application, join_keys)) if join_keys else {}

@@ -38,9 +38,8 @@ class ParquetSink(DirectorySink):
 
     def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], Buffer]:
         table = pa.concat_tables([_table_in(path) for path in paths])
-        columns = [table.column(name).to_pylist() for name in COLUMNS[:5]]
         # Of a repeated event the row written last, so that `updated_at` stays.
-        newest: dict[Identity, int] = {place: number for number, place in enumerate(zip(*columns, strict=True))}
+        newest = {place: number for number, place in enumerate(_identities(table))}
         return set(newest), _file_of(table.take(list(newest.values())))
 
     def _all(self, path: Path) -> Iterator[tuple[str, Iterable[Stored]]]:
@@ -51,9 +50,22 @@ class ParquetSink(DirectorySink):
         except pa.ArrowException as error:
             raise _not_ours(path) from error
 
+    def _without(self, path: Path, application: str, join_keys: frozenset[str]) -> tuple[int, set[Identity], Buffer]:
+        table, wanted = _table_in(path), _of(application, join_keys)
+        others = table.filter(~wanted)
+        number = len(table) - len(others)
+        return number, set(_identities(others)), _file_of(others) if number else b""
+
     def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
-        wanted = (ds.field("application") == application) & ds.field("join_key").isin(sorted(join_keys))
-        return stored_of(_table_in(path, wanted).to_batches())
+        return stored_of(_table_in(path, _of(application, join_keys)).to_batches())
+
+
+def _of(application: str, join_keys: frozenset[str]) -> ds.Expression:
+    return (ds.field("application") == application) & ds.field("join_key").isin(sorted(join_keys))
+
+
+def _identities(table: pa.Table) -> Iterator[Identity]:
+    return zip(*(table.column(name).to_pylist() for name in COLUMNS[:5]), strict=True)
 
 
 def _table_in(path: Path, wanted: ds.Expression | None = None) -> pa.Table:

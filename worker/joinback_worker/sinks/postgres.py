@@ -195,6 +195,11 @@ class PostgresSink(MergeOnWrite):
         # Of all that is compared only this was through jsonb.
         return structs.replace(held, feedback=row.feedback) == row and table.same_value(row.feedback, held.feedback)
 
+    def _delete(self, application: str, join_keys: Sequence[str]) -> int:
+        if not (wanted := _askable(application, join_keys)):
+            return 0
+        return self._session.execute(table.DELETE, (application, _json(wanted))).rowcount
+
     def _ask(self, question: str) -> list[tuple[Any, ...]]:
         with self._session.transaction():
             self._session.execute(_TO_ANSWER)

@@ -172,7 +172,7 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO joinback_worker', current_schema());
 END
 $joinback$;
-GRANT SELECT, INSERT, UPDATE ON records TO joinback_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON records TO joinback_worker;
 GRANT SELECT ON joinback_migrations TO joinback_worker;
 -- Who only reads needs: GRANT SELECT ON records, joinback_migrations TO ...
 """

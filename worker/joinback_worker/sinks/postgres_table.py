@@ -96,6 +96,10 @@ STANDING = """
 SELECT relkind = 'v', coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class
 WHERE oid = to_regclass(quote_ident(%s))
 """
+# In whatever order it locks: whoever meets a merge's order the other way round begins again.
+DELETE = (
+    "DELETE FROM records WHERE application = %s AND join_key = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
+)
 PAGE = f"""
 SELECT {", ".join(_READ)}, prediction FROM records WHERE (application, join_key) > (%s, %s)
 ORDER BY application, join_key LIMIT %s"""  # noqa: S608

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from joinback_worker.errors import SinkRefused, SinkUnavailable
@@ -64,6 +65,13 @@ class RowStore(SinkOnThread):
     @abstractmethod
     def _update_told(self, rows: Iterator[Told]) -> None:
         """Write the columns TOLD of rows of one application over those that `_held` found."""
+
+    @abstractmethod
+    def _delete(self, application: str, join_keys: Sequence[str]) -> int:
+        """Delete the rows of these keys, within a transaction; how many there were."""
+
+    def _erase(self, application: str, join_keys: Sequence[str]) -> int:
+        return self._in_transaction(partial(self._delete, application, join_keys))
 
     @abstractmethod
     def _page(self, after: tuple[str, str], limit: int) -> list[Row]:

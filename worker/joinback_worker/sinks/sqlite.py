@@ -28,6 +28,7 @@ from .row_store import Held, Told
 from .sqlite_errors import translated
 from .sqlite_file import opened, opened_to_read, transaction
 from .sqlite_table import (
+    DELETE,
     INSERT_UNSEEN,
     MATURED,
     MIGRATIONS,
@@ -125,6 +126,27 @@ class SQLiteSink(MergeOnWrite):
             keys = join_keys[first : first + _SELECT_KEYS]
             found += execute(query % ", ".join("?" * len(keys)), (application, *keys))
         return found
+
+    def _erase(self, application: str, join_keys: Sequence[str]) -> int:
+        connection = self._open_connection()
+        # Else the bytes stay in the file's free pages.
+        connection.execute("PRAGMA secure_delete = ON")
+        try:
+            deleted = super()._erase(application, join_keys)
+        finally:
+            connection.execute("PRAGMA secure_delete = OFF")
+        if deleted:
+            # Else they stay in the WAL. While somebody reads it must wait; the file's last user does it then.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return deleted
+
+    def _delete(self, application: str, join_keys: Sequence[str]) -> int:
+        execute = self._open_connection().execute
+        deleted = 0
+        for first in range(0, len(join_keys), _SELECT_KEYS):
+            keys = join_keys[first : first + _SELECT_KEYS]
+            deleted += execute(DELETE % ", ".join("?" * len(keys)), (application, *keys)).rowcount
+        return deleted
 
     def _page(self, after: tuple[str, str], limit: int) -> list[Row]:
         return [from_sql(values) for values in self._open_connection().execute(PAGE, (*after, limit))]

@@ -92,6 +92,7 @@ SELECT_BARE = (
     f"SELECT rowid, {', '.join(_BARE.get(name, name) for name in COLUMNS)}"  # noqa: S608
     " FROM records WHERE application = ? AND join_key IN (%s)"
 )
+DELETE = "DELETE FROM records WHERE application = ? AND join_key IN (%s)"
 PAGE = (
     f"SELECT {', '.join(COLUMNS)} FROM records WHERE (application, join_key) > (?, ?)"  # noqa: S608
     " ORDER BY application, join_key LIMIT ?"

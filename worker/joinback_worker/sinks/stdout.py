@@ -48,6 +48,7 @@ class StdoutSink(SinkOnThread):
     """Durable as far as the reader of the pipe is."""
 
     looks_up = False
+    erases = False
 
     def _translated(self, work: Callable[[], T]) -> T:
         try:
@@ -80,6 +81,9 @@ class StdoutSink(SinkOnThread):
 
     def _close_matured(self, application: str) -> None:
         """Nothing is kept, so nothing changes."""
+
+    def _erase(self, application: str, join_keys: Sequence[str]) -> int:
+        raise SinkUnavailable("rows went to standard output, where nothing can be erased; erase them where they ended")
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         return {}

@@ -1,0 +1,166 @@
+"""`joinback erase APP KEY`: all that is held of a join key is deleted everywhere, and what comes of it later."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from redis.asyncio import Redis
+from rich.console import Console
+
+from joinback import wire
+from joinback.errors import JoinbackError
+from joinback.settings import Settings, settings_from
+from joinback_worker.drains import sink_of
+from joinback_worker.guard import refusal
+from joinback_worker.layouts import Layout, layouts
+from joinback_worker.operating.erasable import Erasable, erasable, has_rows
+from joinback_worker.operating.erasing import Erased, erase
+from joinback_worker.operating.spans import several
+from joinback_worker.operating.where import KINDS, Where, where
+from joinback_worker.sinks import shown
+
+from .names import check_known
+from .show import printable, warn_of_path
+from .with_redis import with_redis
+
+_TIERS = {
+    "tombstones": "tombstones",
+    "redis_records": "Redis",
+    "dead_letters": "dead letters",
+    "sink": "sink",
+}
+
+
+@click.command("erase", short_help="Delete all that is held of join keys, everywhere.")
+@click.argument("application")
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@click.option("--where", "given", multiple=True, metavar="COND", help=f"Records with {KINDS} (repeatable).")
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print the receipt as one JSON object.")
+def erase_command(
+    application: str, keys: tuple[str, ...], given: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Delete all that is held of these join keys of APPLICATION, or of all records of which every COND holds: in Redis,
+    among the dead letters and in the sink. What comes of them within the join window is deleted by the drain that
+    meets it: a late label, a retry, a spool.
+
+    A COND is a path into what was logged and the value there: inputs.user_id=42. It asks at a terminal; elsewhere it
+    needs --yes. Exit code 1 if nothing was found, 2 if a tier failed: run it again. With --where the login needs +scan.
+    """
+    conditions = [where(text) for text in given]
+    _check(keys, conditions)
+    settings = settings_from()
+    sink_of(settings)  # a wrong URL is told first
+    warn_of_path(settings.sink_url)
+
+    async def look(redis: Redis) -> Erasable:
+        return await _look(redis, settings, application, keys, conditions)
+
+    with Console(stderr=True).status(f"looking for it in Redis and {shown(settings.sink_url)} …"):
+        found = with_redis(settings, look)
+    number = len(found.scope.join_keys)
+    if dry_run:
+        _print_found(settings, found, as_json)
+        sys.exit(found.is_empty)
+    # A key that was named gets its tombstone even if nothing is there yet.
+    if not number and not found.scope.letters:
+        _print_found(settings, found, as_json)
+        sys.exit(1)
+    if not yes:
+        _confirm(settings, found)
+    with Console(stderr=True).status("erasing …"):
+        erased = with_redis(settings, lambda redis: erase(redis, settings, found.scope))
+    _print_receipt(settings, application, erased, as_json)
+    if erased.failed:
+        raise JoinbackError("not all was erased: mend what failed, and run the same command again")
+    if not (erased.redis_records or erased.dead_letters or erased.sink_rows):
+        sys.exit(1)
+
+
+def _check(keys: tuple[str, ...], conditions: list[Where]) -> None:
+    if bool(keys) == bool(conditions):
+        raise JoinbackError("say whose records go: KEY..., or --where inputs.user_id=42")
+    for key in keys:
+        # Bytes that are no UTF-8 come from the shell as halves of surrogate pairs.
+        size = len(key.encode(errors="ignore"))
+        if not 0 < size <= wire.JOIN_KEY_BYTES_MAX or size < len(key.encode(errors="replace")):
+            raise JoinbackError(f"a join key is text in UTF-8, of 1 to {wire.JOIN_KEY_BYTES_MAX} bytes")
+
+
+async def _look(
+    redis: Redis, settings: Settings, application: str, keys: tuple[str, ...], conditions: list[Where]
+) -> Erasable:
+    known = await layouts(redis)
+    if application not in known and not await has_rows(settings, application):
+        check_known([application], known)
+    if why := await refusal(redis, settings, application):
+        raise JoinbackError(why)
+    return await erasable(redis, settings, application, known.get(application, Layout()), keys, conditions)
+
+
+def _confirm(settings: Settings, found: Erasable) -> None:
+    if not sys.stdin.isatty():
+        raise JoinbackError("nothing was erased: there is no terminal to ask on; --yes erases without asking")
+    for line in _found_lines(settings, found):
+        click.echo(printable(line, markup=False), err=True)
+    click.confirm("Erase all of it? It cannot be taken back", abort=True, err=True)
+
+
+def _print_found(settings: Settings, found: Erasable, as_json: bool) -> None:
+    if as_json:
+        counts = {name: getattr(found, name) for name in ("redis_records", "dead_letters", "sink_rows", "failed")}
+        said = {"application": found.scope.application, "sink": shown(settings.sink_url), "dry_run": True}
+        click.echo(json.dumps(said | {"keys": len(found.scope.join_keys)} | counts))
+        return
+    for line in _found_lines(settings, found):
+        click.echo(printable(line, markup=False))
+
+
+def _found_lines(settings: Settings, found: Erasable) -> list[str]:
+    where = shown(settings.sink_url)
+    in_sink = found.failed.get("sink") or f"{several(found.sink_rows, 'row')} in {where}"
+    return [
+        f"of {several(len(found.scope.join_keys), 'join key')} of {found.scope.application} there are",
+        f"  Redis         {several(found.redis_records, 'record')}",
+        f"  dead letters  {found.dead_letters:,}",
+        f"  sink          {in_sink}",
+    ]
+
+
+def _print_receipt(settings: Settings, application: str, erased: Erased, as_json: bool) -> None:
+    now, where = datetime.now(UTC).replace(microsecond=0), shown(settings.sink_url)
+    if as_json:
+        click.echo(json.dumps(_as_json(application, where, now, erased)))
+        return
+    lines = {
+        "tombstones": f"until {erased.tombstones_until:%Y-%m-%d}: what still comes goes at the next drain"
+        if erased.tombstones_until
+        else "none needed",
+        "redis_records": several(erased.redis_records, "record"),
+        "dead_letters": f"{erased.dead_letters:,}",
+        "sink": f"{several(erased.sink_rows, 'stored row')} in {where}",
+    }
+    head = f"erased {several(erased.keys, 'join key')} of {application}, {now.isoformat()}"
+    click.echo(printable(head, markup=False))
+    for tier, name in _TIERS.items():
+        said = f"FAILED: {erased.failed[tier]}" if tier in erased.failed else lines[tier]
+        click.echo(printable(f"  {name:<12}  {said}", markup=False))
+
+
+def _as_json(application: str, where: str, now: datetime, erased: Erased) -> dict[str, Any]:
+    until = erased.tombstones_until
+    return {
+        "application": application,
+        "erased_at": now.isoformat(),
+        "sink": where,
+        "dry_run": False,
+        "keys": erased.keys,
+        "tombstones_until": until and until.isoformat(),
+        "redis_records": erased.redis_records,
+        "dead_letters": erased.dead_letters,
+        "sink_rows": erased.sink_rows,
+        "failed": erased.failed,
+    }

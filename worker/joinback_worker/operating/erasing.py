@@ -1,0 +1,119 @@
+"""All that is held of some join keys, erased tier by tier: Redis's records, its dead letters, the sink.
+
+Tombstones come first. What is merged before them is in the sink when the sink is erased, and what is merged later is
+taken out again by the drain that merged it, or by the next.
+"""
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct, field
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from joinback import wire
+from joinback.errors import JoinbackError
+from joinback.settings import Settings
+from joinback_worker import lookups
+from joinback_worker.dead import Letter, letters
+from joinback_worker.layouts import Layout
+from joinback_worker.redis_errors import advice
+from joinback_worker.rules import Policy
+from joinback_worker.sinks import open_sink
+from joinback_worker.tombstones import forget, set_tombstones
+
+LETTERS_PER_STEP = 1_000
+"""Of one XDEL: a few milliseconds of Redis's time."""
+
+
+class Erased(Struct, kw_only=True):
+    """What was erased, tier by tier. Nothing of what was logged is in it, nor a key."""
+
+    keys: int
+    tombstones_until: datetime | None = None
+    """Whatever comes of the keys until then is erased by the next drain."""
+    redis_records: int = 0
+    dead_letters: int = 0
+    sink_rows: int = 0
+    """Of `records` where the sink keeps rows, of `events` where it keeps those."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Tier -> why; the others are erased all the same."""
+
+
+class Scope(Struct, kw_only=True):
+    """What is to be erased."""
+
+    application: str
+    layout: Layout
+    policy: Policy
+    join_keys: set[str]
+    letters: set[tuple[str, str]] = field(default_factory=set)
+    """Tag and id of dead letters that are meant by what they hold themselves."""
+    has_sink: bool = True
+
+    def means(self, tag: str, letter: Letter) -> bool:
+        """Return whether a dead letter is to go."""
+        return letter.join_key in self.join_keys or (tag, letter.id) in self.letters
+
+    def keys_by_tag(self) -> dict[str, list[str]]:
+        """Return the keys of each tag under which their records may be."""
+        by_tag: dict[str, list[str]] = {}
+        for key in sorted(self.join_keys):
+            for tag in self.layout.tags_of(self.application, key):
+                by_tag.setdefault(tag, []).append(key)
+        return by_tag
+
+
+async def erase(redis: Redis, settings: Settings, scope: Scope) -> Erased:
+    """Erase it in every tier; what one of them refuses is told, and stops no other. It may be done again."""
+    erased = Erased(keys=len(scope.join_keys))
+    for name, work in _TIERS.items():
+        try:
+            await work(redis, settings, scope, erased)
+        except (RedisError, OSError) as error:
+            erased.failed[name] = advice(error)
+        except JoinbackError as error:
+            erased.failed[name] = str(error)
+    return erased
+
+
+async def _set_tombstones(redis: Redis, settings: Settings, scope: Scope, erased: Erased) -> None:
+    kept = timedelta(seconds=scope.policy.rules.join_window_s + settings.buffer_ttl_s)
+    if scope.join_keys:
+        erased.tombstones_until = await set_tombstones(redis, scope.application, scope.keys_by_tag(), kept)
+
+
+async def _erase_records(redis: Redis, settings: Settings, scope: Scope, erased: Erased) -> None:
+    for tag, keys in scope.keys_by_tag().items():
+        erased.redis_records += await forget(redis, tag, keys)
+
+
+async def _erase_dead_letters(redis: Redis, settings: Settings, scope: Scope, erased: Erased) -> None:
+    for tag in scope.layout.tags(scope.application):
+        erased.dead_letters += await _erase_letters(redis, tag, scope)
+
+
+async def _erase_in_sink(redis: Redis, settings: Settings, scope: Scope, erased: Erased) -> None:
+    if not scope.has_sink or not scope.join_keys:
+        return
+    sink = open_sink(settings.sink_url, scope.policy)
+    sink.migrates = False
+    async with sink:
+        for step in lookups.steps(sink, sorted(scope.join_keys)):
+            erased.sink_rows += await sink.erase(scope.application, step)
+
+
+_TIERS = {
+    "tombstones": _set_tombstones,
+    "redis_records": _erase_records,
+    "dead_letters": _erase_dead_letters,
+    "sink": _erase_in_sink,
+}
+
+
+async def _erase_letters(redis: Redis, tag: str, scope: Scope) -> int:
+    ids = [letter.id async for letter in letters(redis, tag) if scope.means(tag, letter)]
+    erased = 0
+    for first in range(0, len(ids), LETTERS_PER_STEP):
+        step = ids[first : first + LETTERS_PER_STEP]
+        erased += int(await redis.execute_command("XDEL", wire.dead_key(tag), *step))
+    return erased
