@@ -266,7 +266,7 @@ def test_letters_are_read_by_bytes(
     assert len(lines) == 201
     assert 20 < max(peaks) < 100
     before = server.info("commandstats").get("cmdstat_xrange", {"calls": 0})["calls"]
-    assert cli("dead", "show", "loans", lines[7].split()[0]).stdout.count("feedback:7") == 1
+    assert cli("dead", "show", "loans", lines[8].split()[0]).stdout.count("feedback:7") == 1
     assert server.info("commandstats")["cmdstat_xrange"]["calls"] == before + 1
     server.delete(wire.dead_key(TAG))
 

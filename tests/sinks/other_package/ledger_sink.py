@@ -72,3 +72,16 @@ class LedgerSink(MergeOnRead):
         for name, lines in groupby(sorted(self._lines()), key=lambda line: line[0]):
             if application in (None, name):
                 yield name, [row for _, row in lines]
+
+    def _erase(self, application: str, join_keys: Sequence[str]) -> int:
+        kept, gone = [], 0
+        for line in self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else ():
+            name, join_key, *_ = msgspec.json.decode(line)
+            is_erased = name == application and join_key in join_keys
+            gone += is_erased
+            kept += [] if is_erased else [line]
+        if gone:
+            part = self._path.with_suffix(".part")
+            part.write_bytes(b"".join(kept))
+            part.replace(self._path)
+        return gone
