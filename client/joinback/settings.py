@@ -93,6 +93,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
         BOTH,
     ] = None
+    log_format: Annotated[
+        Literal["text", "json"],
+        Meta(description="The worker's log on stderr: `text`, or one `json` object per line."),
+        WORKER,
+    ] = "text"
     dashboard_password: Annotated[
         str | None,
         Meta(

@@ -1,4 +1,4 @@
-"""The worker's log: one line per event on stderr, key=value, whoever started it."""
+"""The worker's log: one line per event on stderr, key=value or JSON, whoever started it."""
 
 import logging
 import sys
@@ -8,18 +8,29 @@ from typing import Any
 import structlog
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """Set up our own lines, and let arq and other libraries through from warnings on, each line once."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+def configure_logging(level: int = logging.INFO, *, as_json: bool = False) -> None:
+    """Set up our own lines, and let arq and other libraries through from warnings on, each line once.
+
+    `as_json`: each line, also of a library, is one JSON object with `timestamp`, `level` and `event`.
+    """
+    begin: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if as_json:
+        end: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        handler = logging.StreamHandler()
+        handler.setFormatter(
+            structlog.stdlib.ProcessorFormatter(processors=[_of_library, *end], foreign_pre_chain=begin)
+        )
+        logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    else:
+        end = [structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"])]
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _without_nothing,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
+        processors=[*begin, _without_nothing, *end],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 
@@ -38,3 +49,10 @@ class Quiet(logging.Filter):
 def _without_nothing(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """`error=None conditions={}` on each line says nothing, and hides the lines where it says something."""
     return {name: value for name, value in line.items() if not (value is None or value is False or value == {})}
+
+
+def _of_library(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Another package's line: named by its logger, without what structlog keeps of the record."""
+    record = line.pop("_record")
+    line.pop("_from_structlog")
+    return {**line, "logger": record.name}

@@ -139,7 +139,7 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
     async def start(_: dict[str, Any]) -> None:
         # Now, and not before: arq's command line has set up its own by then, and each line would come twice.
         logging.getLogger("arq").handlers.clear()
-        configure_logging()
+        configure_logging(as_json=settings.log_format == "json")
         log.info(
             "worker_started",
             version=sign.version,

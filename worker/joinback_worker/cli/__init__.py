@@ -73,8 +73,8 @@ def drain_command(only: tuple[str, ...], as_json: bool) -> None:
 
     Exit code 2, and what to mend, if it failed.
     """
-    configure_logging(logging.ERROR)
     settings = settings_from()
+    configure_logging(logging.ERROR, as_json=settings.log_format == "json")
     warn_of_path(settings.sink_url)
     # Rows go to standard output, if that is the sink; nothing else may then.
     on_stderr = settings.sink_url.startswith("stdout:")

@@ -93,9 +93,9 @@ def import_labels(
         raise JoinbackError("which column is the join key? --key COLUMN, or --key-field NAME[=COLUMN] for each field")
     if report_path is not None and report_path.resolve() == Path(source).resolve():
         raise JoinbackError("--report would overwrite the source")
-    # Its warnings would tear the progress bar; what matters of them is told as an error.
-    configure_logging(logging.ERROR)
     settings = settings_from()
+    # Its warnings would tear the progress bar; what matters of them is told as an error.
+    configure_logging(logging.ERROR, as_json=settings.log_format == "json")
     warn_of_path(settings.sink_url)
     job = Job(
         application=application,
