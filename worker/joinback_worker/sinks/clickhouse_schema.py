@@ -44,6 +44,15 @@ SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory 
 COLUMN_TYPES = dict(re.findall(r"^    (\w+) +(.+?)(?: COMMENT '[^']*')?(?: CODEC\(.*\))?,?$", EVENTS, re.MULTILINE))
 """Name -> type, as the server tells them too."""
 
+RECORDS_COPY = """
+CREATE MATERIALIZED VIEW IF NOT EXISTS records_copy
+REFRESH EVERY 5 MINUTE
+ENGINE = MergeTree ORDER BY (application, join_key)
+AS SELECT * FROM records
+"""
+"""For dashboards, for whoever wants it: the rows of `records`, folded anew every five minutes and swapped in at once.
+Its database must be of the engine Atomic, as a server's are; chDB's `default` is not."""
+
 POLICIES = """
 CREATE TABLE IF NOT EXISTS policies (
     application       String,
