@@ -56,7 +56,7 @@ def test_what_an_answer_means(text: str, server_wide: bool, says: str) -> None:
     [
         (
             "ERR DB index is out of range",
-            "what the callable for its credentials returns (Redis says: DB index",
+            "mend the end of JOINBACK_REDIS_URL, such as /0 (Redis says: DB index",
         ),
         ("ERR max number of clients reached", "raise its maxclients"),
         ("ERR unknown command 'AUTH', with args beginning with: 'someone' 'hunter2' ", "unknown command 'AUTH'"),

@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from selenium import webdriver
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.expected_conditions import staleness_of
-from selenium.webdriver.support.wait import WebDriverWait
+if TYPE_CHECKING:
+    # Of the extra `heavy`: without it these tests are collected, and left to CI's own step.
+    from selenium import webdriver
+    from selenium.webdriver.remote.webelement import WebElement
 
 PATIENCE_S = 600.0
 FLAGS = (
@@ -34,7 +34,7 @@ _CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 class Browser:
     """One window."""
 
-    def __init__(self, driver: webdriver.Chrome) -> None:
+    def __init__(self, driver: "webdriver.Chrome") -> None:
         self.driver = driver
 
     def open(self, url: str, look: str = "light", *, scripts: bool = True) -> None:
@@ -50,7 +50,7 @@ class Browser:
     def cdp(self, command: str, **parameters: Any) -> Any:
         return self.driver.execute_cdp_cmd(command, parameters)
 
-    def all(self, selector: str) -> list[WebElement]:
+    def all(self, selector: str) -> "list[WebElement]":
         return self.driver.find_elements("css selector", selector)
 
     def text(self, selector: str = "main") -> str:
@@ -77,6 +77,9 @@ class Browser:
         """Do what leads to another page, and wait until that is there."""
         before = self.driver.find_element("css selector", "html")
         act()
+        from selenium.webdriver.support.expected_conditions import staleness_of
+        from selenium.webdriver.support.wait import WebDriverWait
+
         wait = WebDriverWait(self.driver, PATIENCE_S)
         wait.until(staleness_of(before))
         wait.until(lambda _: self.run("return document.readyState") == "complete")
@@ -94,6 +97,8 @@ def chromium() -> Iterator[Browser]:
     """A new Chromium with an empty profile. Its absence fails: `apt-get install chromium chromium-driver`."""
     paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
     assert all(paths), "apt-get install -y chromium chromium-driver"
+    from selenium import webdriver
+
     options = webdriver.ChromeOptions()
     options.binary_location = str(paths[0])
     with tempfile.TemporaryDirectory(prefix="joinback-chromium-") as profile:

@@ -16,7 +16,6 @@ import pytest
 from conftest import wait_for
 from dashboard.browser import LOOKS, PICTURES, Browser, chromium
 from made_up_records import record_of
-from selenium.webdriver.common.keys import Keys
 
 from joinback.settings import Settings
 from joinback_worker.answers.report import Report, Wanted, report
@@ -180,6 +179,8 @@ def test_trouble_is_shown_where_the_page_was(
 @pytest.mark.parametrize("name", ["overview", "application"])
 def test_by_keyboard_alone(quiet: Browser, demo: str, name: str) -> None:
     """Tab reaches everything that can be used, in the page's order, each time with a visible mark; the first skips."""
+    from selenium.webdriver.common.keys import Keys
+
     quiet.open(demo + PATHS[name] + ("&every=0" if "?" in PATHS[name] else "?every=0"))
     reachable = quiet.run(
         "return [...document.querySelectorAll(arguments[0])].filter(one => one.checkVisibility()).length", FOCUSABLE
@@ -209,6 +210,8 @@ def test_wide_tables_scroll_by_keyboard_on_a_phone(
     quiet: Browser, demo: str, wait_until: Callable[[Callable[[], object]], None]
 ) -> None:
     """The arrow key moves a table that is wider than the screen."""
+    from selenium.webdriver.common.keys import Keys
+
     quiet.open(demo + APPLICATION, "narrow")
     region = quiet.driver.find_element("css selector", "[aria-labelledby='days-table']")
     quiet.run("arguments[0].focus()", region)

@@ -60,7 +60,7 @@ def test_it_serves_what_redis_and_the_sink_hold(start: Started, stack: Stack) ->
     stack.drain()
     process, url = start()
     overview = Page(get(url)[1])
-    assert overview.tables["books"][1] == ["loans", "2", "2", "0", "0", "0", "0", "0"]
+    assert overview.tables["books"][1] == ["loans", "2", "2", "0", "0", "0", "0", "0", "0"]
     assert overview.tables["applications"][1][0].endswith("loans")
     assert "1 joined" in Page(get(f"{url}application?application=loans")[1]).said
     assert "joined: the label repaid came" in Page(get(f"{url}key?application=loans&join_key=loan_17")[1]).said

@@ -12,7 +12,7 @@ def span(seconds: float) -> str:
         if rounded < size:
             continue
         number, rest = divmod(rounded, size)
-        if number >= 10 or unit == "min" or not rest:
+        if number >= 10 or not rest:
             return f"{round(rounded / size)} {unit}"
         return f"{number} {unit} {rest // step} {smaller}"
     return f"{max(0, round(seconds))} s"
