@@ -95,8 +95,8 @@ MISTAKES = [
     Mistake(
         "PostgreSQL's keys are locked in no order",
         f"{WORKER}/sinks/postgres.py",
-        'wanted = sorted(key for key in join_keys if "\\0" not in key)',
-        'wanted = list({key for key in join_keys if "\\0" not in key})',
+        'else sorted(key for key in join_keys if "\\0" not in key)',
+        'else list({key for key in join_keys if "\\0" not in key})',
         "sinks/test_postgres.py",
         "locked_in_their_order",
     ),
@@ -110,7 +110,7 @@ MISTAKES = [
     ),
     Mistake(
         "SQLite does not wait for the disk",
-        f"{WORKER}/sinks/sqlite.py",
+        f"{WORKER}/sinks/sqlite_file.py",
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = OFF",
         "sinks/test_sqlite.py",
@@ -326,7 +326,7 @@ MISTAKES = [
         f"{WORKER}/verdict.py",
         "for name, maturity in rules.defaults.items() if name not in told}",
         "for name, maturity in rules.defaults.items()}",
-        "worker/test_row.py test_rules_doc.py sinks/test_conformance.py",
+        "worker/test_row.py docs/test_rules_doc.py sinks/test_conformance.py",
         "maturity or moments or mature_by",
     ),
     Mistake(
@@ -340,8 +340,8 @@ MISTAKES = [
     Mistake(
         "a deployment of new rules counts as a dispute",
         f"{WORKER}/rules_in_use.py",
-        "if before and former.last > before}",
-        "if not before or former.last > before}",
+        "if before and use.last > before}",
+        "if not before or use.last > before}",
         "worker/test_field_rules.py",
         "rules or differ",
     ),
