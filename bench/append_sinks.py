@@ -30,7 +30,7 @@ import redis
 import sinks
 from engines import ENGINES
 from msgspec import Raw
-from worker import DRAIN, FEATURES
+from worker_processes import DRAIN, FEATURES
 
 import joinback
 from joinback_worker.embedded import embedded_valkey
