@@ -25,21 +25,30 @@ def ran() -> dict[str, Any]:
     """
     notebook = json.loads(PATH.read_text())
     names: dict[str, Any] = {}
-    for number, cell in enumerate(cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
-        code = compile("".join(cell["source"]), f"cell {number}", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        with contextlib.redirect_stdout(io.StringIO()) as out:
-            done = eval(code, names)
-            if inspect.iscoroutine(done):
-                asyncio.run(done)
-        printed = out.getvalue().splitlines(keepends=True)
-        shown = [{"name": "stdout", "output_type": "stream", "text": printed}] if printed else []
-        if os.environ.get("UPDATE_DOCS"):
-            cell["outputs"] = shown
-        else:
-            assert cell["outputs"] == shown
+    try:
+        for number, cell in enumerate(cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
+            _run(number, cell, names)
+    finally:
+        # Its last cell does, unless one before it failed.
+        if "folder" in names:
+            names["folder"].cleanup()
     if os.environ.get("UPDATE_DOCS"):
         PATH.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     return names
+
+
+def _run(number: int, cell: dict[str, Any], names: dict[str, Any]) -> None:
+    code = compile("".join(cell["source"]), f"cell {number}", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        done = eval(code, names)
+        if inspect.iscoroutine(done):
+            asyncio.run(done)
+    printed = out.getvalue().splitlines(keepends=True)
+    shown = [{"name": "stdout", "output_type": "stream", "text": printed}] if printed else []
+    if os.environ.get("UPDATE_DOCS"):
+        cell["outputs"] = shown
+    else:
+        assert cell["outputs"] == shown
 
 
 def over(table: Any, figure: str) -> float:

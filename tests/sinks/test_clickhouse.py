@@ -23,7 +23,7 @@ from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
 from joinback_worker.fold import Record
 from joinback_worker.rules import Policy
-from joinback_worker.sinks import Merged, clickhouse, clickhouse_schema, open_sink
+from joinback_worker.sinks import Merged, clickhouse, clickhouse_schema, clickhouse_url, open_sink
 
 pytestmark = pytest.mark.heavy
 
@@ -110,7 +110,7 @@ def test_nobody_listens() -> None:
 
 def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes the connection and answers nothing is given up after a bounded time."""
-    monkeypatch.setattr(clickhouse, "CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr(clickhouse_url, "CONNECT_TIMEOUT_S", 1)
     monkeypatch.setattr(clickhouse, "ANSWER_TIMEOUT_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(SinkUnavailable, match="does not answer"):
         put(f"clickhouse://127.0.0.1:{silent.getsockname()[1]}/default", loans())
