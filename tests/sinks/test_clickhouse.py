@@ -111,7 +111,7 @@ def test_nobody_listens() -> None:
 def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes the connection and answers nothing is given up after a bounded time."""
     monkeypatch.setattr(clickhouse_url, "CONNECT_TIMEOUT_S", 1)
-    monkeypatch.setattr(clickhouse, "ANSWER_TIMEOUT_S", 1)
+    monkeypatch.setattr(clickhouse_url, "ANSWER_TIMEOUT_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(SinkUnavailable, match="does not answer"):
         put(f"clickhouse://127.0.0.1:{silent.getsockname()[1]}/default", loans())
 
