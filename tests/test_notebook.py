@@ -1,12 +1,8 @@
 """examples/late_labels.ipynb runs, prints what it shows, and what it says of its figures is true."""
 
-import ast
-import asyncio
-import contextlib
-import inspect
-import io
-import json
-import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +10,16 @@ import pytest
 
 pytestmark = pytest.mark.heavy
 
-PATH = Path(__file__).parents[1] / "examples" / "late_labels.ipynb"
-
 
 @pytest.fixture(scope="module")
-def ran() -> dict[str, Any]:
-    """Its names after its last cell. With UPDATE_DOCS=1 what the cells print is written into it.
-
-    A kernel's work without a kernel: a cell runs in the names of those before, and may await.
-    """
-    notebook = json.loads(PATH.read_text())
-    names: dict[str, Any] = {}
-    try:
-        for number, cell in enumerate(cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
-            _run(number, cell, names)
-    finally:
-        # Its last cell does, unless one before it failed.
-        if "folder" in names:
-            names["folder"].cleanup()
-    if os.environ.get("UPDATE_DOCS"):
-        PATH.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-    return names
-
-
-def _run(number: int, cell: dict[str, Any], names: dict[str, Any]) -> None:
-    code = compile("".join(cell["source"]), f"cell {number}", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        done = eval(code, names)
-        if inspect.iscoroutine(done):
-            asyncio.run(done)
-    printed = out.getvalue().splitlines(keepends=True)
-    shown = [{"name": "stdout", "output_type": "stream", "text": printed}] if printed else []
-    if os.environ.get("UPDATE_DOCS"):
-        cell["outputs"] = shown
-    else:
-        assert cell["outputs"] == shown
+def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Its names after its last cell."""
+    names = tmp_path_factory.mktemp("notebook") / "names"
+    script = Path(__file__).parent / "notebook.py"
+    done = subprocess.run([sys.executable, script, names], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made: dict[str, Any] = pickle.loads(names.read_bytes())
+    return made
 
 
 def over(table: Any, figure: str) -> float:
