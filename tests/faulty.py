@@ -1,11 +1,24 @@
 """Redis and sink with a fault at the n-th call: the only ways out of a worker, so the only places it can die."""
 
+import contextlib
+import secrets
 from collections.abc import Callable
 from typing import Any, Literal
 
+from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
+from joinback import wire
+from joinback.settings import Settings
+from joinback_worker.cycle import drain
+from joinback_worker.drains import sink_of
 from joinback_worker.errors import SinkUnavailable
+from joinback_worker.pace import Pace
+from joinback_worker.source import Source
+
+TAG = wire.tag("loans")
+SETTLED_TTL_S = 60
 
 Fault = Literal["die before", "die after", "lose reply", "refuse"]
 FAULTS: tuple[Fault, ...] = ("die before", "die after", "lose reply", "refuse")
@@ -79,3 +92,13 @@ class FaultySink:
 
     async def get(self, application: str, join_keys: Any) -> Any:
         return await self._faults.call(self._sink.get, application, join_keys, error=SinkUnavailable("planned"))
+
+
+async def faulty_cycle(settings: Settings, buffer: Redis, faults: Faults, lease_s: float) -> None:
+    """One worker's cycle over `loans`; it may die or fail on the way."""
+    async with sink_of(settings) as sink:
+        source = Source(
+            FaultyRedis(buffer, faults), TAG, consumer=secrets.token_hex(3), lease_s=lease_s, chunk_entries=7
+        )  # type: ignore[arg-type]
+        with contextlib.suppress(Died, RedisError):
+            await drain(source, FaultySink(sink, faults), "loans", settled_ttl_s=SETTLED_TTL_S, pace=Pace(7))  # type: ignore[arg-type]

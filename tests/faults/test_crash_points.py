@@ -6,8 +6,6 @@ finishes. The same with a second worker that takes the claims over and drains al
 """
 
 import asyncio
-import contextlib
-import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -18,22 +16,17 @@ import msgspec
 import pytest
 import redis
 from events import at, feedback, prediction, retraction
-from faulty import FAULTS, Died, Fault, Faults, FaultyRedis, FaultySink
+from faulty import FAULTS, SETTLED_TTL_S, TAG, Fault, Faults, faulty_cycle
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.accounting import Accounting
 from joinback_worker.connect import connect
-from joinback_worker.cycle import drain
 from joinback_worker.drains import sink_of
-from joinback_worker.pace import Pace
 from joinback_worker.source import Source
 
-TAG = wire.tag("loans")
 DAY = 86_400
-SETTLED_TTL_S = 60
 
 Workload = dict[str, dict[str, bytes]]
 
@@ -104,13 +97,7 @@ class Scene:
         self.buffer = buffer
 
     async def work(self, faults: Faults, lease_s: float = 60.0) -> None:
-        """One worker's cycle; it may die or fail on the way."""
-        async with sink_of(self.settings) as sink:
-            source = Source(
-                FaultyRedis(self.buffer, faults), TAG, consumer=secrets.token_hex(3), lease_s=lease_s, chunk_entries=7
-            )  # type: ignore[arg-type]
-            with contextlib.suppress(Died, RedisError):
-                await drain(source, FaultySink(sink, faults), "loans", settled_ttl_s=SETTLED_TTL_S, pace=Pace(7))  # type: ignore[arg-type]
+        await faulty_cycle(self.settings, self.buffer, faults, lease_s)
 
     async def take_over(self) -> None:
         """Another worker, for whom every lease has run out; then Redis lets go of what is settled."""

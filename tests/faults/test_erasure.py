@@ -4,8 +4,6 @@ The erased keys have each kind of trouble that a drain tells of, as dead letters
 """
 
 import asyncio
-import contextlib
-import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,24 +14,19 @@ import msgspec
 import pytest
 import redis
 from events import at, feedback, prediction
-from faulty import Died, Fault, Faults, FaultyRedis, FaultySink
+from faulty import TAG, Fault, Faults, faulty_cycle
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.connect import connect
-from joinback_worker.cycle import drain
 from joinback_worker.drains import sink_of
 from joinback_worker.layouts import Layout
 from joinback_worker.operating.erasing import Scope, erase
-from joinback_worker.pace import Pace
 from joinback_worker.rules import Policy
 from joinback_worker.source import Source
 
-TAG = wire.tag("loans")
 DAY = 86_400
-SETTLED_TTL_S = 60
 Events = dict[str, bytes]
 
 KEPT: dict[str, Events] = {
@@ -75,13 +68,7 @@ class Scene:
         self.is_erased = False
 
     async def work(self, faults: Faults, lease_s: float = 60.0) -> None:
-        """One worker's cycle; it may die or fail on the way."""
-        async with sink_of(self.settings) as sink:
-            source = Source(
-                FaultyRedis(self.buffer, faults), TAG, consumer=secrets.token_hex(3), lease_s=lease_s, chunk_entries=7
-            )  # type: ignore[arg-type]
-            with contextlib.suppress(Died, RedisError):
-                await drain(source, FaultySink(sink, faults), "loans", settled_ttl_s=SETTLED_TTL_S, pace=Pace(7))  # type: ignore[arg-type]
+        await faulty_cycle(self.settings, self.buffer, faults, lease_s)
 
     async def erase(self) -> None:
         scope = Scope(application="loans", layout=Layout(), policy=Policy(), join_keys={*ERASED, *TROUBLED})
