@@ -260,7 +260,10 @@ def test_a_log_handler_that_raises(site: Site) -> None:
 
 
 def test_the_spool_outlives_the_process(site: Site, tmp_path: Path, wait_until: WaitUntil) -> None:
-    """Events beyond memory, and those of a process killed during an outage, are sent by the next one, in order."""
+    """Events beyond memory, and those of a process killed during an outage, are sent by the next one, in order.
+
+    A frame that the kill tore in the middle of its write is counted instead.
+    """
     spool = tmp_path / "spool"
     script = (
         "import joinback, sys, os, signal\n"
@@ -281,14 +284,18 @@ def test_the_spool_outlives_the_process(site: Site, tmp_path: Path, wait_until: 
     client = joinback.Client().init(site.proxy.url, spool_dir=spool)
     client.log_record("loans", inputs=1, outputs=0, join_key="another")
     wait_until(lambda: client.stats()["recovered"])
-    assert client.flush(PATIENCE_S)
+    delivered = client.flush(PATIENCE_S)
     stats = client.stats()
     client.close()
     assert_identity(stats)
+    # SIGKILL ends a write between two pages: one time in some hundred the last frame is torn, and counted.
+    torn = stats["dropped"]["spool_damaged"]
+    assert delivered == (torn == 0)
     # What was in memory when the process was killed is lost, as promised; all that was on disk arrives.
-    assert 8_000 <= stats["recovered"] == stats["sent"] - 1
+    arrived = stats["sent"] - 1
+    assert 8_000 <= arrived == stats["recovered"] - torn
     assert not list(spool.glob("*.spool"))
     entries = site.redis().xrange(wire.pending_key(TAG))
     assert [fields[b"key"].decode() for _, fields in entries if fields[b"kind"] == b"feedback"] == [
-        f"k{n}" for n in range(stats["recovered"])
+        f"k{n}" for n in range(arrived)
     ]
