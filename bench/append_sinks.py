@@ -34,7 +34,7 @@ from worker_processes import DRAIN, FEATURES
 
 import joinback
 from joinback_worker.embedded import embedded_valkey
-from joinback_worker.fold import Record
+from joinback_worker.law.record import Record
 
 ENGINE_NAMES = ("parquet", "delta", "jsonl", "clickhouse")
 LOOKS_UP = ("delta", "clickhouse")

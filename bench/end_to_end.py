@@ -20,13 +20,13 @@ from msgspec import structs
 import joinback
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.accounting import Accounting
-from joinback_worker.connect import connect
-from joinback_worker.drained import Drained
-from joinback_worker.drains import drain_all
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.drained import Drained
+from joinback_worker.drain.drainer import drain_all
+from joinback_worker.drain.source import Source
 from joinback_worker.embedded import embedded_valkey
 from joinback_worker.logs import configure_logging
-from joinback_worker.source import Source
+from joinback_worker.notes.accounting import Accounting
 
 APPLICATION = "bench"
 FEATURES = {f"feature_{n:02}": n * 1.25 for n in range(20)}

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from row_floors import FLOORS
 
-from joinback_worker.fold import Record
+from joinback_worker.law.record import Record
 from joinback_worker.sinks.event_columns import EventColumns
 from joinback_worker.sinks.event_log import COLUMNS
 

@@ -26,8 +26,8 @@ from msgspec import Raw
 
 from joinback import wire
 from joinback_worker.embedded import embedded_valkey
-from joinback_worker.fold import Record
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 LABELS, QUICK_LABELS = 1_000_000, 20_000

@@ -31,7 +31,7 @@ from joinback_worker.answers.pairing import Pair
 from joinback_worker.answers.questions import Asked
 from joinback_worker.answers.stores import Store, open_store
 from joinback_worker.answers.triangle import ages_around
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 os.environ["PGSERVER_FSYNC"] = "on"

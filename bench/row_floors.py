@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from joinback_worker.fold import Record
-from joinback_worker.row import project
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import project
+from joinback_worker.law.rules import Policy
 
 Ready = Callable[[Sequence[Record]], Callable[[], None]]
 """Makes the rows of these records, and returns what loads them."""
@@ -21,8 +21,8 @@ def _rows(records: Sequence[Record]) -> list[Any]:
 @contextmanager
 def _sqlite(url: str) -> Iterator[Ready]:
     """INSERT in one transaction."""
+    from joinback_worker.law.times import text_of
     from joinback_worker.sinks.sqlite_table import to_sql
-    from joinback_worker.times import text_of
 
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as database:
         database.execute("PRAGMA synchronous = FULL")
@@ -45,7 +45,7 @@ def _sqlite(url: str) -> Iterator[Ready]:
 
 
 def _columns() -> list[str]:
-    from joinback_worker.row import Row
+    from joinback_worker.law.row import Row
 
     return [*Row.__struct_fields__, "updated_at", "row_version"]
 

@@ -35,8 +35,9 @@ import psutil
 from row_floors import FLOORS
 from sinks import Keys, record
 
-from joinback_worker.fold import Record
-from joinback_worker.rules import Policy
+from joinback_worker.law.joining import joined
+from joinback_worker.law.record import Record
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 ROOT = Path(__file__).parents[1]
@@ -133,14 +134,14 @@ class Bench:
             with sink._transaction():
                 held = sink._held("loans", [one.join_key for one in records], {one.join_key for one in records})
             made = [(held.get(one.join_key), one) for one in records]
-            rows = [(was, sink._projected(one, was.row if was else None)[0]) for was, one in made]
+            rows = [(was, joined(was.row if was else None, one, sink._policy)[0]) for was, one in made]
             return [row for was, row in rows if was is None], [(was, row) for was, row in rows if was is not None]
 
         new, told = self._run(sink._run(make))
 
         def write() -> None:
             with sink._transaction():
-                sink._update_told(iter(told))
+                sink._update_feedback(iter(told))
                 sink._insert(iter(new))
 
         return self._meter.of(lambda: self._run(sink._run(write)))

@@ -28,8 +28,8 @@ from floors import floor_of
 from msgspec import Raw
 
 from joinback import wire
-from joinback_worker.fold import Record
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import Sink, open_sink
 
 # What a commit costs is a part of the figures.

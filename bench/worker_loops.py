@@ -13,14 +13,14 @@ from worker_pending import APPLICATION, TAG
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.cycle import drain
-from joinback_worker.group import Entry
-from joinback_worker.pace import MERGE_ENTRIES_MAX, Pace
-from joinback_worker.row import project
-from joinback_worker.rules import Policy
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.cycle import drain
+from joinback_worker.drain.group import Entry
+from joinback_worker.drain.pace import MERGE_ENTRIES_MAX, Pace
+from joinback_worker.drain.source import Source
+from joinback_worker.law.row import project
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import Merged, Sink
-from joinback_worker.source import Source
 
 BARE_ENTRIES = 1_000
 

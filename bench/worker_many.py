@@ -21,14 +21,14 @@ from worker_processes import fresh_postgresql
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.cycle import drain
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.cycle import drain
+from joinback_worker.drain.pace import Pace
+from joinback_worker.drain.source import Source
 from joinback_worker.embedded import embedded_valkey
+from joinback_worker.law.rules import Policy
 from joinback_worker.logs import configure_logging
-from joinback_worker.pace import Pace
-from joinback_worker.rules import Policy
 from joinback_worker.sinks import open_sink
-from joinback_worker.source import Source
 
 WORKERS = (1, 2, 4)
 NULL = "null"

@@ -24,12 +24,13 @@ from msgspec import structs
 import joinback
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.accounting import Accounting
-from joinback_worker.connect import connect
-from joinback_worker.drained import Drained
-from joinback_worker.drains import drain_all, tags
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.drained import Drained
+from joinback_worker.drain.drainer import drain_all
+from joinback_worker.drain.source import Source
 from joinback_worker.embedded import embedded_valkey, reserved_port
-from joinback_worker.source import Source
+from joinback_worker.notes.accounting import Accounting
+from joinback_worker.notes.layouts import all_tags, layouts
 
 # The fixtures of a cluster and of a primary behind Sentinels, of files of labels, and of the code in documents.
 pytest_plugins = ["topologies", "label_files", "documents"]
@@ -159,7 +160,7 @@ async def books_of(settings: Settings) -> Accounting:
     buffer = connect(settings)
     try:
         books = Accounting()
-        for _, tag in await tags(buffer):
+        for _, tag in all_tags(await layouts(buffer)):
             books += await Source(buffer, tag).accounting()
         return books
     finally:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec import Raw, structs
 
 from joinback import wire
-from joinback_worker.fold import Record, fold
+from joinback_worker.law.record import Record
+from joinback_worker.law.record_hash import read_hash
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -36,7 +37,7 @@ def retraction(seconds: float = 120, fields: list[str] | None = None, /, **named
 
 
 def record(fields: Mapping[str, bytes], join_key: str = "k") -> Record:
-    folded = fold("loans", join_key, fields.items())
+    folded = read_hash("loans", join_key, fields.items())
     assert not folded.bad
     return folded.record
 

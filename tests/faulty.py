@@ -11,11 +11,11 @@ from redis.exceptions import RedisError
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.cycle import drain
-from joinback_worker.drains import sink_of
+from joinback_worker.drain.cycle import drain
+from joinback_worker.drain.pace import Pace
+from joinback_worker.drain.source import Source
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.pace import Pace
-from joinback_worker.source import Source
+from joinback_worker.sinks import open_sink
 
 TAG = wire.tag("loans")
 SETTLED_TTL_S = 60
@@ -96,7 +96,7 @@ class FaultySink:
 
 async def faulty_cycle(settings: Settings, buffer: Redis, faults: Faults, lease_s: float) -> None:
     """One worker's cycle over `loans`; it may die or fail on the way."""
-    async with sink_of(settings) as sink:
+    async with open_sink(settings.sink_url) as sink:
         source = Source(
             FaultyRedis(buffer, faults), TAG, consumer=secrets.token_hex(3), lease_s=lease_s, chunk_entries=7
         )  # type: ignore[arg-type]

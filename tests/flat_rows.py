@@ -15,8 +15,8 @@ from msgspec import Raw, structs
 
 from joinback.settings import Settings
 from joinback_worker.flat.views import ENGINES, View, name_of, statements, view_of
-from joinback_worker.fold import Record
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import lake_view, open_sink
 
 

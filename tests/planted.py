@@ -38,7 +38,7 @@ MISTAKES = [
     # Ten that no test saw once.
     Mistake(
         "a retraction of a named field spares what was said at its very moment",
-        f"{WORKER}/counting.py",
+        f"{WORKER}/law/counting.py",
         "at <= self._until[name]",
         "at < self._until[name]",
         "worker/test_row.py test_any_order.py",
@@ -78,7 +78,7 @@ MISTAKES = [
     ),
     Mistake(
         "a late mark makes a record that lives for ever",
-        f"{WORKER}/settle.lua",
+        f"{WORKER}/drain/settle.lua",
         "if redis.call('TTL', record) == -1 then redis.call('EXPIRE', record, late_mark_ttl_s) end",
         "",
         "worker",
@@ -86,7 +86,7 @@ MISTAKES = [
     ),
     Mistake(
         "the replay of a letter keeps the late mark",
-        f"{WORKER}/dead.py",
+        f"{WORKER}/by_hand/dead_letters.py",
         '"HDEL", record, letter.event, f"{wire.LATE}:{event_id}")',
         '"HDEL", record, letter.event)',
         "worker/test_dead.py worker/test_cycle.py",
@@ -208,7 +208,7 @@ MISTAKES = [
     # Further ones, in the worker and the sinks.
     Mistake(
         "Redis is told before the sink has it",
-        f"{WORKER}/chunk.py",
+        f"{WORKER}/drain/chunk.py",
         "        merged, refused = await merge_each(work.sink, emitted)\n",
         "        await work.source.settle(Settlement(in_rows=[e for es in batch.by_key.values() for e in es]))\n"
         "        merged, refused = await merge_each(work.sink, emitted)\n",
@@ -217,7 +217,7 @@ MISTAKES = [
     ),
     Mistake(
         "an entry that another worker has ended is counted again",
-        f"{WORKER}/settle.lua",
+        f"{WORKER}/drain/settle.lua",
         "redis.call('XDEL', pending, unpack(ARGV, first, last))",
         "redis.call('XDEL', pending, unpack(ARGV, first, last)) * 0 + last - first + 1",
         "faults worker/test_cycle.py",
@@ -225,7 +225,7 @@ MISTAKES = [
     ),
     Mistake(
         "an abandoned claim is left alone",
-        f"{WORKER}/group.py",
+        f"{WORKER}/drain/group.py",
         "            if claimed := _entries(replies):\n                yield claimed\n",
         "            claimed = replies\n",
         "faults/test_crash_points.py worker/test_group.py",
@@ -233,7 +233,7 @@ MISTAKES = [
     ),
     Mistake(
         "a stopped worker keeps its claims until the lease ends",
-        f"{WORKER}/cycle.py",
+        f"{WORKER}/drain/cycle.py",
         "        drained.released += await asyncio.create_task(reader.give_back())\n",
         "        pass\n",
         "worker/test_cycle.py worker/test_main.py",
@@ -241,7 +241,7 @@ MISTAKES = [
     ),
     Mistake(
         "of a record that is read a second time what it held before is forgotten",
-        f"{WORKER}/batch.py",
+        f"{WORKER}/drain/batch.py",
         "            if not found.payloads.keys() >= before.payloads.keys():\n                return False\n",
         "",
         "worker/test_batches.py",
@@ -249,7 +249,7 @@ MISTAKES = [
     ),
     Mistake(
         "what was claimed ahead is not given back",
-        f"{WORKER}/batch.py",
+        f"{WORKER}/drain/batch.py",
         "filter(None, (self._handed_on, self._filling))",
         "filter(None, (self._handed_on,))",
         "worker/test_batches.py worker/test_guard.py",
@@ -257,7 +257,7 @@ MISTAKES = [
     ),
     Mistake(
         "a plain record's late feedback counts",
-        f"{WORKER}/row.py",
+        f"{WORKER}/law/row.py",
         "        if predicted_at is not None and at - predicted_at > timedelta(seconds=rules.join_window_s):",
         "        if False:",
         "worker/test_row.py",
@@ -265,7 +265,7 @@ MISTAKES = [
     ),
     Mistake(
         "one row that the sink refuses takes its batch with it",
-        f"{WORKER}/refusals.py",
+        f"{WORKER}/drain/refusals.py",
         "    first, refused = await merge_each(sink, records[:middle])\n",
         '    return Merged(), {record.join_key: "refused" for record in records}\n'
         "    first, refused = await merge_each(sink, records[:middle])\n",
@@ -274,7 +274,7 @@ MISTAKES = [
     ),
     Mistake(
         "feedback at the very end of the window is late",
-        f"{WORKER}/counting.py",
+        f"{WORKER}/law/counting.py",
         "if delay <= window:",
         "if delay < window:",
         "worker/test_row.py test_any_order.py",
@@ -282,7 +282,7 @@ MISTAKES = [
     ),
     Mistake(
         "two events under one id: the last one read counts",
-        f"{WORKER}/fold.py",
+        f"{WORKER}/law/record.py",
         "        if a[event_id] != b[event_id]:",
         "        if False:",
         "worker/test_fold.py",
@@ -315,7 +315,7 @@ MISTAKES = [
     # Rules per field, sources, retractions that name events.
     Mistake(
         "a retraction that is taken back still takes others back",
-        f"{WORKER}/counting.py",
+        f"{WORKER}/law/counting.py",
         "if event_id not in void:\n            void.update",
         "if True:\n            void.update",
         "worker/test_row.py test_any_order.py",
@@ -323,8 +323,8 @@ MISTAKES = [
     ),
     Mistake(
         "a default overrules what was told",
-        f"{WORKER}/verdict.py",
-        "for name, maturity in rules.defaults.items() if name not in told}",
+        f"{WORKER}/law/verdict.py",
+        "for name, maturity in rules.defaults.items() if name not in valid}",
         "for name, maturity in rules.defaults.items()}",
         "worker/test_row.py docs/test_rules_doc.py sinks/test_conformance.py",
         "maturity or moments or mature_by",
@@ -339,7 +339,7 @@ MISTAKES = [
     ),
     Mistake(
         "a deployment of new rules counts as a dispute",
-        f"{WORKER}/rules_in_use.py",
+        f"{WORKER}/notes/rules_in_use.py",
         "if before and use.last > before}",
         "if not before or use.last > before}",
         "worker/test_field_rules.py",
@@ -347,7 +347,7 @@ MISTAKES = [
     ),
     Mistake(
         "the digest of the rules leaves the sources out",
-        f"{WORKER}/rules.py",
+        f"{WORKER}/law/rules.py",
         "sources=field.sources,",
         "sources=[],",
         "worker/test_config.py sinks/test_conformance.py",
@@ -364,7 +364,7 @@ MISTAKES = [
     ),
     Mistake(
         "a drain that failed is noted as a good one",
-        f"{WORKER}/drains.py",
+        f"{WORKER}/drain/drainer.py",
         "for application, _ in (work if away else allowed)} - failed.keys()",
         "for application, _ in (work if away else allowed)}",
         "worker/test_overview.py",
@@ -372,7 +372,7 @@ MISTAKES = [
     ),
     Mistake(
         "a full Redis forgets its drains",
-        f"{WORKER}/drains.lua",
+        f"{WORKER}/notes/drains.lua",
         "redis.call('HDEL', KEYS[1], '')\n",
         "",
         "worker/test_overview.py",
@@ -380,7 +380,7 @@ MISTAKES = [
     ),
     Mistake(
         "evictions of long ago are an alarm for ever",
-        f"{WORKER}/health.py",
+        f"{WORKER}/notes/health.py",
         "before = 0 if (may_evict and known is None) or",
         "before = 0 if known is None or",
         "worker/test_overview.py worker/test_status.py",

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from joinback_worker.rules import Policy, Rules
+from joinback_worker.law.rules import Policy, Rules
 
 Tables = Mapping[str, Any]
 """The keys of one application, as in the file."""

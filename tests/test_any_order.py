@@ -29,12 +29,12 @@ from ruled import file, policy
 import joinback
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.cycle import drain
-from joinback_worker.drains import sink_of
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.cycle import drain
+from joinback_worker.drain.pace import Pace
+from joinback_worker.drain.source import Source
 from joinback_worker.embedded import embedded_valkey
-from joinback_worker.pace import Pace
-from joinback_worker.source import Source
+from joinback_worker.sinks import open_sink
 
 APPLICATION = "loans"
 WINDOW_S = 500
@@ -130,7 +130,7 @@ class World:
     async def _drain(self, faults: Faults, lease_s: float = 0) -> None:
         buffer = connect(self.settings)
         try:
-            async with sink_of(self.settings, self.policy) as sink:
+            async with open_sink(self.settings.sink_url, self.policy) as sink:
                 source = Source(FaultyRedis(buffer, faults), self.tag, lease_s=lease_s, chunk_entries=3)  # type: ignore[arg-type]
                 await drain(
                     source,
@@ -171,7 +171,7 @@ class World:
     async def _look(self) -> Any:
         buffer = connect(self.settings)
         try:
-            async with sink_of(self.settings, self.policy) as sink:
+            async with open_sink(self.settings.sink_url, self.policy) as sink:
                 return await sink.get(APPLICATION, KEYS), await Source(buffer, self.tag).accounting()
         finally:
             await buffer.aclose()

@@ -20,7 +20,7 @@ import joinback
 from joinback import wire
 from joinback._delivery import transport
 from joinback.redis_url import redis_url as read_url
-from joinback_worker.connect import open_redis
+from joinback_worker.connection.connect import open_redis
 
 
 def trouble_with(url: str) -> str | None:

@@ -20,9 +20,9 @@ from joinback import wire
 from joinback.credentials import credentials_at
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker import login as login_module
-from joinback_worker.connect import connect
-from joinback_worker.login import Login, NoLogin
+from joinback_worker.connection import login as login_module
+from joinback_worker.connection.connect import connect
+from joinback_worker.connection.login import Login, NoLogin
 
 SECRET = "c4n4ry"
 USER = "iam"

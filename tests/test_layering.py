@@ -191,24 +191,61 @@ def test_one_file_imports_arq() -> None:
     assert [path.name for path in SOURCES if "arq" in top_level(path)] == ["main.py"]
 
 
-@pytest.mark.parametrize(
-    "name", ["fold.py", "rules.py", "counting.py", "declared.py", "verdict.py", "plain.py", "reduce.py", "row.py"]
+@pytest.mark.parametrize("path", sorted((WORKER / "law").glob("*.py")), ids=lambda path: path.name)
+def test_the_law_is_pure(path: Path) -> None:
+    """The law imports nothing that does I/O, reads a clock or logs; of the worker nothing but its errors."""
+    pure = {"collections", "datetime", "functools", "hashlib", "math", "re", "typing", "msgspec", "joinback"}
+    assert top_level(path) - {"joinback_worker"} <= pure
+    worker = {name for name in imports(path) if name.startswith("joinback_worker.")}
+    assert {name.split(".")[1] for name in worker} <= {"law", "errors"}
+
+
+ROOMS = (
+    # What anybody may need.
+    "errors",
+    "totals",
+    "nearest",
+    "key_forms",
+    "logs",
+    "embedded",
+    # The join, and by which rules.
+    "law",
+    "config",
+    # Where rows go, and where events come from.
+    "sinks",
+    "connection",
+    "notes",
+    "drain",
+    # Labels by hand and from files.
+    "by_hand",
+    "labels",
+    # What is asked of the rows, and of the whole.
+    "answers",
+    "flat",
+    "operating",
+    "metrics",
+    "dashboard",
+    # Who starts it.
+    "local",
+    "main",
+    "cli",
+    "__main__",
 )
-def test_the_join_is_pure(name: str) -> None:
-    """The law, from the fold to the row, imports nothing that does I/O, tells the time or logs."""
-    pure = {
-        "collections",
-        "datetime",
-        "functools",
-        "hashlib",
-        "math",
-        "re",
-        "typing",
-        "msgspec",
-        "joinback",
-        "joinback_worker",
-    }
-    assert top_level(WORKER / name) <= pure
+"""The rooms of the worker, the lowest first: each imports from those above it in this list, and from no other."""
+
+
+def test_every_room_of_the_worker_is_on_the_plan() -> None:
+    """The list names every folder and every file at the top of the worker."""
+    found = {path.stem for path in WORKER.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert found - {"__init__"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_arrows_go_one_way(room: str) -> None:
+    """A room imports from the rooms before it in the list alone."""
+    files = (WORKER / room).rglob("*.py") if (WORKER / room).is_dir() else [WORKER / f"{room}.py"]
+    used = {name.split(".")[1] for path in files for name in imports(path) if name.startswith("joinback_worker.")}
+    assert used & set(ROOMS) <= set(ROOMS[: ROOMS.index(room) + 1])
 
 
 def test_keys_are_spelled_in_one_file() -> None:

@@ -18,8 +18,8 @@ from joinback import memory, wire
 from joinback.errors import ConfigurationError
 from joinback.redis_url import redis_url
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.drains import drain_all
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.drainer import drain_all
 
 
 @pytest.fixture(autouse=True)

@@ -184,9 +184,9 @@ def test_worker_demo_and_the_list_of_processes(
 def test_a_traceback(stack: Stack, redis_with_password: str) -> None:
     """A fault that nobody foresaw ends in a traceback that shows code, and no setting."""
     broken = (
-        "import joinback_worker.drains as drains, joinback_worker.cli as cli\n"
+        "import joinback_worker.drain.drainer as drainer, joinback_worker.cli as cli\n"
         "async def drain(*_, **__): raise ZeroDivisionError\n"
-        "drains.drain = drain\n"
+        "drainer.drain = drain\n"
         "cli.main()"
     )
     stack.client.log_record("loans", inputs=1, outputs=2)

@@ -23,13 +23,14 @@ from test_any_order import KEYS, WINDOW_S, Event, events
 import joinback
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.accounting import Accounting
-from joinback_worker.apps import change
-from joinback_worker.connect import connect
-from joinback_worker.drains import Drainer, drain_all, sink_of, tags
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.drainer import Drainer, drain_all
+from joinback_worker.drain.source import Source
 from joinback_worker.embedded import embedded_valkey
-from joinback_worker.layouts import KEPT
-from joinback_worker.source import Source
+from joinback_worker.notes.accounting import Accounting
+from joinback_worker.notes.apps import change
+from joinback_worker.notes.layouts import KEPT, all_tags, layouts
+from joinback_worker.sinks import open_sink
 
 APPLICATION = "loans"
 SHARDS = [1, 2, 3, 4, 7]
@@ -88,9 +89,9 @@ class World:
             buffer = connect(self.settings)
             try:
                 books = Accounting()
-                for _, tag in await tags(buffer):
+                for _, tag in all_tags(await layouts(buffer)):
                     books += await Source(buffer, tag).accounting()
-                async with sink_of(self.settings) as sink:
+                async with open_sink(self.settings.sink_url) as sink:
                     return await sink.get(APPLICATION, KEYS), books
             finally:
                 await buffer.aclose()

@@ -19,9 +19,9 @@ from msgspec import structs
 import joinback
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.drains import drain_all
-from joinback_worker.group import PARKED
-from joinback_worker.last_drains import LastDrain
+from joinback_worker.drain.drainer import drain_all
+from joinback_worker.drain.group import PARKED
+from joinback_worker.notes.last_drains import LastDrain
 
 HOUR_S = 3_600
 PATIENCE_S = 60.0

@@ -19,8 +19,8 @@ from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.cli.report import report as command
 from joinback_worker.cli.report_tables import TABLES
 from joinback_worker.cli.report_text import lines
-from joinback_worker.config import look
-from joinback_worker.rules import Policy
+from joinback_worker.config.rules_file import look
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 PATH = Path(__file__).parents[2] / "docs" / "explanation" / "answers.md"

@@ -23,8 +23,8 @@ from joinback_worker.answers.engines import SQLite
 from joinback_worker.answers.questions import AT_RISK_MIN, Asked
 from joinback_worker.answers.report import Report, Wanted, report
 from joinback_worker.answers.stores import open_store
-from joinback_worker.fold import Record
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 DAY_S = 86_400

@@ -18,8 +18,8 @@ from joinback_worker.answers.compare import compared
 from joinback_worker.answers.estimate import Delays, delays_of, weighted
 from joinback_worker.answers.pairing import Choice
 from joinback_worker.answers.report import NoApplication, Report, Wanted, report
-from joinback_worker.fold import effective_at
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import effective_at
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 DAY_S = 86_400

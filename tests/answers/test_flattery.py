@@ -14,7 +14,7 @@ from joinback.settings import Settings
 from joinback_worker.answers.pairing import Choice
 from joinback_worker.answers.report import Report, Wanted, report
 from joinback_worker.cli.made_up_loans import Loan, made_up_loans
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 
 from joinback.errors import ConfigurationError
 from joinback_worker.answers.pairing import Choice, Pair, pair_of
-from joinback_worker.rules import FieldRules, Rules
+from joinback_worker.law.rules import FieldRules, Rules
 
 SAMPLES = [
     ({"default": 0.2, "tier": "a"}, {"repaid": True, "tier": "b"}),

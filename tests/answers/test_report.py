@@ -19,7 +19,7 @@ from msgspec import Raw, structs
 from joinback.settings import Settings
 from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.dashboard.mailed import page
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 NAME = "loans<script>alert(1)</script>"

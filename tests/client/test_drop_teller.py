@@ -28,8 +28,8 @@ from joinback.drops import WANTED
 from joinback.log import REPEAT_S
 from joinback.redis_url import redis_url as read_url
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.drops_told import DropsTold, drops_told
+from joinback_worker.connection.connect import connect
+from joinback_worker.notes.drops_reported import DropsTold, drops_told
 
 
 def told(url: str) -> list[DropsTold]:

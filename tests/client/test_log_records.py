@@ -28,8 +28,8 @@ from joinback.patience import Patience
 from joinback.sampling import keeps
 from joinback.settings import Settings
 from joinback.testing import Event, capture
-from joinback_worker.fold import fold
-from joinback_worker.row import project
+from joinback_worker.law.record_hash import read_hash
+from joinback_worker.law.row import project
 
 NOWHERE = "redis://127.0.0.1:1/0"
 NAN = float("nan")
@@ -544,7 +544,7 @@ def rows_of(events: list[Event]) -> dict[str, Any]:
         body = {"v": 1, "at": event.at, "logged_at": event.logged_at, "feedback": event.feedback}
         found.setdefault(event.join_key, {})[f"feedback:{event.event_id}"] = msgspec.json.encode(body)
     window = policy(join_window_s=1_000)
-    rows = [project(fold("loans", key, fields.items()).record, window)[0] for key, fields in found.items()]
+    rows = [project(read_hash("loans", key, fields.items()).record, window)[0] for key, fields in found.items()]
     return {row.join_key: (row.status, msgspec.json.decode(row.feedback or b"null")) for row in rows}
 
 

@@ -16,7 +16,7 @@ import joinback
 from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.redis_url import redis_url
-from joinback_worker.connect import open_redis
+from joinback_worker.connection.connect import open_redis
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.dashboard.app import app
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.render import STATIC
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 EVIL = "<script>alert(1)</script> & \"loans\" 'x'"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from joinback_worker.dashboard.pictures.sparkline import sparkline
 from joinback_worker.dashboard.trends import STEPS, steps
-from joinback_worker.history import Snapshot
+from joinback_worker.notes.history import Snapshot
 
 START = datetime(2026, 11, 28, tzinfo=UTC)
 

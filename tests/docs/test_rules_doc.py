@@ -13,10 +13,10 @@ from msgspec import structs
 
 import joinback
 from joinback.settings import Settings
-from joinback_worker.config import config_of, look
-from joinback_worker.fold import Record
-from joinback_worker.row import project
-from joinback_worker.rules import FieldRules, Policy, Rules
+from joinback_worker.config.rules_file import config_of, look
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import project
+from joinback_worker.law.rules import FieldRules, Policy, Rules
 from joinback_worker.sinks import open_sink
 
 PATH = Path(__file__).parents[2] / "docs" / "reference" / "rules.md"

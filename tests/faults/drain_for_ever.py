@@ -5,12 +5,12 @@ import functools
 import logging
 
 from joinback.settings import settings_from
-from joinback_worker import drains
+from joinback_worker.drain import drainer
+from joinback_worker.drain.source import Source
 from joinback_worker.logs import configure_logging
-from joinback_worker.source import Source
 
-drains.Source = functools.partial(Source, lease_s=1.0, chunk_entries=50)  # type: ignore[assignment,misc]
+drainer.Source = functools.partial(Source, lease_s=1.0, chunk_entries=50)  # type: ignore[assignment,misc]
 configure_logging(logging.ERROR)
 settings = settings_from()
 while True:
-    asyncio.run(drains.drain_all(settings))
+    asyncio.run(drainer.drain_all(settings))

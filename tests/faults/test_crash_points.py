@@ -21,10 +21,10 @@ from redis.asyncio import Redis
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.accounting import Accounting
-from joinback_worker.connect import connect
-from joinback_worker.drains import sink_of
-from joinback_worker.source import Source
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.source import Source
+from joinback_worker.notes.accounting import Accounting
+from joinback_worker.sinks import open_sink
 
 DAY = 86_400
 
@@ -114,7 +114,7 @@ class Scene:
         """A last drain finds little or nothing to do; then the rows are the model's and the books balance."""
         await self.expire_settled()
         await self.take_over()
-        async with sink_of(self.settings) as sink:
+        async with open_sink(self.settings.sink_url) as sink:
             rows = await sink.get("loans", [*GOOD, "torn", "gone", "taken"])
         torn = rows.pop("torn")
         assert (torn.status, torn.feedback_events) == ("predicted", None)

@@ -19,12 +19,12 @@ from redis.asyncio import Redis
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.drains import sink_of
-from joinback_worker.layouts import Layout
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.source import Source
+from joinback_worker.law.rules import Policy
+from joinback_worker.notes.layouts import Layout
 from joinback_worker.operating.erasing import Scope, erase
-from joinback_worker.rules import Policy
-from joinback_worker.source import Source
+from joinback_worker.sinks import open_sink
 
 DAY = 86_400
 Events = dict[str, bytes]
@@ -90,7 +90,7 @@ class Scene:
     async def look(self) -> None:
         for text in self.held():
             assert b"Ada" not in text
-        async with sink_of(self.settings) as sink:
+        async with open_sink(self.settings.sink_url) as sink:
             found = {record.join_key async for page in sink.records() for record in page}
             rows = await sink.get("loans", sorted(found))
         assert {key: model.parts(partial(getattr, row)) for key, row in rows.items()} == expected()

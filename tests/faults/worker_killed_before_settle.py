@@ -5,8 +5,8 @@ import signal
 from typing import Any
 
 from joinback.settings import settings_from
+from joinback_worker.drain.source import Source
 from joinback_worker.main import run
-from joinback_worker.source import Source
 
 
 async def die(*_: Any) -> int:

@@ -25,7 +25,7 @@ from ruled import file
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback_worker.flat.exporting import Exported, Job, export
-from joinback_worker.fold import Record
+from joinback_worker.law.record import Record
 
 TYPES = {"bool": bool, "int": int, "str": str}
 

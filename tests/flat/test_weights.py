@@ -14,7 +14,7 @@ from joinback.settings import Settings
 from joinback_worker.answers.estimate import LABELS_MIN
 from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.flat.exporting import Exported, Job, export
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)

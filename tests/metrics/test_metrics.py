@@ -11,11 +11,11 @@ from conftest import Cli, Stack, free_port
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from joinback_worker.drops_told import DropsTold
 from joinback_worker.metrics.catalogue import METRIC_NAMES, METRICS
 from joinback_worker.metrics.collector import JoinbackCollector
 from joinback_worker.metrics.exposition import text
 from joinback_worker.metrics.families import families
+from joinback_worker.notes.drops_reported import DropsTold
 from joinback_worker.operating.findings import finding
 from joinback_worker.operating.states import Overview, Sink, State
 

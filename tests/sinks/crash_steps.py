@@ -19,8 +19,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from events import feedback, prediction, record
 
-from joinback_worker.fold import Record
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 STEPS = 12

@@ -13,7 +13,7 @@ from msgspec import Raw, structs
 
 from joinback import wire
 from joinback_worker.cli.made_up_loans import made_up_loans
-from joinback_worker.fold import Record
+from joinback_worker.law.record import Record
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123_457, tzinfo=UTC)
 """Long ago: a view folds by the clock of the day."""

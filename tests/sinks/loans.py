@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec import Raw
 
 from joinback import wire
-from joinback_worker.fold import Record
+from joinback_worker.law.record import Record
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
 

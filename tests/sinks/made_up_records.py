@@ -6,7 +6,7 @@ from msgspec import Raw
 
 from joinback import wire
 from joinback_worker.cli.made_up_loans import Loan
-from joinback_worker.fold import Record
+from joinback_worker.law.record import Record
 
 
 def record_of(loan: Loan, now: datetime, application: str = "loans") -> Record:

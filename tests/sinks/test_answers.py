@@ -16,8 +16,8 @@ from joinback.settings import Settings
 from joinback_worker.answers.pairing import Choice
 from joinback_worker.answers.report import Report, Wanted, report
 from joinback_worker.cli.made_up_loans import made_up_loans
-from joinback_worker.config import config_of
-from joinback_worker.rules import Policy
+from joinback_worker.config.rules_file import config_of
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 APPLICATIONS = ("loans", "ads", "topics", "prices", "scored")

@@ -22,11 +22,11 @@ from ruled import file, reducing
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker import copying
-from joinback_worker.copying import Copied, copy
+from joinback_worker.by_hand import copying
+from joinback_worker.by_hand.copying import Copied, copy
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink, row_store
 
 POLICY = Policy()
@@ -400,7 +400,7 @@ def test_a_staging_table_of_an_older_release(tmp_path: Path) -> None:
 
 def test_what_is_lost_is_known() -> None:
     """The module's word for lost is held to the reasons of a merge: late feedback is not."""
-    from joinback_worker.fold import Rejected
+    from joinback_worker.law.record import Rejected
 
     assert copying._is_lost(Rejected("k", "feedback:e", "feedback_overflow", "full", b""))
     assert not copying._is_lost(Rejected("k", "feedback:e", "after_window", "late", b"", "late:e"))

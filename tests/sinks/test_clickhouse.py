@@ -21,8 +21,8 @@ from ruled import policy, reducing
 
 from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import Merged, clickhouse, clickhouse_schema, clickhouse_url, open_sink
 
 pytestmark = pytest.mark.heavy

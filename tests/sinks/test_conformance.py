@@ -28,9 +28,9 @@ from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused
-from joinback_worker.fold import Record, merge
-from joinback_worker.row import Row, project
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record, merge
+from joinback_worker.law.row import Row, project
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import Merged, Sink, open_sink
 
 POLICY = Policy()

@@ -15,8 +15,8 @@ from events import feedback, prediction, record
 from loans import loans
 
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import Merged, merge_on_read, open_sink
 from joinback_worker.sinks.delta import DeltaSink, location_of
 from joinback_worker.sinks.event_log import Stored

@@ -15,8 +15,8 @@ from events import feedback, prediction, record
 from loans import loans
 
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 from joinback_worker.sinks.schemes import module_of
 

@@ -23,9 +23,9 @@ from ruled import file, policy
 import joinback
 from joinback.settings import Settings
 from joinback_worker.errors import SinkOlder, SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.row import Row, project
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row, project
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink, postgres_schema, sqlite_table
 
 RULES = {"maturity_s": 600, "feedback": {"repaid": {"default": False}, "days": {"default": 0}}}

@@ -20,9 +20,9 @@ from ruled import policy, reducing
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.row import Row, project
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row, project
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import Merged, open_sink, postgres_table
 from joinback_worker.sinks.postgres import PostgresSink, schema
 from joinback_worker.sinks.postgres_session import Session
@@ -948,9 +948,9 @@ def test_keys_and_matured_rows_are_found_by_an_index(url: str) -> None:
         assert "Index Scan using records_pkey" in plan, plan
         assert "Join" not in plan
     with psycopg.connect(url) as connection:
-        for statement in (postgres_table.CREATE_TOLD, postgres_table.BY_PLACE):
+        for statement in (postgres_table.CREATE_FEEDBACK, postgres_table.BY_PLACE):
             connection.execute(statement.encode())
-        found = connection.execute(f"EXPLAIN {postgres_table.UPDATE_TOLD}".encode()).fetchall()
+        found = connection.execute(f"EXPLAIN {postgres_table.UPDATE_FEEDBACK}".encode()).fetchall()
     plan = "\n".join(line for (line,) in found)
     assert "Tid Scan on records" in plan, plan
     with psycopg.connect(url) as connection:

@@ -14,9 +14,9 @@ from events import at, feedback, prediction, record, retraction
 from postgres_server import shared_server
 from ruled import policy
 
-from joinback_worker.fold import Record, merge
-from joinback_worker.row import project
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record, merge
+from joinback_worker.law.row import project
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import Merged, Sink, merge_on_write, open_sink
 
 POLICY = Policy()

@@ -22,9 +22,9 @@ from loans import loans
 from ruled import file, reducing
 
 from joinback.settings import Settings
-from joinback_worker.fold import Record
-from joinback_worker.row import Row
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import lake_view, open_sink
 from joinback_worker.sinks.schemes import SCHEMES
 

@@ -14,7 +14,7 @@ from ruled import policy
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkRefused, SinkUnavailable
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 from joinback_worker.sinks.sqlite import schema
 from joinback_worker.sinks.sqlite_table import MIGRATIONS

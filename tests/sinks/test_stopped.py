@@ -15,7 +15,7 @@ from postgres_server import fresh_database
 from joinback.settings import Settings
 from joinback_worker.answers.stores import open_store
 from joinback_worker.cli.made_up_loans import made_up_loans
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)

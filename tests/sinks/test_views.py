@@ -19,7 +19,7 @@ from ruled import file, policy
 from test_conformance import batches_of, by_rules, expected, in_records, on
 
 from joinback.settings import Settings
-from joinback_worker.fold import Record, merge
+from joinback_worker.law.record import Record, merge
 from joinback_worker.sinks import lake_view
 
 fresh = itertools.count()

@@ -12,9 +12,9 @@ from events import feedback, prediction, record
 from msgspec import structs
 
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.row import Row
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 from joinback_worker.sinks.gathering import PAGE_RECORDS, gathered
 

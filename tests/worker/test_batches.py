@@ -10,14 +10,14 @@ from conftest import PATIENCE_S, Stack
 from redis.asyncio import Redis
 
 from joinback import wire
-from joinback_worker.collecting import collector_held_back
-from joinback_worker.connect import connect
-from joinback_worker.cycle import drain
-from joinback_worker.drained import Drained
-from joinback_worker.drains import sink_of
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.collecting import collector_held_back
+from joinback_worker.drain.cycle import drain
+from joinback_worker.drain.drained import Drained
+from joinback_worker.drain.pace import MERGE_ENTRIES_MAX, MERGE_ENTRIES_MIN, MERGE_S, Pace
+from joinback_worker.drain.source import Source
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.pace import MERGE_ENTRIES_MAX, MERGE_ENTRIES_MIN, MERGE_S, Pace
-from joinback_worker.source import Source
+from joinback_worker.sinks import open_sink
 
 TAG = wire.tag("loans")
 
@@ -49,7 +49,7 @@ def drain_watched(
     async def run() -> tuple[Drained, list[int]]:
         buffer = connect(stack.settings)
         try:
-            async with sink_of(stack.settings) as sink:
+            async with open_sink(stack.settings.sink_url) as sink:
                 watched: Any = Watched(sink, lambda number: before(buffer, number))
                 source = Source(buffer, TAG, chunk_entries=chunk_entries)
                 return await drain(source, watched, "loans", pace=pace), watched.merged

@@ -9,8 +9,8 @@ import joinback
 from joinback.config_file import APPLICATION_KEYS
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.config import config_of, look
-from joinback_worker.rules import FieldRules, Rules
+from joinback_worker.config.rules_file import config_of, look
+from joinback_worker.law.rules import FieldRules, Rules
 
 MISTAKES = [
     ("[loans]\n", 1, "loans is not known; rules stand under [applications.<name>]"),

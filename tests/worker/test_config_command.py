@@ -15,9 +15,9 @@ from msgspec import structs
 from ruled import file
 
 from joinback.settings import Settings
-from joinback_worker import lookups
-from joinback_worker.config import look
-from joinback_worker.config_draft import draft
+from joinback_worker.by_hand.config_draft import draft
+from joinback_worker.config.rules_file import look
+from joinback_worker.sinks import lookups
 
 TEXT = """
 [applications.ads]

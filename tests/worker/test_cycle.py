@@ -14,14 +14,13 @@ from ruled import reducing
 import joinback
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.cycle import drain
-from joinback_worker.drained import Drained
-from joinback_worker.drains import sink_of
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.cycle import drain
+from joinback_worker.drain.drained import Drained
+from joinback_worker.drain.source import Source
 from joinback_worker.errors import SinkRefused, SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.sinks import Merged
-from joinback_worker.source import Source
+from joinback_worker.law.record import Record
+from joinback_worker.sinks import Merged, open_sink
 
 TAG = wire.tag("loans")
 
@@ -318,7 +317,7 @@ def drain_through(settings: Settings, **trouble: Any) -> Drained:
     async def cycle() -> Drained:
         redis = connect(settings)
         try:
-            async with sink_of(settings) as sink:
+            async with open_sink(settings.sink_url) as sink:
                 return await drain(Source(redis, TAG), Troubled(sink, **trouble), "loans")  # type: ignore[arg-type]
         finally:
             await redis.aclose()

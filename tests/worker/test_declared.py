@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from joinback_worker.declared import reconciled, strict_troubles, trouble_with
-from joinback_worker.rules import FieldRules, Rules, Scalar
+from joinback_worker.law.declared import reconciled, strict_troubles, trouble_with
+from joinback_worker.law.rules import FieldRules, Rules, Scalar
 
 TAKEN: list[tuple[Scalar, str, str]] = [
     ("bool", "true", "true"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from joinback import wire
 from joinback.redis_url import redis_url
-from joinback_worker.apps import App
+from joinback_worker.notes.apps import App
 from joinback_worker.operating import tried_redis
 from joinback_worker.operating.spans import brief, in_words, span
 
@@ -89,7 +89,7 @@ def test_how_long_the_memory_lasts(stack: Stack, cli: Cli, monkeypatch: pytest.M
     """In plain numbers, with the day on which it would be full; trouble by day if that is before events end."""
     import asyncio
 
-    from joinback_worker.connect import connect
+    from joinback_worker.connection.connect import connect
 
     async def tried(maxmemory: int) -> Any:
         async def known(_: Any) -> list[App]:

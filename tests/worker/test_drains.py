@@ -9,8 +9,8 @@ import pytest
 from conftest import PATIENCE_S, Cli, Stack
 
 from joinback import wire
-from joinback_worker import drains
-from joinback_worker.drains import drain_all
+from joinback_worker.drain import drainer
+from joinback_worker.drain.drainer import drain_all
 
 APPLICATIONS = 10
 
@@ -90,21 +90,21 @@ def test_a_fault_of_ours_is_one_applications(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An error that nobody foresaw costs its own tag a tick, is told by kind and place, and quotes no payload."""
-    drain = drains.drain
+    drain = drainer.drain
 
     async def trip(source: object, sink: object, application: str, **options: object) -> object:
         if application == "bad":
             raise ZeroDivisionError("the payload")
         return await drain(source, sink, application, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(drains, "drain", trip)
+    monkeypatch.setattr(drainer, "drain", trip)
     for name in ("good_1", "bad", "good_2"):
         stack.client.log_record(name, inputs=1, outputs=2, join_key=name)
     assert stack.client.flush(PATIENCE_S)
     drained = asyncio.run(drain_all(stack.settings))
     assert [row["application"] for row in stack.rows()] == ["good_1", "good_2"]
     assert drained.error is not None
-    assert "ZeroDivisionError at drains.py:" in drained.error
+    assert "ZeroDivisionError at drainer.py:" in drained.error
     assert "the payload" not in drained.error + capsys.readouterr().out
 
 
@@ -116,14 +116,14 @@ def test_one_tag_does_not_keep_the_others_waiting(stack: Stack) -> None:
     assert stack.client.flush(PATIENCE_S)
 
     async def rounds() -> list[bool]:
-        drainer = drains.Drainer(stack.settings)
+        worker = drainer.Drainer(stack.settings)
         try:
-            first = await drainer.round(tag_budget_s=0)
+            first = await worker.round(tag_budget_s=0)
             small = stack.rows("application = 'small'")
-            second = await drainer.round(tag_budget_s=0)
+            second = await worker.round(tag_budget_s=0)
             return [first.unfinished, bool(small), second.unfinished]
         finally:
-            await drainer.aclose()
+            await worker.aclose()
 
     first, small, _ = asyncio.run(rounds())
     assert first

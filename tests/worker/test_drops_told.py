@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from conftest import Stack
 
 from joinback import wire
-from joinback_worker.connect import connect
-from joinback_worker.drops_told import DropsTold, drops_told, summed
+from joinback_worker.connection.connect import connect
+from joinback_worker.notes.drops_reported import DropsTold, drops_told, summed
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

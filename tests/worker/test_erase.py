@@ -17,7 +17,7 @@ from events import feedback
 
 import joinback
 from joinback import wire
-from joinback_worker.tombstones import TOMBSTONES_MAX
+from joinback_worker.notes.tombstones import TOMBSTONES_MAX
 
 TAG = wire.tag("loans")
 

@@ -12,7 +12,7 @@ from msgspec import structs
 import joinback
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import connect
+from joinback_worker.connection.connect import connect
 from joinback_worker.operating.explaining import explain
 from joinback_worker.operating.explanation import Explanation
 

@@ -15,8 +15,8 @@ from ruled import file, reducing
 from structlog.testing import capture_logs
 
 from joinback import wire
-from joinback_worker import fields_seen
-from joinback_worker.drains import Drainer
+from joinback_worker.drain.drainer import Drainer
+from joinback_worker.notes import fields_seen
 
 STRICT = {"loans": {"feedback": {"repaid": {"type": "bool", "strict": True}, "days": {"type": "int"}}}}
 

@@ -4,7 +4,8 @@ from events import feedback, prediction, records, retraction
 from hypothesis import given
 from hypothesis.strategies import integers
 
-from joinback_worker.fold import Record, admit, fold, merge
+from joinback_worker.law.record import Record, admit, merge
+from joinback_worker.law.record_hash import read_hash
 
 
 @given(records, records)
@@ -37,7 +38,7 @@ def test_merge_only_grows(a: Record, b: Record) -> None:
 
 def test_fold_sorts_events_by_kind() -> None:
     """A hash becomes a record: each field under its kind, by its event id."""
-    folded = fold(
+    folded = read_hash(
         "loans",
         "k",
         [("feedback:b", feedback(a=1)), ("prediction:a", prediction()), ("retraction:c", retraction())],
@@ -62,7 +63,7 @@ def test_one_bad_event_costs_only_itself() -> None:
         ("feedback:\udcff", feedback(a=1)),
         ("prediction:x", feedback(a=1)),
     ]
-    folded = fold("loans", "k", fields)
+    folded = read_hash("loans", "k", fields)
     assert list(folded.record.feedback) == ["good"]
     assert folded.newer == {"feedback:newer"}
     assert set(folded.bad) == {field for field, _ in fields} - {"feedback:good", "feedback:newer"}

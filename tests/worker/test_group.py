@@ -11,14 +11,14 @@ from conftest import PATIENCE_S, Stack
 from redis.asyncio import Redis
 
 from joinback import wire
-from joinback_worker.connect import connect
-from joinback_worker.cycle import drain
-from joinback_worker.drained import Drained
-from joinback_worker.drains import sink_of
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.cycle import drain
+from joinback_worker.drain.drained import Drained
+from joinback_worker.drain.group import IDLE_CONSUMER_S, consumer_name
+from joinback_worker.drain.pace import Pace
+from joinback_worker.drain.source import Source
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.group import IDLE_CONSUMER_S, consumer_name
-from joinback_worker.pace import Pace
-from joinback_worker.source import Source
+from joinback_worker.sinks import open_sink
 
 TAG = wire.tag("loans")
 PENDING = wire.pending_key(TAG)
@@ -60,7 +60,7 @@ def test_one_name_per_process(stack: Stack) -> None:
 
     async def fail(buffer: Redis) -> None:
         for _ in range(5):
-            async with sink_of(stack.settings) as sink:
+            async with open_sink(stack.settings.sink_url) as sink:
                 down: Any = Down(sink)
                 assert (await drain(Source(buffer, TAG), down, "loans")).released == 1
 
@@ -91,7 +91,7 @@ def test_consumers_of_killed_workers_go(stack: Stack, monkeypatch: pytest.Monkey
     stack.drain()
     assert set(consumers(stack)) == {"holds", "killed"}
     assert IDLE_CONSUMER_S == 3_600
-    monkeypatch.setattr("joinback_worker.group.IDLE_CONSUMER_S", -1)
+    monkeypatch.setattr("joinback_worker.drain.group.IDLE_CONSUMER_S", -1)
     stack.drain()
     assert consumers(stack) == ["holds"]
     assert stack.server.xpending(PENDING, wire.GROUP)["pending"] == 1
@@ -131,7 +131,7 @@ def test_a_drain_takes_what_was_there_when_it_began(stack: Stack) -> None:
     stack.client.flush(PATIENCE_S)
 
     async def cycle(buffer: Redis) -> Drained:
-        async with sink_of(stack.settings) as sink:
+        async with open_sink(stack.settings.sink_url) as sink:
             endless: Any = Endless(sink, lambda: log(stack, 700))
             return await drain(Source(buffer, TAG), endless, "loans")
 
@@ -178,7 +178,7 @@ def test_a_cancelled_drain_gives_back_in_a_task_that_is_not_cancelled(stack: Sta
                 merging.set()
                 await asyncio.Event().wait()
 
-        async with sink_of(stack.settings) as sink:
+        async with open_sink(stack.settings.sink_url) as sink:
             hung: Any = Hung(sink)
             draining = asyncio.create_task(drain(source, hung, "loans"))
             await asyncio.wait_for(merging.wait(), PATIENCE_S)
@@ -196,7 +196,7 @@ def test_a_budget_that_is_spent_gives_the_rest_back(stack: Stack) -> None:
     log(stack, 3_000)
 
     async def cycle(buffer: Redis) -> Drained:
-        async with sink_of(stack.settings) as sink:
+        async with open_sink(stack.settings.sink_url) as sink:
             return await drain(Source(buffer, TAG), sink, "loans", budget_s=0)
 
     drained = on_buffer(stack, cycle)
@@ -243,7 +243,7 @@ def test_a_drain_renews_its_claim_before_each_merge(stack: Stack) -> None:
 
     async def cycle(buffer: Redis) -> Drained:
         watched: Any = Watched(buffer)
-        async with sink_of(stack.settings) as sink:
+        async with open_sink(stack.settings.sink_url) as sink:
             return await drain(Source(watched, TAG, lease_s=0, chunk_entries=10), sink, "loans", pace=Pace(10))
 
     assert on_buffer(stack, cycle).rows == 20

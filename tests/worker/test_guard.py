@@ -15,13 +15,13 @@ from msgspec import structs
 from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.drains import drain_all
-from joinback_worker.guard import adopt, guarded, published_of
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.drainer import drain_all
+from joinback_worker.drain.source import Source
+from joinback_worker.notes.guard import adopt, guarded, published_of
 from joinback_worker.sinks import open_sink, shown
 from joinback_worker.sinks.place import absolute, warning
 from joinback_worker.sinks.schemes import module_of, place_of
-from joinback_worker.source import Source
 
 
 def log(stack: Stack, key: str = "k", application: str = "loans") -> None:

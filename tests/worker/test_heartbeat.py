@@ -16,8 +16,8 @@ from conftest import PATIENCE_S, Cli, Stack, free_port, process_environment
 from ruled import file, reducing
 
 from joinback import wire
-from joinback_worker.connect import connect
-from joinback_worker.heartbeat import Beat, beat, digest_of, workers
+from joinback_worker.connection.connect import connect
+from joinback_worker.notes.heartbeat import Beat, beat, digest_of, workers
 
 WORKER = ("-m", "joinback_worker", "worker")
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.drains import drain_all
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.drainer import drain_all
+from joinback_worker.drain.source import COUNTERS_MAX, Source
 from joinback_worker.embedded import embedded_valkey
-from joinback_worker.history import RATE_OVER_S_MIN, Rates, Snapshot, rates, snapshots, summed
-from joinback_worker.source import COUNTERS_MAX, Source
+from joinback_worker.notes.history import RATE_OVER_S_MIN, Rates, Snapshot, rates, snapshots, summed
 
 TAG = wire.tag("loans")
 HISTORY = wire.history_key(TAG)

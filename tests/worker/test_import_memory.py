@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from joinback.settings import Settings
-from joinback_worker.connect import connect
+from joinback_worker.connection.connect import connect
 from joinback_worker.labels.importing import Importing
 from joinback_worker.labels.lines import Line
 from joinback_worker.labels.lookup import looking_up
@@ -15,8 +15,8 @@ from joinback_worker.labels.plan import Plan, Roles
 from joinback_worker.labels.report import ReportFile
 from joinback_worker.labels.ruling import Ruling
 from joinback_worker.labels.settled import Told
-from joinback_worker.layouts import Layout
-from joinback_worker.rules import Rules
+from joinback_worker.law.rules import Rules
+from joinback_worker.notes.layouts import Layout
 
 
 class Cells(list[str]):

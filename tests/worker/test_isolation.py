@@ -14,13 +14,13 @@ from ruled import policy, reducing
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.cycle import drain
-from joinback_worker.drained import Drained
-from joinback_worker.drains import sink_of
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.cycle import drain
+from joinback_worker.drain.drained import Drained
+from joinback_worker.drain.source import Source
 from joinback_worker.errors import SinkRefused
-from joinback_worker.row import project, unfold
-from joinback_worker.source import Source
+from joinback_worker.law.row import project, unfold
+from joinback_worker.sinks import open_sink
 
 TAG = wire.tag("loans")
 OTHERS = 100
@@ -254,7 +254,7 @@ def test_an_unknown_exception_ends_the_drain_and_keeps_the_entries(stack: Stack)
     async def cycle(settings: Settings) -> Drained:
         buffer = connect(settings)
         try:
-            async with sink_of(settings) as sink:
+            async with open_sink(settings.sink_url) as sink:
                 broken: Any = Broken(sink)
                 return await drain(Source(buffer, TAG), broken, "loans")
         finally:

@@ -21,8 +21,8 @@ from topologies import Cluster, Sentinels
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.drains import Drainer, drain_all
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.drainer import Drainer, drain_all
 
 APPLICATIONS = ["loans", "ads", "fraud", "churn", "search"]
 """Of three primaries each holds one at least."""

@@ -22,13 +22,13 @@ from msgspec import structs
 from rich.console import Console
 
 from joinback import wire
-from joinback_worker.accounting import Accounting
 from joinback_worker.cli.status_show import fitted, lines
-from joinback_worker.connect import connect
-from joinback_worker.group import LEASE_S, PARKED
-from joinback_worker.heartbeat import Beat
-from joinback_worker.history import RATE_OVER_S_MIN
-from joinback_worker.last_drains import LastDrain
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.group import LEASE_S, PARKED
+from joinback_worker.notes.accounting import Accounting
+from joinback_worker.notes.heartbeat import Beat
+from joinback_worker.notes.history import RATE_OVER_S_MIN
+from joinback_worker.notes.last_drains import LastDrain
 from joinback_worker.operating.findings import FINDING_NAMES, HINTS, WHY, Finding, finding
 from joinback_worker.operating.overview import overview
 from joinback_worker.operating.states import Overview, State

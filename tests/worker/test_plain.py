@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruled import policy
 
-from joinback_worker.fold import Record
-from joinback_worker.plain import PlainStatus
-from joinback_worker.verdict import judge
+from joinback_worker.law.plain import PlainStatus
+from joinback_worker.law.record import Record
+from joinback_worker.law.verdict import judge
 
 
 @given(records | plain_records, st.sampled_from(RULES), st.none() | st.integers(-2_000, 2_000))

@@ -4,7 +4,7 @@ import pytest
 import redis
 from redis import exceptions
 
-from joinback_worker.redis_errors import advice
+from joinback_worker.connection.redis_errors import advice
 
 
 @pytest.mark.parametrize(

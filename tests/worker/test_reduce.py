@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from ruled import policy, reducing
 
-from joinback_worker.reduce import Reducer, reduce
-from joinback_worker.row import project
+from joinback_worker.law.reduce import Reducer, reduce
+from joinback_worker.law.row import project
 
 
 def reduced(reducer: Reducer, *values: Any) -> Any:

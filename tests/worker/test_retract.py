@@ -19,7 +19,7 @@ from msgspec import Raw, structs
 from ruled import file, reducing
 
 from joinback import wire
-from joinback_worker.event_filter import condition
+from joinback_worker.by_hand.event_filter import condition
 
 ADS = reducing(clicks="sum")
 

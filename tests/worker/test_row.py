@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruled import policy
 
-from joinback_worker.fold import Record, merge
-from joinback_worker.row import Row, late_news, project, project_any, project_plain, unfold
-from joinback_worker.rules import Policy
+from joinback_worker.law.joining import late_news
+from joinback_worker.law.record import Record, merge
+from joinback_worker.law.row import Row, project, project_any, project_plain, unfold
+from joinback_worker.law.rules import Policy
 
 DAY_S = 86_400
 POLICY = Policy()

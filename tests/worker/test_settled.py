@@ -12,12 +12,12 @@ from events import feedback, prediction
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.cycle import drain
-from joinback_worker.drained import Drained
-from joinback_worker.drains import sink_of
-from joinback_worker.fold import Record
-from joinback_worker.source import Source
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.cycle import drain
+from joinback_worker.drain.drained import Drained
+from joinback_worker.drain.source import Source
+from joinback_worker.law.record import Record
+from joinback_worker.sinks import open_sink
 
 TAG = wire.tag("loans")
 SETTLED_TTL_S = 3_600
@@ -52,7 +52,7 @@ def drain_and_then(settings: Settings, then: Callable[[], object]) -> Drained:
     async def cycle() -> Drained:
         buffer = connect(settings)
         try:
-            async with sink_of(settings) as sink:
+            async with open_sink(settings.sink_url) as sink:
                 between: Any = Interrupted(sink, then)
                 return await drain(Source(buffer, TAG), between, "loans", settled_ttl_s=SETTLED_TTL_S)
         finally:

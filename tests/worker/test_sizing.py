@@ -96,8 +96,8 @@ def test_memory_comes_back(stack: Stack, server: redis.Redis, spawn: Any, wait_u
 
 def test_the_limits_are_the_codes() -> None:
     """The limits in the text are those that the worker has."""
-    from joinback_worker.pace import SLICE_BYTES
-    from joinback_worker.source import RECORD_BYTES_MAX, RECORD_FIELDS_MAX
+    from joinback_worker.drain.pace import SLICE_BYTES
+    from joinback_worker.drain.source import RECORD_BYTES_MAX, RECORD_FIELDS_MAX
 
     for text in (f"{SLICE_BYTES >> 20} MiB", f"{RECORD_BYTES_MAX >> 20} MiB", f"{RECORD_FIELDS_MAX:,} fields"):
         assert text in DOC

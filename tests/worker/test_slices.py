@@ -14,12 +14,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 import joinback
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import connect
-from joinback_worker.cycle import drain
-from joinback_worker.drained import Drained
-from joinback_worker.drains import sink_of
-from joinback_worker.pace import HALVINGS_MAX, SLICE_BYTES, SLICE_RECORDS, SUCCESSES, Pace
-from joinback_worker.source import RECORD_BYTES_MAX, RECORD_FIELDS_MAX, Source
+from joinback_worker.connection.connect import connect
+from joinback_worker.drain.cycle import drain
+from joinback_worker.drain.drained import Drained
+from joinback_worker.drain.pace import HALVINGS_MAX, SLICE_BYTES, SLICE_RECORDS, SUCCESSES, Pace
+from joinback_worker.drain.source import RECORD_BYTES_MAX, RECORD_FIELDS_MAX, Source
+from joinback_worker.sinks import open_sink
 
 TAG = wire.tag("loans")
 WORKER_MB_MAX = 150
@@ -211,7 +211,7 @@ def drain_over(settings: Settings, pace: Pace, **link: Any) -> tuple[Drained, Sl
         buffer = connect(settings)
         try:
             slow: Any = SlowLink(buffer, **link)
-            async with sink_of(settings) as sink:
+            async with open_sink(settings.sink_url) as sink:
                 return await drain(Source(slow, TAG), sink, "loans", pace=pace), slow
         finally:
             await buffer.aclose()

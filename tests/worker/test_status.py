@@ -11,8 +11,8 @@ from conftest import PATIENCE_S, Cli, Stack
 import joinback
 from joinback import wire
 from joinback._delivery import attempts
-from joinback_worker.drains import drain_all
-from joinback_worker.health import Health
+from joinback_worker.drain.drainer import drain_all
+from joinback_worker.notes.health import Health
 
 
 class Info:

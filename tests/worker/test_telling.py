@@ -5,8 +5,8 @@ from conftest import Stack, free_port
 from msgspec import structs
 
 import joinback
-from joinback_worker import telling
-from joinback_worker.telling import Call, Undelivered, new_name, tell
+from joinback_worker.by_hand import telling
+from joinback_worker.by_hand.telling import Call, Undelivered, new_name, tell
 
 
 def call(number: int, sent: list[int]) -> Call:

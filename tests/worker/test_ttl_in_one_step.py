@@ -12,10 +12,10 @@ from faulty import Died, Faults, FaultyRedis
 from msgspec import Raw
 
 from joinback import wire
-from joinback_worker import layouts, rules_in_use
-from joinback_worker.connect import connect
-from joinback_worker.fields_seen import FieldsSeen
-from joinback_worker.rules import Rules
+from joinback_worker.connection.connect import connect
+from joinback_worker.law.rules import Rules
+from joinback_worker.notes import layouts, rules_in_use
+from joinback_worker.notes.fields_seen import FieldsSeen
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 TAG = wire.tag("loans")

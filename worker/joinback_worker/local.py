@@ -21,10 +21,10 @@ from joinback.errors import ConfigurationError, JoinbackError
 from joinback.redis_url import redis_url
 from joinback.settings import Settings
 
-from .connect import connect
-from .drained import Drained
-from .drains import drain_all
-from .guard import adopt
+from .connection.connect import connect
+from .drain.drained import Drained
+from .drain.drainer import drain_all
+from .notes.guard import adopt
 from .sinks.row_columns import COLUMNS, JSON, TIMES
 
 T = TypeVar("T")

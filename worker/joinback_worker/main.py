@@ -32,13 +32,13 @@ from joinback.redis_url import RedisUrl, redis_url
 from joinback.settings import Settings, settings_from
 from joinback.urls import shown_url
 
-from .connect import open_redis
-from .drains import Drainer
-from .heartbeat import TTL_S, VERSION, Beat, digest_of
-from .login import Login, credentials_of
+from .connection.connect import open_redis
+from .connection.login import Login, credentials_of
+from .connection.scripts import Script
+from .drain.drainer import Drainer
+from .drain.tick import Ticker
 from .logs import Quiet, configure_logging
-from .scripts import Script
-from .tick import Ticker
+from .notes.heartbeat import TTL_S, VERSION, Beat, digest_of
 
 log = structlog.get_logger("joinback")
 _arq_sign = Script("arq_sign.lua")

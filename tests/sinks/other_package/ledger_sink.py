@@ -11,7 +11,7 @@ import msgspec
 
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks.event_columns import EventColumns
 from joinback_worker.sinks.event_log import Stored
 from joinback_worker.sinks.merge_on_read import MergeOnRead

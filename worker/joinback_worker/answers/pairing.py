@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from joinback.errors import ConfigurationError
-from joinback_worker.rules import FieldRules, Rules
+from joinback_worker.law.rules import FieldRules, Rules
 
 from .dialect import Keys, plain
 

@@ -8,8 +8,8 @@ from msgspec import Struct, structs
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.config import config_of
-from joinback_worker.rules import Rules
+from joinback_worker.config.rules_file import config_of
+from joinback_worker.law.rules import Rules
 
 from . import accuracy, compare, estimate, pairing, questions
 from .curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s

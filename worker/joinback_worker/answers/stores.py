@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import lake_view, open_sink
 from joinback_worker.sinks.on_thread import SinkOnThread
 from joinback_worker.sinks.place import absolute, path_of

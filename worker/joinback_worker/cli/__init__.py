@@ -16,35 +16,37 @@ except ModuleNotFoundError:
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.drained import Drained
-from joinback_worker.drains import drain_all
+from joinback_worker.connection.redis_errors import advice
+from joinback_worker.drain.drained import Drained
+from joinback_worker.drain.drainer import drain_all
 from joinback_worker.logs import configure_logging
-from joinback_worker.redis_errors import advice
 from joinback_worker.sinks import shown
 
-from .apps import apps
-from .config import config
-from .dashboard import dashboard
-from .dead import dead
-from .demo import demo
-from .doctor import doctor
-from .erase import erase_command
-from .explain import explain
-from .export import export
-from .import_labels import import_labels
-from .label import label
+from . import (
+    apps,
+    config,
+    dashboard,
+    dead,
+    demo,
+    doctor,
+    erase,
+    explain,
+    export,
+    import_labels,
+    label,
+    orphans,
+    purge,
+    report,
+    requeue,
+    retract,
+    sample_rate,
+    sink,
+    status,
+    tap,
+    worker,
+)
 from .names import check_known, known_applications
-from .orphans import orphans
-from .purge import purge
-from .report import report
-from .requeue import requeue
-from .retract import retract
-from .sample_rate import sample_rate
 from .show import printable, warn_of_path
-from .sink import sink
-from .status import status
-from .tap import tap
-from .worker import worker
 
 _ONLY = click.option(
     "--application",
@@ -102,8 +104,27 @@ async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
 
 
 for command in (
-    *(apps, config, dashboard, dead, demo, doctor, erase_command, explain, export, import_labels, label, orphans),
-    *(purge, report, requeue, retract, sample_rate, sink, status, tap, worker),
+    apps.apps,
+    config.config,
+    dashboard.dashboard,
+    dead.dead,
+    demo.demo,
+    doctor.doctor,
+    erase.erase_command,
+    explain.explain,
+    export.export,
+    import_labels.import_labels,
+    label.label,
+    orphans.orphans,
+    purge.purge,
+    report.report,
+    requeue.requeue,
+    retract.retract,
+    sample_rate.sample_rate,
+    sink.sink,
+    status.status,
+    tap.tap,
+    worker.worker,
 ):
     cli.add_command(command)
 

@@ -15,9 +15,9 @@ from rich.table import Table
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import settings_from
-from joinback_worker.apps import App, change
-from joinback_worker.apps import apps as known_apps
-from joinback_worker.layouts import layouts
+from joinback_worker.notes.apps import App, change
+from joinback_worker.notes.apps import apps as known_apps
+from joinback_worker.notes.layouts import layouts
 from joinback_worker.operating.spans import brief
 
 from .names import UnknownApplication, instead

@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 
 from joinback.errors import JoinbackError
 from joinback.settings import settings_from
-from joinback_worker.config import look
-from joinback_worker.config_draft import ROWS, draft
-from joinback_worker.config_shown import Holding, Names, holding, names, otherwise
-from joinback_worker.source import applications
+from joinback_worker.by_hand.config_draft import ROWS, draft
+from joinback_worker.config.rules_file import look
+from joinback_worker.config.shown import Holding, Names, holding, names, otherwise
+from joinback_worker.notes.layouts import applications
 
 from .show import printable, warn_of_path
 from .with_redis import with_redis

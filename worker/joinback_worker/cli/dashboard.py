@@ -4,7 +4,7 @@ import click
 
 from joinback.errors import ConfigurationError
 from joinback.settings import settings_from
-from joinback_worker.config import config_of
+from joinback_worker.config.rules_file import config_of
 from joinback_worker.sinks import shown
 
 from .show import printable, warn_of_path

@@ -15,9 +15,9 @@ from joinback import wire
 from joinback.config_file import read
 from joinback.errors import ConfigurationError, JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.config import config_of
-from joinback_worker.dead import Letter, drop, letter_of, letters, replay
-from joinback_worker.layouts import Layout, layouts
+from joinback_worker.by_hand.dead_letters import Letter, drop, letter_of, letters, replay
+from joinback_worker.config.rules_file import config_of
+from joinback_worker.notes.layouts import Layout, layouts
 from joinback_worker.operating.letters import NEWEST_MAX, Group, dead_groups
 from joinback_worker.operating.spans import in_words, span
 

@@ -28,16 +28,16 @@ from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
 from joinback.urls import shown_url
-from joinback_worker.accounting import Accounting
-from joinback_worker.connect import connect
-from joinback_worker.drains import sink_of
+from joinback_worker.connection.connect import connect
+from joinback_worker.connection.redis_errors import advice
+from joinback_worker.drain.source import Source
 from joinback_worker.embedded import embedded_valkey
-from joinback_worker.guard import adopt
-from joinback_worker.layouts import Layout
+from joinback_worker.law.row import Row
+from joinback_worker.notes.accounting import Accounting
+from joinback_worker.notes.guard import adopt
+from joinback_worker.notes.layouts import Layout
 from joinback_worker.operating.purging import purge
-from joinback_worker.redis_errors import advice
-from joinback_worker.row import Row
-from joinback_worker.source import Source
+from joinback_worker.sinks import open_sink
 
 from .demo_months import APPLICATION as MONTHS
 from .demo_months import RULES, log_months, months
@@ -136,7 +136,7 @@ def _places(settings: Settings, stack: ExitStack, folder: Path, console: Console
 
 def _check(settings: Settings, played: list[str]) -> None:
     """Fail now, in one line, for what would only show as a demo without an end; then say where its rows go."""
-    sink_of(settings)
+    open_sink(settings.sink_url)
     try:
         asyncio.run(_adopt(settings, played))
     except (RedisError, OSError) as error:
@@ -243,6 +243,6 @@ async def _books(settings: Settings, application: str) -> Accounting:
 
 
 async def _result(settings: Settings, application: str) -> tuple[list[Row], Accounting]:
-    async with sink_of(settings) as sink:
+    async with open_sink(settings.sink_url) as sink:
         rows = await sink.get(application, JOIN_KEYS)
     return [rows[key] for key in sorted(rows)], await _books(settings, application)

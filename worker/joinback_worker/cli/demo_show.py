@@ -7,11 +7,11 @@ from rich.table import Table
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.accounting import Accounting
-from joinback_worker.connect import connect
+from joinback_worker.connection.connect import connect
+from joinback_worker.law.row import Row
+from joinback_worker.notes.accounting import Accounting
 from joinback_worker.operating.redis_cli import redis_cli, redis_password_hint
 from joinback_worker.operating.sql_line import sql_line
-from joinback_worker.row import Row
 from joinback_worker.sinks import shown
 
 from .show import printable

@@ -12,14 +12,13 @@ from rich.console import Console
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.drains import sink_of
-from joinback_worker.guard import refusal
-from joinback_worker.layouts import Layout, layouts
+from joinback_worker.notes.guard import refusal
+from joinback_worker.notes.layouts import Layout, layouts
 from joinback_worker.operating.erasable import Erasable, erasable, has_rows
 from joinback_worker.operating.erasing import Erased, erase
 from joinback_worker.operating.spans import several
 from joinback_worker.operating.where import KINDS, Where, where
-from joinback_worker.sinks import shown
+from joinback_worker.sinks import open_sink, shown
 
 from .names import check_known
 from .show import printable, warn_of_path
@@ -53,7 +52,7 @@ def erase_command(
     conditions = [where(text) for text in given]
     _check(keys, conditions)
     settings = settings_from()
-    sink_of(settings)  # a wrong URL is told first
+    open_sink(settings.sink_url)  # a wrong URL is told first
     warn_of_path(settings.sink_url)
 
     async def look(redis: Redis) -> Erasable:

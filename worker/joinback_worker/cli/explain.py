@@ -11,7 +11,7 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from joinback.settings import settings_from
-from joinback_worker.layouts import layouts
+from joinback_worker.notes.layouts import layouts
 from joinback_worker.operating.explaining import explain as explained
 from joinback_worker.operating.explanation import Explanation
 from joinback_worker.operating.spans import span

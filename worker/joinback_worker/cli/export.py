@@ -16,8 +16,8 @@ from joinback.settings import settings_from
 from joinback_worker.flat.changes import WHATS
 from joinback_worker.flat.moments import moment_of
 from joinback_worker.flat.views import name_of
+from joinback_worker.law.times import text_of
 from joinback_worker.sinks import shown
-from joinback_worker.times import text_of
 
 from .show import printable
 from .sink_url import url_of

@@ -21,7 +21,7 @@ from joinback_worker.labels.settled import Told
 from joinback_worker.labels.sources import FORMATS, Reading
 from joinback_worker.logs import configure_logging
 from joinback_worker.nearest import nearest
-from joinback_worker.source import applications
+from joinback_worker.notes.layouts import applications
 
 from .import_show import Watching, as_json_object, as_lines
 from .names import check_known

@@ -11,12 +11,11 @@ from redis.asyncio import Redis
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.config import config_of
-from joinback_worker.drains import sink_of
-from joinback_worker.labelling import Label, Outlook, label_of, outlook, values_of, write
-from joinback_worker.sinks import shown
-from joinback_worker.source import applications
-from joinback_worker.times import typed
+from joinback_worker.by_hand.labelling import Label, Outlook, label_of, outlook, values_of, write
+from joinback_worker.config.rules_file import config_of
+from joinback_worker.law.times import typed
+from joinback_worker.notes.layouts import applications
+from joinback_worker.sinks import open_sink, shown
 
 from .names import check_known
 from .show import printable, warn_of_path
@@ -47,7 +46,7 @@ def label(
     The row says it after the next drain.
     """
     settings = settings_from()
-    sink_of(settings)  # a wrong URL is told first
+    open_sink(settings.sink_url)  # a wrong URL is told first
     warn_of_path(settings.sink_url)
     told = values_of(values, config_of(settings).rules_of(application))
     new = label_of(application, key, told, typed(at) if at else None, source)

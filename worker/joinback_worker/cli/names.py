@@ -8,9 +8,9 @@ from redis.exceptions import RedisError
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
-from joinback_worker.connect import connect
+from joinback_worker.connection.connect import connect
 from joinback_worker.nearest import nearest
-from joinback_worker.source import applications
+from joinback_worker.notes.layouts import applications
 
 
 class UnknownApplication(JoinbackError):

@@ -7,7 +7,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from joinback.settings import settings_from
-from joinback_worker.layouts import layouts
+from joinback_worker.notes.layouts import layouts
 from joinback_worker.operating.orphans import FormGroup, Orphans
 from joinback_worker.operating.orphans import orphans as found_orphans
 from joinback_worker.operating.spans import several

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from joinback.errors import JoinbackError
 from joinback.settings import settings_from
-from joinback_worker.layouts import Layout, layouts
+from joinback_worker.notes.layouts import Layout, layouts
 from joinback_worker.operating.purging import Purged, held
 from joinback_worker.operating.purging import purge as purged
 from joinback_worker.operating.spans import several

@@ -4,8 +4,8 @@ import click
 from redis.asyncio import Redis
 
 from joinback.settings import settings_from
-from joinback_worker.layouts import layouts
-from joinback_worker.requeue import requeue as requeue_tag
+from joinback_worker.by_hand.requeue import requeue as requeue_tag
+from joinback_worker.notes.layouts import layouts
 
 from .names import check_known
 from .with_redis import with_redis

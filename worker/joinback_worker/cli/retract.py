@@ -13,16 +13,16 @@ from redis.asyncio import Redis
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.drains import policy_of, sink_of
-from joinback_worker.event_filter import KINDS, Filter, condition
-from joinback_worker.guard import refusal
-from joinback_worker.layouts import layouts
-from joinback_worker.retracting import Plan, plan_of, undo_of, write
-from joinback_worker.rules_in_use import rules_in_use, unlike
+from joinback_worker.by_hand.event_filter import KINDS, Filter, condition
+from joinback_worker.by_hand.retracting import Plan, plan_of, undo_of, write
+from joinback_worker.by_hand.telling import check_sample
+from joinback_worker.config.rules_file import policy_of
+from joinback_worker.drain.source import Source
+from joinback_worker.law.times import typed
+from joinback_worker.notes.guard import refusal
+from joinback_worker.notes.layouts import applications, layouts
+from joinback_worker.notes.rules_in_use import rules_in_use, unlike
 from joinback_worker.sinks import open_sink, shown
-from joinback_worker.source import Source, applications
-from joinback_worker.telling import check_sample
-from joinback_worker.times import typed
 
 from .names import check_known
 from .show import printable, warn_of_path
@@ -81,7 +81,7 @@ def retract(
     )
     _check(wanted, undo)
     settings = settings_from()
-    sink_of(settings)  # a wrong URL is told first
+    open_sink(settings.sink_url)  # a wrong URL is told first
     warn_of_path(settings.sink_url)
 
     async def look(redis: Redis) -> Looked:

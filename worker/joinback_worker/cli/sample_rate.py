@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import settings_from
-from joinback_worker.apps import change
 from joinback_worker.nearest import nearest
-from joinback_worker.source import applications
+from joinback_worker.notes.apps import change
+from joinback_worker.notes.layouts import applications
 
 from .show import printable
 from .with_redis import with_redis

@@ -13,15 +13,14 @@ from redis.asyncio import Redis
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
-from joinback_worker.config import config_of
-from joinback_worker.copying import Copied, copy
-from joinback_worker.drains import policy_of
-from joinback_worker.guard import Published, adopt, forget, published, refusal
-from joinback_worker.rules_in_use import refolded, rules_in_use, unlike
+from joinback_worker.by_hand.copying import Copied, copy
+from joinback_worker.config.rules_file import config_of, policy_of
+from joinback_worker.notes.guard import Published, adopt, forget, published, refusal
+from joinback_worker.notes.layouts import applications
+from joinback_worker.notes.rules_in_use import refolded, rules_in_use, unlike
 from joinback_worker.sinks import Refolded, open_sink, shown
 from joinback_worker.sinks.place import absolute, path_of
 from joinback_worker.sinks.schemes import module_of
-from joinback_worker.source import applications
 
 from .names import check_known, warn_of_unknown
 from .show import printable

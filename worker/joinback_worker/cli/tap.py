@@ -5,7 +5,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from joinback.settings import settings_from
-from joinback_worker.layouts import layouts
+from joinback_worker.notes.layouts import layouts
 from joinback_worker.operating.tapping import LIMIT_MAX, Tapped
 from joinback_worker.operating.tapping import tap as tapped
 

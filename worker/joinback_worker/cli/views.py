@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from joinback.settings import Settings, settings_from
-from joinback_worker.drains import policy_of
+from joinback_worker.config.rules_file import policy_of
 from joinback_worker.flat.views import ENGINES, View, name_of, renamed, statements, view_of
 from joinback_worker.sinks import open_sink, shown
 

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from rich.console import Group, RenderableType
 from rich.live import Live
 
-from joinback_worker.redis_errors import advice
+from joinback_worker.connection.redis_errors import advice
 
 from .terminal import terminal
 

@@ -10,9 +10,9 @@ from redis.exceptions import RedisError
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback.urls import shown_url
-from joinback_worker.connect import connect
-from joinback_worker.login import NoLogin
-from joinback_worker.redis_errors import advice
+from joinback_worker.connection.connect import connect
+from joinback_worker.connection.login import NoLogin
+from joinback_worker.connection.redis_errors import advice
 
 T = TypeVar("T")
 

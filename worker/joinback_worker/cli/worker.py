@@ -8,8 +8,8 @@ import click
 from redis.asyncio import Redis
 
 from joinback.settings import Settings, settings_from
-from joinback_worker.heartbeat import TTL_S, redis_time, workers
 from joinback_worker.main import run
+from joinback_worker.notes.heartbeat import TTL_S, redis_time, workers
 from joinback_worker.operating.judging import hangs_for_s
 from joinback_worker.operating.spans import span
 

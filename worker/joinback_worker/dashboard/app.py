@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from joinback.errors import ConfigurationError
-from joinback_worker.connect import connect
+from joinback_worker.connection.connect import connect
 
 from .bounded import Bounded
 from .desk import Desk

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from joinback import wire
-from joinback_worker.history import Snapshot, snapshots
-from joinback_worker.layouts import layouts
+from joinback_worker.notes.history import Snapshot, snapshots
+from joinback_worker.notes.layouts import layouts
 
 DRAINS = 49
 """Of each tag, the newest so many: four hours of five minutes, 50 KB."""

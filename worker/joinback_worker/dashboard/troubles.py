@@ -7,9 +7,9 @@ from redis.exceptions import RedisError
 
 from joinback.errors import ConfigurationError, JoinbackError
 from joinback_worker.answers.report import NoApplication
+from joinback_worker.connection.redis_errors import advice
 from joinback_worker.errors import SinkMissing, WorkerError
 from joinback_worker.nearest import nearest
-from joinback_worker.redis_errors import advice
 
 from .bounded import TooLong, TooMany
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from joinback_worker.row import Row
+from joinback_worker.law.row import Row
 
 from .columns import Column
 from .kinds import value_of

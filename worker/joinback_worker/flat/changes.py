@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from joinback_worker.row import Row
+from joinback_worker.law.row import Row
 
 What = Literal["new", "changed", "withdrawn"]
 WHATS: tuple[What, ...] = ("new", "changed", "withdrawn")

@@ -15,11 +15,11 @@ from msgspec import Struct, field
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
-from joinback_worker.drains import policy_of
+from joinback_worker.config.rules_file import policy_of
 from joinback_worker.errors import WorkerError, no_row
-from joinback_worker.fold import Record
-from joinback_worker.row import Row, project
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row, project
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 from .arrow import BATCH_ROWS, Shape, Spool

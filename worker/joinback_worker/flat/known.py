@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TypeVar
 
 from joinback import wire
-from joinback_worker.fold import CLOCK_SKEW_MAX, Record
-from joinback_worker.row import Row
+from joinback_worker.law.record import CLOCK_SKEW_MAX, Record
+from joinback_worker.law.row import Row
 
 E = TypeVar("E", bound=wire.Event)
 

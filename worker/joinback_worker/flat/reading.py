@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from joinback.errors import ConfigurationError, JoinbackError
 from joinback.settings import settings_from
-from joinback_worker.drains import policy_of
-from joinback_worker.row import Row
-from joinback_worker.rules import Policy
+from joinback_worker.config.rules_file import policy_of
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 from .arrow import Shape, Spool

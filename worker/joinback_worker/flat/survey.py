@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from msgspec import Raw
 
-from joinback_worker.reduce import Reducer
-from joinback_worker.row import Row
-from joinback_worker.rules import FieldRules, Rules
+from joinback_worker.law.reduce import Reducer
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import FieldRules, Rules
 
 from .columns import Field, Place
 from .kinds import Kind, joined, kind_of, value_of

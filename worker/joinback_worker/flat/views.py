@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from joinback.errors import ConfigurationError, JoinbackError
-from joinback_worker.rules import Rules
+from joinback_worker.law.rules import Rules
 from joinback_worker.sinks import Sink, Standing
 
 from .columns import FIXED, NAME_BYTES_MAX, Column, Field, Part, Place, columns_of

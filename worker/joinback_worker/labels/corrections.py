@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct, structs
 
-from joinback_worker.counting import standing
-from joinback_worker.fold import Record
+from joinback_worker.law.counting import standing
+from joinback_worker.law.record import Record
 
 from .plan import IMPORTED, Label
 from .same_value import canonical_json, canonical_text

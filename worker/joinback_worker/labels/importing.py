@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from joinback.sampling import keeps
-from joinback_worker.fold import Record
+from joinback_worker.law.record import Record
 
 from .corrections import Told, as_told, corrected, corrections_of, same_in, told_in
 from .lines import Line, Source

@@ -13,8 +13,7 @@ from redis.asyncio import Redis
 from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.layouts import Layout, layouts
-from joinback_worker.source import applications
+from joinback_worker.notes.layouts import Layout, applications, layouts
 
 from .importing import Importing, Listener
 from .lines import Source

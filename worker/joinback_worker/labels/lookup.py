@@ -14,16 +14,17 @@ from redis.exceptions import ResponseError
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
-from joinback_worker.connect import ask_each, pattern_of, primaries, scan
-from joinback_worker.drains import policy_of
+from joinback_worker.config.rules_file import policy_of
+from joinback_worker.connection.connect import ask_each, pattern_of, primaries, scan
+from joinback_worker.connection.scripts import Script
+from joinback_worker.drain.source import RECORD_FIELDS_MAX
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.fold import Record, effective_at, fold, in_order
-from joinback_worker.guard import refusal
-from joinback_worker.layouts import Layout
-from joinback_worker.row import Row
-from joinback_worker.scripts import Script
+from joinback_worker.law.record import Record, effective_at, in_order
+from joinback_worker.law.record_hash import read_hash
+from joinback_worker.law.row import Row
+from joinback_worker.notes.guard import refusal
+from joinback_worker.notes.layouts import Layout
 from joinback_worker.sinks import Sink, open_sink
-from joinback_worker.source import RECORD_FIELDS_MAX
 
 from .plan import IMPORTED
 
@@ -39,7 +40,7 @@ sink."""
 _RECORDS_PER_STEP = 200
 """Whole records, of some KB each."""
 
-_fields = Script("fields.lua")
+_fields = Script("labels/fields.lua")
 _decode_events = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -85,7 +86,7 @@ class Lookup:
         """The times of predictions that wait for the worker; a few at a time, for their inputs may be large."""
         found: dict[str, datetime] = {}
         async for key, fields in self._read(keys):
-            record = fold(self._application, key, fields.items()).record
+            record = read_hash(self._application, key, fields.items()).record
             if record.predictions:
                 found[key] = effective_at(in_order(record.predictions)[0][1])
         return found
@@ -128,7 +129,7 @@ class Lookup:
             if row.feedback_events is not None:
                 events[key] |= {field: bytes(raw) for field, raw in _decode_events(row.feedback_events).items()}
         # What somebody edited is no event, and contradicts nothing.
-        return {key: fold(self._application, key, fields.items()).record for key, fields in events.items()}
+        return {key: read_hash(self._application, key, fields.items()).record for key, fields in events.items()}
 
     async def _rows(self, keys: Collection[str]) -> dict[str, Row]:
         return await self._sink.get(self._application, list(keys)) if self._sink is not None and keys else {}

@@ -8,10 +8,10 @@ from msgspec import Raw
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.config import config_of
-from joinback_worker.declared import trouble_with
+from joinback_worker.config.rules_file import config_of
+from joinback_worker.law.declared import trouble_with
+from joinback_worker.law.rules import Rules
 from joinback_worker.nearest import TYPO_RATIO_MIN, nearest
-from joinback_worker.rules import Rules
 
 from .plan import Label, Roles
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from msgspec import Raw
 
 from joinback import wire
-from joinback_worker.counting import is_taken_back
-from joinback_worker.fold import Record
+from joinback_worker.law.counting import is_taken_back
+from joinback_worker.law.record import Record
 
 from .plan import IMPORTED, Label
 

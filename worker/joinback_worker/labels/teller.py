@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 import joinback
 from joinback.errors import InvalidEvent, JoinbackError
 from joinback.settings import Settings
-from joinback_worker.health import Health
+from joinback_worker.notes.health import Health
 
 from .corrections import retraction_id
 from .plan import Label

@@ -9,10 +9,10 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from joinback.settings import Settings
-from joinback_worker.connect import connect
+from joinback_worker.connection.connect import connect
+from joinback_worker.connection.redis_errors import advice
 from joinback_worker.operating.overview import overview
 from joinback_worker.operating.states import Overview
-from joinback_worker.redis_errors import advice
 
 from .families import families
 

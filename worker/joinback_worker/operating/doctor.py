@@ -11,11 +11,11 @@ from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback.urls import shown_url
-from joinback_worker import config as config_file
-from joinback_worker.connect import connect
-from joinback_worker.drains import sink_of
-from joinback_worker.guard import refusal
-from joinback_worker.redis_errors import advice
+from joinback_worker.config import rules_file
+from joinback_worker.connection.connect import connect
+from joinback_worker.connection.redis_errors import advice
+from joinback_worker.notes.guard import refusal
+from joinback_worker.sinks import open_sink
 
 from .diagnosis import Area, Diagnosis, Tried, amiss, of_finding, well
 from .findings import FindingName
@@ -54,7 +54,7 @@ async def diagnose(
     With `reads_only` nothing is written at all, so the rights to write are not tried.
     Raises ConfigurationError for a sink URL nobody serves; every other trouble is a finding.
     """
-    sink_of(settings)
+    open_sink(settings.sink_url)
     found = Diagnosis(at=datetime.now(UTC))
     found.tried.append(well("settings", f"drains every {settings.interval_s} s; emit {settings.emit}"))
     found.tried += _rules(settings)
@@ -99,7 +99,7 @@ async def _with_redis(
 
 def _rules(settings: Settings) -> list[Tried]:
     try:
-        config, problems = config_file.look(settings)
+        config, problems = rules_file.look(settings)
     except ConfigurationError as error:
         return [amiss("rules", "rules_wrong", str(error), "joinback config check")]
     if problems:

@@ -9,17 +9,16 @@ from redis.asyncio import Redis
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
-from joinback_worker import lookups
-from joinback_worker.dead import letters
-from joinback_worker.drains import policy_of
+from joinback_worker.by_hand.dead_letters import letters
+from joinback_worker.config.rules_file import policy_of
+from joinback_worker.drain.refusals import get_each
+from joinback_worker.drain.source import Source, Unusable
 from joinback_worker.errors import SinkMissing
-from joinback_worker.fold import fold
-from joinback_worker.layouts import Layout
-from joinback_worker.refusals import get_each
-from joinback_worker.rules import Policy
-from joinback_worker.sinks import Sink, open_sink
-from joinback_worker.source import Source, Unusable
-from joinback_worker.tombstones import KEYS_PER_STEP
+from joinback_worker.law.record_hash import read_hash
+from joinback_worker.law.rules import Policy
+from joinback_worker.notes.layouts import Layout
+from joinback_worker.notes.tombstones import KEYS_PER_STEP
+from joinback_worker.sinks import Sink, lookups, open_sink
 
 from .erasing import Scope
 from .purging import records_of
@@ -125,7 +124,7 @@ async def _match_records(source: Source, keys: Sequence[str], scope: Scope, wher
         for fields in await source.load(waiting):
             key = waiting.pop(0)
             # What is no record there is of nobody's inputs.
-            if not isinstance(fields, Unusable) and holds(where, fold(scope.application, key, fields).record):
+            if not isinstance(fields, Unusable) and holds(where, read_hash(scope.application, key, fields).record):
                 scope.join_keys.add(key)
 
 

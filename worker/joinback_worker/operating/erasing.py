@@ -13,13 +13,12 @@ from redis.exceptions import RedisError
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
-from joinback_worker import lookups
-from joinback_worker.dead import Letter, letters
-from joinback_worker.layouts import Layout
-from joinback_worker.redis_errors import advice
-from joinback_worker.rules import Policy
-from joinback_worker.sinks import open_sink
-from joinback_worker.tombstones import forget, set_tombstones
+from joinback_worker.by_hand.dead_letters import Letter, letters
+from joinback_worker.connection.redis_errors import advice
+from joinback_worker.law.rules import Policy
+from joinback_worker.notes.layouts import Layout
+from joinback_worker.notes.tombstones import forget, set_tombstones
+from joinback_worker.sinks import lookups, open_sink
 
 LETTERS_PER_STEP = 1_000
 """Of one XDEL: a few milliseconds of Redis's time."""

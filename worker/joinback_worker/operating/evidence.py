@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from joinback import wire
-from joinback_worker.source import Source, Unusable
+from joinback_worker.drain.source import Source, Unusable
 
 from .explanation import Explanation, Waiting
 

@@ -10,17 +10,16 @@ from joinback.sampling import keeps
 from joinback.sampling import verdict as sample_verdict
 from joinback.settings import Settings
 from joinback_worker.answers.coverage import coverage
-from joinback_worker.drains import policy_of
+from joinback_worker.config.rules_file import policy_of
 from joinback_worker.errors import SinkMissing, WorkerError
-from joinback_worker.fold import Folded, fold
-from joinback_worker.guard import refusal
-from joinback_worker.heartbeat import redis_time, workers
 from joinback_worker.labels.lookup import Lookup
-from joinback_worker.last_drains import Drains, last_drains
-from joinback_worker.layouts import Layout, layouts
-from joinback_worker.row import Row, project
+from joinback_worker.law.record_hash import ReadHash, read_hash
+from joinback_worker.law.row import Row, project
+from joinback_worker.notes.guard import refusal
+from joinback_worker.notes.heartbeat import redis_time, workers
+from joinback_worker.notes.last_drains import Drains, last_drains
+from joinback_worker.notes.layouts import Layout, applications, layouts
 from joinback_worker.sinks import Sink, open_sink, shown
-from joinback_worker.source import applications
 
 from .by_hand import by_hand
 from .evidence import look_under
@@ -49,7 +48,7 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
     async with AsyncExitStack() as stack:
         sink = await _opened(stack, settings, application, now, found)
         await _look_in_sink(sink, found)
-        folded = fold(application, join_key, ((field, text.encode()) for field, text in found.events.items()))
+        folded = read_hash(application, join_key, ((field, text.encode()) for field, text in found.events.items()))
         row = found.row or _row_of(folded, settings, now)
         if _needs_near(found, row, is_sampled_out=rate is not None and not keeps(application, join_key, rate)):
             await _add_near(Lookup(redis, sink, application, layout), found)
@@ -93,7 +92,7 @@ async def _look_in_sink(sink: Sink | None, found: Explanation) -> None:
             found.sink_trouble = str(error)
 
 
-def _row_of(folded: Folded, settings: Settings, now: datetime) -> Row | None:
+def _row_of(folded: ReadHash, settings: Settings, now: datetime) -> Row | None:
     """The row that the record in Redis would make alone."""
     record = folded.record
     return project(record, policy_of(settings, record.application, now))[0] if record.has_events else None

@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from joinback_worker.row import Row
+from joinback_worker.law.row import Row
 
 VerdictName = Literal[
     "joined",

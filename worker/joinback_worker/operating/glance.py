@@ -7,11 +7,10 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from joinback import wire
-from joinback_worker.accounting import Accounting
-from joinback_worker.group import PARKED
-from joinback_worker.history import RATE_OVER_S_MIN, Rates, Snapshot, rates, snapshot
-from joinback_worker.scripts import Script
-from joinback_worker.source import books_of
+from joinback_worker.connection.scripts import Script
+from joinback_worker.drain.group import PARKED
+from joinback_worker.notes.accounting import Accounting, books_of
+from joinback_worker.notes.history import RATE_OVER_S_MIN, Rates, Snapshot, rates, snapshot
 
 _glance = Script("operating/glance.lua")
 

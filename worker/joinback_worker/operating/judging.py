@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from shlex import quote
 from typing import cast
 
-from joinback_worker.drops_told import DropsTold
-from joinback_worker.heartbeat import Beat
+from joinback_worker.notes.drops_reported import DropsTold
+from joinback_worker.notes.heartbeat import Beat
 
 from .findings import Finding, FindingName, finding
 from .spans import several, span

@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from joinback import wire
-from joinback_worker.dead import Letter, letters
-from joinback_worker.source import Source
+from joinback_worker.by_hand.dead_letters import Letter, letters
+from joinback_worker.drain.source import Source
 
 NEWEST_MAX = 20
 """Letters of one reason that are kept: a screen of them says what the rest is like."""

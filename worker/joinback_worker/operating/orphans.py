@@ -15,7 +15,7 @@ from joinback_worker.errors import SinkMissing
 from joinback_worker.key_forms import Form, forms, learn
 from joinback_worker.labels.lookup import Lookup, looking_up
 from joinback_worker.labels.near import KEYS_LEARNED_FROM, KEYS_TRIED, predicted_of
-from joinback_worker.layouts import Layout, layouts
+from joinback_worker.notes.layouts import Layout, layouts
 from joinback_worker.sinks import shown
 
 ORPHANS_READ = 20_000

@@ -9,19 +9,19 @@ from redis.exceptions import ResponseError
 from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.config import config_of
-from joinback_worker.drops_told import DropsTold, drops_told
-from joinback_worker.fields_seen import fields_of
-from joinback_worker.guard import Published, published
-from joinback_worker.health import Health
-from joinback_worker.heartbeat import Beat, redis_time, workers
-from joinback_worker.history import summed
-from joinback_worker.last_drains import Drains, last_drains
-from joinback_worker.layouts import Layout, layouts
-from joinback_worker.misspelt import misspelt
+from joinback_worker.config.misspelt import misspelt
+from joinback_worker.config.rules_file import config_of
+from joinback_worker.connection.redis_errors import advice
 from joinback_worker.nearest import nearest
-from joinback_worker.redis_errors import advice
-from joinback_worker.rules_in_use import fix, rules_in_use, told
+from joinback_worker.notes.drops_reported import DropsTold, drops_told
+from joinback_worker.notes.fields_seen import fields_of
+from joinback_worker.notes.guard import Published, published
+from joinback_worker.notes.health import Health
+from joinback_worker.notes.heartbeat import Beat, redis_time, workers
+from joinback_worker.notes.history import summed
+from joinback_worker.notes.last_drains import Drains, last_drains
+from joinback_worker.notes.layouts import Layout, layouts
+from joinback_worker.notes.rules_in_use import fix, rules_in_use, told
 
 from .findings import Finding, finding, worst_first
 from .glance import Glance, glance

@@ -9,11 +9,11 @@ from redis.exceptions import RedisError
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
-from joinback_worker.cycle import drain
-from joinback_worker.drains import policy_of, sink_of
-from joinback_worker.redis_errors import advice
-from joinback_worker.sinks import shown
-from joinback_worker.source import Source
+from joinback_worker.config.rules_file import policy_of
+from joinback_worker.connection.redis_errors import advice
+from joinback_worker.drain.cycle import drain
+from joinback_worker.drain.source import Source
+from joinback_worker.sinks import open_sink, shown
 
 from .diagnosis import Tried, amiss, well
 from .tried_rights import TRIAL_TTL_S
@@ -33,7 +33,7 @@ async def probed(redis: Redis, settings: Settings) -> Tried:
     try:
         arguments = wire.write_arguments(tag, TRIAL_TTL_S, [(f"feedback:{event_id}", event)])
         await redis.execute_command("EVAL", wire.WRITE_SCRIPT, len(keys), *keys, *arguments)
-        async with sink_of(settings, policy_of(settings, APPLICATION, at)) as sink:
+        async with open_sink(settings.sink_url, policy_of(settings, APPLICATION, at)) as sink:
             drained = await drain(Source(redis, tag), sink, APPLICATION)
             row = (await sink.get(APPLICATION, [key])).get(key)
     except RedisError as error:

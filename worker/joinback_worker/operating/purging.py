@@ -7,10 +7,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from joinback import wire
-from joinback_worker.connect import pattern_of, primaries, scan
-from joinback_worker.guard import forget
-from joinback_worker.layouts import Layout
-from joinback_worker.rules_in_use import forget_rules
+from joinback_worker.connection.connect import pattern_of, primaries, scan
+from joinback_worker.notes.guard import forget
+from joinback_worker.notes.layouts import Layout
+from joinback_worker.notes.rules_in_use import forget_rules
 
 KEYS_PER_STEP = 500
 """It holds the server for less than a millisecond, and so does the deletion that follows."""

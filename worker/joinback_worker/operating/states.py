@@ -4,10 +4,10 @@ from datetime import datetime
 
 from msgspec import Struct, field
 
-from joinback_worker.accounting import Accounting
-from joinback_worker.drops_told import DropsTold
-from joinback_worker.fields_seen import Field
-from joinback_worker.heartbeat import Beat
+from joinback_worker.notes.accounting import Accounting
+from joinback_worker.notes.drops_reported import DropsTold
+from joinback_worker.notes.fields_seen import Field
+from joinback_worker.notes.heartbeat import Beat
 
 from .findings import Finding, FindingName
 

@@ -7,8 +7,8 @@ from msgspec import Raw
 
 from joinback import wire
 from joinback.errors import JoinbackError
-from joinback_worker.fold import effective_at
-from joinback_worker.row import Row
+from joinback_worker.law.record import effective_at
+from joinback_worker.law.row import Row
 
 from .evidence import time_of
 from .explanation import Explanation, Moment

@@ -7,7 +7,7 @@ from shlex import quote
 from joinback.errors import ConfigurationError, JoinbackError
 from joinback.settings import Settings
 from joinback_worker.answers.coverage import first_label_curve
-from joinback_worker.config import config_of
+from joinback_worker.config.rules_file import config_of
 from joinback_worker.nearest import nearest
 
 from .diagnosis import Tried, amiss

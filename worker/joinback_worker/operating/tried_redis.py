@@ -12,11 +12,11 @@ from redis.exceptions import RedisError, ResponseError
 from joinback.redis_url import RedisUrl, redis_url
 from joinback.settings import Settings
 from joinback.urls import shown_url
-from joinback_worker.apps import App, apps
-from joinback_worker.connect import ask_primaries
-from joinback_worker.fold import CLOCK_SKEW_MAX
-from joinback_worker.heartbeat import redis_time
-from joinback_worker.redis_errors import advice
+from joinback_worker.connection.connect import ask_primaries
+from joinback_worker.connection.redis_errors import advice
+from joinback_worker.law.record import CLOCK_SKEW_MAX
+from joinback_worker.notes.apps import App, apps
+from joinback_worker.notes.heartbeat import redis_time
 
 from .diagnosis import Tried, amiss, well
 from .spans import span

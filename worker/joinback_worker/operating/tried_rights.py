@@ -9,11 +9,11 @@ from redis.exceptions import RedisError, ResponseError
 
 from joinback import wire
 from joinback.settings import Settings
-from joinback_worker.connect import primaries
-from joinback_worker.guard import published
-from joinback_worker.redis_errors import advice
-from joinback_worker.settlement import Settlement
-from joinback_worker.source import Source
+from joinback_worker.connection.connect import primaries
+from joinback_worker.connection.redis_errors import advice
+from joinback_worker.drain.settlement import Settlement
+from joinback_worker.drain.source import Source
+from joinback_worker.notes.guard import published
 
 from .diagnosis import Tried, amiss, well
 

@@ -2,9 +2,8 @@
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
-from joinback_worker.drains import sink_of
 from joinback_worker.errors import SinkMissing, SinkOlder
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink, shown
 
 from .diagnosis import Tried, amiss, well
@@ -15,7 +14,7 @@ async def of_sink(settings: Settings, *, reads_only: bool = False) -> list[Tried
     if reads_only:
         return await _read(settings)
     where = shown(settings.sink_url)
-    opened = sink_of(settings)
+    opened = open_sink(settings.sink_url)
     opened.migrates = False
     try:
         async with opened as sink:

@@ -6,12 +6,12 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
-from joinback_worker.drops_told import DropsTold
+from joinback_worker.drain.group import LEASE_S, PARKED
 from joinback_worker.errors import AlteredRow
-from joinback_worker.fold import effective_at
-from joinback_worker.group import LEASE_S, PARKED
-from joinback_worker.heartbeat import Beat
-from joinback_worker.row import Row, unfold
+from joinback_worker.law.record import effective_at
+from joinback_worker.law.row import Row, unfold
+from joinback_worker.notes.drops_reported import DropsTold
+from joinback_worker.notes.heartbeat import Beat
 
 from .explanation import Explanation, VerdictName, Waiting
 from .judging import service

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from joinback.errors import JoinbackError
-from joinback_worker.event_filter import fits
-from joinback_worker.fold import Record
+from joinback_worker.by_hand.event_filter import fits
+from joinback_worker.law.record import Record
 
 PARTS = ("inputs", "outputs", "tags", "feedback")
 KINDS = "inputs.PATH=, outputs.PATH=, tags.NAME=, feedback.FIELD= or join_key="

@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Protocol, Self, TypeAlias, cast
 
-from msgspec import Struct
+from msgspec import field
 
 from joinback.errors import ConfigurationError
 from joinback.urls import shown_url
-from joinback_worker.fold import Record, Rejected
-from joinback_worker.row import Row
-from joinback_worker.rules import Policy
+from joinback_worker.law.joining import Outcome
+from joinback_worker.law.record import Record, Rejected
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
+from joinback_worker.totals import Totals
 
 from .place import absolute
 from .schemes import module_of
@@ -20,14 +22,26 @@ Refolded: TypeAlias = Counter[tuple[str, str]]
 """How many rows say something else now, by their status before and after."""
 
 
-class Merged(Struct, kw_only=True):
+class Merged(Totals, kw_only=True):
     """What one merge did: the state of its rows afterwards."""
 
     rows: int = 0
     joined: int = 0
     orphans: int = 0
     conflicts: int = 0
-    rejected: list[Rejected] = []
+    rejected: list[Rejected] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> Self:
+        """Return what a merge of as many records did."""
+        statuses = Counter(outcome.status for outcome in outcomes)
+        return cls(
+            rows=len(outcomes),
+            joined=statuses["joined"],
+            orphans=statuses["orphan"],
+            conflicts=sum(outcome.has_conflicts for outcome in outcomes),
+            rejected=[event for outcome in outcomes for event in outcome.rejected],
+        )
 
     def count(self, status: str, has_conflicts: bool, rejected: Iterable[Rejected]) -> None:
         self.rows += 1
@@ -35,15 +49,6 @@ class Merged(Struct, kw_only=True):
         self.orphans += status == "orphan"
         self.conflicts += has_conflicts
         self.rejected += rejected
-
-    def __add__(self, other: "Merged") -> "Merged":
-        return Merged(
-            rows=self.rows + other.rows,
-            joined=self.joined + other.joined,
-            orphans=self.orphans + other.orphans,
-            conflicts=self.conflicts + other.conflicts,
-            rejected=self.rejected + other.rejected,
-        )
 
 
 class Standing(NamedTuple):
@@ -58,7 +63,7 @@ class Sink(Protocol):
     """A place for rows, one per (application, join key).
 
     The promise of `merge`:
-    - Each record is merged into the row the sink already holds, by `fold.admit`: no event of either is lost,
+    - Each record is merged into the row the sink already holds, by `law.joining`: no event of either is lost,
       whoever else writes at the same time; what a full row does not admit is returned as rejected.
     - All of the call's records are stored, or none.
     - When it returns, the rows are durable: they survive the sink's power being cut.
@@ -148,9 +153,9 @@ class Sink(Protocol):
         """The rows of these keys; absent ones are left out. Sees every earlier merge."""
 
 
-def open_sink(url: str, policy: Policy, *, read_only: bool = False) -> Sink:
+def open_sink(url: str, policy: Policy | None = None, *, read_only: bool = False) -> Sink:
     """Return the sink of a URL, not yet entered. Raises ConfigurationError for a URL nobody serves."""
-    sink = cast(Callable[[str, Policy], Sink], module_of(url).open_url)(absolute(url), policy)
+    sink = cast(Callable[[str, Policy], Sink], module_of(url).open_url)(absolute(url), policy or Policy())
     sink.read_only = read_only
     return sink
 

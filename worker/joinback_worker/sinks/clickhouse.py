@@ -15,9 +15,9 @@ from clickhouse_connect.driver.exceptions import Error
 
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.row import Row
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
 
 from . import Merged, Refolded, Sink, Standing
 from .clickhouse_errors import translated
@@ -34,7 +34,6 @@ from .clickhouse_queries import (
 )
 from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, RECORDS_COPY, check_columns, migrate
 from .clickhouse_url import connection_of
-from .clickhouse_url import place as place
 from .event_columns import EventColumns
 from .event_log import COLUMNS, HEADER, Stored, header_of, microseconds, whole_records
 from .merge_on_read import MergeOnRead

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
-from joinback_worker.rules import CENTURY_S, FieldRules, PlainField, Policy, Rules, plain_fields
+from joinback_worker.law.rules import CENTURY_S, FieldRules, PlainField, Policy, Rules, plain_fields
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -20,9 +20,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.row import Row
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
 
 from . import Merged, Sink, lake_view
 from .arrow_events import SCHEMA, by_application, headers_of, stored_of, table_of
@@ -75,7 +75,7 @@ class DeltaSink(MergeOnRead):
         self._table: DeltaTable | None = None
 
     def _translated(self, work: Callable[[], T]) -> T:
-        return _translated(self._location, work)
+        return _in_our_words(self._location, work)
 
     def _open(self) -> None:
         self._table = self._standing_table() if self.read_only else self._made()
@@ -237,10 +237,10 @@ def compact(url: str) -> str:
         table.create_checkpoint()
         return f"{done['numFilesRemoved']} files became {done['numFilesAdded']}; {len(removed)} old ones deleted"
 
-    return _translated(location, work)
+    return _in_our_words(location, work)
 
 
-def _translated(location: str, work: Callable[[], T]) -> T:
+def _in_our_words(location: str, work: Callable[[], T]) -> T:
     """Run the work; errors of Arrow and Delta become ours, by type."""
     try:
         return work()

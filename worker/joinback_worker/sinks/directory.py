@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from joinback.errors import ConfigurationError
 from joinback_worker.errors import SinkMissing, SinkUnavailable
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 
 from .event_columns import EventColumns
 from .event_log import Identity, Stored, content_id

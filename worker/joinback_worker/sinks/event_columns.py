@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from joinback import wire
-from joinback_worker.fold import Record, digest, effective_at
+from joinback_worker.law.record import Record, digest, effective_at
 
 from .event_log import content_id, microseconds
 

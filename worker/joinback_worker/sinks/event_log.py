@@ -15,7 +15,8 @@ import msgspec
 
 from joinback import wire
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.fold import Record, fold
+from joinback_worker.law.record import Record
+from joinback_worker.law.record_hash import read_hash
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -82,7 +83,7 @@ def records_from(application: str, rows: Iterable[Stored]) -> dict[str, Record]:
         if field not in fields or row.digest < fields[field].digest:
             fields[field] = row
     return {
-        key: fold(application, key, ((field, _payload(row)) for field, row in fields.items())).record
+        key: read_hash(application, key, ((field, _payload(row)) for field, row in fields.items())).record
         for key, fields in chosen.items()
     }
 

@@ -12,7 +12,8 @@ import msgspec
 
 from joinback import wire
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.fold import Record, fold, merge
+from joinback_worker.law.record import Record, merge
+from joinback_worker.law.record_hash import read_hash
 
 PAGE_RECORDS = 1_000
 PAGE_BYTES = 16 << 20
@@ -50,7 +51,7 @@ def _pages(application: str, parts: Iterable[tuple[str, bytes]]) -> Iterator[lis
             yield page
             page, size = [], 0
         size += len(part)
-        record = fold(application, join_key, msgspec.msgpack.decode(part, type=Parts).items()).record
+        record = read_hash(application, join_key, msgspec.msgpack.decode(part, type=Parts).items()).record
         if page and page[-1].join_key == join_key:
             page[-1] = merge(page[-1], record)
         else:

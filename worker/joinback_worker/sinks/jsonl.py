@@ -12,12 +12,13 @@ from msgspec import Raw, Struct
 from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 
 from . import Sink, lake_view
 from .directory import COPY_ROWS, Buffer, DirectorySink, directory_of
 from .event_columns import EventColumns, header
 from .event_log import Identity, Stored
+from .json_line import one_line
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -108,13 +109,6 @@ class JsonLinesSink(DirectorySink):
         for _, line in _lines(path):
             if line.application == application and line.join_key in join_keys:
                 yield _stored(line)
-
-
-def one_line(encoded: bytes) -> bytes:
-    """JSON with its line feed. What producers wrote is carried through as it is, and may stand in several lines."""
-    if b"\n" in encoded or b"\r" in encoded:
-        encoded = msgspec.json.format(encoded, indent=-1)
-    return encoded + b"\n"
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, _Read]]:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from joinback.settings import Settings
-from joinback_worker.config import config_of
-from joinback_worker.rules import Rules, plain_fields
+from joinback_worker.config.rules_file import config_of
+from joinback_worker.law.rules import Rules, plain_fields
 
 _VIEW = (Path(__file__).parent / "duckdb_records.sql").read_text(encoding="utf-8")
 _JSONL = """(

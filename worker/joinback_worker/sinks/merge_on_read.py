@@ -10,12 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from joinback_worker.errors import SinkUnavailable, WorkerError, no_row
-from joinback_worker.fold import Record, admit, without
-from joinback_worker.plain import PlainStatus
-from joinback_worker.row import Row, late_news, overflowed, project
-from joinback_worker.rules import Policy
-from joinback_worker.verdict import judge
+from joinback_worker.errors import SinkUnavailable, no_row
+from joinback_worker.law.joining import Outcome, Outcomes, row_of
+from joinback_worker.law.record import Record, without
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
 
 from . import Merged
 from .event_columns import EventColumns
@@ -59,19 +58,14 @@ class MergeOnRead(SinkOnThread):
     def _whole_rows(self, application: str) -> Iterator[list[Row]]:
         policy = self._readers_policy(application)
         for records in self._whole(application):
-            try:
-                yield [project(record, policy)[0] for record in records]
-            except WorkerError:
-                raise
-            except Exception as error:
-                raise no_row(error) from error
+            yield [row_of(record, policy) for record in records]
 
     def _sample(self, application: str) -> Iterator[list[Row]]:
         """Whatever comes first: files lie in the order of their contents. A row may lack events that lie elsewhere."""
         policy, events = self._readers_policy(application), 0
         for _, some in self._everything(application):
             rows = list(some)
-            yield [project(record, policy)[0] for record in records_from(application, rows).values()]
+            yield [row_of(record, policy) for record in records_from(application, rows).values()]
             if (events := events + len(rows)) >= 2 * SAMPLE_ROWS:
                 return
 
@@ -80,37 +74,17 @@ class MergeOnRead(SinkOnThread):
         return self._policy
 
     def _merge(self, records: Sequence[Record]) -> Merged:
-        merged = Merged()
-        plain = PlainStatus(self._policy)
-        statuses: list[str] = []
+        outcomes = Outcomes(self._policy)
+        found: list[Outcome] = []
         admitted: list[Record] = []
         for incoming, known in self._with_known(records):
-            try:
-                status = plain.of(incoming) if known is None else None
-                if status is None:
-                    incoming = self._judged(incoming, known, plain, merged)
-                else:
-                    statuses.append(status)
-            except Exception as error:
-                raise no_row(error) from error
-            admitted.append(incoming)
-        merged += Merged(rows=len(statuses), joined=statuses.count("joined"), orphans=statuses.count("orphan"))
+            outcome = outcomes.of(known, incoming)
+            found.append(outcome)
+            admitted.append(without(incoming, outcome.overflow) if outcome.overflow else incoming)
         events = EventColumns(admitted, datetime.now(UTC))
         if len(events):
             self._append(events)
-        return merged
-
-    def _judged(self, incoming: Record, known: Record | None, plain: PlainStatus, merged: Merged) -> Record:
-        """Note what becomes of a record's row, and return the record but for the events that find no place."""
-        record, overflow = admit(known, incoming)
-        status = plain.of(record)
-        if status is not None:
-            merged.count(status, False, ())
-            return incoming
-        verdict = judge(record, self._policy)
-        rejected = late_news(incoming, verdict.late) + overflowed(incoming, overflow)
-        merged.count(verdict.status, bool(verdict.others), rejected)
-        return without(incoming, overflow)
+        return Merged.of(found)
 
     def _with_known(self, records: Sequence[Record]) -> Iterator[tuple[Record, Record | None]]:
         """Each record, and what the store has of it if its prediction did not come with it.
@@ -148,10 +122,7 @@ class MergeOnRead(SinkOnThread):
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         records = _records_of(application, list(self._stored(application, join_keys)))
-        try:
-            return {key: project(record, self._policy)[0] for key, record in records.items()}
-        except Exception as error:
-            raise no_row(error) from error
+        return {key: row_of(record, self._policy) for key, record in records.items()}
 
     def _close_matured(self, application: str) -> None:
         """Nothing to write: a row is closed when it is read after its time."""

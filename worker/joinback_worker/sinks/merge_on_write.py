@@ -14,14 +14,15 @@ from operator import attrgetter
 from msgspec import structs
 
 from joinback import wire
-from joinback_worker.errors import SinkRefused, SinkUnavailable, WorkerError, no_row
-from joinback_worker.fold import Record, Rejected, admit
-from joinback_worker.row import Row, late_news, overflowed, project, unfold
-from joinback_worker.rules import Policy
+from joinback_worker.errors import SinkRefused, SinkUnavailable
+from joinback_worker.law.joining import joined, refolded
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
 
 from . import Merged, Refolded
-from .row_columns import COLUMNS, TOLD
-from .row_store import TURNS_MAX, Overtaken, RowStore, Told
+from .row_columns import COLUMNS, FEEDBACK_COLUMNS
+from .row_store import TURNS_MAX, Change, Overtaken, RowStore
 
 CLOSE_ROWS = 1_000
 """Rows of one closing transaction: other writers wait no longer than for a batch."""
@@ -29,7 +30,7 @@ PART_ROWS = 1_000
 """Of a merge, in memory at a time: a row may hold far more than what comes for it."""
 _TRIAL = "joinback doctor"
 
-_of_predictions = attrgetter(*(name for name in COLUMNS[2:] if name not in TOLD))
+_of_predictions = attrgetter(*(name for name in COLUMNS[2:] if name not in FEEDBACK_COLUMNS))
 
 
 class _Undone(Exception):
@@ -96,7 +97,7 @@ class MergeOnWrite(RowStore):
         """Merge these records into the rows that are there; returns those whose row is not."""
         whole = {record.join_key for record in records if record.predictions}
         held = self._held(application, [record.join_key for record in records], whole)
-        told: list[Told] = []
+        told: list[Change] = []
         changed: list[Row] = []
         new: list[Record] = []
         for incoming in records:
@@ -111,26 +112,15 @@ class MergeOnWrite(RowStore):
                 changed.append(row)
             else:
                 told.append((found, row))
-        self._update_told(iter(told))
+        self._update_feedback(iter(told))
         self._update(iter(changed))
         return new
 
     def _made(self, incoming: Record, held: Row | None, merged: Merged) -> Row:
-        """The row of what is held and what comes, counted."""
-        row, rejected = self._projected(incoming, held)
+        """Return the row of what is held and what comes, and count it."""
+        row, rejected = joined(held, incoming, self._policy)
         merged.count(row.status, row.conflicts is not None, rejected)
         return row
-
-    def _projected(self, incoming: Record, held: Row | None) -> tuple[Row, Sequence[Rejected]]:
-        """The row of what is held and what comes, and the events that have no say in it."""
-        try:
-            record, overflow = admit(unfold(held) if held else None, incoming)
-            row, late = project(record, self._policy)
-        except WorkerError:
-            raise
-        except Exception as error:
-            raise no_row(error) from error
-        return row, late_news(incoming, late) + overflowed(incoming, overflow) if late or overflow else ()
 
     def _close_matured(self, application: str) -> int | None:
         before = self._policy.now
@@ -156,15 +146,10 @@ class MergeOnWrite(RowStore):
 
     def _close_some(self, application: str, join_keys: Sequence[str]) -> int:
         held = self._held(application, join_keys, ())
-        try:
-            # By the law, not by the query: it decides what is mature.
-            due = [(found, project(unfold(found.row), self._policy)[0]) for found in held.values()]
-        except WorkerError:
-            raise
-        except Exception as error:
-            raise no_row(error) from error
+        # By the law, not by the query: it decides what is mature.
+        due = [(found, refolded(found.row, self._policy)) for found in held.values()]
         # Each is written, and so due later or never: else it would be found again.
-        self._update_told(iter(due))
+        self._update_feedback(iter(due))
         return sum(not self._is_same(structs.replace(row, matures_at=was.matures_at), was) for (was, _), row in due)
 
     def _refold(self, application: str, dry_run: bool) -> Refolded:
@@ -177,10 +162,10 @@ class MergeOnWrite(RowStore):
 
     def _refold_some(self, application: str, join_keys: list[str], dry_run: bool) -> Refolded:
         held = self._held(application, join_keys, ())
-        projected = [(found, project(unfold(found.row), self._policy)[0]) for _, found in sorted(held.items())]
+        projected = [(found, refolded(found.row, self._policy)) for _, found in sorted(held.items())]
         changed = [(found, row) for found, row in projected if not self._is_same(row, found.row)]
         if not dry_run:
-            self._update_told(iter(changed))
+            self._update_feedback(iter(changed))
         return Refolded((found.row.status, row.status) for found, row in changed)
 
     def _try_rights(self) -> None:

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.row import Row
-from joinback_worker.rules import Policy
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
 
 from . import Merged, Refolded, Standing
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from joinback.settings import Settings
 from joinback_worker.errors import SinkUnavailable
-from joinback_worker.rules import Policy
+from joinback_worker.law.rules import Policy
 
 from . import Sink, lake_view
 from .arrow_events import SCHEMA, by_application, stored_of, table_of

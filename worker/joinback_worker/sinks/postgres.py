@@ -18,8 +18,8 @@ from msgspec import structs
 
 from joinback.settings import Settings
 from joinback_worker.errors import AlteredRow, SinkRefused, SinkUnavailable
-from joinback_worker.row import Row
-from joinback_worker.rules import Policy
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
 
 from . import Sink, Standing
 from . import postgres_table as table
@@ -28,8 +28,7 @@ from .postgres_migrate import look, migrate
 from .postgres_schema import GRANTS, IS_KEY, MIGRATIONS, migration
 from .postgres_session import Session
 from .postgres_url import TIMEOUT_S, parameters_of
-from .postgres_url import place as place
-from .row_store import Held, Overtaken, Told
+from .row_store import Change, Held, Overtaken
 
 # A question sorts one number per row: of a million rows that is this much. Compiling it takes longer than it saves.
 _TO_ANSWER = """
@@ -70,7 +69,7 @@ class PostgresSink(MergeOnWrite):
         """Whether an insert of this transaction met a key that was there by then."""
         self._staged = 0
         """Rows that wait in the staging table of whole rows, in this transaction."""
-        self._staged_told = 0
+        self._staged_feedback = 0
         """The same of what was told."""
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -110,7 +109,7 @@ class PostgresSink(MergeOnWrite):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._overtaken, self._staged, self._staged_told = False, 0, 0
+        self._overtaken, self._staged, self._staged_feedback = False, 0, 0
         try:
             with self._session.transaction():
                 yield
@@ -167,21 +166,21 @@ class PostgresSink(MergeOnWrite):
             self._session.execute(table.CREATE_STAGING)
         self._staged += self._copy(table.COPY_STAGED, chain([first], rows))
 
-    def _update_told(self, rows: Iterator[Told]) -> None:
+    def _update_feedback(self, rows: Iterator[Change]) -> None:
         if (first := next(rows, None)) is None:
             return
-        if not self._staged_told:
-            self._session.execute(table.CREATE_TOLD)
-        values = (table.told_to_sql(held.place, row) for held, row in chain([first], rows))
-        self._staged_told += self._session.copy(table.COPY_TOLD, table.TOLD_TYPES, values)
+        if not self._staged_feedback:
+            self._session.execute(table.CREATE_FEEDBACK)
+        values = (table.feedback_to_sql(held.place, row) for held, row in chain([first], rows))
+        self._staged_feedback += self._session.copy(table.COPY_FEEDBACK, table.FEEDBACK_TYPES, values)
 
     def _write_staged(self) -> None:
         """Update the rows that were staged, which this transaction has locked."""
         if self._staged:
             self._session.execute(table.UPDATE_STAGED)
-        if self._staged_told:
+        if self._staged_feedback:
             self._session.execute(table.BY_PLACE)
-            if self._session.execute(table.UPDATE_TOLD).rowcount < self._staged_told:
+            if self._session.execute(table.UPDATE_FEEDBACK).rowcount < self._staged_feedback:
                 raise Overtaken
 
     def _copy(self, statement: str, rows: Iterator[Row]) -> int:

@@ -18,10 +18,10 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from joinback_worker.errors import AlteredRow, SinkRefused
-from joinback_worker.row import Row
+from joinback_worker.law.row import Row
 
 from .postgres_schema import TYPES
-from .row_columns import COLUMNS, TOLD
+from .row_columns import COLUMNS, FEEDBACK_COLUMNS
 
 CELL_BYTES_MAX = 200 << 20
 """jsonb holds 256 MB. Beyond a message of 1 GB the server would hang up, and each try would end the same way."""
@@ -49,17 +49,22 @@ UPDATE_STAGED = (
     + ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN[2:])
     + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
 )
-_TOLD_STAGED = "place tid, application text, join_key text, " + ", ".join(f"{name} {TYPES[name]}" for name in TOLD)
-_TOLD_STAGING = f"joinback_told_{zlib.crc32(_TOLD_STAGED.encode()):08x}"
-CREATE_TOLD = f"CREATE TEMPORARY TABLE IF NOT EXISTS {_TOLD_STAGING} ({_TOLD_STAGED}) ON COMMIT DELETE ROWS"
-COPY_TOLD = f"COPY pg_temp.{_TOLD_STAGING} (place, application, join_key, {', '.join(TOLD)}) FROM STDIN (FORMAT BINARY)"
+_FEEDBACK_STAGED = "place tid, application text, join_key text, " + ", ".join(
+    f"{name} {TYPES[name]}" for name in FEEDBACK_COLUMNS
+)
+_FEEDBACK_STAGING = f"joinback_feedback_{zlib.crc32(_FEEDBACK_STAGED.encode()):08x}"
+CREATE_FEEDBACK = f"CREATE TEMPORARY TABLE IF NOT EXISTS {_FEEDBACK_STAGING} ({_FEEDBACK_STAGED}) ON COMMIT DELETE ROWS"
+COPY_FEEDBACK = (
+    f"COPY pg_temp.{_FEEDBACK_STAGING} (place, application, join_key, {', '.join(FEEDBACK_COLUMNS)})"
+    " FROM STDIN (FORMAT BINARY)"
+)
 # A place comes and goes as the bytes that it is.
-TOLD_TYPES = ["bytea", "text", "text", *(COPY_TYPES[COLUMNS.index(name)] for name in TOLD)]
+FEEDBACK_TYPES = ["bytea", "text", "text", *(COPY_TYPES[COLUMNS.index(name)] for name in FEEDBACK_COLUMNS)]
 # Locked by this transaction, the rows stay where they are. A place is one of a partition, hence the key as well.
-UPDATE_TOLD = (
+UPDATE_FEEDBACK = (
     "UPDATE records SET "  # noqa: S608
-    + ", ".join(f"{name} = told.{name}" for name in TOLD)
-    + f", updated_at = now(), row_version = records.row_version + 1 FROM pg_temp.{_TOLD_STAGING} AS told"
+    + ", ".join(f"{name} = told.{name}" for name in FEEDBACK_COLUMNS)
+    + f", updated_at = now(), row_version = records.row_version + 1 FROM pg_temp.{_FEEDBACK_STAGING} AS told"
     + " WHERE records.ctid = told.place AND (records.application, records.join_key) = (told.application, told.join_key)"
 )
 # Nobody analyzes the staging table: by a guess of its rows all of `records` might be read, or each key looked up again.
@@ -133,18 +138,18 @@ def to_sql(row: Row) -> list[Any]:
     return values
 
 
-def told_to_sql(place: bytes, row: Row) -> list[Any]:
-    """The values of COPY_TOLD. Raises SinkRefused for what PostgreSQL cannot hold."""
+def feedback_to_sql(place: bytes, row: Row) -> list[Any]:
+    """The values of COPY_FEEDBACK. Raises SinkRefused for what PostgreSQL cannot hold."""
     _check(row, None)
-    values: list[Any] = [place, row.application, row.join_key, *_told_of(row)]
-    for number in _TOLD_JSONB_PLACES:
+    values: list[Any] = [place, row.application, row.join_key, *_feedback_of(row)]
+    for number in _FEEDBACK_JSONB_PLACES:
         if values[number] is not None:
             values[number] = b"\x01" + values[number]
     return values
 
 
-_told_of = attrgetter(*TOLD)
-_TOLD_JSONB_PLACES = [3 + number for number, name in enumerate(TOLD) if TYPES[name] == "jsonb"]
+_feedback_of = attrgetter(*FEEDBACK_COLUMNS)
+_FEEDBACK_JSONB_PLACES = [3 + number for number, name in enumerate(FEEDBACK_COLUMNS) if TYPES[name] == "jsonb"]
 
 
 def from_sql(values: Sequence[Any]) -> Row:

@@ -1,13 +1,13 @@
 """The columns of a row, as the row stores write them, by what they hold and what may change them."""
 
-from joinback_worker.row import Row
+from joinback_worker.law.row import Row
 
 COLUMNS = Row.__struct_fields__
 TIMES = frozenset({"predicted_at", "feedback_at", "first_feedback_at", "logged_at", "matures_at"})
 JSON = frozenset(
     {"inputs", "outputs", "tags", "feedback", "default_fields", "field_times", "feedback_events", "conflicts"}
 )
-TOLD = (
+FEEDBACK_COLUMNS = (
     "status",
     "environment",
     "version",

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from joinback_worker.errors import SinkRefused, SinkUnavailable
-from joinback_worker.fold import Record
-from joinback_worker.row import Row, unfold
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row, unfold
 
 from .on_thread import SAMPLE_BATCH, SAMPLE_ROWS, SinkOnThread
 from .row_columns import JSON
@@ -32,8 +32,8 @@ class Held(NamedTuple):
     """Where it stands, until the transaction ends."""
 
 
-Told = tuple[Held, Row]
-"""A row that is there, and what it is to say; the two differ in the columns TOLD alone."""
+Change = tuple[Held, Row]
+"""A row that is there, and what it is to say; the two differ in the columns FEEDBACK_COLUMNS alone."""
 
 
 class Overtaken(Exception):
@@ -63,8 +63,8 @@ class RowStore(SinkOnThread):
         """Write rows of one application over those that `_held` found whole."""
 
     @abstractmethod
-    def _update_told(self, rows: Iterator[Told]) -> None:
-        """Write the columns TOLD of rows of one application over those that `_held` found."""
+    def _update_feedback(self, rows: Iterator[Change]) -> None:
+        """Write the columns FEEDBACK_COLUMNS of rows of one application over those that `_held` found."""
 
     @abstractmethod
     def _delete(self, application: str, join_keys: Sequence[str]) -> int:

@@ -16,15 +16,16 @@ from urllib.parse import parse_qsl, unquote
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.fold import Record
-from joinback_worker.row import Row
-from joinback_worker.rules import Policy
-from joinback_worker.times import text_of
+from joinback_worker.law.joining import joined
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
+from joinback_worker.law.times import text_of
 
 from . import Merged, Sink, Standing
 from .merge_on_write import MergeOnWrite
 from .place import parts_of
-from .row_store import Held, Told
+from .row_store import Change, Held
 from .sqlite_errors import translated
 from .sqlite_file import opened, opened_to_read, transaction
 from .sqlite_table import (
@@ -37,12 +38,12 @@ from .sqlite_table import (
     SELECT,
     SELECT_BARE,
     SELECT_WHOLE,
-    UPDATE_TOLD,
+    UPDATE_FEEDBACK,
     UPSERT,
+    feedback_to_sql,
     from_sql,
     migration,
     to_sql,
-    told_to_sql,
 )
 
 BUSY_TIMEOUT_S = 10.0
@@ -176,7 +177,7 @@ class SQLiteSink(MergeOnWrite):
             if incoming.feedback or incoming.retractions:
                 left.append(incoming)
                 continue
-            row, rejected = self._projected(incoming, None)
+            row, rejected = joined(None, incoming, self._policy)
             if execute(INSERT_UNSEEN, [*to_sql(row), now]).rowcount:
                 merged.count(row.status, row.conflicts is not None, rejected)
             else:
@@ -191,10 +192,10 @@ class SQLiteSink(MergeOnWrite):
         now = text_of(datetime.now(UTC))
         self._open_connection().executemany(UPSERT, ([*to_sql(row), now] for row in rows))
 
-    def _update_told(self, rows: Iterator[Told]) -> None:
+    def _update_feedback(self, rows: Iterator[Change]) -> None:
         now = text_of(datetime.now(UTC))
-        changes = ([*told_to_sql(row), now, held.place] for held, row in rows)
-        self._open_connection().executemany(UPDATE_TOLD, changes)
+        changes = ([*feedback_to_sql(row), now, held.place] for held, row in rows)
+        self._open_connection().executemany(UPDATE_FEEDBACK, changes)
 
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
         parameters = {"application": application, "before": text_of(before), "limit": limit}

@@ -8,10 +8,10 @@ from typing import Any
 from msgspec import structs
 
 from joinback_worker.errors import AlteredRow
-from joinback_worker.row import Row
-from joinback_worker.times import text_of
+from joinback_worker.law.row import Row
+from joinback_worker.law.times import text_of
 
-from .row_columns import COLUMNS, JSON, TIMES, TOLD
+from .row_columns import COLUMNS, FEEDBACK_COLUMNS, JSON, TIMES
 
 MIGRATIONS = (
     (
@@ -117,8 +117,8 @@ UPSERT = (
     + ", ".join(f"{column} = excluded.{column}" for column in COLUMNS[2:])
     + ", updated_at = excluded.updated_at, row_version = records.row_version + 1"
 )
-UPDATE_TOLD = (
-    f"UPDATE records SET {', '.join(f'{name} = ?' for name in TOLD)},"  # noqa: S608
+UPDATE_FEEDBACK = (
+    f"UPDATE records SET {', '.join(f'{name} = ?' for name in FEEDBACK_COLUMNS)},"  # noqa: S608
     " updated_at = ?, row_version = row_version + 1 WHERE rowid = ?"
 )
 
@@ -128,14 +128,14 @@ def to_sql(row: Row) -> list[Any]:
     return _to_sql(structs.astuple(row), _TIME_PLACES, _JSON_PLACES)
 
 
-def told_to_sql(row: Row) -> list[Any]:
-    """The values of TOLD."""
-    return _to_sql(_told_of(row), _TOLD_TIME_PLACES, _TOLD_JSON_PLACES)
+def feedback_to_sql(row: Row) -> list[Any]:
+    """The values of FEEDBACK_COLUMNS."""
+    return _to_sql(_feedback_of(row), _FEEDBACK_TIME_PLACES, _FEEDBACK_JSON_PLACES)
 
 
-_told_of = attrgetter(*TOLD)
-_TOLD_TIME_PLACES = [place for place, name in enumerate(TOLD) if name in TIMES]
-_TOLD_JSON_PLACES = [place for place, name in enumerate(TOLD) if name in JSON]
+_feedback_of = attrgetter(*FEEDBACK_COLUMNS)
+_FEEDBACK_TIME_PLACES = [place for place, name in enumerate(FEEDBACK_COLUMNS) if name in TIMES]
+_FEEDBACK_JSON_PLACES = [place for place, name in enumerate(FEEDBACK_COLUMNS) if name in JSON]
 
 
 def _to_sql(cells: Iterable[Any], times: Sequence[int], jsons: Sequence[int]) -> list[Any]:

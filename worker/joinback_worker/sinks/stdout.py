@@ -14,13 +14,14 @@ from msgspec import Raw, structs
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
-from joinback_worker.errors import SinkUnavailable, no_row
-from joinback_worker.fold import Record, admit
-from joinback_worker.row import Row, late_news, overflowed, project
-from joinback_worker.rules import Policy
+from joinback_worker.errors import SinkUnavailable
+from joinback_worker.law.joining import joined
+from joinback_worker.law.record import Record
+from joinback_worker.law.row import Row
+from joinback_worker.law.rules import Policy
 
 from . import Merged, Sink
-from .jsonl import one_line
+from .json_line import one_line
 from .on_thread import SinkOnThread
 from .place import parts_of
 
@@ -66,14 +67,8 @@ class StdoutSink(SinkOnThread):
         merged = Merged()
         lines = []
         for incoming in records:
-            try:
-                record, overflow = admit(None, incoming)
-                row, late = project(record, self._policy)
-            except Exception as error:
-                raise no_row(error) from error
-            merged.count(
-                row.status, row.conflicts is not None, late_news(incoming, late) + overflowed(incoming, overflow)
-            )
+            row, rejected = joined(None, incoming, self._policy)
+            merged.count(row.status, row.conflicts is not None, rejected)
             lines.append(line_of(row))
         sys.stdout.buffer.write(b"".join(lines))
         sys.stdout.buffer.flush()

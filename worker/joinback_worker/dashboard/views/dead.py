@@ -3,11 +3,11 @@
 from typing import Any
 
 from joinback.errors import JoinbackError
-from joinback_worker.connect import connect
+from joinback_worker.connection.connect import connect
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.place import Place
 from joinback_worker.dashboard.troubles import NotAnnounced
-from joinback_worker.layouts import layouts
+from joinback_worker.notes.layouts import layouts
 from joinback_worker.operating.letters import dead_groups
 from joinback_worker.operating.orphans import orphans
 

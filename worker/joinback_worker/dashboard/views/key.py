@@ -5,14 +5,14 @@ from typing import Any
 
 from msgspec import structs
 
-from joinback_worker.connect import connect
+from joinback_worker.connection.connect import connect
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.place import Place
 from joinback_worker.dashboard.render import moment, text
 from joinback_worker.dashboard.troubles import NotAnnounced
-from joinback_worker.layouts import layouts
+from joinback_worker.law.row import Row
+from joinback_worker.notes.layouts import layouts
 from joinback_worker.operating.explaining import explain
-from joinback_worker.row import Row
 
 
 async def look(desk: Desk, place: Place) -> dict[str, Any]:

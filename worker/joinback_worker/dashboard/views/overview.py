@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from joinback_worker.connect import connect
+from joinback_worker.connection.connect import connect
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.pictures.sparkline import sparkline
 from joinback_worker.dashboard.place import Place

@@ -1,0 +1,88 @@
+"""Dead letters: what could not become a row, kept with its bytes and the reason. Read, replayed, dropped.
+
+Replay goes the way of any event, through the write script under the event's own id, so it may be repeated
+and may end as a dead letter again. The books count it as received once more.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from redis.asyncio import Redis
+
+from joinback import wire
+from joinback_worker.connection.scripts import Script
+
+PAGE_BYTES = 4 << 20
+"""Of one call; each letter may be a megabyte."""
+PAGE_LETTERS = 500
+
+_letters = Script("by_hand/letters.lua")
+
+
+class Letter(NamedTuple):
+    """One dead letter. `event` and `payload` are empty where nothing was left of it."""
+
+    id: str
+    at: datetime
+    join_key: str
+    event: str
+    reason: str
+    detail: str
+    payload: bytes
+
+
+async def letters(redis: Redis, tag: str, *, reason: str | None = None) -> AsyncIterator[Letter]:
+    """All letters of a tag, or those of one reason, oldest first: as they stood when this began.
+
+    What is replayed meanwhile and dies again is a new letter, and not met again.
+    """
+    newest = await redis.execute_command("XREVRANGE", wire.dead_key(tag), "+", "-", "COUNT", 1)
+    if not newest:
+        return
+    start, last = "-", newest[0][0]
+    while page := await _letters(redis, [wire.dead_key(tag)], [start, last, PAGE_BYTES, PAGE_LETTERS]):
+        for entry_id, flat in page:
+            letter = _letter(entry_id.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
+            if reason in (None, letter.reason):
+                yield letter
+        start = f"({page[-1][0].decode()}"
+
+
+async def letter_of(redis: Redis, tag: str, letter_id: str) -> Letter | None:
+    """One letter by its id; None if there is none."""
+    if not re.fullmatch(r"\d{1,20}-\d{1,20}", letter_id):
+        return None
+    found = await redis.execute_command("XRANGE", wire.dead_key(tag), letter_id, letter_id)
+    return _letter(letter_id, found[0][1]) if found else None
+
+
+async def replay(redis: Redis, tag: str, letter: Letter, buffer_ttl_s: int) -> bool:
+    """Send the event again and drop the letter. False, and nothing done, if its bytes are not there."""
+    if not (letter.event and letter.payload):
+        return False
+    record = wire.record_key(tag, letter.join_key)
+    event_id = letter.event.partition(":")[2]
+    # Late feedback is still in its record, marked; without both gone it would be a duplicate.
+    await redis.execute_command("HDEL", record, letter.event, f"{wire.LATE}:{event_id}")
+    keys = wire.write_keys(tag, [letter.join_key])
+    arguments = wire.write_arguments(tag, buffer_ttl_s, [(letter.event, letter.payload)])
+    await redis.execute_command("EVAL", wire.WRITE_SCRIPT, len(keys), *keys, *arguments)
+    await drop(redis, tag, letter)
+    return True
+
+
+async def drop(redis: Redis, tag: str, letter: Letter) -> None:
+    """Delete a letter. What it tells of stays counted."""
+    await redis.execute_command("XDEL", wire.dead_key(tag), letter.id)
+
+
+def _letter(entry_id: str, fields: dict[bytes, bytes]) -> Letter:
+    def text(name: bytes) -> str:
+        return fields.get(name, b"").decode(errors="replace")
+
+    at = datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, tz=UTC)
+    return Letter(
+        entry_id, at, text(b"key"), text(b"event"), text(b"reason"), text(b"detail"), fields.get(b"bytes", b"")
+    )

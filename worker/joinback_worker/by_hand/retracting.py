@@ -1,0 +1,206 @@
+"""Taking back what was told wrongly: find the feedback events in the sink, say what changes, write retractions.
+
+One retraction for each join key, all under one event id: the receipt. So a receipt can be taken back as well.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from shlex import quote
+from typing import Any
+
+import msgspec
+from msgspec import Struct, structs
+
+import joinback
+from joinback import wire
+from joinback.errors import JoinbackError
+from joinback.settings import Settings
+from joinback_worker.law.counting import is_taken_back, standing
+from joinback_worker.law.record import CLOCK_SKEW_MAX, Record, effective_at, merge
+from joinback_worker.law.row import project
+from joinback_worker.law.rules import Policy
+from joinback_worker.sinks import Sink
+from joinback_worker.sinks.lookups import whole
+
+from .event_filter import Filter
+from .telling import Call, Undelivered, new_name, tell
+
+EXAMPLES = 5
+"""Of values that change: enough to see whether it is what was meant."""
+
+
+class Change(Struct, frozen=True):
+    """A value that a row will say in place of another; None: none at all."""
+
+    join_key: str
+    field: str
+    before: Any
+    after: Any
+
+
+class Plan(Struct, kw_only=True):
+    """What would be written, and what it would do."""
+
+    receipt: str
+    fields: Sequence[str] = ()
+    events: Mapping[str, Sequence[str]] = {}
+    """Join key -> the events that its retraction names."""
+    undone: str | None = None
+    """The receipt that is taken back; then `events` is empty but for its keys."""
+    at: datetime | None = None
+    """Of the retractions; None: when they are written."""
+    already: int = 0
+    """Events that were found and are taken back already."""
+    full: Sequence[str] = ()
+    """Join keys whose rows hold all the events that a row takes, so that no retraction finds a place."""
+    rows_changed: int = 0
+    values_changed: Counter[str] = msgspec.field(default_factory=Counter)
+    """By field."""
+    examples: list[Change] = []
+
+    @property
+    def number(self) -> int:
+        """Events that are taken back; in an undo there are none."""
+        return sum(map(len, self.events.values()))
+
+
+async def plan_of(sink: Sink, policy: Policy, application: str, wanted: Filter) -> Plan:
+    """Return what takes back the feedback events that are meant. Memory grows with what is found alone."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    async for records in _read(sink, application, wanted.join_keys):
+        for record in records:
+            ids = [id_ for id_, event in record.feedback.items() if wanted.holds(record.join_key, id_, event)]
+            if ids:
+                # A record may come in pieces, and a piece twice.
+                found[record.join_key] += [id_ for id_ in ids if id_ not in found[record.join_key]]
+    plan = Plan(receipt=new_name("retract"), fields=wanted.fields)
+    events: dict[str, Sequence[str]] = {}
+
+    def retraction_of(record: Record) -> wire.Retraction | None:
+        ids = found[record.join_key]
+        # Of what the look-up has: a row may have been deleted meanwhile.
+        ids = [id_ for id_ in ids if id_ in record.feedback and not is_taken_back(record, id_, wanted.fields)]
+        plan.already += len(found[record.join_key]) - len(ids)
+        if not ids:
+            return None
+        events[record.join_key] = ids
+        now = datetime.now(UTC)
+        return wire.Retraction(
+            v=wire.WIRE_VERSION, at=now, logged_at=now, fields=list(wanted.fields) or None, event_ids=ids
+        )
+
+    await _weigh(plan, sink, policy, application, sorted(found), retraction_of)
+    return structs.replace(plan, events={key: ids for key, ids in events.items() if key not in set(plan.full)})
+
+
+async def undo_of(sink: Sink, policy: Policy, application: str, receipt: str) -> Plan:
+    """Return what takes back the retractions of a receipt. Raises JoinbackError if its time is yet to come."""
+    found: dict[str, datetime] = {}
+    async for records in _read(sink, application, ()):
+        for record in records:
+            if receipt in record.retractions:
+                found[record.join_key] = effective_at(record.retractions[receipt])
+    plan = Plan(receipt=new_name("retract"), undone=receipt, at=_after(max(found.values(), default=None)))
+    keys: dict[str, Sequence[str]] = {}
+
+    def retraction_of(record: Record) -> wire.Retraction | None:
+        taken = record.retractions.get(receipt)
+        if taken is None or not any(retraction is taken for retraction in standing(record.retractions)):
+            plan.already += 1
+            return None
+        keys[record.join_key] = ()
+        now = datetime.now(UTC)
+        return wire.Retraction(v=wire.WIRE_VERSION, at=plan.at or now, logged_at=now, retraction_ids=[receipt])
+
+    await _weigh(plan, sink, policy, application, sorted(found), retraction_of)
+    return structs.replace(plan, events={key: ids for key, ids in keys.items() if key not in set(plan.full)})
+
+
+def write(settings: Settings, application: str, plan: Plan) -> int:
+    """Log the retractions of a plan, and wait until Redis has them; return how many.
+
+    Raises Undelivered; with the receipt, as some of them may be there.
+    """
+    try:
+        return tell(settings, _calls(application, plan))
+    except Undelivered as error:
+        fix = f"run this again, or: joinback retract {quote(application)} --undo {plan.receipt}"
+        raise Undelivered(f"{error}. Those are under the receipt {plan.receipt}; {fix}") from None
+
+
+def _calls(application: str, plan: Plan) -> Iterator[Call]:
+    for join_key, event_ids in plan.events.items():
+        yield partial(_retract, application, join_key, plan, event_ids)
+
+
+def _retract(application: str, join_key: str, plan: Plan, event_ids: Sequence[str], client: joinback.Client) -> None:
+    # With their kind: an id may itself begin as one.
+    client.retract(
+        application,
+        join_key,
+        fields=list(plan.fields) or None,
+        event_ids=None if plan.undone else [f"feedback:{event_id}" for event_id in event_ids],
+        retraction_ids=[f"retraction:{plan.undone}"] if plan.undone else None,
+        timestamp=plan.at,
+        event_id=plan.receipt,
+    )
+
+
+async def _weigh(
+    plan: Plan,
+    sink: Sink,
+    policy: Policy,
+    application: str,
+    join_keys: Sequence[str],
+    retraction_of: Callable[[Record], wire.Retraction | None],
+) -> None:
+    """Note in the plan what these retractions would do to the rows."""
+    full = []
+    async for records in whole(sink, application, join_keys):
+        for record in records:
+            retraction = retraction_of(record)
+            if retraction is None:
+                continue
+            # Redis, while it holds the record, counts the prediction as well.
+            if len(record.fields) >= wire.RECORD_EVENTS_MAX:
+                full.append(record.join_key)
+                continue
+            new = Record(application=application, join_key=record.join_key, retractions={plan.receipt: retraction})
+            changes = changes_of(record, merge(record, new), policy)
+            plan.rows_changed += bool(changes)
+            plan.values_changed.update(change.field for change in changes)
+            plan.examples += changes[: EXAMPLES - len(plan.examples)]
+    plan.full = full
+
+
+def changes_of(before: Record, after: Record, policy: Policy) -> list[Change]:
+    """Return which values the row of a record says in place of others, after it became the second one."""
+    old, new = _values(before, policy), _values(after, policy)
+    return [
+        Change(before.join_key, name, old.get(name), new.get(name))
+        for name in sorted(old.keys() | new.keys())
+        if name not in old or name not in new or msgspec.json.encode(old[name]) != msgspec.json.encode(new[name])
+    ]
+
+
+def _values(record: Record, policy: Policy) -> dict[str, Any]:
+    feedback = project(record, policy)[0].feedback
+    return {} if feedback is None else msgspec.json.decode(feedback, type=dict[str, Any])
+
+
+def _read(sink: Sink, application: str, join_keys: Sequence[str]) -> AsyncIterator[list[Record]]:
+    """All records of the application, or those of these keys."""
+    return whole(sink, application, sorted(set(join_keys))) if join_keys else sink.records(application)
+
+
+def _after(latest: datetime | None) -> datetime | None:
+    """Return the time of an undo: only a later retraction takes back an earlier one, and clocks differ by a little."""
+    now = datetime.now(UTC)
+    if latest is None or latest < now:
+        return None
+    if latest - now >= CLOCK_SKEW_MAX:
+        ahead_s = (latest - now).total_seconds()
+        raise JoinbackError(f"the receipt is of a clock {ahead_s:.0f} s ahead of this one; set them right, or wait")
+    return latest + timedelta(microseconds=1)

@@ -1,0 +1,170 @@
+"""What becomes of one batch: merge its records into the sink, settle their entries."""
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from msgspec import Raw
+
+from joinback import wire
+from joinback_worker.errors import SinkRefused, SinkUnavailable
+from joinback_worker.law.record import Record, Rejected
+from joinback_worker.law.record_hash import ReadHash
+from joinback_worker.law.row import unfold
+from joinback_worker.notes.fields_seen import FieldsSeen
+from joinback_worker.sinks import Sink
+
+from .batch import Batch
+from .drained import Drained
+from .group import Entry
+from .pace import Pace
+from .refusals import get_each, merge_each
+from .settlement import DeadEntry, Settlement
+from .source import Source
+
+
+class Work(NamedTuple):
+    """What a drain works with."""
+
+    source: Source
+    sink: Sink
+    application: str
+    emit_joined_only: bool
+    settled_ttl_s: int | None
+    """How long Redis keeps a record that the sink has whole. None: as long as one that is pending."""
+    fields_seen: FieldsSeen
+
+
+async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
+    """Merge the records of a batch, then settle its entries. What it raises leaves them claimed."""
+    await _erase(work, batch)
+    records = [found.record for found in batch.folded.values() if found.record.has_events]
+    emitted = await _emitted(work, records) if work.emit_joined_only else records
+    started = time.monotonic()
+    try:
+        merged, refused = await merge_each(work.sink, emitted)
+    except SinkUnavailable:
+        pace.merge_failed()
+        raise
+    pace.merged(batch.size, time.monotonic() - started)
+
+    # Once more: of a key that was erased while it was merged, the sink holds a row again.
+    await _erase(work, batch)
+    settlement = Settlement(dead=batch.dead, erased=batch.erased)
+    await _settle_gone(work, batch.gone, settlement)
+    drained = Drained(erased=len(batch.erased))
+    unemitted: set[str] = set()
+    if work.emit_joined_only:
+        unemitted = {record.join_key for record in records} - {record.join_key for record in emitted}
+    newer: list[Entry] = []
+    for key, found in batch.folded.items():
+        if found.newer:
+            newer += batch.by_key[key]
+        elif key in unemitted:
+            settlement.unemitted += batch.by_key[key]
+        else:
+            # Of an event that is buried too: burying takes the count back.
+            settlement.in_rows += batch.by_key[key]
+        if found.bad or key in refused:
+            settlement.rejected += _bad_events(found, refused.get(key))
+    settlement.rejected += [event for event in merged.rejected if event.join_key in batch.folded]
+    settlement.counters = {
+        "rows": merged.rows,
+        "joined": merged.joined,
+        "orphans": merged.orphans,
+        "conflicts": merged.conflicts,
+    }
+    if work.settled_ttl_s is not None and work.sink.looks_up and not work.emit_joined_only:
+        settlement.settled = _settled(batch, settlement.rejected)
+        settlement.settled_ttl_s = work.settled_ttl_s
+    drained.newer = len(newer)
+    drained.dead = await work.source.settle(settlement)
+    await work.source.group.park(newer)
+    await _note_fields(work, batch)
+    for name, amount in settlement.counters.items():
+        setattr(drained, name, amount)
+    return drained
+
+
+async def _erase(work: Work, batch: Batch) -> None:
+    """Take what is of erased keys out of the batch, out of Redis, and out of the sink.
+
+    In the sink even if nothing of it can be there: a worker that was killed after its merge left a row. Only then
+    may the entries be settled, which are what leads the next drain here.
+    """
+    erased = await work.source.erased(work.application, batch.join_keys())
+    if erased:
+        await work.source.forget(erased)
+        # What went to a pipe nobody can take back, and the command that erased has said so.
+        if work.sink.erases:
+            await work.sink.erase(work.application, sorted(erased))
+        batch.erase(erased)
+
+
+async def _note_fields(work: Work, batch: Batch) -> None:
+    with_feedback = ((key, found.record.feedback) for key, found in batch.folded.items() if found.record.feedback)
+    told = list(_told_by(with_feedback, batch.by_key))
+    await work.source.note_fields(work.fields_seen, work.application, told)
+
+
+async def _settle_gone(work: Work, gone: Mapping[str, Sequence[Entry]], settlement: Settlement) -> None:
+    """Redis keeps a settled record for a short while: what the sink has of it is no loss, the rest is told."""
+    asked = [key for key, entries in gone.items() if any(entry.field for entry in entries)]
+    rows = (await get_each(work.sink, work.application, asked))[0] if asked and work.sink.looks_up else {}
+    for key, entries in gone.items():
+        held: set[str] = set()
+        if key in rows:
+            # Of a row that somebody edited nobody can say what it holds.
+            with suppress(SinkRefused):
+                held = unfold(rows[key]).fields
+        for entry in entries:
+            if entry.field in held:
+                settlement.in_rows.append(entry)
+            else:
+                detail = "expired or evicted before it was drained"
+                settlement.dead.append(DeadEntry(entry, "record_missing", detail))
+
+
+def _bad_events(found: ReadHash, refusal: str | None) -> list[Rejected]:
+    """The events of a record that cannot become a part of a row: the bad ones, or all if the sink refused it."""
+    key = found.record.join_key
+    rejected = [Rejected(key, field, *why, found.payloads[field]) for field, why in found.bad.items()]
+    if refusal is not None:
+        good = found.payloads.keys() - found.bad.keys() - found.newer
+        rejected += [Rejected(key, field, "sink_refused", refusal, found.payloads[field]) for field in sorted(good)]
+    return rejected
+
+
+def _settled(batch: Batch, rejected: Sequence[Rejected]) -> dict[str, Collection[str]]:
+    """Of a batch's records those that are in the sink whole, and the fields that this tag holds of them.
+
+    Late feedback counts as rejected: its mark in the record is what keeps it from being told twice.
+    """
+    trouble = {event.join_key for event in rejected}
+    return {
+        key: found.payloads.keys() - batch.foreign[key] if key in batch.foreign else found.payloads
+        for key, found in batch.folded.items()
+        if not (found.newer or key in trouble)
+    }
+
+
+async def _emitted(work: Work, records: Sequence[Record]) -> list[Record]:
+    """With JOINBACK_EMIT=joined: the two-sided records, and those whose row the sink holds already."""
+    one_sided = [record.join_key for record in records if not record.two_sided]
+    held, unreadable = await get_each(work.sink, work.application, one_sided) if one_sided else ({}, set())
+    return [
+        record for record in records if record.two_sided or record.join_key in held or record.join_key in unreadable
+    ]
+
+
+def _told_by(
+    feedback: Iterable[tuple[str, Mapping[str, wire.Feedback]]], entries: Mapping[str, Sequence[Entry]]
+) -> Iterator[Mapping[str, Raw]]:
+    """Yield the feedback of the events that these entries brought, field by field."""
+    for key, events in feedback:
+        for entry in entries[key]:
+            if entry.kind == b"feedback" and entry.event_id is not None:
+                event = events.get(entry.event_id.decode(errors="replace"))
+                if event is not None:
+                    yield event.feedback

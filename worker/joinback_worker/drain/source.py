@@ -1,0 +1,186 @@
+"""The worker's side of Redis: load the records of claimed entries, settle what became of them, keep the books."""
+
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from msgspec import Raw
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from joinback import wire
+from joinback_worker.connection.hashes import Hashes, TooLarge
+from joinback_worker.connection.scripts import Script
+from joinback_worker.notes.accounting import Accounting, books_of
+from joinback_worker.notes.fields_seen import FieldsSeen
+from joinback_worker.notes.tombstones import erased_of, forget
+
+from .group import CLAIM_ENTRIES, LEASE_S, Group, consumer_name
+from .pace import SLICE_BYTES
+from .settlement import Settlement
+
+RECORD_FIELDS_MAX = 4 * wire.RECORD_EVENTS_MAX
+"""The write script lets in twice the cap, and each may have a late mark; more were written by hand."""
+RECORD_BYTES_MAX = 32 << 20
+"""A worker needs up to eleven times of it to make the row (measured into SQLite, into a row that is there already),
+and so still lives in a container of 512 MiB; one that is killed for it would come back and claim the same again."""
+
+_load = Script("drain/load.lua")
+_settle = Script("drain/settle.lua")
+_account = Script("drain/account.lua")
+_note = Script("drain/note.lua")
+
+COUNTERS_MAX = 100
+"""Of one entry of the history: there are some thirty, and Lua's stack ends at some thousands."""
+
+
+REDIS_TROUBLE = (RedisError, ConnectionError, TimeoutError)
+"""What speaking to it may raise."""
+
+Elsewhere = Callable[[str], Sequence[str]]
+"""Join key -> the other tags that may hold a part of its record."""
+
+
+class Unusable(NamedTuple):
+    """What stands at a record's key and cannot become a row."""
+
+    reason: str
+    detail: str
+
+
+Fields = list[tuple[str, bytes]]
+"""A record as Redis holds it; empty if it is gone."""
+
+
+class Source:
+    """One tag in Redis, as seen by one cycle of one worker."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        tag: str,
+        *,
+        consumer: str | None = None,
+        lease_s: float = LEASE_S,
+        chunk_entries: int = CLAIM_ENTRIES,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        self._redis = redis
+        self._tag = tag
+        self._elsewhere = elsewhere
+        self._pending = wire.pending_key(tag)
+        self.group = Group(redis, tag, consumer or consumer_name(), lease_s, chunk_entries)
+
+    async def load(
+        self,
+        join_keys: Sequence[str],
+        *,
+        bytes_max: int = SLICE_BYTES,
+        bytes_expected: int | None = None,
+        one_at_least: bool = True,
+    ) -> list[Fields | Unusable]:
+        """The records of the first of these keys under this tag, in order: what fits into so many bytes.
+
+        `bytes_expected` is what their neighbours had; None: nobody knows, so Redis looks before it answers.
+        """
+        if bytes_expected is not None and 2 * bytes_expected <= bytes_max and isinstance(self._redis, Hashes):
+            prefix = wire.record_key(self._tag, "").encode()
+            with suppress(TooLarge):
+                records = await self._redis.hashes([prefix + key.encode() for key in join_keys], bytes_max)
+                # What is no record, or one too large, is told with its kind or its size.
+                if all(type(record) is list and len(record) <= 2 * RECORD_FIELDS_MAX for record in records):
+                    return list(map(_fields, records))
+        keys = [wire.record_key(self._tag, key) for key in join_keys]
+        replies = await _load(self._redis, keys, [bytes_max, RECORD_FIELDS_MAX, RECORD_BYTES_MAX, int(one_at_least)])
+        return [_record(key, reply) for key, reply in zip(keys, replies, strict=False)]
+
+    async def complete(
+        self, join_keys: Sequence[str], loaded: Sequence[Fields | Unusable], *, bytes_max: int
+    ) -> dict[str, set[str]]:
+        """Add to each of these records what it holds under the tags of other shards; return the fields so added.
+
+        To none that this tag does not hold: who holds it tells of it.
+        """
+        if self._elsewhere is None:
+            return {}
+        by_tag: dict[str, dict[str, Fields]] = {}
+        for join_key, record in zip(join_keys, loaded, strict=False):
+            if record and not isinstance(record, Unusable):
+                for tag in self._elsewhere(join_key):
+                    by_tag.setdefault(tag, {})[join_key] = record
+        foreign: dict[str, set[str]] = {}
+        for tag, records in by_tag.items():
+            source, waiting = Source(self._redis, tag), list(records)
+            while waiting:
+                for half in await source.load(waiting, bytes_max=bytes_max):
+                    join_key = waiting.pop(0)
+                    # What is no record there is told by the drain of that tag.
+                    if not isinstance(half, Unusable):
+                        held = {field for field, _ in records[join_key]}
+                        more = [event for event in half if event[0] not in held]
+                        records[join_key] += more
+                        foreign.setdefault(join_key, set()).update(field for field, _ in more)
+        return foreign
+
+    async def settle(self, settlement: Settlement) -> int:
+        """Acknowledge, delete and count the entries, and write their dead letters: step by step, of each all at once.
+
+        Returns the number of dead letters written. Call it only after the sink has the rows.
+        """
+        keys = [self._pending, wire.stats_key(self._tag), wire.dead_key(self._tag), wire.erased_key(self._tag)]
+        limits = [wire.STATS_TTL_S, wire.DEAD_TTL_S, wire.DEAD_LETTERS_MAX, wire.LATE_MARK_TTL_S]
+        dead = 0
+        for step in settlement.steps():
+            records = [event.join_key for event in step.rejected]
+            records += step.settled
+            theirs = [wire.record_key(self._tag, join_key) for join_key in records]
+            dead += int(await _settle(self._redis, keys + theirs, [*limits, *step.arguments()]))
+        return dead
+
+    async def erased(self, application: str, join_keys: Collection[str]) -> set[str]:
+        """Which of these keys are erased: whatever comes of them is not kept."""
+        return await erased_of(self._redis, application, join_keys)
+
+    async def forget(self, join_keys: Collection[str]) -> int:
+        """Delete the records of these keys under this tag; how many there were."""
+        return await forget(self._redis, self._tag, join_keys)
+
+    async def note_fields(self, seen: FieldsSeen, application: str, told: Sequence[Mapping[str, Raw]]) -> None:
+        """Note the feedback fields that a slice brought, and their values that are not as declared."""
+        await seen.note(self._redis, self._tag, application, told)
+
+    async def accounting(self) -> Accounting:
+        """The books. What somebody wrote between them is told in them, and hides nothing else."""
+        pending, age_ms, flat = await _account(self._redis, [self._pending, wire.stats_key(self._tag)])
+        return books_of(self._tag, pending, flat, max(0, age_ms) / 1000)
+
+    async def note(self) -> str | None:
+        """Note the counters as they are now, for rates and curves; return why it cannot be done, in one line.
+
+        What a full Redis refuses, or one that is away does not answer, is no matter: the next drain notes the same.
+        """
+        history = wire.history_key(self._tag)
+        keys = [self._pending, wire.stats_key(self._tag), history]
+        with suppress(RedisError, OSError):
+            kind = await _note(self._redis, keys, [wire.STATS_TTL_S, wire.HISTORY_ENTRIES_MAX, COUNTERS_MAX])
+            return f"{history} is a {kind.decode()}, not a stream; rename or delete it" if kind else None
+        return None
+
+
+def _record(key: str, reply: Any) -> Fields | Unusable:
+    if isinstance(reply, bytes):
+        return Unusable("wrong_type", f"a {reply.decode()}, not a record, stands at its key: rename or delete it")
+    if reply and isinstance(reply[0], int):
+        fields, size = reply
+        what = f"{fields:,} fields" + (f" and {size:,} bytes" if size else "")
+        most = f"{RECORD_FIELDS_MAX:,} fields, {RECORD_BYTES_MAX:,} bytes"
+        read = f"HSCAN {shlex.quote(key)} 0 COUNT 10"
+        detail = f"the record has {what}; at most {most} become a row. Read it in parts: {read}"
+        return Unusable("record_too_large", detail)
+    return _fields(reply)
+
+
+def _fields(reply: Sequence[bytes]) -> Fields:
+    # surrogateescape: a field that is no UTF-8 must come back unchanged when it is moved.
+    return [(reply[i].decode("utf-8", "surrogateescape"), reply[i + 1]) for i in range(0, len(reply), 2)]

@@ -1,0 +1,113 @@
+"""Which workers live: each writes a sign of life that others can read, and that ends by itself.
+
+One hash holds the newest sign of each worker. Redis's clock dates them, so that two machines' clocks are never
+compared. A sign older than `TTL_S` is of a worker that is gone, and the next living one removes it.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from importlib.metadata import version
+
+import msgspec
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from joinback import wire
+from joinback.settings import Settings
+from joinback_worker.config.rules_file import config_of
+from joinback_worker.connection.scripts import Script
+
+VERSION = version("joinback")
+INTERVAL_S = 15.0
+"""Two commands per worker; a probe that asks each half minute sees a new sign each time."""
+TTL_S = 60.0
+"""Four signs: a hung Redis or one lost packet must not declare a worker dead."""
+
+_time = Script("notes/time.lua")
+_beat = Script("notes/beat.lua")
+
+
+class Beat(Struct, kw_only=True):
+    """A worker's newest sign of life. Times are Redis's, in UTC."""
+
+    host: str
+    pid: int
+    version: str
+    sink: str
+    """As `shown_url` shows it: without secrets."""
+    settings: str
+    """A digest of the settings that decide about rows: workers that differ here make different rows."""
+    applications: Sequence[str] = ()
+    """What this worker is restricted to; empty: it takes all."""
+    started_at: datetime | None = None
+    beat_at: datetime | None = None
+    progress_at: datetime | None = None
+    """When it last ended a drain of a tag, or a whole tick. Long ago while it drains: it hangs."""
+    last_drain_at: datetime | None = None
+    """When its last whole tick ended; None before the first."""
+    next_drain_at: datetime | None = None
+    trouble: str | None = None
+    """Why its last tick drained nothing, or not all."""
+    interval_s: int | None = None
+    """Between its ticks; None: a worker of an older release, which tells nothing of what follows either."""
+    wire_version: int | None = None
+    """The newest that it reads."""
+    evictions_at: datetime | None = None
+    """When it last saw Redis evict keys."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+
+def digest_of(settings: Settings) -> str:
+    """Return eight hex digits of the settings that decide what a row says; they hold no secret."""
+    config = config_of(settings)
+    digests = {application: rules.digest for application, rules in config.applications.items()}
+    deciding = (settings.join_window_s, settings.emit, digests)
+    return sha256(msgspec.json.encode(deciding, order="deterministic")).hexdigest()[:8]
+
+
+async def redis_time(redis: Redis) -> datetime:
+    """Return the time by Redis's clock, in UTC."""
+    seconds, microseconds = await redis.execute_command("TIME")
+    return datetime.fromtimestamp(int(seconds), tz=UTC) + timedelta(microseconds=int(microseconds))
+
+
+async def beat(redis: Redis, sign: Beat, now: datetime) -> None:
+    """Write this worker's sign, and remove those of workers that are gone. Works on a full Redis too."""
+    sign.beat_at = now
+    sign.started_at = sign.started_at or now
+    gone = [name for name, other in (await _signs(redis)).items() if other is None or not _is_fresh(other, now)]
+    arguments = [int(10 * TTL_S), sign.name, msgspec.json.encode(sign), *gone]
+    await _beat(redis, [wire.WORKERS_KEY], arguments)
+
+
+async def leave(redis: Redis, sign: Beat) -> None:
+    """Remove this worker's sign: it ends on purpose."""
+    await redis.execute_command("HDEL", wire.WORKERS_KEY, sign.name)
+
+
+async def workers(redis: Redis) -> list[Beat]:
+    """Return the living workers' signs, by host and process id."""
+    now = await redis_time(redis)
+    signs = (await _signs(redis)).values()
+    return sorted((sign for sign in signs if sign is not None and _is_fresh(sign, now)), key=lambda sign: sign.name)
+
+
+async def _signs(redis: Redis) -> dict[str, Beat | None]:
+    """Return every sign, by worker; None stands for what somebody else wrote there."""
+    found: dict[bytes, bytes] = await redis.execute_command("HGETALL", wire.WORKERS_KEY)
+    return {name.decode(errors="replace"): _decoded(value) for name, value in found.items()}
+
+
+def _decoded(value: bytes) -> Beat | None:
+    try:
+        return msgspec.json.decode(value, type=Beat)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _is_fresh(sign: Beat, now: datetime) -> bool:
+    return sign.beat_at is not None and now - sign.beat_at < timedelta(seconds=TTL_S)
