@@ -13,7 +13,7 @@ WIDTH = 80
 
 HEAD = """# Commands
 
-What `joinback COMMAND --help` prints. Exit codes: 0 done, 1 the answer is no, 2 something to mend, said in one line.
+What `joinback COMMAND --help` prints. Exit codes: 0 done, 1 the answer is no, 2 something to fix, named in one line.
 
 To complete commands in bash, put `eval "$(_JOINBACK_COMPLETE=bash_source joinback)"` into `~/.bashrc`.
 In zsh and fish it is `zsh_source` and `fish_source`.

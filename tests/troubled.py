@@ -45,13 +45,15 @@ class Trouble(NamedTuple):
 
 TROUBLES = [
     Trouble(
-        "the worker has been dead for an hour", ("status",), "! worker_dead: no worker lives; the last drain ended 1 h"
+        "the worker has been dead for an hour",
+        ("status",),
+        "! worker_dead: no worker is alive; the last drain ended 1 h",
     ),
     Trouble("events have waited for an hour", ("status",), "! pending_old: loans: "),
     Trouble("a sink is down", ("status",), "! sink_down: ads: the last drain failed: the sink is away"),
     Trouble("events of a newer client wait", ("status",), "- waiting_for_upgrade: loans: 1 event of a newer"),
     Trouble("dead letters came", ("status",), "! new_dead_letters: loans: "),
-    Trouble("events were lost", ("status",), "! difference: ads: 3 events received are in no account"),
+    Trouble("events were lost", ("status",), "! difference: ads: 3 received events are missing from the books"),
     Trouble("labels have stopped", ("status",), "! no_feedback: ads: no feedback for 5 h"),
     Trouble("labels go to a misspelt application", ("status",), "only feedback comes, and no prediction"),
     Trouble("and which was meant", ("status",), "did its sender mean loans?"),
@@ -59,10 +61,12 @@ TROUBLES = [
     Trouble("a service drops events", ("status",), "buffer_full by scoring on web-3"),
     Trouble("Redis may evict", ("status",), "! eviction_possible: "),
     Trouble("Redis is nearly full", ("status",), "! memory_high: "),
-    Trouble("the same, tried", ("doctor",), "MEND  workers  worker_dead: "),
+    Trouble("the same, tried", ("doctor",), "FIX   workers  worker_dead: "),
     Trouble("Redis keeps nothing over a restart", ("doctor",), "LOOK  redis  not_persistent: "),
-    Trouble("a field is misspelt", ("doctor",), "field_seen_once: loans: the feedback field 'repayed' was told once"),
-    Trouble("rows are closed before their labels", ("doctor",), "maturity_below_curve: loans: at its maturity of 1 d"),
+    Trouble("a field is misspelt", ("doctor",), "field_seen_once: loans: the feedback field 'repayed' was logged once"),
+    Trouble(
+        "rows are closed before their labels", ("doctor",), "maturity_below_curve: loans: at its maturity of 1 d, only"
+    ),
     Trouble("leading zeros are missing", ("orphans", "loans"), "with leading zeros, to 4 digits"),
     Trouble("a hyphen for an underscore", ("orphans", "loans"), "with '_' between its parts"),
     Trouble("who sends them", ("orphans", "loans"), "sent by batch-job"),
@@ -70,15 +74,20 @@ TROUBLES = [
     Trouble("records evicted", ("dead", "list", "loans"), "record_missing  5 now"),
     Trouble("labels came too late", ("dead", "list", "loans"), "after_window  1 now"),
     Trouble("one of them", ("explain", "loans", "late"), "came too late: feedback:late came 20 d", True),
-    Trouble("one that waits for its label", ("explain", "loans", "young"), "waits for feedback since ", True),
+    Trouble("one that waits for its label", ("explain", "loans", "young"), "waits for feedback, for ", True),
     Trouble("a label with a hyphen", ("explain", "loans", "loan-0003"), "was loan_0003 meant?", True),
     Trouble("a key nobody logged", ("explain", "loans", "LOAN_0004"), "but there is loan_0004 (in lower case)", True),
     Trouble(
         "one that its client may have dropped", ("explain", "loans", "zz"), "clients dropped 1,204 buffer_full by", True
     ),
     Trouble("a label taken back", ("explain", "loans", "back"), "taken back: all of its feedback was", True),
-    Trouble("a key of a newer client", ("explain", "loans", "newer"), "waits since 1 h", True),
-    Trouble("a claim of a killed worker", ("explain", "loans", "held"), "claimed by host-a:4711, which is gone", True),
+    Trouble("a key of a newer client", ("explain", "loans", "newer"), "waits for a newer worker, for 1 h so far", True),
+    Trouble(
+        "a claim of a killed worker",
+        ("explain", "loans", "held"),
+        "claimed by host-a:4711, which is not alive any more",
+        True,
+    ),
     Trouble("a torn key", ("explain", "loans", "torn_0"), "dead, because undecodable: ", True),
     Trouble("a key outside the sample", ("explain", "clicks", "key_0"), "sampled out: ", True),
 ]

@@ -88,9 +88,9 @@ def test_the_curve(told: Report) -> None:
     rows = ["| age, days | curve | band | at risk | share of all rows | truth |", "| --- |" + " --- |" * 5]
     for age in AGES_D:
         point = points[float(age)]
-        took = [(loan.told_at - loan.served_at).total_seconds() / 86_400 if loan.told_at else 1e9 for loan in loans]
+        took = [(loan.label_at - loan.served_at).total_seconds() / 86_400 if loan.label_at else 1e9 for loan in loans]
         known = [
-            d <= age and loan.told_at is not None and loan.told_at <= NOW for d, loan in zip(took, loans, strict=True)
+            d <= age and loan.label_at is not None and loan.label_at <= NOW for d, loan in zip(took, loans, strict=True)
         ]
         rows.append(
             f"| {age} | {point.share:.3f} | {point.low:.3f}-{point.high:.3f} | {point.at_risk:,} |"

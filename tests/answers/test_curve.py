@@ -187,7 +187,7 @@ def test_no_curve_without_labels(url: str) -> None:
     """Where nothing was labelled it says so."""
     put(url, loans(100, 0))
     told_of = reported(url, NOON + timedelta(days=2))
-    assert "No label came yet" in told_of.curves[0].sentence
+    assert "No label has come yet" in told_of.curves[0].sentence
     assert any("nothing was labelled yet" in note for note in told_of.notes)
 
 

@@ -203,7 +203,7 @@ def test_the_interval_of_two_shares_is_newcombes() -> None:
         found = compared(("b", sums(80, 48, weight)), ("a", sums(70, 56, weight)), is_share=True)
         assert found.difference == pytest.approx(0.2)
         assert (found.low, found.high) == (pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
-        assert "leaves out 0" in found.sentence
+        assert "excludes 0" in found.sentence
 
 
 def test_the_interval_of_two_errors_is_welchs(settings: Settings) -> None:

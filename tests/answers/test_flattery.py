@@ -100,7 +100,7 @@ def test_the_curve_is_the_truth(worlds: list[World]) -> None:
         points = {round(point.age_s): point for point in world.report.curves[0].points}
         for days in (1, 7, 14, 30):
             came = [
-                loan.told_at is not None and (loan.told_at - loan.served_at).total_seconds() <= days * 86_400
+                loan.label_at is not None and (loan.label_at - loan.served_at).total_seconds() <= days * 86_400
                 for loan in world.loans
             ]
             assert points[days * 86_400].share == pytest.approx(fmean(came), abs=0.012)

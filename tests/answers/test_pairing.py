@@ -84,7 +84,7 @@ def test_an_output_that_holds_others() -> None:
         (Rules(feedback={"repaid": FieldRules(output="scores")}), Choice()),
     ):
         with pytest.raises(
-            ConfigurationError, match=r"'scores' holds others: name one of them, such as scores\.default"
+            ConfigurationError, match=r"'scores' is an object: name an output in it, such as scores\.default"
         ):
             pair_of(WITHIN, rules, choice)
 
@@ -92,7 +92,7 @@ def test_an_output_that_holds_others() -> None:
 def test_a_pair_that_is_not_clear_is_asked_for() -> None:
     """Where several could be meant, none is taken; what is not there is named."""
     samples = [({"a": 0.1, "b": 0.2}, {"x": True, "y": False})]
-    assert "say --output and --field" in str(pair_of(samples, Rules(), Choice()))
+    assert "give --output and --field" in str(pair_of(samples, Rules(), Choice()))
     for choice, known in ((Choice(field="z"), "x, y"), (Choice(output="c"), "a, b")):
         with pytest.raises(ConfigurationError, match=known):
             pair_of(samples, Rules(), choice)

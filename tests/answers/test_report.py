@@ -145,9 +145,9 @@ def test_an_unknown_application_is_told_the_nearest_name(report: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--field", "paid"], "no field 'paid' was told; known are repaid"),
+        (["--field", "paid"], "no feedback has the field 'paid'; known are repaid"),
         (["--output", "risk"], "no output 'risk'; known are default"),
-        (["--since", "yesterday"], "is no date; write such as 2026-10-01"),
+        (["--since", "yesterday"], "is not a date; write it as 2026-10-01"),
         (["--version", "1.0"], "--version compares two: give it twice"),
         (["--age-days", "0"], "0 is not in the range"),
         (["--html", "/nowhere/page.html"], "cannot be written"),

@@ -273,7 +273,7 @@ def test_a_file_that_appears_meanwhile(tmp_path: Path) -> None:
     put(url, life())
     output = tmp_path / "loans.csv"
     job = Job(url=url, application="loans", as_of=NOON, format="csv", output=output)
-    with pytest.raises(JoinbackError, match="is there already"):
+    with pytest.raises(JoinbackError, match="exists already"):
         asyncio.run(export(Settings(), job, lambda _: output.write_text("theirs")))
     assert output.read_text() == "theirs"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loans.csv", "sink.db"]
@@ -291,7 +291,7 @@ def test_the_command(stack: Stack, cli: Cli, tmp_path: Path) -> None:
     assert "3 rows, 14 columns, in loans.csv" in done.stdout
     assert "1  labelled" in done.stdout
     assert "2  predicted" in done.stdout
-    assert "1 orphans, 0 events told later" in done.stdout
+    assert "1 orphans, 0 events that were logged later" in done.stdout
     assert (
         "1 labels changed since 2026-01-01T00:00:00.000000Z, in 0 rows of then and 3 new ones, in diff.csv"
         in done.stdout

@@ -70,11 +70,11 @@ def test_within_a_loop(url: str) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"as_": "numpy"}, "as_ is one of arrow, pandas, polars"),
-        ({"status": "labelled"}, "status is of predicted, joined"),
+        ({"as_": "numpy"}, "as_ must be one of arrow, pandas, polars"),
+        ({"status": "labelled"}, "status must be one of predicted, joined"),
         ({"columns": ["amuont"]}, "has no column 'amuont'; it has join_key"),
-        ({"columns": "amount"}, "columns is a list"),
-        ({"since": "yesterday"}, "since 'yesterday' is no moment"),
+        ({"columns": "amount"}, "columns must be a list"),
+        ({"since": "yesterday"}, "since 'yesterday' is not a time"),
     ],
 )
 def test_what_is_wrong(url: str, options: dict[str, Any], says: str) -> None:

@@ -280,7 +280,7 @@ def test_the_command(stack: Stack, cli: Cli) -> None:
     done = cli("sink", "views", "loans")
     assert done.returncode == 0, done.stderr
     assert "view loans in sqlite:" in done.stdout
-    assert "made, 5 typed columns, by a sample of 1 rows" in done.stdout
+    assert "made, 5 typed columns, from a sample of 1 rows" in done.stdout
     path = stack.settings.sink_url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as database:
         assert database.execute('SELECT amount, "default", repaid FROM loans').fetchall() == [(900, 0.07, 1)]

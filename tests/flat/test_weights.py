@@ -84,7 +84,7 @@ def test_too_few_to_tell(url: str, tmp_path: Path) -> None:
 
 def test_a_field_that_nobody_told(url: str, tmp_path: Path) -> None:
     """A name that is none is told with those that are, and no file is left."""
-    with pytest.raises(JoinbackError, match="no field 'repayed' was told; known are repaid"):
+    with pytest.raises(JoinbackError, match="no row has the feedback field 'repayed'; known are repaid"):
         exported(url, tmp_path, "repayed")
     assert not list(tmp_path.iterdir())
 

@@ -19,9 +19,9 @@ def record_of(loan: Loan, now: datetime, application: str = "loans") -> Record:
         inputs=Raw(b"{}"),
         outputs=Raw(b'{"default":%.5f}' % loan.risk),
     )
-    told = loan.told_at is not None and loan.told_at <= now
+    told = loan.label_at is not None and loan.label_at <= now
     value = Raw(b"true" if loan.repaid else b"false")
     feedback = (
-        {"f": wire.Feedback(v=1, at=loan.told_at, logged_at=loan.told_at, feedback={"repaid": value})} if told else {}
+        {"f": wire.Feedback(v=1, at=loan.label_at, logged_at=loan.label_at, feedback={"repaid": value})} if told else {}
     )
     return Record(application=application, join_key=loan.key, predictions={"p": prediction}, feedback=feedback)

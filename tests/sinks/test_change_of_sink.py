@@ -333,15 +333,15 @@ def test_doctor(stack: Stack, cli: Cli, tmp_path: Path) -> None:
     assert stack.server.keys("joinback:*") == []
     wrong = cli("doctor", JOINBACK_SINK_URL=f"sqlite:///{tmp_path}/none/a.db")
     assert wrong.returncode == 1
-    assert "MEND  sink  sink_wrong: " in wrong.stdout
+    assert "FIX   sink  sink_wrong: " in wrong.stdout
     assert "check that its directory exists" in wrong.stdout
     away = cli("doctor", JOINBACK_REDIS_URL="redis://127.0.0.1:1/0")
     assert (away.returncode, away.stderr) == (1, "")
-    assert "MEND  redis  redis_away: redis://127.0.0.1:1/0: no connection to Redis" in away.stdout
+    assert "FIX   redis  redis_away: redis://127.0.0.1:1/0: no connection to Redis" in away.stdout
     log(stack, "a")
     stack.drain()
     other = cli("doctor", JOINBACK_SINK_URL=f"sqlite:///{tmp_path}/other.db")
-    assert "MEND  sink  sink_wrong: rows go to" in other.stdout
+    assert "FIX   sink  sink_wrong: rows go to" in other.stdout
     assert not (tmp_path / "other.db").exists()
 
 
@@ -352,7 +352,7 @@ def test_doctor_without_rights(stack: Stack, cli: Cli) -> None:
         url = stack.settings.redis_url.replace("redis://", "redis://poor:x@")
         done = cli("doctor", JOINBACK_REDIS_URL=url)
         assert done.returncode == 1
-        assert "MEND  rights  right_missing: the Redis user lacks a right: it may not run xautoclaim" in done.stdout
+        assert "FIX   rights  right_missing: the Redis user lacks a right: it may not run xautoclaim" in done.stdout
     finally:
         stack.server.execute_command("ACL", "DELUSER", "poor")
 

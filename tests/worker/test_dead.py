@@ -34,13 +34,18 @@ def listed(cli: Cli, *options: str) -> list[dict[str, str]]:
 
 
 def test_an_empty_list_says_so(stack: Stack, cli: Cli) -> None:
-    """Without letters, or with a reason that none has, `dead list` says that there are none."""
+    """Without letters `dead list` says so; for a reason that does not exist it names those that do."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
     assert stack.client.flush(PATIENCE_S)
     assert cli("dead", "list", "loans").stdout == "no dead letters of loans, and there never were\n"
     bury(stack)
-    said = cli("dead", "list", "loans", "--reason", "nope").stdout
-    assert said == "no dead letters of loans with the reason nope, and there never were\n"
+    wrong = cli("dead", "list", "loans", "--reason", "nope")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "joinback: no dead letter of loans has the reason 'nope'; its reasons are undecodable\n",
+    )
+    said = cli("dead", "list", "loans", "--reason", "after_window").stdout
+    assert said == "no dead letters of loans with the reason after_window, and there never were\n"
 
 
 def test_list_and_show(stack: Stack, cli: Cli) -> None:
@@ -61,7 +66,9 @@ def test_replay_of_a_bad_event_ends_as_it_began(stack: Stack, cli: Cli) -> None:
     bury(stack)
     done = cli("dead", "replay", "loans", "--all")
     assert done.stdout == "replayed 1\n"
-    assert done.stderr == ("joinback: undecodable: these bytes will fail again, unless a newer worker reads them\n")
+    assert done.stderr == (
+        "joinback: undecodable: a replay fails again, unless a newer worker can read these bytes, unless a newer worker can read them\n"
+    )
     assert listed(cli) == []
     assert stack.drain().dead == 1
     assert len(listed(cli)) == 1
@@ -122,7 +129,7 @@ def test_what_has_no_bytes_is_kept(stack: Stack, cli: Cli) -> None:
     stack.client.flush(PATIENCE_S)
     stack.server.delete(stack.record("loan_17"))
     stack.drain()
-    assert cli("dead", "replay", "loans", "--all").stdout == "replayed 0, kept 1 of which no bytes are left\n"
+    assert cli("dead", "replay", "loans", "--all").stdout == "replayed 0, kept 1 whose bytes are gone\n"
     assert len(listed(cli)) == 1
 
 
@@ -162,7 +169,10 @@ def test_the_choice_must_be_plain(stack: Stack, cli: Cli, arguments: tuple[str, 
     """Replay and drop act on ids, or a reason, or all: never on a guess."""
     for command in ("replay", "drop"):
         done = cli("dead", command, "loans", *arguments)
-        assert (done.returncode, done.stderr) == (2, "joinback: name the letters: ids, or --reason, or --all\n")
+        assert (done.returncode, done.stderr) == (
+            2,
+            "joinback: choose the letters by their ids, by --reason, or by --all\n",
+        )
 
 
 def test_letters_by_reason(stack: Stack, cli: Cli) -> None:
@@ -180,7 +190,7 @@ def test_letters_by_reason(stack: Stack, cli: Cli) -> None:
         "record_missing  1 now, 1 ever, 0 can be replayed",
         "undecodable  2 now, 3 ever, 2 can be replayed",
     ]
-    assert "these bytes will fail again" in shown
+    assert "a replay fails again, unless a newer worker can read these bytes" in shown
     assert "and 1 older ones: --limit 0" in shown
     assert "older ones" not in cli("dead", "list", "loans", "--limit", "0").stdout
 

@@ -38,7 +38,7 @@ def test_a_clock_that_differs(stack: Stack, cli: Cli) -> None:
         done = cli("doctor", JOINBACK_REDIS_URL=front.url)
     assert done.returncode == 1
     # The command takes its time to start.
-    assert re.search(r"MEND  redis  clock_differs: Redis's clock is (1 h|[45]\d min) ahead of this", done.stdout)
+    assert re.search(r"FIX   redis  clock_differs: Redis's clock is (1 h|[45]\d min) ahead of this", done.stdout)
 
 
 def test_a_client_whose_events_a_worker_cannot_read(stack: Stack, cli: Cli) -> None:
@@ -50,7 +50,7 @@ def test_a_client_whose_events_a_worker_cannot_read(stack: Stack, cli: Cli) -> N
     stack.server.hset(wire.WORKERS_KEY, "host-a:1", json.dumps(sign | {"last_drain_at": at}))
     stack.server.expire(wire.WORKERS_KEY, 60)
     shown = cli("doctor").stdout
-    assert "LOOK  clients  worker_older: host-a:1 read no events of wire version 2" in shown
+    assert "LOOK  clients  worker_older: host-a:1 cannot read events of wire version 2" in shown
 
 
 SERVERS = [
@@ -108,7 +108,7 @@ def test_how_long_the_memory_lasts(stack: Stack, cli: Cli, monkeypatch: pytest.M
     # 10 events per second of 1,000 bytes: 864 MB per day.
     roomy = asyncio.run(tried(10**12))
     assert roomy.finding is None
-    assert "864 MB per day come; if nothing drained, it would be full on " in roomy.says
+    assert "864 MB come per day; without a drain it would be full on " in roomy.says
     tight = asyncio.run(tried(10**6 + 864 * 10**6))
     assert tight.finding is not None
     assert (tight.finding.name, tight.finding.is_trouble) == ("memory_forecast", False)
@@ -123,7 +123,7 @@ def test_a_field_told_once(stack: Stack, cli: Cli) -> None:
     stack.client.log_record("loans", feedback={"repayed": True}, join_key="k")
     stack.drain()
     shown = cli("doctor").stdout
-    assert "field_seen_once: loans: the feedback field 'repayed' was told once" in shown
+    assert "field_seen_once: loans: the feedback field 'repayed' was logged once" in shown
     assert "did its sender mean repaid?" in shown
     stack.client.log_record("loans", feedback={"repayed": True}, join_key="k2")
     assert stack.client.flush(PATIENCE_S)

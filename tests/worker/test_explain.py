@@ -52,7 +52,7 @@ def test_from_the_queue_to_the_row(stack: Stack) -> None:
     log(stack, "a", at=now - timedelta(days=3))
     found = explained(stack, "a")
     assert found.verdict == "in_the_queue"
-    assert found.says.endswith("; no worker lives, and none has drained it yet")
+    assert found.says.endswith("; no worker is alive, and none has drained it yet")
     claim(stack, "host-a:1:abc", 5_000)
     found = explained(stack, "a")
     assert (found.verdict, found.says) == ("claimed", "claimed by host-a:1 5 s ago, which writes it now")
@@ -82,7 +82,7 @@ def test_how_many_labels_of_its_age_have_come(stack: Stack) -> None:
     found = explained(stack, "young")
     assert found.coverage is not None
     assert found.coverage.share == pytest.approx(40 / 81, abs=0.02)
-    assert "; 49% of the predictions of this age have their label" in found.says
+    assert "; 49% of the predictions of this age have a label" in found.says
 
 
 def test_an_orphan(stack: Stack) -> None:

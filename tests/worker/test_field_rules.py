@@ -168,7 +168,7 @@ def test_doctor_looks_at_the_file(stack: Stack, cli: Cli) -> None:
     assert ".toml: ads" in good.stdout
     wrong = cli("doctor", JOINBACK_CONFIG=file(stack.folder, ads={"maturty_s": 60, "label": ["x"]}))
     assert wrong.returncode == 1
-    assert wrong.stdout.count("MEND  rules  rules_wrong: ") == 2
+    assert wrong.stdout.count("FIX   rules  rules_wrong: ") == 2
     assert "line 2: applications.ads.maturty_s is not known; did you mean maturity_s?" in wrong.stdout
 
 

@@ -80,5 +80,5 @@ def test_a_letter_of_any_bytes(event: bytes) -> None:
 )
 def test_what_is_no_condition(given: str) -> None:
     """It is refused with what may be written."""
-    with pytest.raises(JoinbackError, match=r"is no condition; write inputs\.PATH="):
+    with pytest.raises(JoinbackError, match=r"is not a condition; write inputs\.PATH="):
         where(given)

@@ -1,9 +1,10 @@
-"""Accuracy by prediction day and version, that cannot flatter: with its coverage, at one age, and between bounds. Pure.
+"""Accuracy by prediction day and version that cannot mislead: with coverage, at one age, and between bounds. Pure.
 
-Labels that came are no random part of all: good news comes sooner than bad news. So the share of right ones among
-them is told with the share that came (coverage), at one age for all days (comparable over time), and between what it
-is if all missing labels are wrong, and if all are right: the bounds of C. F. Manski, Partial Identification of
-Probability Distributions (2003), section 1.2. A row counts for 1 / its sample rate (Horvitz, Thompson, JASA 47 (1952)).
+The labels that came are not a random part of all labels: good news comes sooner than bad news. So accuracy is given
+with its coverage, the share of predictions that have a label. It is given at one age for all days, so that days can be
+compared. And it is given between two bounds: if all missing labels are wrong, and if all are right (C. F. Manski,
+Partial Identification of Probability Distributions (2003), section 1.2). A row counts for 1 / its sample rate
+(Horvitz, Thompson, JASA 47 (1952)).
 """
 
 from collections import defaultdict
@@ -22,33 +23,36 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 class Cell(Struct, frozen=True, kw_only=True):
-    """Predictions of one day and version with one outcome whose labels came between the same two ages, summed."""
+    """Sums over predictions of one day, version and outcome whose labels came between the same two ages."""
 
     day: int
-    """Since 1970."""
+    """Days since 1970."""
     version: str | None
     outcome: Any
-    """None: none is known, or outcomes are too many to tell apart."""
+    """The label. None if none is known, or if there are too many different ones."""
     is_known: bool
-    """Both sides of the comparison are."""
+    """Whether both the output and the label are known."""
     place: int | None
-    """How many of the ages had passed when the label came: 0, up to the first. None: it has not."""
+    """How many of the ages had passed when the label came: 0 if it came within the first. None if it has not come."""
     rows: int
     w: float
+    """Sum of the weights."""
     age_d: float
+    """Sum of the ages in days."""
     value: float
+    """Weighted sum of 1 for each right output, or of absolute errors."""
     extra: float
+    """Weighted sum of Brier's terms, or of errors."""
     w2: float
-    """Squared weights, and weighted squares of the value."""
+    """Sum of squared weights."""
     value2: float
+    """Weighted sum of squared values."""
     below: list[float]
-    """By quantile: the weight of labels that are not above it."""
+    """For each quantile output, the weight of the labels that are at most it."""
 
 
 class Part(Struct):
-    """Sums over labels: how many, what they count for, their value (right ones, or absolute errors) and Brier's
-    terms or errors.
-    """
+    """Sums over labels: their number, weight, `value` and `extra`, as in `Cell`."""
 
     rows: int = 0
     w: float = 0.0
@@ -68,24 +72,22 @@ class Part(Struct):
 
 
 class Sums(Struct):
-    """Of one day and version, or of several: all predictions, the labels known now, and those known by the age."""
+    """Sums over one or several days and versions: of all predictions, labels known now, and labels known by the age."""
 
     rows: int = 0
     w: float = 0.0
     age_d: float = 0.0
-    """Summed over rows."""
     known: Part = field(default_factory=Part)
     by_age: Part = field(default_factory=Part)
     w2: float = 0.0
-    """Of those known by the age: squared weights, and weighted squares of the value."""
+    """This, `value2` and `below` are as in `Cell`, over the labels known by the age."""
     value2: float = 0.0
     below: list[float] = []
-    """By quantile: the weight of labels by the age that are not above it."""
     outcomes: dict[Any, Part] = {}
-    """Labels known now, by what they say."""
+    """The labels known now, by their value."""
 
     def add(self, cell: "Cell", is_by_age: bool) -> None:
-        """Add a cell of the answer; `is_by_age`: its labels came within the age."""
+        """Add a cell. `is_by_age`: its labels came within the age."""
         self.rows, self.w, self.age_d = self.rows + cell.rows, self.w + cell.w, self.age_d + cell.age_d
         self.below = self.below or [0.0] * len(cell.below)
         if not cell.is_known:
@@ -102,7 +104,7 @@ class Sums(Struct):
 
 
 class Day(Struct, frozen=True, kw_only=True):
-    """One prediction day of one version. A figure is None where it cannot be told."""
+    """One prediction day of one version. A figure that is not known is None."""
 
     day: str
     version: str | None
@@ -110,21 +112,22 @@ class Day(Struct, frozen=True, kw_only=True):
     labels: int
     coverage: float | None
     so_far: float | None
-    """Accuracy, or mean absolute error, of the labels that came: it flatters."""
+    """Accuracy, or mean absolute error, of the labels that came. It misleads while others are missing."""
     at_age: float | None
-    """Of the labels that came within the age; None while the day is younger."""
+    """The same over the labels that came within the age; None while the day is younger."""
     at_age_coverage: float | None
     at_least: float | None
     at_most: float | None
     estimate: float | None
     brier: float | None = None
     bias: float | None = None
-    """Of numbers: the mean of output less label, at the age."""
+    """For numbers: the mean of output minus label, at the age."""
     ripe: bool
+    """Whether all predictions of the day have reached the age."""
 
 
 def cells_of(answer: Iterable[Sequence[Any]]) -> list[Cell]:
-    """Return what `questions.cells` answered."""
+    """Return the cells of the result of `questions.cells`."""
     return [
         Cell(
             day=int(day), version=version, outcome=outcome, is_known=int(known) == 1,
@@ -137,7 +140,7 @@ def cells_of(answer: Iterable[Sequence[Any]]) -> list[Cell]:
 
 
 def sums_of(cells: Iterable[Cell], by_age: int) -> dict[tuple[int, str | None], Sums]:
-    """Return the cells by (day since 1970, version), in order; `by_age` is the place of the one age among the ages."""
+    """Return sums by (day since 1970, version), in order. `by_age` is the place of the one age among the ages."""
     found: dict[tuple[int, str | None], Sums] = defaultdict(Sums)
     for cell in cells:
         found[cell.day, cell.version].add(cell, cell.place is not None and cell.place <= by_age)
@@ -145,7 +148,7 @@ def sums_of(cells: Iterable[Cell], by_age: int) -> dict[tuple[int, str | None], 
 
 
 def total(sums: Iterable[Sums]) -> Sums:
-    """Return the sums of several days, or of several versions of one."""
+    """Return the sums over several days or versions."""
     whole = Sums()
     for one in sums:
         whole.rows, whole.w, whole.age_d = whole.rows + one.rows, whole.w + one.w, whole.age_d + one.age_d
@@ -159,7 +162,7 @@ def total(sums: Iterable[Sums]) -> Sums:
 
 
 def together(sums: dict[tuple[int, str | None], Sums]) -> dict[tuple[int, str | None], Sums]:
-    """Return the sums of each day over all its versions, as those of a version None."""
+    """Return the sums of each day over all versions, under the version None."""
     by_day: dict[int, list[Sums]] = defaultdict(list)
     for (day, _), one in sums.items():
         by_day[day].append(one)
@@ -169,7 +172,7 @@ def together(sums: dict[tuple[int, str | None], Sums]) -> dict[tuple[int, str | 
 def days_of(
     sums: dict[tuple[int, str | None], Sums], asked: Asked, pair: Pair, delays: Delays | None, has_unlabelled: bool
 ) -> list[Day]:
-    """Return the table. Without rows that have no label there is no coverage, and nothing that rests on it."""
+    """Return the table. Without unlabelled rows there is no coverage, and no figure that depends on it."""
     return [_day(day, version, one, asked, pair, delays, has_unlabelled) for (day, version), one in sums.items()]
 
 
@@ -198,9 +201,9 @@ def _day(
 
 
 def as_one_day(sums: dict[tuple[int, str | None], Sums], asked: Asked, pair: Pair, has_unlabelled: bool) -> Day | None:
-    """Return days that are all ripe, or all not, as if they were one, named by the last; None if there are none.
+    """Return days that are all ripe, or all unripe, as if they were one day, named by the last; None if there are none.
 
-    There is no estimate, which wants one age.
+    It has no estimate, since an estimate needs one age.
     """
     if not sums:
         return None
@@ -209,7 +212,7 @@ def as_one_day(sums: dict[tuple[int, str | None], Sums], asked: Asked, pair: Pai
 
 
 def is_ripe(day: int, asked: Asked) -> bool:
-    """Whether all predictions of the day have reached the age."""
+    """Return whether all predictions of the day have reached the age."""
     return (day + 1) * DAY_US <= asked.ripe_before_us
 
 

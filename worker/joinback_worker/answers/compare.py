@@ -1,8 +1,9 @@
-"""Two versions compared on ripe labels only, with an interval of 95 in 100. Pure.
+"""Two versions compared on ripe labels only, with a 95 % interval. Pure.
 
-Of shares: R. G. Newcombe's hybrid of two Wilson intervals (Statistics in Medicine 17 (1998), 873-890, method 10). Of
-mean errors: B. L. Welch's (Biometrika 34 (1947)), with the normal quantile. Sampled rows count for 1 / their rate, and
-by L. Kish's effective number (Survey Sampling (1965)), which is the plain one where all rates are the same.
+For shares it is R. G. Newcombe's hybrid of two Wilson intervals (Statistics in Medicine 17 (1998), 873-890, method 10).
+For mean errors it is B. L. Welch's interval (Biometrika 34 (1947)) with the normal quantile. A sampled row counts for
+1 / its rate. The number of labels is L. Kish's effective number (Survey Sampling (1965)); if all rates are equal, that
+is the plain number.
 """
 
 import math
@@ -15,7 +16,7 @@ _Z = 1.959963984540054
 
 
 class Side(Struct, frozen=True):
-    """One version: ripe predictions, their labels by the age, the share of them, and what they say."""
+    """One version: its ripe predictions, their labels by the age, the coverage, and the accuracy or the mean error."""
 
     version: str | None
     predictions: int
@@ -25,7 +26,7 @@ class Side(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """The second less the first."""
+    """The value of `b` minus the value of `a`, with its interval."""
 
     a: Side
     b: Side
@@ -37,14 +38,15 @@ class Comparison(Struct, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         if self.difference is None or self.low is None or self.high is None:
-            return "There are not enough ripe labels of both to compare them."
-        clear = "the interval leaves out 0" if self.low > 0 or self.high < 0 else "it may be chance: the interval has 0"
-        said = f"{self.difference:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
-        return f"{self.b.version} less {self.a.version}: {said}; {clear}."
+            return "There are not enough ripe labels of both versions to compare them."
+        is_clear = self.low > 0 or self.high < 0
+        clear = "the interval excludes 0" if is_clear else "it may be chance: the interval includes 0"
+        difference = f"{self.difference:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+        return f"{self.b.version} minus {self.a.version}: {difference}; {clear}."
 
 
 def compared(a: tuple[str | None, Sums], b: tuple[str | None, Sums], is_share: bool) -> Comparison:
-    """Return the comparison of two versions' sums over ripe days."""
+    """Return the comparison of the sums of two versions over ripe days."""
     sides = [side(*a), side(*b)]
     method = "Newcombe's hybrid score interval" if is_share else "Welch's interval"
     first, second = sides[0].value, sides[1].value
@@ -60,7 +62,7 @@ def side(version: str | None, sums: Sums) -> Side:
 
 
 def effective(sums: Sums) -> float:
-    """Return Kish's number of labels: (sum w)^2 / sum w^2."""
+    """Return Kish's effective number of labels: (sum w)^2 / sum w^2."""
     return sums.by_age.w**2 / sums.w2
 
 
@@ -71,7 +73,7 @@ def _newcombe(a: Sums, b: Sums) -> tuple[float, float]:
 
 
 def _wilson(p: float, n: float) -> tuple[float, float, float]:
-    """E. B. Wilson, JASA 22 (1927)."""
+    """Return p and its interval, by E. B. Wilson, JASA 22 (1927)."""
     centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
     return p, max(0.0, centre - half), min(1.0, centre + half)
@@ -84,7 +86,7 @@ def _welch(a: Sums, b: Sums) -> tuple[float, float]:
 
 
 def _mean_and_variance(sums: Sums) -> tuple[float, float]:
-    """Of the mean: the weighted variance over the effective number, less one."""
+    """Return the mean and its variance: the weighted variance divided by the effective number minus one."""
     mean = sums.by_age.value / sums.by_age.w
     spread = max(0.0, sums.value2 / sums.by_age.w - mean**2)
     return mean, spread / max(1.0, effective(sums) - 1)

@@ -1,4 +1,4 @@
-"""The label curve of one application alone: for whoever waits for one label, or judges a maturity."""
+"""The label curve of one application: for `explain`, and for a check of its maturity."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from .stores import open_store
 async def first_label_curve(
     settings: Settings, application: str, now: datetime, maturity_s: int | None = None, *ages_s: float
 ) -> Curve:
-    """Return the curve of the first label, with points at the maturity and at these ages.
+    """Return the curve of the first label. It has points at the maturity and at these ages.
 
     Raises ConfigurationError for a sink that answers no questions, and SinkUnavailable.
     """
@@ -28,12 +28,12 @@ async def first_label_curve(
 async def coverage(
     settings: Settings, application: str, age_s: float, now: datetime
 ) -> tuple[float | None, float | None]:
-    """Return the share of predictions that have a label at an age, and the age in seconds at which nine in ten have.
+    """Return the share of predictions with a label at an age, and the age in seconds at which nine in ten have one.
 
-    Each is None where it is not known. Raises as the curve does.
+    Each is None if it is not known. Raises as `first_label_curve` does.
     """
     if settings.emit == "joined":
-        return None, None  # rows without a label are not kept, so nobody knows how many there are
+        return None, None  # rows without a label are not kept, so their number is not known
     drawn = await first_label_curve(settings, application, now, None, age_s)
     share = next((point.share for point in drawn.points if abs(point.age_s - age_s) < 1e-3), None)
     return share, drawn.ages_s.get("p90")

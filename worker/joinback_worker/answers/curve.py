@@ -1,8 +1,9 @@
-"""How late labels come: Kaplan and Meier's estimate, with those that have none yet as censored. Pure.
+"""How late labels come: Kaplan and Meier's estimate, in which predictions without a label are censored. Pure.
 
 E. L. Kaplan, P. Meier, Nonparametric estimation from incomplete observations, JASA 53 (1958), 457-481. The variance is
 Greenwood's (1926); the band is symmetric in log(-log S), so that it stays between 0 and 1: J. D. Kalbfleisch,
-R. L. Prentice, The Statistical Analysis of Failure Time Data, 2nd ed. (2002), section 1.4. lifelines draws the same.
+R. L. Prentice, The Statistical Analysis of Failure Time Data, 2nd ed. (2002), section 1.4.
+lifelines computes the same.
 """
 
 import math
@@ -15,9 +16,9 @@ from .dialect import DAY_US
 from .questions import AT_RISK_MIN
 
 SHARES = (0.5, 0.8, 0.9, 0.95)
-"""Of the predictions: when so many have a label."""
+"""Shares of the predictions. The curve gives the age at which this share has a label."""
 STEPS = 60
-"""Of the drawn curve: a terminal's columns."""
+"""Steps of the drawn curve: the columns that a terminal has for it."""
 LADDER_S = (
     60,
     300,
@@ -28,13 +29,13 @@ LADDER_S = (
     43_200,
     *(86_400 * days for days in (1, 3, 7, 14, 30, 45, 60, 90, 180)),
 )
-"""Ages that people speak of."""
+"""Ages that people usually name."""
 _NORMAL_975 = 1.959963984540054
-"""Of a band that holds 95 in 100."""
+"""The normal quantile of a 95 % band."""
 
 
 class Point(Struct, frozen=True):
-    """Of the predictions `age_s` old: the share that has a label by then, its band, and how many were at risk."""
+    """The share of predictions with a label by the age `age_s`, its band, and how many predictions were at risk."""
 
     age_s: float
     share: float
@@ -44,7 +45,7 @@ class Point(Struct, frozen=True):
 
 
 class Curve(Struct, frozen=True, kw_only=True):
-    """The curve of one field (None: of the first label), or why there is none."""
+    """The curve of one field, or why there is none. The field None is the first label of the row."""
 
     field: str | None
     refused: str | None = None
@@ -52,25 +53,26 @@ class Curve(Struct, frozen=True, kw_only=True):
     labels: int = 0
     points: list[Point] = []
     ages_s: dict[str, float | None] = {}
-    """By share: after how long so many predictions have a label; None: that is not known, or never."""
+    """`p50`, `p80`, …: the age at which this share of predictions has a label; None if it is not reached."""
     maturity_s: int | None = None
     by_maturity: float | None = None
 
     @property
     def sentence(self) -> str:
-        """What the curve says, in a line."""
+        """What the curve says, in one sentence."""
         if self.refused is not None:
             return self.refused
         if self.maturity_s is not None:
             if self.by_maturity is None:
-                return f"How many labels come within your {duration(self.maturity_s)}: not known, too few are so old."
+                within = duration(self.maturity_s)
+                return f"It is not known how many labels come within your {within}: too few rows are so old."
             return f"{self.by_maturity * 100:.0f} % of labels come within your {duration(self.maturity_s)}."
         last = self.points[-1]
         return f"{last.share * 100:.0f} % of predictions have a label after {duration(last.age_s)}."
 
 
 def ages_us(oldest_us: int, *wanted_s: float | None) -> list[int]:
-    """Return the ages at which a curve is told: the drawn ones, those people speak of, and those that are wanted."""
+    """Return the ages of a curve's points: evenly spaced ones, those that people usually name, and the wanted ones."""
     drawn = [oldest_us * step // STEPS for step in range(1, STEPS + 1)]
     spoken = [round(age_s * 1e6) for age_s in (*LADDER_S, *wanted_s) if age_s is not None]
     return sorted({0, *drawn, *(age for age in spoken if age <= oldest_us)})
@@ -79,17 +81,17 @@ def ages_us(oldest_us: int, *wanted_s: float | None) -> list[int]:
 def curve_of(
     field: str | None, ages: Sequence[int], answer: Sequence[Sequence[Any]], maturity_s: int | None = None
 ) -> Curve:
-    """Return the curve of what `questions.curve` answered for these ages.
+    """Return the curve of the result of `questions.curve` for these ages.
 
-    S(t) = prod over t_i <= t of (1 - d_i / n_i); Greenwood: var(log S) = sum of d_i / (n_i (n_i - d_i)), each taken
-    label by label, which comes to the same: see there.
+    S(t) = prod over t_i <= t of (1 - d_i / n_i). Greenwood: var(log S) = sum of d_i / (n_i (n_i - d_i)). The query
+    computes both label by label, and explains why the results are equal.
     """
     rows, labels = (sum(int(row[place]) for row in answer) for place in (1, 2))
     if not rows:
         return Curve(field=field, refused="There are no predictions yet.")
     if not labels:
         return Curve(
-            field=field, rows=rows, refused="No label came yet: there is no delay to tell.", maturity_s=maturity_s
+            field=field, rows=rows, refused="No label has come yet, so no delay is known.", maturity_s=maturity_s
         )
     by_place = {int(row[0]): row for row in answer}
     points, log_s, variance, left = [], 0.0, 0.0, rows
@@ -98,14 +100,14 @@ def curve_of(
         if place in by_place:
             _, ended, _, step, greenwood = by_place[place][:5]
             log_s, variance, left = log_s + float(step), variance + float(greenwood), left - int(ended)
-        # At risk just after the age; the steps up to it had at least as many.
+        # `left` is the number at risk just after the age. The steps before it had at least as many.
         if left < AT_RISK_MIN:
             break
         points.append(Point(age / 1e6, *_band(log_s, variance), left))
     if not points:
         return Curve(
             field=field, rows=rows, labels=labels, maturity_s=maturity_s,
-            refused=f"Fewer than {AT_RISK_MIN} predictions: too few to tell a delay from.",
+            refused=f"Fewer than {AT_RISK_MIN} predictions are too few to estimate a delay.",
         )  # fmt: skip
     first = [
         min((int(row[6 + n]) for row in answer if row[6 + n] is not None), default=None) for n in range(len(SHARES))
@@ -122,18 +124,20 @@ def curve_of(
 
 
 def sensible_age_s(curve: Curve | None, maturity_s: int | None, history_s: float) -> tuple[float, str]:
-    """Return the one age, and why that one: the maturity, where predictions are so old; else when 80 % of what ever
-    comes has come, in whole days where it is days.
+    """Return the one age at which days are compared, and why this one.
+
+    It is the maturity, if predictions are so old. Else it is the age at which 80 % of the labels have come, rounded up
+    to whole days, hours or minutes.
     """
     if maturity_s is not None and maturity_s + 86_400 <= history_s:
-        return float(maturity_s), "the maturity of joinback.toml"
+        return float(maturity_s), "the maturity that joinback.toml declares"
     if curve is None or not curve.points:
-        return 86_400.0, "a day, as no delay is known"
-    age_s, why = curve.ages_s.get("p80"), "when 80 % of predictions have a label"
+        return 86_400.0, "a day, because no delay is known"
+    age_s, why = curve.ages_s.get("p80"), "80 % of predictions have a label by then"
     if age_s is None:
         goal = 0.8 * curve.points[-1].share
         age_s = next(point.age_s for point in curve.points if point.share >= goal)
-        why = "when 80 % of the labels that came have come"
+        why = "80 % of the labels that came so far had come by then"
     unit = 86_400 if age_s > 43_200 else 3_600 if age_s > 1_800 else 60
     return max(1, math.ceil(age_s / unit)) * float(unit), why
 

@@ -1,6 +1,6 @@
-"""What differs between the engines that hold `records`: literals, times, and the way into JSON.
+"""What differs between the engines that hold `records`: literals, times, and paths into JSON.
 
-Times are whole microseconds since 1970, UTC, in every engine, so that all of them reckon with the same numbers.
+Times are whole microseconds since 1970, UTC, in every engine, so that all of them compute the same numbers.
 """
 
 import json
@@ -12,7 +12,7 @@ from joinback.errors import ConfigurationError
 DAY_US = 86_400_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Keys = Sequence[str]
-"""A way into JSON: keys of objects, one within the other; none: the value itself."""
+"""A path into JSON: keys of nested objects, from the outside in. Empty: the value itself."""
 
 
 def us_of(time: datetime) -> int:
@@ -21,16 +21,16 @@ def us_of(time: datetime) -> int:
 
 
 class Dialect:
-    """One engine's spelling."""
+    """How one engine spells SQL."""
 
     source = "records"
-    """Where the application's rows stand."""
+    """The table or view with the rows of the application."""
     keeps = False
-    """Whether a reader may have a table of its own, so that the rows of a pair are read once per report."""
+    """Whether a reader may make a temporary table. Then the rows of a pair are read once per report."""
     every = "records"
-    """Where those of every application do."""
+    """The table or view with the rows of every application."""
     times = "field_times"
-    """The column as `first_told` looks into it."""
+    """The column of times as `first_seen` reads it."""
     quote = "''"
 
     def text(self, value: str) -> str:
@@ -46,7 +46,7 @@ class Dialect:
         raise NotImplementedError
 
     def fenced(self, select: str) -> str:
-        """Return a SELECT whose columns are reckoned once, however often they are used."""
+        """Return a SELECT whose columns are computed once, however often they are used."""
         return select
 
     def us_of_seconds(self, seconds: str) -> str:
@@ -54,7 +54,7 @@ class Dialect:
         return f"cast(round({seconds} * 1e6) as bigint)"
 
     def found(self, column: str, keys: Keys) -> str:
-        """Return what stands in a JSON column under the keys, one within the other, for `number` and `string`."""
+        """Return the value of a JSON column at a path, as `number` and `string` take it."""
         raise NotImplementedError
 
     def number(self, found: str) -> str:
@@ -65,26 +65,26 @@ class Dialect:
         """Return the text of a JSON string; NULL where there is none."""
         raise NotImplementedError
 
-    def first_told(self, field: str) -> str:
-        """Return the microseconds of when a field was told first, from `times`, or from columns of the whole row if no
-        other was told.
+    def first_seen(self, field: str) -> str:
+        """Return the microseconds at which a field first had a value, from `times`. If the row has no other field, it
+        may come from the columns of the whole row.
         """
         raise NotImplementedError
 
     def rows_of(self, table: str) -> str:
-        """Return how many rows a common table has, in a SELECT from it."""
+        """Return the number of rows of a common table, for a SELECT from it."""
         return "count(*) over ()"
 
     def in_order(self, column: str) -> str:
-        """Return a window's order, where a window below it has the same order already."""
+        """Return the order of a window whose rows have this order already."""
         return f"order by {column}"
 
     def quotient(self, dividend: str, divisor: int) -> str:
-        """Return the whole quotient of what is not negative."""
+        """Return the integer quotient. The dividend is not negative."""
         return f"({dividend}) / {divisor}"
 
     def floor(self, number: str) -> str:
-        """Return the whole part of what is not negative."""
+        """Return the integer part of a number that is not negative."""
         return f"cast(floor({number}) as bigint)"
 
     def double(self, expression: str) -> str:
@@ -92,13 +92,15 @@ class Dialect:
 
 
 def path(keys: Keys) -> str:
-    """Return a JSON path. Raises ConfigurationError for a name that none of them can spell."""
+    """Return a JSON path. Raises ConfigurationError for a name that no path can hold."""
     for name in keys:
         if '"' in name or "\\" in name:
-            raise ConfigurationError(f"the name {name!r} has a quote or a backslash, which no path into JSON can spell")
+            raise ConfigurationError(
+                f"the name {name!r} has a quote or a backslash, which a path into JSON cannot hold"
+            )
     return "".join(["$", *(f'."{name}"' for name in keys)])
 
 
 def plain(value: object) -> str:
-    """Return a value of JSON as people write it."""
+    """Return a JSON value as people write it: a text without quotes."""
     return value if isinstance(value, str) else json.dumps(value)

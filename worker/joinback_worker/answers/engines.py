@@ -1,4 +1,4 @@
-"""How each engine that holds `records` spells what questions are made of."""
+"""How each engine that holds `records` spells the SQL of the questions."""
 
 import json
 from datetime import timedelta
@@ -9,30 +9,31 @@ _ANY_TIME = "2026-11-23T11:00:00.000000Z"
 
 
 class _Times:
-    """`field_times` as the worker writes it, in one form: `{"repaid":{"first":"…","last":"…"},…}`.
+    """`field_times` as the worker writes it, always in this form: `{"repaid":{"first":"…","last":"…"},…}`.
 
-    Behind a brace or a comma no name or value can look like `start`: a quote within them has a backslash before it.
+    `start` after a brace or a comma can only be the field itself: a quote within a name or a value has a backslash
+    before it.
     """
 
     def __init__(self, field: str) -> None:
         self.start = json.dumps(path((field,))[3:-1], ensure_ascii=False) + ':{"first":"'
         only = f'{{{self.start}{_ANY_TIME}","last":"{_ANY_TIME}"}}}}'
         self.only_length, self.only_bytes = len(only), len(only.encode())
-        """If the whole is so long and begins with the field, no other was told."""
+        """If the text has this length and begins with the field, the row has no other field."""
 
 
 class SQLite(Dialect):
     keeps = True
 
     def fenced(self, select: str) -> str:
-        # Else SQLite puts each column's expression wherever it is used, and parses the JSON again each time.
+        # Without the limit SQLite repeats each column's expression wherever it is used, and parses the JSON again.
         return f"{select} limit -1"
 
     def time(self, us: int) -> str:
         return self.text((EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
 
     def us(self, column: str) -> str:
-        # The seconds alone, by the day as a double, which is good to 40 microseconds and three times as fast as '%s'.
+        # julianday gives whole seconds exactly enough (40 microseconds), and is three times as fast as '%s'.
         seconds = f"cast(round((julianday(substr({column}, 1, 19)) - 2440587.5) * 86400.0) as integer)"
         return f"({seconds} * 1000000 + cast(substr({column}, 21, 6) as integer))"
 
@@ -49,23 +50,23 @@ class SQLite(Dialect):
     def string(self, found: str) -> str:
         return f"case when typeof({found}) = 'text' then {found} end"
 
-    def first_told(self, field: str) -> str:
-        # json_extract would parse the whole, and a time costs as much as all else: where no other field was told, the
-        # row's own delay says it.
+    def first_seen(self, field: str) -> str:
+        # json_extract would parse the whole text, and a time costs as much as everything else. If the row has no other
+        # field, its own delay gives the time.
         cut = _Times(field)
         head, length = "{" + cut.start, len(cut.start) + 1
         only = f"length(times) = {cut.only_length} and substr(times, 1, {length}) = {self.text(head)}"
         found = f"max(instr(times, {self.text(head)}), instr(times, {self.text(',' + cut.start)}))"
         first = f"nullif(substr(times, nullif({found}, 0) + {length}, {len(_ANY_TIME)}), '')"
-        told_alone = f"coalesce(served + {self.us_of_seconds('feedback_delay_s')}, {self.us('first_feedback_at')})"
-        return f"case when {only} then {told_alone} else {self.us(first)} end"
+        alone = f"coalesce(served + {self.us_of_seconds('feedback_delay_s')}, {self.us('first_feedback_at')})"
+        return f"case when {only} then {alone} else {self.us(first)} end"
 
     def rows_of(self, table: str) -> str:
-        # A window over all rows would hold them.
+        # A window over all rows would hold them in memory.
         return f"(select count(*) from {table})"  # noqa: S608 - a name of ours
 
     def in_order(self, column: str) -> str:
-        # It would sort once more what comes to it sorted; without an order a window takes rows as they come.
+        # The rows come sorted, and SQLite would sort them again. Without an order, a window takes them as they come.
         return ""
 
     def floor(self, number: str) -> str:
@@ -79,14 +80,14 @@ class PostgreSQL(Dialect):
     times = "cast(field_times as text)"
 
     def fenced(self, select: str) -> str:
-        # What has a common table of its own is not merged with what asks it; unlike OFFSET 0, it runs in parallel.
+        # PostgreSQL does not merge a query that has a common table. Unlike OFFSET 0, this still runs in parallel.
         return f"with fence as (select 1) {select}"
 
     def time(self, us: int) -> str:
         return f"timestamptz '{EPOCH + timedelta(microseconds=us)}'"
 
     def us(self, column: str) -> str:
-        # As a double, which is good to a microsecond until 2100, and twice as fast as extract's numeric.
+        # date_part returns a double: exact to a microsecond until 2100, and twice as fast as the numeric of extract.
         return f"cast(date_part('epoch', {column}) * 1e6 as bigint)"
 
     def found(self, column: str, keys: Keys) -> str:
@@ -101,8 +102,8 @@ class PostgreSQL(Dialect):
     def string(self, found: str) -> str:
         return f"case jsonb_typeof({found}) when 'string' then {found} #>> '{{}}' end"
 
-    def first_told(self, field: str) -> str:
-        # `json` is parsed at each look: a third as fast. Where no other field was told, the row's own time is it.
+    def first_seen(self, field: str) -> str:
+        # `json` parses the text each time, and is a third as fast. With no other field, the row has the time.
         cut = _Times(field)
         head = self.text("{" + cut.start)
         only = f"octet_length(times) = {cut.only_bytes} and starts_with(times, {head})"
@@ -141,7 +142,7 @@ class ClickHouse(Dialect):
     def string(self, found: str) -> str:
         return f"if(startsWith({found}, '\"'), JSONExtractString({found}), NULL)"
 
-    def first_told(self, field: str) -> str:
+    def first_seen(self, field: str) -> str:
         first = f"JSONExtractString(assumeNotNull(times), {self.text(field)}, 'first')"
         return self.us(f"parseDateTime64BestEffortOrNull({first}, 6, 'UTC')")
 
@@ -177,7 +178,7 @@ class DuckDB(Dialect):
     def string(self, found: str) -> str:
         return f"case json_type({found}) when 'VARCHAR' then json_extract_string({found}, '$') end"
 
-    def first_told(self, field: str) -> str:
+    def first_seen(self, field: str) -> str:
         first = f"json_extract_string(times, {self.text(path((field, 'first')))})"
         return self.us(f"cast({first} as timestamptz)")
 

@@ -1,9 +1,10 @@
-"""The accuracy that all labels would show, estimated: each label counts for those of its outcome still to come. Pure.
+"""An estimate of the accuracy that all labels will show: each label also counts for missing labels like it. Pure.
 
-A label of outcome y on a day of age a counts 1 / F_y(a), where F_y(a) is the share of y's labels that old cohorts had
-at that age: inverse probability weighting, D. G. Horvitz, D. J. Thompson, JASA 47 (1952), 663-685, with the
-probability of being seen by outcome, as delayed-feedback models have it (O. Chapelle, Modeling delayed feedback in
-display advertising, KDD 2014). It is wrong when delays changed since; where an outcome has no old cohort there is none.
+A label of outcome y on a day of age a counts for 1 / F_y(a). F_y(a) is the share of y's labels that old cohorts had at
+that age. This is inverse probability weighting (D. G. Horvitz, D. J. Thompson, JASA 47 (1952), 663-685), where the
+probability of being seen depends on the outcome, as in delayed-feedback models (O. Chapelle, Modeling delayed feedback
+in display advertising, KDD 2014). The estimate is wrong if delays have changed since. Without an old cohort for each
+outcome there is no estimate.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,28 +14,28 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 LABELS_MIN = 30
-"""Of an outcome in old cohorts: its delays would be told by fewer."""
+"""The labels that an outcome needs in old cohorts. Fewer do not show its delays."""
 SHARE_MIN = 0.1
-"""Below it a label would count for more than ten."""
+"""The smallest F. Below it, one label would count for more than ten."""
 CAP_D = 45.0
-"""How old a reference cohort must be at most, unless the age itself is greater: two cohorts a quarter remain."""
+"""A reference cohort need not be older than this, unless the age itself is greater. So there are two per quarter."""
 
 
 class Known(Protocol):
-    """Labels of one outcome: what they count for, and what of it is right."""
+    """Labels of one outcome: their weight, and the weight of the right ones."""
 
     w: float
     value: float
 
 
 class Delays(Struct, frozen=True):
-    """By outcome: of the labels that came within the reference age, the share by each of its equal parts."""
+    """For each outcome, the share of its labels that came by the end of each equal part of the reference age."""
 
     reference_d: float
     shares: Mapping[Any, Sequence[float]]
 
     def share(self, outcome: Any, age_d: float) -> float | None:
-        """Return F of an outcome at an age, between the parts' ends in a straight line; None where it is not known."""
+        """Return F of an outcome at an age, interpolated linearly; None if it is not known."""
         shares = self.shares.get(outcome)
         if shares is None:
             return None
@@ -44,12 +45,12 @@ class Delays(Struct, frozen=True):
 
 
 def reference_age_d(age_d: float) -> float:
-    """Return how old a cohort must be to tell the delays: three times the age, 45 days at most."""
+    """Return how old a cohort must be to show the delays: three times the age, at most CAP_D, at least the age."""
     return max(age_d, min(3 * age_d, CAP_D))
 
 
 def delays_of(answer: Iterable[Sequence[Any]], reference_d: float, bins: int) -> Delays | None:
-    """Return what `questions.delays_by_outcome` answered; None without an old cohort."""
+    """Return the delays of the result of `questions.delays_by_outcome`; None without an old cohort."""
     weights: dict[Any, list[float]] = {}
     rows: dict[Any, int] = {}
     for outcome, place, weight, count in answer:
@@ -64,7 +65,7 @@ def delays_of(answer: Iterable[Sequence[Any]], reference_d: float, bins: int) ->
 
 
 def weighted(known: Mapping[Any, Known], age_d: float, delays: Delays) -> float | None:
-    """Return the estimate for predictions of this age; None if an outcome's delays are not known, or too little is."""
+    """Return the estimate for predictions of this age; None if the delays of an outcome are not known well enough."""
     right = whole = 0.0
     for outcome, labels in known.items():
         share = delays.share(outcome, age_d)

@@ -1,5 +1,6 @@
-"""Which output is compared with which field, and how: told, declared in joinback.toml, or guessed from rows. Pure."""
+"""Which output is compared with which field, and how: set by a person, declared in joinback.toml, or guessed. Pure."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -13,14 +14,16 @@ from joinback_worker.law.rules import FieldRules, Rules
 from .dialect import Keys, plain
 
 OUTCOMES_MAX = 20
-"""Of more classes each has too few labels for a delay of its own."""
+"""With more classes, each has too few labels to estimate its delays."""
+OUTCOMES_SHOWN = 10
+"""Labels that an error lists."""
 _QUANTILE = re.compile(r"(?:p|q|quantile_?)(0?\.?\d{1,3})$", re.IGNORECASE)
 
 Kind = Literal["score", "classes", "numbers"]
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """What a person said; what is None or UNSET is declared or guessed."""
+    """What a person chose. What is None or UNSET is declared or guessed."""
 
     field: str | None = None
     output: str | None = None
@@ -29,32 +32,32 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class Pair(Struct, frozen=True, kw_only=True):
-    """A comparison of an output with a field."""
+    """The comparison of an output with a feedback field."""
 
     field: str
     output: str | None
-    """None: the output is a value, not an object. Of one within others: their names and its own, dots between."""
+    """None: the output is a value, not an object. For a nested output, all names with dots between them."""
     keys: tuple[str, ...] = ()
-    """Of one within others: these names."""
+    """The names of a nested output; empty for one that is not nested."""
     kind: Kind
     is_text: bool = False
-    """The labels are texts; else numbers, or true and false as 1 and 0."""
+    """Whether the labels are texts. Else they are numbers, or true and false as 1 and 0."""
     threshold: float = 0.5
     positive: Any = True
-    """Of a score: the label that it is the probability of."""
+    """For a score: the label whose probability it is."""
     outcomes: list[Any] = []
-    """The labels seen, if they are few: as numbers or texts."""
+    """The labels seen, as numbers or texts; empty if there are more than OUTCOMES_MAX."""
     quantiles: dict[str, float] = {}
-    """Outputs that are quantiles of the number, and which."""
+    """Outputs that are quantiles of the number: name -> share."""
     guessed: bool = True
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The way to the output: names, one within the other."""
+        """The path to the output: the names of nested objects, from the outside in."""
         return self.keys or (() if self.output is None else (self.output,))
 
     def beside(self, name: str) -> tuple[str, ...]:
-        """Return the way to a quantile, which stands beside the output."""
+        """Return the path to a quantile, which is beside the output in the same object."""
         *above, own = self.path
         return (*above, name.removeprefix(str(self.output).removesuffix(own)))
 
@@ -68,7 +71,7 @@ class Pair(Struct, frozen=True, kw_only=True):
 
 
 def label_of(text: str) -> Any:
-    """Return the label that a person wrote: JSON as what it says, and anything else as the text that it is."""
+    """Return the label that a person wrote: the value if it is JSON, else the text."""
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -76,7 +79,7 @@ def label_of(text: str) -> Any:
 
 
 def samples_of(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, dict[str, Any]]]:
-    """Return outputs and feedback of some rows, decoded; what is no JSON is left out."""
+    """Return outputs and feedback of some rows, decoded. Rows that are not JSON are left out."""
     found = []
     for outputs, feedback in rows:
         try:
@@ -87,39 +90,50 @@ def samples_of(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, dict[str, Any]]
 
 
 def fields_of(samples: Iterable[tuple[Any, Mapping[str, Any]]], rules: Rules) -> list[str]:
-    """Return the fields, labels first, then what is declared, then those that were told."""
-    told = sorted({name for _, feedback in samples for name in feedback})
-    return list(dict.fromkeys([*rules.labels, *(name for name in rules.feedback if name in told), *told]))
+    """Return the feedback fields: declared labels first, then the declared fields that were seen, then the others."""
+    seen = sorted({name for _, feedback in samples for name in feedback})
+    return list(dict.fromkeys([*rules.labels, *(name for name in rules.feedback if name in seen), *seen]))
 
 
 def outputs_of(samples: Iterable[tuple[Any, Any]]) -> list[str]:
-    """Return the names of the outputs that were seen, in order; none where an output is a value."""
+    """Return the names of the outputs seen, sorted; none if the output is a value."""
     return sorted(name for name in _outputs(samples) if name is not None)
 
 
 def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choice: Choice) -> Pair | str:
-    """Return the comparison, or why there is none, for a person. Raises ConfigurationError for a wrong choice."""
+    """Return the comparison, or the reason why there is none. Raises ConfigurationError for a wrong choice."""
     fields = fields_of(samples, rules)
     if choice.field is not None and choice.field not in fields:
-        raise ConfigurationError(f"no field {choice.field!r} was told; known are {', '.join(fields) or 'none'}")
+        raise ConfigurationError(f"no feedback has the field {choice.field!r}; known are {', '.join(fields) or 'none'}")
     if not samples:
-        return "nothing was labelled yet"
+        return "no prediction has a label yet"
     outputs = _outputs(samples)
     for name in {choice.output, *(_declared(rules, name).output for name in fields)} - {None, *outputs}:
         if within := sorted(one for one in outputs if one and one.startswith(f"{name}.")):
-            raise ConfigurationError(f"the output {name!r} holds others: name one of them, such as {within[0]}")
+            raise ConfigurationError(f"the output {name!r} is an object: name an output in it, such as {within[0]}")
     if choice.output is not None and choice.output not in outputs:
         known = ", ".join(sorted(name for name in outputs if name)) or "none: the output is a value"
         raise ConfigurationError(f"no output {choice.output!r}; known are {known}")
     wanted = [choice.field] if choice.field is not None else fields
+    objections: list[str] = []
     for field in sorted(wanted, key=lambda name: _declared(rules, name).output is None):
         for output in _candidates(field, outputs, _declared(rules, field), choice, len(fields)):
-            if pair := _compared(samples, field, output, outputs, _declared(rules, field), choice):
+            if pair := _compared(samples, field, output, outputs, _declared(rules, field), choice, objections):
                 return pair
+    if objections:
+        raise ConfigurationError(objections[0])
     return (
-        f"which output to compare with which field is not clear: say --output and --field"
+        f"it is not clear which output to compare with which field: give --output and --field"
         f" (outputs: {', '.join(sorted(map(str, outputs)))}; fields: {', '.join(fields)})"
     )
+
+
+def unseen_positive(pair: Pair) -> str | None:
+    """Return a sentence if labels are texts and none of those seen is the positive one; else None."""
+    if pair.kind != "score" or not pair.is_text or not pair.outcomes or pair.positive in pair.outcomes:
+        return None
+    seen = ", ".join(map(plain, pair.outcomes))
+    return f"None of the newest labels is {plain(pair.positive)}; they are {seen}. Should --positive be one of them?"
 
 
 def _candidates(
@@ -143,8 +157,9 @@ def _compared(
     outputs: Mapping[str | None, Keys],
     rules: FieldRules,
     choice: Choice,
+    objections: list[str],
 ) -> Pair | None:
-    """Return how these two are compared; None if they have nothing in common."""
+    """Return how these two are compared; None if they cannot be. Objections to the choice are added to `objections`."""
     keys = outputs.get(output, ())
     pairs = [(_value(given, output, keys), feedback.get(field)) for given, feedback in samples]
     both: list[tuple[Any, Any]] = [(ours, label) for ours, label in pairs if ours is not None and label is not None]
@@ -152,6 +167,9 @@ def _compared(
     guessed = not (choice.output or rules.output)
     pair = Pair(field=field, output=output, keys=tuple(keys) if len(keys) > 1 else (), kind="classes", guessed=guessed)
     if not both:
+        return None
+    if objection := _objection(choice, pair, ours, labels):
+        objections.append(objection)
         return None
     positive = choice.positive if choice.positive is not UNSET else rules.positive
     if positive in ("higher", "lower") and isinstance(rules.positive, str):
@@ -178,16 +196,37 @@ def _compared(
     return None
 
 
-def _is_score(ours: Sequence[Any], labels: Sequence[Any], is_told: bool, positive: Any | UnsetType) -> bool:
-    """Whether numbers are the probability of one label: they lie between 0 and 1, and the labels are two."""
-    if is_told or positive is not UNSET:
+def _objection(choice: Choice, pair: Pair, ours: Sequence[Any], labels: Sequence[Any]) -> str | None:
+    """Return why a person's threshold or positive label makes no sense for this output and this field, if so."""
+    output = "the output" if pair.output is None else f"the output {pair.output!r}"
+    if choice.threshold is not None:
+        if not math.isfinite(choice.threshold):
+            return f"threshold {choice.threshold:g}: it must be a finite number"
+        if not all(map(_is_number, ours)):
+            return f"threshold {choice.threshold:g}: {output} is not a number, so it takes no threshold"
+        if all(0 <= value <= 1 for value in ours) and not 0 < choice.threshold <= 1:
+            return (
+                f"threshold {choice.threshold:g}: {output} is a probability, as all its values are from 0 to 1;"
+                " choose a threshold above 0 and at most 1"
+            )
+    if choice.positive is not UNSET:
+        is_text = isinstance(choice.positive, str)
+        if not _is_flat(choice.positive) or all(isinstance(label, str) != is_text for label in labels):
+            seen = ", ".join(sorted({plain(label) for label in labels})[:OUTCOMES_SHOWN])
+            return f"positive {plain(choice.positive)}: the field {pair.field!r} has no such label; it has {seen}"
+    return None
+
+
+def _is_score(ours: Sequence[Any], labels: Sequence[Any], has_threshold: bool, positive: Any | UnsetType) -> bool:
+    """Return whether the numbers are the probability of a label: they are from 0 to 1, and there are two labels."""
+    if has_threshold or positive is not UNSET:
         return True
     two = all(isinstance(label, bool) or label in (0, 1) for label in labels)
     return two and all(0 <= value <= 1 for value in ours) and any(value not in (0, 1) for value in ours)
 
 
 def _quantiles(pair: Pair, outputs: Mapping[str | None, Keys]) -> dict[str, float]:
-    """Return the quantiles that stand beside the output."""
+    """Return the quantiles beside the output: name -> share."""
     found = {}
     for name, keys in outputs.items():
         match = _QUANTILE.match(keys[-1]) if keys and keys[:-1] == pair.path[:-1] else None
@@ -199,7 +238,7 @@ def _quantiles(pair: Pair, outputs: Mapping[str | None, Keys]) -> dict[str, floa
 
 
 def _outputs(samples: Iterable[tuple[Any, Any]]) -> dict[str | None, Keys]:
-    """Return the names of outputs and the ways to them. Of two with one name the one with the shorter way is meant."""
+    """Return the names of outputs and the paths to them. If two have the same name, the shorter path counts."""
     found: dict[str | None, Keys] = {}
     for outputs, _ in samples:
         for keys in _leaves(outputs):
@@ -214,7 +253,7 @@ def _leaves(outputs: Any) -> Iterator[Keys]:
         yield ()
         return
     for name, value in outputs.items():
-        # An empty one is a value like any other that nothing is compared with.
+        # An empty object counts as a value, with which nothing is compared.
         yield from ((name, *keys) for keys in _leaves(value or None))
 
 

@@ -1,7 +1,7 @@
-"""The SQL of each question: one set-based statement per question, whose answer is bounded however many rows there are.
+"""The SQL of each question: one set-based statement, whose result is bounded however many rows there are.
 
-All stand on `waits`: when each prediction was made, how long its label took (NULL: it has none yet, or nobody told
-it and a default stands there), how old it is, and what it counts for. A negative delay counts as age 0.
+All build on the common table `waits`. For each prediction it has the time, the delay of its label, the age and the
+weight. The delay is NULL if there is no label yet, or only a default. A negative delay counts as 0.
 """
 
 from collections.abc import Sequence
@@ -12,39 +12,39 @@ from .dialect import DAY_US, Dialect
 from .pairing import Pair
 
 SAMPLED_ROWS = 500
-"""From which the fields and outputs are guessed."""
+"""The newest rows from which fields and outputs are guessed."""
 REFERENCE_BINS = 500
-"""Of the delays by outcome, within which they are interpolated."""
+"""Equal parts of the reference age, between which the delays by outcome are interpolated."""
 TEN = 10
 """Buckets of a calibration table."""
 AT_RISK_MIN = 30
-"""Where fewer are at risk the curve ends: one label would move it by a thirtieth and more."""
+"""The curve ends where fewer predictions are at risk: there, one label would move it by a thirtieth or more."""
 KEPT = "joinback_kept"
 _SKEW_US = 300_000_000
-"""As the fold has it: a clock that was further ahead than this is not believed."""
+"""As the law has it (CLOCK_SKEW_MAX): an event dated further ahead of its client's clock counts by that clock."""
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """What every question of one report is about."""
+    """The subject of all questions of one report."""
 
     application: str
     now_us: int
     since_us: int = 0
     field: str | None = None
-    """Whose delays; None: those of the row's first label."""
+    """The field whose delays count; None: the first label of the row."""
     age_us: int = DAY_US
-    """The one age."""
+    """The one age at which days are compared."""
     is_kept: bool = False
-    """Whether the table KEPT was made, of this field."""
+    """Whether the table KEPT exists, for this field."""
 
     @property
     def ripe_before_us(self) -> int:
-        """The end of the last day all of whose predictions have reached the age."""
+        """The end of the last ripe day: all its predictions have reached the age."""
         return (self.now_us - self.age_us) // DAY_US * DAY_US
 
 
 def state(d: Dialect, application: str) -> str:
-    """Rows by status, and when the first and the last prediction were made."""
+    """Return the question for rows by status, with the times of the first and the last prediction."""
     return (
         f"select status, count(*), {d.us('min(predicted_at)')}, {d.us('max(predicted_at)')}"
         f" from {d.source} where application = {d.text(application)} group by status"
@@ -56,7 +56,7 @@ def applications(d: Dialect) -> str:
 
 
 def samples(d: Dialect, application: str) -> str:
-    """Outputs and feedback of the newest rows that have both."""
+    """Return the question for outputs and feedback of the newest rows that have both."""
     return (
         f"select outputs, feedback from {d.source} where application = {d.text(application)}"
         " and predicted_at is not null and feedback is not null"
@@ -65,9 +65,9 @@ def samples(d: Dialect, application: str) -> str:
 
 
 def orphans(d: Dialect, application: str, rows_max: int) -> str:
-    """The newest rows that have feedback and no prediction: their keys, and their history.
+    """Return the question for the newest rows that have feedback and no prediction: their keys, and their history.
 
-    Of a lake from its view: what is folded once per report has no history.
+    In a lake it asks the view: the table that is folded once per report has no history.
     """
     return (
         f"select join_key, feedback_events from records where application = {d.text(application)}"
@@ -76,13 +76,16 @@ def orphans(d: Dialect, application: str, rows_max: int) -> str:
 
 
 def curve(d: Dialect, asked: Asked, ages_us: Sequence[int], shares: Sequence[float]) -> str:
-    """Kaplan-Meier's steps, summed between the ages: the age's place, rows and labels that ended there, the sums of
-    ln(1 - 1/r) and of Greenwood's 1/(r(r-1)) over its labels; the last age at which AT_RISK_MIN are at risk; and by
-    share the first age at which so many labels have come.
+    """Return the question for Kaplan and Meier's steps, summed between the ages.
 
-    r is a row's rank from the last end on. Labels that came at one time are taken one after the other, before whoever
-    is lost from sight then: of d of n at risk the steps are (n-1)/n, (n-2)/(n-1), ... and their product is Kaplan's
-    1 - d/n; the sum of 1/(r(r-1)) is Greenwood's d/(n(n-d)). So one order of one number tells all, ties or none.
+    Its columns: the place of the age; the rows and the labels that ended there; the sums of ln(1 - 1/r) and of
+    Greenwood's 1/(r(r-1)) over these labels; the last age at which AT_RISK_MIN are at risk; for each share, the first
+    age at which it has come.
+
+    r is the rank of a row, counted from the last end. Labels that came at the same time are taken one after the other,
+    before rows that are censored at that time. If d of n at risk end together, the steps are (n-1)/n, (n-2)/(n-1), ...
+    Their product is Kaplan and Meier's 1 - d/n, and the sum of 1/(r(r-1)) is Greenwood's d/(n(n-d)). So it is enough
+    to sort by one number, with or without ties.
     """
     firsts = [f", min(case when so_far <= ln(1 - {share!r}) + 1e-12 then t end)" for share in shares]
     return (
@@ -90,7 +93,7 @@ def curve(d: Dialect, asked: Asked, ages_us: Sequence[int], shares: Sequence[flo
         " ends as (select 2 * coalesce(delay, age) + case when delay is null then 1 else 0 end as e from waits),"
         f" ranked as (select e, {d.rows_of('ends')} + 1 - row_number() over (order by e) as r from ends),"
         f" logs as (select e, r, {d.quotient('e', 2)} as t,"
-        # A double's 1 - 1/r keeps all digits that a sum of a million can tell.
+        # As a double, 1 - 1/r is exact enough for a sum over a million rows.
         f" case when e % 2 = 1 then 0e0 when r = 1 then -1e9 else ln((r - 1) / {d.double('r')}) end as l,"
         f" case when e % 2 = 1 or r = 1 then 0e0 else 1e0 / (({d.double('r')}) * (r - 1)) end as g from ranked),"
         f" km as (select e, r, t, l, g, sum(l) over ({d.in_order('e')} rows unbounded preceding) as so_far from logs)"
@@ -100,9 +103,10 @@ def curve(d: Dialect, asked: Asked, ages_us: Sequence[int], shares: Sequence[flo
 
 
 def cells(d: Dialect, asked: Asked, pair: Pair | None, ages_us: Sequence[int]) -> str:
-    """Sufficient statistics of accuracy, triangle and versions, by prediction day, version, outcome (NULL: none known,
-    or too many to tell apart), k (1: both sides are known now), and by which of the ages a label had come (NULL: none):
-    see `accuracy.Cell`.
+    """Return the question for the sums from which accuracy, triangle and versions are computed: see `accuracy.Cell`.
+
+    They are grouped by prediction day, version, outcome (NULL: not known, or too many different ones), k (1 if output
+    and label are known), and the place among the ages at which the label came (NULL: it has not).
     """
     keys = [
         d.quotient("served", DAY_US),
@@ -123,7 +127,7 @@ def cells(d: Dialect, asked: Asked, pair: Pair | None, ages_us: Sequence[int]) -
 
 
 def delays_by_outcome(d: Dialect, asked: Asked, pair: Pair, reference_us: int) -> str:
-    """Labels of cohorts at least as old as the reference, by outcome and by how far within it they came."""
+    """Return the question for labels of cohorts at least as old as the reference age, by outcome and by delay."""
     width = max(1, reference_us // REFERENCE_BINS)
     old = (asked.now_us - reference_us) // DAY_US * DAY_US
     return (
@@ -133,8 +137,10 @@ def delays_by_outcome(d: Dialect, asked: Asked, pair: Pair, reference_us: int) -
 
 
 def scores(d: Dialect, asked: Asked, pair: Pair) -> str:
-    """Ripe labels of probabilities by version and tenth (NULL: no probability): rows, weight, sums of the score and of
-    the outcome, weight of the other one, and pairs in the right order (a tie is half of one).
+    """Return the question for ripe labels of scores, by version and tenth (NULL if the score is not a probability).
+
+    Its sums: rows, weight, score, weight of positive labels, weight of the others, and pairs of a positive and another
+    label that the score orders rightly (a tie counts for half).
     """
     tenth = f"case when p >= 0 and p < 1 then {d.floor(f'p * {TEN}')} when p = 1 then {TEN - 1} end"
     return (
@@ -148,13 +154,13 @@ def scores(d: Dialect, asked: Asked, pair: Pair) -> str:
 
 
 def keep(d: Dialect, asked: Asked, pair: Pair) -> str:
-    """Make the table KEPT of what all questions about a pair read."""
-    return f"create temp table {KEPT} as with {_told(d, asked, pair)} select * from told"
+    """Return the statement that makes the table KEPT, which all questions about a pair read."""
+    return f"create temp table {KEPT} as with {_source(d, asked, pair)} select * from source"
 
 
-def _told(d: Dialect, asked: Asked, pair: Pair | None) -> str:
-    """The common tables of what is read: served, came, w (what a sampled row counts for), v (its version), and of a
-    pair its outcome, p (the output) and quantiles. Each cell is looked into once.
+def _source(d: Dialect, asked: Asked, pair: Pair | None) -> str:
+    """Return the common tables of what is read: served, came, w (the weight of a sampled row), v (the version), and,
+    for a pair, outcome (the label), p (the output) and quantiles. Each cell is parsed once.
     """
     ahead = f"{d.us('predicted_at')} - {d.us('logged_at')} > {_SKEW_US}"
     served_at = f"case when clock_skew and {ahead} then logged_at else predicted_at end"
@@ -171,8 +177,8 @@ def _told(d: Dialect, asked: Asked, pair: Pair | None) -> str:
     came = f"served + {d.us_of_seconds('feedback_delay_s')}"
     if asked.field is not None:
         found += f", first_feedback_at, {d.times} as times"
-        # A row of an older release has no times by field until it is folded again.
-        came = f"case when times is null then {came} else {d.first_told(asked.field)} end"
+        # A row of an older release has no times by field until its next event.
+        came = f"case when times is null then {came} else {d.first_seen(asked.field)} end"
     read = (
         f"select {served_at} as served_at, feedback_delay_s, 1e0 / coalesce(sample_rate, 1e0) as w, version as v{found}"
         f" from {d.source} where application = {d.text(asked.application)} and predicted_at is not null"
@@ -181,23 +187,25 @@ def _told(d: Dialect, asked: Asked, pair: Pair | None) -> str:
     timed = f"select *, {d.us('served_at')} as served from read"
     return (
         f"read as ({d.fenced(read)}), timed as ({d.fenced(timed)}),"
-        f" told as (select served, {came} as came, w, v{sides} from timed)"
+        f" source as (select served, {came} as came, w, v{sides} from timed)"
     )
 
 
 def _waits(d: Dialect, asked: Asked, pair: Pair | None = None) -> str:
-    """What was read, with its age and its delay."""
-    table = KEPT if asked.is_kept else "told"
+    """Return the common table `waits`: what was read, with age and delay."""
+    table = KEPT if asked.is_kept else "source"
     waits = (
         f"select *, {asked.now_us} - served as age, case when came <= {asked.now_us}"
         f" then case when came > served then came - served else 0 end end as delay from {table}"
     )
-    return f"{'' if asked.is_kept else _told(d, asked, pair) + ', '}waits as ({d.fenced(waits)})"
+    return f"{'' if asked.is_kept else _source(d, asked, pair) + ', '}waits as ({d.fenced(waits)})"
 
 
 def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
-    """`waits` with what became of the pair: k (1: both sides are known now), and where they are val (right, or the
-    absolute error), extra (Brier's term, or the error), and of a score y.
+    """Return the common table `judged`: `waits` with the comparison of the pair.
+
+    k is 1 if output and label are known. Then val is 1 if the output is right, or the absolute error, and extra is
+    Brier's term, or the error. For a score, y is 1 if the label is the positive one.
     """
     known = "delay is not null and outcome is not null and p is not null"
     if pair.kind == "score":
@@ -225,7 +233,7 @@ def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
 
 
 def _place(column: str, bounds: Sequence[int]) -> str:
-    """How many of the ascending bounds lie below the value, by halving: one comparison per doubling."""
+    """Return how many of the ascending bounds are below the value, by a binary search."""
 
     def between(low: int, high: int) -> str:
         if low == high:

@@ -1,4 +1,4 @@
-"""All answers about one application, in one value that a terminal, a file and a page can show."""
+"""All answers about one application in one value, which a terminal, a file and a page show."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -21,7 +21,9 @@ from .stores import Store, open_store
 from .triangle import Triangle, ages_around, triangle_of
 
 FIELDS_MAX = 8
-"""Curves of one report; each is a question of its own."""
+"""Curves per report. Each is a question of its own."""
+AGE_DAYS_MAX = 3_650.0
+"""Ten years. A larger number of days is most likely meant as hours or seconds."""
 
 
 class NoApplication(ConfigurationError):
@@ -34,7 +36,7 @@ class NoApplication(ConfigurationError):
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """What a report is asked for; what is None is guessed and said."""
+    """What a person asks for. What is None is guessed, and the report says what was guessed."""
 
     application: str
     now: datetime
@@ -45,7 +47,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """Figures that nothing can be said of are None, and a line of `notes` says why."""
+    """The answers. A figure that is not known is None, and a line of `notes` says why."""
 
     application: str
     now: datetime
@@ -56,25 +58,25 @@ class Report(Struct, frozen=True, kw_only=True):
     pair: Pair | None = None
     days: list[accuracy.Day] = []
     together: list[accuracy.Day] = []
-    """By day, over all versions; their `version` is None."""
+    """By day over all versions. Their `version` is None."""
     ripe: accuracy.Day | None = None
     unripe: accuracy.Day | None = None
-    """All days that are old enough for the one age, and all younger ones, each as if they were one day."""
+    """`ripe`: all days that are old enough for the one age, as if they were one day. `unripe`: all younger days."""
     fields: list[str] = []
     outputs: list[str] = []
-    """What could be compared: the names seen."""
+    """The names of fields and outputs seen, which could be compared."""
     triangle: Triangle | None = None
     versions: list[compare.Side] = []
     """Over all ripe days."""
     comparison: compare.Comparison | None = None
     scores: list[Scores] = []
     quantiles: dict[str, float] = {}
-    """Of ripe labels: the share not above an output that is a quantile, by its name; see `pair.quantiles`."""
+    """By name of a quantile output: the share of ripe labels that are at most this output. See `pair.quantiles`."""
     notes: list[str] = []
 
 
 async def report(settings: Settings, wanted: Wanted, progress: Callable[[str], None] = lambda _: None) -> Report:
-    """Ask the sink, and return the report. Raises NoApplication, ConfigurationError, SinkUnavailable."""
+    """Return the report, by asking the sink. Raises NoApplication, ConfigurationError, SinkUnavailable."""
     rules = config_of(settings).rules_of(wanted.application)
     async with open_store(settings, wanted.application) as store:
         progress("rows by status")
@@ -118,15 +120,17 @@ class _Reporting:
         pair = None if isinstance(found, str) else found
         if isinstance(found, str):
             self._notes.append(f"No accuracy: {found}.")
-        elif self._dialect.keeps:
-            self._asked = structs.replace(self._asked, field=found.field)
-            await self._ask("rows", questions.keep(self._dialect, self._asked, found))
+        elif unseen := pairing.unseen_positive(found):
+            self._notes.append(unseen)
+        if pair is not None and self._dialect.keeps:
+            self._asked = structs.replace(self._asked, field=pair.field)
+            await self._ask("rows", questions.keep(self._dialect, self._asked, pair))
             self._asked = structs.replace(self._asked, is_kept=True)
-        # Of one field the first label is that field's.
+        # If there is one field only, its first value is the first label.
         drawn = [await self._curve(field) for field in (fields if len(fields) == 1 else [None, *fields[:FIELDS_MAX]])]
         age_s, why = self._age(drawn, pair)
         self._asked = structs.replace(self._asked, age_us=round(age_s * 1e6), field=pair.field if pair else None)
-        told = Report(
+        answer = Report(
             application=self._wanted.application,
             now=self._wanted.now,
             statuses=self._statuses,
@@ -144,12 +148,12 @@ class _Reporting:
         what = "labels by age" if pair is None else "accuracy"
         cells = accuracy.cells_of(await self._ask(what, questions.cells(self._dialect, self._asked, pair, all_us)))
         places = [all_us.index(age) for age in triangle_us]
-        told = structs.replace(
-            told, triangle=triangle_of(cells, ages_s, places, self._asked.now_us, self._has_unlabelled)
+        answer = structs.replace(
+            answer, triangle=triangle_of(cells, ages_s, places, self._asked.now_us, self._has_unlabelled)
         )
         if pair is None:
-            return told
-        return await self._with_pair(told, pair, accuracy.sums_of(cells, all_us.index(self._asked.age_us)))
+            return answer
+        return await self._with_pair(answer, pair, accuracy.sums_of(cells, all_us.index(self._asked.age_us)))
 
     @property
     def _dialect(self) -> Dialect:
@@ -178,12 +182,12 @@ class _Reporting:
         maturity_s = self._rules.maturity_of(field) if field else self._rules.row_maturity_s
         return sensible_age_s(own, maturity_s, self._oldest_us / 1e6)
 
-    async def _with_pair(self, told: Report, pair: Pair, sums: dict[tuple[int, str | None], accuracy.Sums]) -> Report:
+    async def _with_pair(self, answer: Report, pair: Pair, sums: dict[tuple[int, str | None], accuracy.Sums]) -> Report:
         delays = await self._delays(pair)
         ripe = {key: one for key, one in sums.items() if accuracy.is_ripe(key[0], self._asked)}
         if not ripe:
             self._notes.append(
-                f"No day is {duration(told.age_s)} old yet, so nothing is told at that age: see --age-days."
+                f"No day is {duration(answer.age_s)} old yet, so there is no figure at that age: see --age-days."
             )
         if not self._has_unlabelled:
             self._notes.append(f"No coverage, bounds or estimate: {_NO_UNLABELLED}")
@@ -193,7 +197,7 @@ class _Reporting:
         }
         whole = accuracy.total(ripe.values())
         return structs.replace(
-            told,
+            answer,
             days=accuracy.days_of(sums, self._asked, pair, delays, self._has_unlabelled),
             together=accuracy.days_of(accuracy.together(sums), self._asked, pair, delays, self._has_unlabelled),
             versions=[compare.side(version, one) for version, one in by_version.items()],
@@ -221,7 +225,7 @@ class _Reporting:
         return estimate.delays_of(answer, reference_d, questions.REFERENCE_BINS)
 
     def _compared(self, by_version: dict[str | None, accuracy.Sums], is_share: bool) -> compare.Comparison | None:
-        """Compare the two that were named; else the two that began last."""
+        """Return the comparison of the two versions that were named, or of the only two there are; else None."""
         named: Sequence[str | None] | None = self._wanted.versions
         if named is None:
             if len(by_version) != 2:
@@ -238,20 +242,20 @@ class _Reporting:
     async def _scores(self, pair: Pair) -> list[Scores]:
         found = scores_of(await self._ask("scores", questions.scores(self._dialect, self._asked, pair)))
         if any(one.auc is not None and one.auc < 0.5 for one in found):
-            self._notes.append("The scores order the outcomes the wrong way round: is --positive the other label?")
+            self._notes.append("The scores order the labels the wrong way round: should --positive be the other label?")
         return found
 
 
 _NO_UNLABELLED = (
-    "Rows without a label are not kept (JOINBACK_EMIT=joined), or all have one: how many are still to come is not"
-    " known, and delays of those that came are too short."
+    "All rows have a label, or rows without one are not kept (JOINBACK_EMIT=joined). So it is not known how many labels"
+    " are still to come, and the delays of those that came are too short."
 )
 
 
 def day_of(text: str) -> datetime:
-    """Return what a person wrote as a day, in UTC unless it says otherwise. Raises ConfigurationError."""
+    """Return the time that a person wrote, in UTC if it names no zone. Raises ConfigurationError."""
     try:
         day = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigurationError(f"{text!r} is no date; write such as 2026-10-01") from None
+        raise ConfigurationError(f"{text!r} is not a date; write it as 2026-10-01") from None
     return day.replace(tzinfo=UTC) if day.tzinfo is None else day

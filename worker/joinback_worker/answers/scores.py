@@ -1,9 +1,9 @@
-"""Probabilities against outcomes, of ripe labels: is a 0.3 right three times in ten, are risky ones on top? Pure.
+"""Scores compared with ripe labels: does a 0.3 come true three times in ten, and do higher scores come true more? Pure.
 
 Brier's score is the mean of (p - y)^2 (G. W. Brier, Monthly Weather Review 78 (1950)). The area under the ROC curve is
-the share of pairs of a positive and a negative that the scores put in order, a tie being half of one (J. A. Hanley,
-B. J. McNeil, Radiology 143 (1982)). Ten equal buckets, and the calibration error weighted by them: M. P. Naeini et al.,
-Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015.
+the share of pairs of a positive and a negative label that the scores order rightly; a tie counts for half (J. A.
+Hanley, B. J. McNeil, Radiology 143 (1982)). The calibration error is the weighted mean over ten equal buckets (M. P.
+Naeini et al., Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015).
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from .questions import TEN
 
 
 class Bucket(Struct, frozen=True):
-    """Of the scores from `low` to `high`."""
+    """The ripe labels whose scores are from `low` to `high`."""
 
     low: float
     high: float
@@ -25,18 +25,18 @@ class Bucket(Struct, frozen=True):
 
 
 class Scores(Struct, frozen=True, kw_only=True):
-    """Of one version."""
+    """The scores of one version."""
 
     version: str | None
     labels: int
     auc: float | None
-    """None while one outcome has not been seen."""
+    """None while only one of the two outcomes was seen."""
     calibration_error: float | None
     buckets: list[Bucket]
 
 
 def scores_of(answer: Iterable[Sequence[Any]]) -> list[Scores]:
-    """Return what `questions.scores` answered, by version."""
+    """Return the scores of the result of `questions.scores`, by version."""
     pairs: dict[str | None, list[float]] = {}
     tenths: dict[str | None, list[tuple[Bucket, float]]] = {}
     for version, tenth, rows, *sums in answer:

@@ -1,4 +1,4 @@
-"""Where questions are put: each sink by its own driver, read-only; lakes by DuckDB, which folds them once a report."""
+"""Where questions are asked: a sink by its own driver, read-only; a lake by DuckDB, which folds it once per report."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from .dialect import Dialect
 from .engines import ClickHouse, DuckDB, PostgreSQL, SQLite
 
 TIMEOUT_S = 600
-"""Of a question to PostgreSQL, unless its URL says otherwise: ten million rows on a busy disk."""
+"""Time-out of a question to PostgreSQL, unless its URL sets one: enough for ten million rows on a busy disk."""
 DIALECTS: dict[str, Callable[[], Dialect]] = {"sqlite": SQLite, "postgres": PostgreSQL, "clickhouse": ClickHouse}
 _LAKES = frozenset({"delta", "parquet", "jsonl"})
 _LAKE_COLUMNS = (
@@ -43,11 +43,14 @@ class Store(Protocol):
 
 
 def open_store(settings: Settings, application: str) -> Store:
-    """Return what answers questions about this application. Raises ConfigurationError for a sink that keeps no rows."""
+    """Return the store that answers questions about this application.
+
+    Raises ConfigurationError for a sink that keeps no rows.
+    """
     url = absolute(settings.sink_url)
     module = SCHEMES.get(url.partition(":")[0], "")
     if module == "stdout":
-        raise ConfigurationError("JOINBACK_SINK_URL is stdout:, which keeps no rows to answer from")
+        raise ConfigurationError("JOINBACK_SINK_URL is stdout:, which keeps no rows that could answer")
     if module == "postgres" and "timeout_s=" not in url:
         url += f"{'&' if '?' in url else '?'}timeout_s={TIMEOUT_S}"
     sink = open_sink(url, Policy(), read_only=True)
@@ -55,7 +58,9 @@ def open_store(settings: Settings, application: str) -> Store:
         assert isinstance(sink, SinkOnThread)
         return _Sink(sink, DIALECTS[module]())
     if module not in _LAKES:
-        raise ConfigurationError(f"a sink at {url.partition(':')[0]}: answers no questions yet; see answers/engines.py")
+        raise ConfigurationError(
+            f"a sink at {url.partition(':')[0]}: cannot answer questions yet; see answers/engines.py"
+        )
     return _Lake(url, settings, application)
 
 
@@ -78,7 +83,7 @@ class _Sink:
 
 
 class _Lake:
-    """One connection to DuckDB in memory, in which the view of the lake becomes a table of this application."""
+    """A DuckDB in memory, in which the rows of this application become a table."""
 
     def __init__(self, url: str, settings: Settings, application: str) -> None:
         self.dialect: Dialect = DuckDB()
@@ -101,8 +106,8 @@ class _Lake:
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:
-            # Nobody waits for the answer. A connection that is busy cannot be closed, so its thread is waited for;
-            # and it may not have begun yet, when there is nothing to interrupt.
+            # Nobody needs the answer any more. A busy connection cannot be closed, so wait for its thread. Interrupt it
+            # repeatedly: a query that has not begun yet cannot be interrupted.
             while not asked.done():
                 self._database.interrupt()
                 await asyncio.wait({asked}, timeout=0.05)
@@ -140,7 +145,7 @@ class _Lake:
         return lake_view.parquet_source(directory) if scheme == "parquet" else lake_view.jsonl_source(directory)
 
     def _delta(self) -> str:
-        """By the sink's own driver: DuckDB's delta extension is a download of its own."""
+        """Register the table by the sink's own driver, and return its name: DuckDB's delta extension is a download."""
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 

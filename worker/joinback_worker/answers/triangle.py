@@ -1,8 +1,8 @@
-"""The label triangle: cohorts of a week by their age, each cell empty until the whole week is so old. Pure.
+"""The label triangle: weekly cohorts by age. A cell is empty until the whole week has that age. Pure.
 
-As insurers lay out claims (T. Mack, Distribution-free calculation of the standard error of chain ladder reserve
+Insurers arrange claims this way (T. Mack, Distribution-free calculation of the standard error of chain ladder reserve
 estimates, ASTIN Bulletin 23 (1993)). A row that differs from those above it at the same age is the earliest sign that
-labels come slower, or that a service lost its keys.
+labels come later, or that a service sends wrong keys.
 """
 
 from collections import defaultdict
@@ -16,14 +16,14 @@ from .curve import LADDER_S
 from .dialect import DAY_US
 
 COLUMNS = 6
-"""Of a table that fits a terminal."""
+"""Ages per table, so that it fits a terminal."""
 
 
 class Cell(Struct, frozen=True):
     share: float | None
-    """Of the week's predictions: with a label by the age."""
+    """The share of the week's predictions that have a label by the age."""
     value: float | None
-    """Of these labels: the accuracy, or the mean absolute error."""
+    """The accuracy, or the mean absolute error, by these labels."""
 
 
 class Week(Struct, frozen=True):
@@ -32,7 +32,7 @@ class Week(Struct, frozen=True):
     monday: str
     predictions: int
     cells: list[Cell | None]
-    """By age; None: the week is too young."""
+    """A cell per age; None if the week is too young."""
 
 
 class Triangle(Struct, frozen=True):
@@ -41,7 +41,7 @@ class Triangle(Struct, frozen=True):
 
 
 def ages_around(age_s: float) -> list[int]:
-    """Return the ages that people speak of around the one age, in seconds."""
+    """Return COLUMNS ages in seconds around the one age: those that people usually name."""
     spoken = sorted({*LADDER_S, round(age_s)})
     first = max(0, spoken.index(round(age_s)) - COLUMNS // 2 - 1)
     return [round(one) for one in spoken[first : first + COLUMNS]]
@@ -50,19 +50,19 @@ def ages_around(age_s: float) -> list[int]:
 def triangle_of(
     cells: Iterable[accuracy.Cell], ages_s: Sequence[int], places: Sequence[int], now_us: int, has_unlabelled: bool
 ) -> Triangle:
-    """Return the triangle of these cells; `places` are those of its ages among the ages that were asked for."""
+    """Return the triangle. `places` are the places of `ages_s` among the ages of the cells."""
     by_week: dict[int, list[accuracy.Cell]] = defaultdict(list)
     for cell in cells:
-        # Whole ones since 1970, whose first day was a Thursday.
+        # Weeks begin on Monday. Day 0, 1970-01-01, was a Thursday.
         by_week[(cell.day + 3) // 7].append(cell)
     weeks = []
     for week, own in sorted(by_week.items()):
         end_us = (week * 7 + 4) * DAY_US
-        told = [
+        row = [
             _cell(own, place, has_unlabelled) if end_us + age * 1e6 <= now_us else None
             for age, place in zip(ages_s, places, strict=True)
         ]
-        weeks.append(Week(day_text(week * 7 - 3), sum(cell.rows for cell in own), told))
+        weeks.append(Week(day_text(week * 7 - 3), sum(cell.rows for cell in own), row))
     return Triangle([float(age) for age in ages_s], weeks)
 
 

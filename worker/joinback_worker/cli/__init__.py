@@ -1,4 +1,4 @@
-"""The `joinback` command. Exit codes: 0 done, 1 the answer is no, 2 something to mend, said in one line."""
+"""The `joinback` command. Exit codes: 0 done, 1 the answer is no, 2 something to fix, named in one line."""
 
 import asyncio
 import gc
@@ -58,7 +58,7 @@ _ONLY = click.option(
 
 
 _COUNTS = ("claimed", "rows", "joined", "orphans", "matured", "dead", "released", "duration_s")
-"""Of a drain, as its line tells them."""
+"""The counts of a drain that its line shows."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -73,14 +73,14 @@ def cli() -> None:
 def drain_command(only: tuple[str, ...], as_json: bool) -> None:
     """Drain once, now: for cron and Kubernetes CronJobs. Prints one line.
 
-    Exit code 2, and what to mend, if it failed.
+    If it failed, the exit code is 2, and the line says what to fix.
     """
     settings = settings_from()
     configure_logging(logging.ERROR, as_json=settings.log_format == "json")
     warn_of_path(settings.sink_url)
-    # Rows go to standard output, if that is the sink; nothing else may then.
+    # If the sink is standard output, rows go there, and nothing else may.
     on_stderr = settings.sink_url.startswith("stdout:")
-    # What is imported stays: else the cycle collector walks it again and again.
+    # What is imported stays for good, so the cycle collector need not walk it again and again.
     gc.freeze()
     with terminal(stderr=True).status(f"draining into {shown(settings.sink_url)} …"):
         drained = asyncio.run(_drain(settings, only))
@@ -130,7 +130,7 @@ for command in (
 
 
 def main() -> None:
-    """Run the command; every foreseen trouble is one line on stderr, never a traceback."""
+    """Run the command. Every foreseen error is one line on stderr, never a traceback."""
     try:
         code = cli(standalone_mode=False)
     except click.ClickException as error:

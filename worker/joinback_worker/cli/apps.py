@@ -1,4 +1,4 @@
-"""`joinback apps`: every application with its shards, rates and memory; and how to change them."""
+"""`joinback apps`: list every application with its shards, rates and memory, and change shards and sample rate."""
 
 import json
 import math
@@ -28,12 +28,12 @@ from .with_redis import with_redis
 T = TypeVar("T")
 
 
-@click.group(invoke_without_command=True, short_help="List applications, and change their shards.")
+@click.group(invoke_without_command=True, short_help="List applications; change their shards or rate.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.pass_context
 def apps(context: click.Context, as_json: bool) -> None:
-    """List the applications: shards, sample rate, last event, events and rows per minute; records and memory in Redis
-    (estimated).
+    """List the applications: shards, sample rate, last event, events and rows per minute, and an estimate of the
+    records and the memory in Redis.
     """
     if context.invoked_subcommand is not None:
         return
@@ -44,21 +44,21 @@ def apps(context: click.Context, as_json: bool) -> None:
         _show(terminal(), found)
 
 
-@apps.command("set", short_help="Change shards or sample rate while all runs.")
+@apps.command("set", short_help="Change shards or sample rate of an application.")
 @click.argument("application")
-@click.option("--shards", type=click.IntRange(1, wire.SHARDS_MAX), help="Spread it over so many tags, and so nodes.")
-@click.option("--sample-rate", type=float, help="At which its feedback is kept: over 0, to 1.")
-@click.option("--new", "is_new", is_flag=True, help="Also if no client has announced it yet.")
+@click.option("--shards", type=click.IntRange(1, wire.SHARDS_MAX), help="Spread it over this many tags, and so nodes.")
+@click.option("--sample-rate", type=float, help="The rate at which feedback is kept: above 0, at most 1.")
+@click.option("--new", "is_new", is_flag=True, help="Allow a name that no client has announced yet.")
 def set_app(application: str, shards: int | None, sample_rate: float | None, is_new: bool) -> None:
     """Change APPLICATION while clients and workers run. Clients follow within a minute.
 
-    What was written under the former shards is drained and counted as before, until nothing of it is left.
-    A client that logs predictions at a higher rate raises the sample rate again.
+    Events under the former shards are drained and counted as before, until none is left. A client that logs
+    predictions at a higher sample rate raises the rate again.
     """
     if shards is None and sample_rate is None:
-        raise JoinbackError("say what to change: --shards or --sample-rate")
+        raise JoinbackError("nothing to change: give --shards or --sample-rate")
     if sample_rate is not None and not 0 < sample_rate <= 1:
-        raise JoinbackError("--sample-rate must be over 0 and at most 1")
+        raise JoinbackError("--sample-rate must be above 0 and at most 1")
 
     async def run(redis: Redis) -> None:
         known = await layouts(redis)
@@ -79,7 +79,7 @@ def _as_json(app: App) -> dict[str, Any]:
 
 
 def _show(console: Console, found: list[App]) -> None:
-    # Narrow: cut off, a number would be another one. The box brings the space between columns.
+    # Numbers must not be cut off, so the columns are narrow. The box brings the space between them.
     table = Table(box=SIMPLE_HEAD, padding=(0, 0), pad_edge=False, show_edge=False)
     table.add_column("\napplication", overflow="fold", min_width=len("application"))
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""`joinback config`: what the file of rules says, and a first one."""
+"""`joinback config`: check the file of rules, or draft a first one."""
 
 import json
 import sys
@@ -22,15 +22,15 @@ from .with_redis import with_redis
 
 @click.group(short_help="Check the file of rules, or draft a first one.")
 def config() -> None:
-    """Check the file of rules that JOINBACK_CONFIG names; draft a first one."""
+    """Check the file of rules that JOINBACK_CONFIG names, or draft a first one."""
 
 
-@config.command(short_help="Print what holds for each application, and where it is said.")
+@config.command(short_help="Print the rules of each application, and who sets them.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(as_json: bool) -> None:
-    """Print what holds for each application and feedback field, and where it is said.
+    """Print the rules of each application and feedback field, and for each rule the line or the setting that sets it.
 
-    Exit code 2, and each thing that is wrong with its line, if no worker would start with the file.
+    If no worker would start with the file, it prints each mistake with its line instead, and the exit code is 2.
     """
     settings = settings_from()
     found, problems = look(settings)
@@ -57,11 +57,11 @@ def check(as_json: bool) -> None:
             click.echo(printable(problem, markup=False), err=True)
         click.echo("joinback: no worker starts with this file", err=True)
     else:
-        lines = [found.path or "JOINBACK_CONFIG names no file: the same holds for all applications"]
+        lines = [found.path or "JOINBACK_CONFIG is not set: the same rules hold for all applications"]
         for name, application in holding(found).items():
             lines += _lines(name, application)
         lines += _lines("all others" if found.path else "all", otherwise(found))
-        lines += [f"Redis was not asked which applications there are: {unasked}"] if unasked else []
+        lines += [f"Redis did not say which applications exist: {unasked}"] if unasked else []
         lines += _names_lines(logged) if logged and found.path else []
         for line in lines:
             click.echo(printable(line, markup=False))
@@ -71,17 +71,17 @@ def check(as_json: bool) -> None:
 
 @config.command(short_help="Draft a first file of rules from the rows in the sink.")
 @click.argument("application")
-@click.option("--output", type=click.Path(path_type=Path), help="Into this file, which must not be there yet.")
-@click.option("--rows", type=click.IntRange(1), default=ROWS, show_default=True, help="Look at so many labelled rows.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write to this file, which must not exist yet.")
+@click.option("--rows", type=click.IntRange(1), default=ROWS, show_default=True, help="Labelled rows to look at.")
 def init(application: str, output: Path | None, rows: int) -> None:
-    """Draft a first file of rules of APPLICATION, from the rows in the sink: read it, and change it.
+    """Draft a first file of rules for APPLICATION, from the rows in the sink. Read the draft and change it.
 
-    To look at more rows takes longer and seldom tells more.
+    More rows take longer and seldom change the draft.
     """
     settings = settings_from()
     warn_of_path(settings.sink_url)
     if output is not None and output.exists():
-        raise JoinbackError(f"{output} is there already; give another name")
+        raise JoinbackError(f"{output} exists already; give another name")
     text = draft(settings, application, rows)
     if output is None:
         click.echo(text, nl=False)
@@ -101,7 +101,7 @@ async def _applications(redis: Redis) -> list[str]:
 def _lines(name: str, application: Holding) -> list[str]:
     shown = [(f"{one.name} = {_value(one.value)}", one.said) for one in application.holds]
     width = max(len(text) for text, _ in shown)
-    return [f"{name}  rules {application.digest}", *(f"  {text:{width}}  {said}" for text, said in shown)]
+    return [f"{name}  rules {application.digest}", *(f"  {text:{width}}  {where}" for text, where in shown)]
 
 
 def _value(value: Any) -> str:
@@ -113,6 +113,6 @@ def _names_lines(found: Names) -> list[str]:
     if found.without_rules:
         lines.append(f"without rules of their own: {', '.join(found.without_rules)}")
     for name, near in found.not_logged.items():
-        fix = f"did you mean {near}?" if near else "its rules hold from its first event on"
+        fix = f"did you mean {near}?" if near else "its rules apply from its first event on"
         lines.append(f"{name} has not logged yet; {fix}")
     return lines

@@ -1,4 +1,4 @@
-"""`joinback dashboard`: what `report`, `status`, `explain` and `doctor` say, as pages in a browser."""
+"""`joinback dashboard`: the answers of `report`, `status`, `explain` and `doctor` as pages in a browser."""
 
 import click
 
@@ -14,15 +14,24 @@ PORT = 8420
 MISSING = "pages need Starlette, Jinja2 and uvicorn; in Joinback's clone: pip install '.[dashboard]'"
 
 
-@click.command(short_help="Serve what report, status and doctor say as pages.")
-@click.option("--host", default=HOST, show_default=True, help="Another than this machine's own wants a password.")
-@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65_535), help="0: any that is free.")
-@click.option("--name", "names", multiple=True, metavar="HOST", help="A name it is known by, such as that of a proxy.")
+@click.command(short_help="Serve report, status and doctor as pages.")
+@click.option(
+    "--host", default=HOST, show_default=True, help="Listen on this address. It needs a password unless it is loopback."
+)
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65_535), help="0: any free port.")
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="HOST",
+    help="Also answer to this host name, such as a proxy's.",
+)
 @click.option("--root-path", default="", metavar="PATH", help="What a proxy puts before each path, such as /joinback.")
 def dashboard(host: str, port: int, names: tuple[str, ...], root_path: str) -> None:
-    """Serve the dashboard until Ctrl-C. Reads only, and listens on this machine alone unless told otherwise.
+    """Serve the dashboard until Ctrl-C. It only reads. Without --host, only this machine can reach it.
 
-    Where JOINBACK_DASHBOARD_PASSWORD is set it is asked for; without one no other --host is taken.
+    If JOINBACK_DASHBOARD_PASSWORD is set, the pages ask for it. Without it, --host must be an address of this machine
+    alone.
     """
     settings = settings_from()
     try:
@@ -32,9 +41,9 @@ def dashboard(host: str, port: int, names: tuple[str, ...], root_path: str) -> N
     except ModuleNotFoundError:
         raise ConfigurationError(MISSING) from None
     if root_path and not root_path.startswith("/"):
-        raise click.BadParameter("begins with a /", param_hint="--root-path")
+        raise click.BadParameter("must begin with a /", param_hint="--root-path")
     warn_of_path(settings.sink_url)
-    # A file of rules that is wrong is told now, not on each page.
+    # A wrong file of rules is an error now, not on each page.
     config_of(settings)
     root = root_path.rstrip("/")
     with listen(host, port, settings.dashboard_password) as listening:

@@ -18,8 +18,8 @@ from joinback.settings import Settings, settings_from
 from joinback_worker.by_hand.dead_letters import Letter, drop, letter_of, letters, replay
 from joinback_worker.config.rules_file import config_of
 from joinback_worker.notes.layouts import Layout, layouts
-from joinback_worker.operating.letters import NEWEST_MAX, Group, dead_groups
-from joinback_worker.operating.spans import in_words, span
+from joinback_worker.operating.letters import NEWEST_MAX, Group, check_reason, dead_groups, named
+from joinback_worker.operating.spans import span
 
 from .names import check_known
 from .show import printable
@@ -27,49 +27,52 @@ from .with_redis import with_redis
 
 T = TypeVar("T")
 
-_REASON = click.option("--reason", help="Only those with this reason.")
+_REASON = click.option("--reason", help="Only letters with this reason.")
 _KEPT = ""
-"""In place of a reason: nothing was left to send."""
+"""Stands for the reason of a letter whose bytes are gone, so that it cannot be sent."""
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
-_ALL = click.option("--all", "everything", is_flag=True, help="All of the application's letters.")
+_ALL = click.option("--all", "everything", is_flag=True, help="All letters of the application.")
 
 
 @click.group()
 def dead() -> None:
-    """What could not become a row: list, show, replay or drop it."""
+    """List, show, replay or drop the events that could not become a part of a row."""
 
 
 @dead.command("list", short_help="List the dead letters by reason.")
 @click.argument("application")
 @_REASON
-@click.option("--limit", type=click.IntRange(0), default=NEWEST_MAX, show_default=True, help="Of each reason; 0: all.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per letter and line: all of them.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=NEWEST_MAX, show_default=True, help="Letters to show per reason; 0: all."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print each letter as one JSON object, one per line.")
 def list_letters(application: str, reason: str | None, limit: int, as_json: bool) -> None:
-    """List the dead letters of APPLICATION by reason, the newest reason first: how many there are and were, until when
-    they can be replayed and whether that would help, and the newest of them. What they hold: joinback dead show.
+    """List the dead letters of APPLICATION by reason, the newest reason first. For each reason it shows how many there
+    are and were, until when they can be replayed, whether a replay would help, and the newest letters. Their bytes:
+    joinback dead show.
     """
     if as_json:
-        _on_each_tag(application, partial(_print_json, reason))
+        _on_each_tag(application, partial(_print_json, application, reason))
         return
 
     async def run(redis: Redis, tags: list[str]) -> list[Group]:
-        return await dead_groups(redis, tags, reason=reason, newest_max=limit or None)
+        found = await dead_groups(redis, application, tags, reason=reason, newest_max=limit or None)
+        if not found and reason is not None:
+            await check_reason(redis, application, tags, reason)
+        return found
 
     groups = _on_tags(application, run)
     for group in groups:
         for line in _group_lines(group):
             click.echo(printable(line, markup=False))
     if not groups:
-        click.echo(printable(f"no dead letters of {application}{_with(reason)}, and there never were", markup=False))
+        of_reason = "" if reason is None else f" with the reason {reason}"
+        click.echo(printable(f"no dead letters of {application}{of_reason}, and there never were", markup=False))
 
 
-def _with(reason: str | None) -> str:
-    return f" with the reason {reason}" if reason is not None else ""
-
-
-async def _print_json(reason: str | None, redis: Redis, tag: str) -> None:
+async def _print_json(application: str, reason: str | None, redis: Redis, tag: str) -> None:
     async for letter in letters(redis, tag, reason=reason):
-        click.echo(json.dumps(_as_json(letter)))
+        click.echo(json.dumps(_as_json(application, letter)))
 
 
 def _group_lines(group: Group) -> Iterator[str]:
@@ -83,7 +86,7 @@ def _group_lines(group: Group) -> Iterator[str]:
             letter.at.isoformat(timespec="seconds"),
             letter.join_key,
             letter.event,
-            in_words(letter.detail),
+            letter.detail,
         )
         yield "  " + "  ".join(parts)
     if len(group.newest) < group.now:
@@ -94,11 +97,11 @@ def _group_lines(group: Group) -> Iterator[str]:
 @click.argument("application")
 @click.argument("letter_id")
 def show(application: str, letter_id: str) -> None:
-    """Show one dead letter of APPLICATION whole, its bytes included."""
+    """Show one dead letter of APPLICATION, with its bytes."""
 
     async def run(redis: Redis, tag: str) -> bool:
         letter = await letter_of(redis, tag, letter_id)
-        for name, value in _as_json(letter).items() if letter else ():
+        for name, value in _as_json(application, letter).items() if letter else ():
             click.echo(printable(f"{name}  {value}", markup=False))
         return letter is not None
 
@@ -111,16 +114,17 @@ def show(application: str, letter_id: str) -> None:
 @click.argument("letter_ids", nargs=-1)
 @_REASON
 @_ALL
-@click.option("--limit", type=click.IntRange(1), help="At most so many, the oldest first: to try before all.")
+@click.option("--limit", type=click.IntRange(1), help="Replay at most this many, the oldest first.")
 @_YES
 def replay_letters(
     application: str, letter_ids: tuple[str, ...], reason: str | None, everything: bool, limit: int | None, yes: bool
 ) -> None:
-    """Send the events of dead letters of APPLICATION again, as if they came now; the next drain joins them.
+    """Send the events of dead letters of APPLICATION again, as if they came now. The next drain joins them.
 
-    At a terminal it counts first, and asks; it says of which kinds a replay would fail again.
+    Choose the letters by their ids, by --reason or by --all. At a terminal it counts them and asks first. It warns of
+    reasons for which a replay would fail again.
     """
-    _check_choice(letter_ids, reason, everything)
+    _check_choice(application, letter_ids, reason, everything)
     settings = settings_from()
     if not letter_ids and not yes:
         _ask("Send again", application, reason, limit)
@@ -128,7 +132,7 @@ def replay_letters(
 
     async def run(redis: Redis, tag: str) -> Counter[str]:
         counts: Counter[str] = Counter()
-        # One by one: each may hold a megabyte.
+        # One at a time: each letter may hold a megabyte.
         async for letter in _chosen(redis, tag, letter_ids, reason):
             if next(left, None) is None:
                 break
@@ -138,7 +142,7 @@ def replay_letters(
 
     counts = sum(_on_each_tag(application, run), Counter[str]())
     kept = counts.pop(_KEPT, 0)
-    click.echo(f"replayed {counts.total()}" + (f", kept {kept} of which no bytes are left" if kept else ""))
+    click.echo(f"replayed {counts.total()}" + (f", kept {kept} whose bytes are gone" if kept else ""))
     for name in sorted(counts):
         if warning := _will_fail_again(name, settings, application):
             click.echo(f"joinback: {warning}", err=True)
@@ -153,10 +157,10 @@ def replay_letters(
 def drop_letters(
     application: str, letter_ids: tuple[str, ...], reason: str | None, everything: bool, yes: bool
 ) -> None:
-    """Delete dead letters of APPLICATION. They stay counted. At a terminal it counts first, and asks."""
-    _check_choice(letter_ids, reason, everything)
+    """Delete dead letters of APPLICATION. They stay counted. At a terminal it counts them and asks first."""
+    _check_choice(application, letter_ids, reason, everything)
     if not letter_ids and not yes:
-        _ask("Delete, bytes and all,", application, reason)
+        _ask("Delete, with their bytes,", application, reason)
 
     async def run(redis: Redis, tag: str) -> int:
         dropped = 0
@@ -169,12 +173,12 @@ def drop_letters(
 
 
 def _ask(what: str, application: str, reason: str | None, limit: int | None = None) -> None:
-    """Ask at a terminal whether to go on, with the counts by reason. Elsewhere nobody is there to ask."""
+    """Show the counts by reason and ask whether to go on. Without a terminal there is nobody to ask."""
     if not sys.stdin.isatty():
         return
 
     async def run(redis: Redis, tags: list[str]) -> list[Group]:
-        return await dead_groups(redis, tags, reason=reason, newest_max=0)
+        return await dead_groups(redis, application, tags, reason=reason, newest_max=0)
 
     groups = [group for group in _on_tags(application, run) if group.now]
     for group in groups:
@@ -184,13 +188,21 @@ def _ask(what: str, application: str, reason: str | None, limit: int | None = No
     click.confirm(f"{what} {number:,} dead letters of {printable(application, markup=False)}?", abort=True)
 
 
-def _check_choice(letter_ids: tuple[str, ...], reason: str | None, everything: bool) -> None:
+def _check_choice(application: str, letter_ids: tuple[str, ...], reason: str | None, everything: bool) -> None:
+    """Raise JoinbackError if not exactly one choice is made, or for a reason that no letter ever had."""
     if sum((bool(letter_ids), reason is not None, everything)) != 1:
-        raise JoinbackError("name the letters: ids, or --reason, or --all")
+        raise JoinbackError("choose the letters by their ids, by --reason, or by --all")
+    if reason is None:
+        return
+
+    async def run(redis: Redis, tags: list[str]) -> None:
+        await check_reason(redis, application, tags, reason)
+
+    _on_tags(application, run)
 
 
 async def _chosen(redis: Redis, tag: str, letter_ids: tuple[str, ...], reason: str | None) -> AsyncIterator[Letter]:
-    """One at a time: all of them may be more than memory holds."""
+    """Yield the letters one at a time: together they may not fit into memory."""
     if not letter_ids:
         async for letter in letters(redis, tag, reason=reason):
             yield letter
@@ -201,29 +213,31 @@ async def _chosen(redis: Redis, tag: str, letter_ids: tuple[str, ...], reason: s
 
 def _will_fail_again(reason: str, settings: Settings, application: str) -> str | None:
     if reason == "undecodable":
-        return "undecodable: these bytes will fail again, unless a newer worker reads them"
+        return "undecodable: these bytes will fail again, unless a newer worker can read them"
     if reason == "after_window":
         window = _window(settings, application)
-        return f"after_window: this feedback is late again, unless the worker's join window is longer now: {window}"
+        return (
+            f"after_window: this feedback is late again, unless the join window of the worker is longer now: {window}"
+        )
     return None
 
 
 def _window(settings: Settings, application: str) -> str:
-    """Return the join window of the application, and where it is said."""
-    said = "JOINBACK_JOIN_WINDOW_S"
+    """Return the join window of the application, and the setting that sets it."""
+    where = "JOINBACK_JOIN_WINDOW_S"
     try:
         window_s = config_of(settings).rules_of(application).join_window_s
     except ConfigurationError as error:
-        # The letters are replayed by now, and no worker runs with such a file.
+        # The letters are replayed already, and no worker starts with such a file.
         return str(error)
     keys = ["applications", application, "join_window_s"]
     if settings.config is not None and (file := read(settings.config)).line_of(keys):
-        said = file.where(keys)
-    return f"{said}, here {window_s} ({window_s / 86_400:g} days)"
+        where = file.where(keys)
+    return f"{where}, here {window_s} ({window_s / 86_400:g} days)"
 
 
 def _on_each_tag(application: str, work: Callable[[Redis, str], Awaitable[T]]) -> list[T]:
-    """Run it on each tag of an application. Raises JoinbackError, with the fix, for trouble with Redis."""
+    """Return what `work` returns for each tag of an application. Raises as `with_redis` does."""
 
     async def run(redis: Redis, tags: list[str]) -> list[T]:
         return [await work(redis, tag) for tag in tags]
@@ -232,12 +246,12 @@ def _on_each_tag(application: str, work: Callable[[Redis, str], Awaitable[T]]) -
 
 
 def _on_tags(application: str, work: Callable[[Redis, list[str]], Awaitable[T]]) -> T:
-    """Run it on the tags of an application. Raises as above."""
+    """Return what `work` returns for the tags of an application. Raises as `with_redis` does."""
 
     async def run(redis: Redis) -> T:
         known = await layouts(redis)
         tags = known.get(application, Layout()).tags(application)
-        # Letters may outlive what announced their application.
+        # Dead letters may outlive the announcement of their application.
         if not any([await redis.execute_command("EXISTS", wire.dead_key(tag)) for tag in tags]):
             check_known([application], known)
         return await work(redis, tags)
@@ -245,8 +259,9 @@ def _on_tags(application: str, work: Callable[[Redis, list[str]], Awaitable[T]])
     return with_redis(settings_from(), run)
 
 
-def _as_json(letter: Letter) -> dict[str, Any]:
+def _as_json(application: str, letter: Letter) -> dict[str, Any]:
     return letter._asdict() | {
         "at": letter.at.isoformat(),
+        "detail": named(letter.detail, application),
         "payload": letter.payload.decode(errors="backslashreplace"),
     }

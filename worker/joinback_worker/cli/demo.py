@@ -1,7 +1,7 @@
-"""`joinback demo`: the whole way, with real parts, in some seconds.
+"""`joinback demo`: the whole way of a label, with real parts, in some seconds.
 
-A loan service logs predictions and, later, what became of them; a worker process drains by its own cron
-into an SQLite file; then the rows are shown, the books, and what two months of such loans come to, as a page.
+A loan service logs predictions and, later, what became of the loans. A worker process drains them into an SQLite file.
+Then the demo shows the rows, the books, and a page with two months of such loans.
 """
 
 import asyncio
@@ -46,38 +46,38 @@ from .demo_show import as_json, show, show_by_hand
 from .terminal import terminal
 
 INTERVAL_S = 1
-"""The cron's interval in the demo; in production it is five minutes."""
+"""The worker's interval in the demo. By default it is five minutes."""
 PATIENCE_S = 120.0
-"""Far beyond the few seconds it takes, even on a loaded machine."""
+"""The demo takes a few seconds. Even a loaded machine needs far less than this."""
 
 LOANS = ["loan_17", "loan_18", "loan_19", "loan_20", "loan_21", "loan_22"]
 JOIN_KEYS = [*LOANS, "laon_20"]
 
 
 class DemoFailed(JoinbackError):
-    """The demo did not come to its end."""
+    """The demo did not finish."""
 
 
-@click.command(short_help="Show the whole way, with real parts, in some seconds.")
+@click.command(short_help="Show the whole way of a label in some seconds.")
 @click.option("--json", "json_wanted", is_flag=True, help="Print the result as one JSON object.")
-@click.option("--keep", is_flag=True, help="Leave Redis and worker running, to look around, until Ctrl-C.")
+@click.option("--keep", is_flag=True, help="Leave Redis, worker and page running until Ctrl-C.")
 def demo(json_wanted: bool, keep: bool) -> None:
     """Run a loan service, a buffer, a worker and a sink, and show the joined rows.
 
-    Uses JOINBACK_REDIS_URL and JOINBACK_SINK_URL if they are set; else a Valkey and an SQLite file that
-    live as long as the demo. On a Redis of one's own it has an application of its own, and deletes it at the end;
-    rows in a sink of one's own stay, and it says how to delete them; there it plays no months, which are many rows.
-    In a terminal it goes on until Ctrl-C, so that its page can be looked at.
+    If JOINBACK_REDIS_URL and JOINBACK_SINK_URL are not set, it starts a Valkey and makes an SQLite file, which end with
+    the demo. In a Redis of yours it uses an application of its own, and deletes it at the end. Rows in a sink of yours
+    stay, and it says which. With a Redis or a sink of yours it leaves out the two months of loans, as they are many
+    rows. In a terminal it runs until Ctrl-C, so that you can look at its page.
     """
     console = terminal(stderr=json_wanted)
     keep = keep or (sys.stdin.isatty() and sys.stdout.isatty() and not json_wanted)
-    # By default SIGTERM would leave the server and the worker behind, and a background job ignores SIGINT.
+    # By default, SIGTERM would leave server and worker running, and a background job ignores SIGINT.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, lambda number, _: sys.exit(128 + number))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="joinback-demo-")))
         settings, application = _places(settings_from(), stack, folder, console)
-        loans = [] if _is_own() else months()
+        loans = [] if _is_yours() else months()
         played = [application, MONTHS] if loans else [application]
         _check(settings, played)
         stack.callback(_clean_up, settings, application)
@@ -101,8 +101,9 @@ def demo(json_wanted: bool, keep: bool) -> None:
         if loans:
             show_months(console, settings, loans)
         asyncio.run(show_by_hand(console, settings, application, is_kept=keep))
-        with served(console, settings, loans):
-            if keep:
+        if keep:
+            # Without it the page would end with this process, before anybody could open it.
+            with served(console, settings, loans):
                 console.print("running until Ctrl-C …")
                 while True:
                     time.sleep(1)
@@ -110,8 +111,8 @@ def demo(json_wanted: bool, keep: bool) -> None:
         raise DemoFailed(f"{len(rows)} rows, {books.summary()}")
 
 
-def _is_own() -> bool:
-    """Whether Redis or the sink is somebody's own."""
+def _is_yours() -> bool:
+    """Return whether the Redis or the sink belongs to the person who runs the demo."""
     return "JOINBACK_REDIS_URL" in os.environ or "JOINBACK_SINK_URL" in os.environ
 
 
@@ -121,7 +122,7 @@ def _places(settings: Settings, stack: ExitStack, folder: Path, console: Console
     if "JOINBACK_REDIS_URL" not in os.environ:
         url = stack.enter_context(embedded_valkey())
         settings = structs.replace(settings, redis_url=url, queue_url=None, redis_credentials=None)
-        # Of another Redis; and the demo is a client too.
+        # They belong to another Redis, and the demo's client would use them.
         os.environ.pop("JOINBACK_REDIS_CREDENTIALS", None)
         console.print(f"embedded Valkey at {shown_url(settings.redis_url)}")
     else:
@@ -135,7 +136,7 @@ def _places(settings: Settings, stack: ExitStack, folder: Path, console: Console
 
 
 def _check(settings: Settings, played: list[str]) -> None:
-    """Fail now, in one line, for what would only show as a demo without an end; then say where its rows go."""
+    """Publish the demo's sink. Raises JoinbackError for what would else be a demo that waits for ever."""
     open_sink(settings.sink_url)
     try:
         asyncio.run(_adopt(settings, played))
@@ -144,7 +145,7 @@ def _check(settings: Settings, played: list[str]) -> None:
 
 
 async def _adopt(settings: Settings, played: list[str]) -> None:
-    """The demo's applications have a sink of their own, whatever the sink of this Redis is."""
+    """Give the demo's applications a sink of their own, whatever the sink of this Redis is."""
     redis = connect(settings)
     try:
         await adopt(redis, settings.sink_url, played)
@@ -153,7 +154,7 @@ async def _adopt(settings: Settings, played: list[str]) -> None:
 
 
 def _clean_up(settings: Settings, application: str) -> None:
-    """Delete all of the demo's application in Redis. An embedded one is gone a moment later."""
+    """Delete the demo's application in Redis. An embedded Redis ends a moment later anyway."""
 
     async def run() -> None:
         redis = connect(settings)
@@ -167,11 +168,11 @@ def _clean_up(settings: Settings, application: str) -> None:
 
 
 def _serve_loans(client: joinback.Client, application: str, drained: Callable[[], bool], console: Console) -> None:
-    """What the service logs: today predictions, weeks later what became of the loans."""
+    """Log what the service logs: predictions first, and weeks later what became of the loans."""
     today = datetime.now(UTC)
     served_at = today - timedelta(days=30)
 
-    # Feedback may come before its prediction: the two services need not agree on an order.
+    # Feedback may come before its prediction.
     client.log_record(application, feedback={"repaid": True}, join_key="loan_22", timestamp=today)
     for number, loan in enumerate(LOANS):
         client.log_record(
@@ -183,12 +184,12 @@ def _serve_loans(client: joinback.Client, application: str, drained: Callable[[]
             timestamp=served_at + timedelta(minutes=number),
             event_id=f"{loan}-served",
         )
-    # A retried request repeats its event id: a duplicate, and nothing more.
+    # A retried request repeats its event id. It counts as a duplicate and changes nothing.
     client.log_record(
         application, inputs={"amount": 900, "term_months": 12}, outputs={"default": 0.03},
         join_key="loan_17", version="1.0", timestamp=served_at, event_id="loan_17-served",
     )  # fmt: skip
-    # A second, different prediction under one key: the first stands, this one is listed.
+    # A second, different prediction with the same key: the first one counts, this one is listed as a conflict.
     client.log_record(
         application, inputs={"amount": 1250, "term_months": 24}, outputs={"default": 0.11},
         join_key="loan_18", version="1.1", timestamp=served_at + timedelta(hours=1),
@@ -202,9 +203,9 @@ def _serve_loans(client: joinback.Client, application: str, drained: Callable[[]
     client.log_record(
         application, feedback={"repaid": True}, join_key="loan_19", timestamp=today + timedelta(seconds=1)
     )
-    # Feedback on a prediction that never was: a typo in the key, say.
+    # Feedback without a prediction: the key has a typo.
     client.log_record(application, feedback={"repaid": True}, join_key="laon_20", timestamp=today)
-    console.print("sent feedback, 30 days later by its own time")
+    console.print("sent feedback, dated 30 days after the predictions")
     _deliver(client, drained)
 
 
@@ -214,13 +215,13 @@ def _deliver(client: joinback.Client, drained: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not drained():
         if time.monotonic() > deadline:
-            raise DemoFailed(f"the worker did not drain within {PATIENCE_S:.0f} s; does another one hold its claim?")
+            raise DemoFailed(f"the worker did not drain within {PATIENCE_S:.0f} s; does another worker hold the claim?")
         time.sleep(0.1)
 
 
 @contextmanager
 def _worker(settings: Settings, played: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process, as `joinback worker` starts it, restricted to the demo's applications."""
+    """Run a worker process, as `joinback worker` starts it, restricted to the demo's applications."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
     for name in ("redis_url", "redis_credentials", "queue_url", "sink_url", "interval_s", "config"):
         if getattr(settings, name) is not None:

@@ -1,7 +1,7 @@
-"""Two months of made-up loans, played to the demo's worker: where the plain figure flatters, with the truth beside it.
+"""Two months of made-up loans for the demo: the plain accuracy looks too good on them, and the demo knows the truth.
 
-Predictions are logged as they were made, and labels as they came, by their own times; what is told only later is not
-told. So the page shows what it would have shown, and the demo alone knows what all labels will say.
+Predictions and labels are logged with the times at which they came. Labels that come only later are not logged. So the
+page shows what it would show in production. Only the demo knows what all labels will say.
 """
 
 from collections import defaultdict
@@ -14,9 +14,9 @@ from .made_up_loans import Loan, made_up_loans
 
 APPLICATION = "made-up-loans"
 COUNT = 12_000
-"""200 per day: enough that the flattery is larger than chance, and some seconds of work."""
+"""200 per day: enough that the difference is larger than chance, and few enough for some seconds of work."""
 AGE_D = 14
-"""The one age: when most labels have come."""
+"""The age at which accuracy is compared: most labels have come by then."""
 ADDRESS = (("application", APPLICATION), ("age", str(AGE_D)))
 RULES = f"""
 [applications.{APPLICATION}.feedback.repaid]
@@ -33,7 +33,7 @@ def months() -> list[Loan]:
 
 
 def log_months(client: joinback.Client, loans: list[Loan]) -> None:
-    """Log what is known of these loans by now."""
+    """Log what is known of these loans by now: all predictions, and the labels that have come."""
     client.log_records(
         APPLICATION,
         inputs=[{"term_months": 12}] * len(loans),
@@ -43,17 +43,17 @@ def log_months(client: joinback.Client, loans: list[Loan]) -> None:
         versions=[loan.version for loan in loans],
     )
     now = datetime.now(UTC)
-    told = [(loan, loan.told_at) for loan in loans if loan.told_at is not None and loan.told_at <= now]
+    labelled = [(loan, loan.label_at) for loan in loans if loan.label_at is not None and loan.label_at <= now]
     client.log_records(
         APPLICATION,
-        feedback=[{"repaid": loan.repaid} for loan, _ in told],
-        join_keys=[loan.key for loan, _ in told],
-        timestamps=[told_at for _, told_at in told],
+        feedback=[{"repaid": loan.repaid} for loan, _ in labelled],
+        join_keys=[loan.key for loan, _ in labelled],
+        timestamps=[label_at for _, label_at in labelled],
     )
 
 
 def truth_of(loans: list[Loan]) -> dict[str, float]:
-    """Return by day the accuracy that all labels will say."""
+    """Return, by day, the accuracy that all labels will show in the end."""
     days: dict[str, list[bool]] = defaultdict(list)
     for loan in loans:
         days[loan.served_at.date().isoformat()].append(loan.is_right)

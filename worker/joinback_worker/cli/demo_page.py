@@ -1,4 +1,4 @@
-"""The demo's page: what the made-up months come to, in the terminal, and served to a browser while the demo runs."""
+"""The figures of the made-up months: in the terminal, and as a page while the demo runs."""
 
 import asyncio
 import threading
@@ -22,18 +22,19 @@ from .demo_months import ADDRESS, AGE_D, APPLICATION, truth_of
 from .made_up_loans import Loan
 
 PATIENCE_S = 30.0
-"""Far beyond the second that it takes to start and to answer."""
+"""The page starts and answers within a second. Even a loaded machine needs far less than this."""
 AGES_D = ((29, 60), (15, 28), (8, 14), (1, 7))
-"""Rows of the table: predictions so many days old, the oldest first."""
+"""The rows of the table: predictions of these ages in days, the oldest first."""
 
 
 def show_months(console: Console, settings: Settings, loans: Sequence[Loan]) -> None:
-    """Print what the months come to: the plain figure and ours, beside the truth."""
+    """Print the plain accuracy and our figures, beside the truth."""
     wanted = Wanted(application=APPLICATION, now=datetime.now(UTC), age_d=AGE_D)
-    told = asyncio.run(report(settings, wanted))
+    made = asyncio.run(report(settings, wanted))
     console.print(
         f"\n{len(loans):,} made-up loans of two months, application {APPLICATION!r}: neither the model nor the delays"
-        " ever change, but bad news comes later than good. So the labels that came flatter, most on the newest days:\n",
+        " ever change, but bad news comes later than good news. So accuracy by the labels that came looks too good,"
+        " most of all on the newest days:\n",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     table = Table(box=None, pad_edge=False)
@@ -41,16 +42,16 @@ def show_months(console: Console, settings: Settings, loans: Sequence[Loan]) -> 
     for column in ("labels that came", "coverage", "bounds", "estimate", "truth"):
         table.add_column(column, justify="right")
     for youngest, oldest in AGES_D:
-        table.add_row(*_row(told, loans, youngest, oldest))
+        table.add_row(*_row(made, loans, youngest, oldest))
     console.print(table)
-    for sentence in headline(told):
+    for sentence in headline(made):
         console.print(f"\n{sentence}", highlight=False, soft_wrap=True)
 
 
-def _row(told: Report, loans: Sequence[Loan], youngest: int, oldest: int) -> list[str]:
-    today = told.now.date()
+def _row(made: Report, loans: Sequence[Loan], youngest: int, oldest: int) -> list[str]:
+    today = made.now.date()
     names = {(today - timedelta(days=age)).isoformat() for age in range(youngest, oldest + 1)}
-    days = [day for day in told.together if day.day in names]
+    days = [day for day in made.together if day.day in names]
     labels, predictions = sum(day.labels for day in days), sum(day.predictions for day in days)
 
     def over(name: str, by: str) -> float:
@@ -71,7 +72,7 @@ def _row(told: Report, loans: Sequence[Loan], youngest: int, oldest: int) -> lis
 
 @contextmanager
 def served(console: Console, settings: Settings, loans: list[Loan]) -> Iterator[None]:
-    """Serve the dashboard on a free port of loopback, and print where; say what is missing where it cannot be."""
+    """Serve the dashboard on a free port of loopback, and print its address; or print which package it lacks."""
     try:
         from joinback_worker.dashboard.app import app
         from joinback_worker.dashboard.desk import Desk
@@ -98,9 +99,9 @@ def served(console: Console, settings: Settings, loans: list[Loan]) -> Iterator[
 
 
 def _fetched(address: str) -> int:
-    """Ask the page once, as a browser would, and return its size. Raises JoinbackError if it does not come."""
+    """Ask for the page once, as a browser does, and return its size in bytes. Raises JoinbackError if it fails."""
     try:
         with urlopen(address, timeout=PATIENCE_S) as answer:  # noqa: S310 - our own address
             return len(answer.read())
     except OSError as error:
-        raise JoinbackError(f"the demo's page does not come: {error}") from None
+        raise JoinbackError(f"the demo's page cannot be loaded: {error}") from None

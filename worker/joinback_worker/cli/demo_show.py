@@ -1,4 +1,4 @@
-"""What the demo shows: its rows with a word on each status, the books, and what to look at next."""
+"""What the demo shows: its rows, each status explained, the books, and what to do next."""
 
 import os
 
@@ -20,10 +20,10 @@ _QUERY = "select join_key, status, feedback from records"
 
 _CAPTIONS = """
 joined     prediction and feedback met: loan_17 to loan_19, and loan_22, whose feedback came first
-predicted  no feedback yet: loan_20 and loan_21; it may come for six months
+predicted  no feedback yet: loan_20 and loan_21; it may still come for six months
 orphan     feedback without a prediction: laon_20 is misspelt, so loan_20 still waits for its label
-duplicate  loan_17's prediction was sent again under its event id, as a retried request does: no second row
-conflict   loan_18 was predicted twice: the first stands, the other is in the column `conflicts`
+duplicate  loan_17's prediction was sent twice with one event id, as a retried request does: still one row
+conflict   loan_18 was predicted twice: the first one counts, the other is in the column `conflicts`
 """.strip()
 
 
@@ -41,7 +41,7 @@ def as_json(settings: Settings, application: str, rows: list[Row], books: Accoun
 
 def show(console: Console, application: str, rows: list[Row], books: Accounting) -> None:
     console.print(f"\nrecords of application {printable(application)!r}, read from the sink:\n", highlight=False)
-    # No box: at 80 columns JSON would be cut in mid-word.
+    # Without a box, JSON is not cut within a word at 80 columns.
     table = Table(box=None, pad_edge=False)
     for column in ("join_key", "status", "outputs", "feedback", "delay"):
         table.add_column(column, overflow="fold")
@@ -59,7 +59,7 @@ def show(console: Console, application: str, rows: list[Row], books: Accounting)
 
 
 async def show_by_hand(console: Console, settings: Settings, application: str, *, is_kept: bool) -> None:
-    """How Redis held one record, the commands that show the same while it runs, and what to do next."""
+    """Print how Redis holds one record, the commands that show it while the demo runs, and what to do next."""
 
     def line(text: str) -> None:
         console.print(printable(text), highlight=False, soft_wrap=True)
@@ -85,13 +85,15 @@ async def show_by_hand(console: Console, settings: Settings, application: str, *
             line(f"  # {hint}")
         line(f"  $ {redis_cli(settings.redis_url)} HGETALL '{record}'")
     if sql and (is_kept or own_sink):
-        line("The rows, in SQL:")
+        line("The rows, by SQL:")
         line(f"  $ {sql}")
     if own_sink:
-        line(f"The rows stay in {shown(settings.sink_url)}: delete those of application {application!r} there.")
+        line(f"The rows of application {application!r} stay in {shown(settings.sink_url)}. Delete them there.")
     if not is_kept:
-        line("To look around: joinback demo --keep.")
-    line("Next, in your service: joinback.log_record(…) as README's first lines; then joinback doctor, and worker.")
+        line("To look around, and to open the page in a browser: joinback demo --keep.")
+    line(
+        "Next: call joinback.log_record(…) in your service, as README shows; then joinback doctor and joinback worker."
+    )
 
 
 def _text(json_bytes: bytes | None) -> str:

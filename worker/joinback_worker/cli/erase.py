@@ -1,4 +1,4 @@
-"""`joinback erase APP KEY`: all that is held of a join key is deleted everywhere, and what comes of it later."""
+"""`joinback erase APP KEY`: delete everything that is held of a join key, and what still comes of it later."""
 
 import json
 import sys
@@ -32,27 +32,28 @@ _TIERS = {
 }
 
 
-@click.command("erase", short_help="Delete all that is held of join keys, everywhere.")
+@click.command("erase", short_help="Delete everything that is held of join keys.")
 @click.argument("application")
 @click.argument("keys", metavar="[KEY]...", nargs=-1)
 @click.option("--where", "given", multiple=True, metavar="COND", help=f"Records with {KINDS} (repeatable).")
-@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as one JSON object.")
 def erase_command(
     application: str, keys: tuple[str, ...], given: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool
 ) -> None:
-    """Delete all that is held of these join keys of APPLICATION, or of all records of which every COND holds: in Redis,
-    among the dead letters and in the sink. What comes of them within the join window is deleted by the drain that
-    meets it: a late label, a retry, a spool.
+    """Delete everything that is held of these join keys of APPLICATION, or of all records that meet every COND: in
+    Redis, in the dead letters and in the sink. If an event of such a key still comes within the join window (a late
+    label, a retry, a spool), the drain that finds it deletes it.
 
-    A COND is a path into what was logged and the value there: inputs.user_id=42. It asks at a terminal; elsewhere it
-    needs --yes. Exit code 1 if nothing was found, 2 if a tier failed: run it again. With --where the login needs +scan.
+    A COND is a path into what was logged and the value there: inputs.user_id=42. It asks at a terminal. Without a
+    terminal it needs --yes. Exit code 1 if nothing was found, 2 if a tier failed: then run it again. With --where the
+    login needs +scan.
     """
     conditions = [where(text) for text in given]
     _check(keys, conditions)
     settings = settings_from()
-    open_sink(settings.sink_url)  # a wrong URL is told first
+    open_sink(settings.sink_url)  # a wrong URL must be the first error
     warn_of_path(settings.sink_url)
 
     async def look(redis: Redis) -> Erasable:
@@ -64,7 +65,7 @@ def erase_command(
     if dry_run:
         _print_found(settings, found, as_json)
         sys.exit(found.is_empty)
-    # A key that was named gets its tombstone even if nothing is there yet.
+    # A key that was named gets its tombstone even if nothing is held of it yet.
     if not number and not found.scope.letters:
         _print_found(settings, found, as_json)
         sys.exit(1)
@@ -74,16 +75,16 @@ def erase_command(
         erased = with_redis(settings, lambda redis: erase(redis, settings, found.scope))
     _print_receipt(settings, application, erased, as_json)
     if erased.failed:
-        raise JoinbackError("not all was erased: mend what failed, and run the same command again")
+        raise JoinbackError("not everything was erased: fix what failed, and run the same command again")
     if not (erased.redis_records or erased.dead_letters or erased.sink_rows):
         sys.exit(1)
 
 
 def _check(keys: tuple[str, ...], conditions: list[Where]) -> None:
     if bool(keys) == bool(conditions):
-        raise JoinbackError("say whose records go: KEY..., or --where inputs.user_id=42")
+        raise JoinbackError("choose the records: by KEY..., or by --where inputs.user_id=42")
     for key in keys:
-        # Bytes that are no UTF-8 come from the shell as halves of surrogate pairs.
+        # Bytes that are not UTF-8 come from the shell as halves of surrogate pairs.
         size = len(key.encode(errors="ignore"))
         if not 0 < size <= wire.JOIN_KEY_BYTES_MAX or size < len(key.encode(errors="replace")):
             raise JoinbackError(f"a join key is text in UTF-8, of 1 to {wire.JOIN_KEY_BYTES_MAX} bytes")
@@ -102,17 +103,17 @@ async def _look(
 
 def _confirm(settings: Settings, found: Erasable) -> None:
     if not sys.stdin.isatty():
-        raise JoinbackError("nothing was erased: there is no terminal to ask on; --yes erases without asking")
+        raise JoinbackError("nothing was erased: without a terminal it cannot ask; --yes erases without asking")
     for line in _found_lines(settings, found):
         click.echo(printable(line, markup=False), err=True)
-    click.confirm("Erase all of it? It cannot be taken back", abort=True, err=True)
+    click.confirm("Erase all of it? This cannot be undone", abort=True, err=True)
 
 
 def _print_found(settings: Settings, found: Erasable, as_json: bool) -> None:
     if as_json:
         counts = {name: getattr(found, name) for name in ("redis_records", "dead_letters", "sink_rows", "failed")}
-        said = {"application": found.scope.application, "sink": shown(settings.sink_url), "dry_run": True}
-        click.echo(json.dumps(said | {"keys": len(found.scope.join_keys)} | counts))
+        about = {"application": found.scope.application, "sink": shown(settings.sink_url), "dry_run": True}
+        click.echo(json.dumps(about | {"keys": len(found.scope.join_keys)} | counts))
         return
     for line in _found_lines(settings, found):
         click.echo(printable(line, markup=False))
@@ -122,7 +123,7 @@ def _found_lines(settings: Settings, found: Erasable) -> list[str]:
     where = shown(settings.sink_url)
     in_sink = found.failed.get("sink") or f"{several(found.sink_rows, 'row')} in {where}"
     return [
-        f"of {several(len(found.scope.join_keys), 'join key')} of {found.scope.application} there are",
+        f"{several(len(found.scope.join_keys), 'join key')} of {found.scope.application}:",
         f"  Redis         {several(found.redis_records, 'record')}",
         f"  dead letters  {found.dead_letters:,}",
         f"  sink          {in_sink}",
@@ -135,7 +136,7 @@ def _print_receipt(settings: Settings, application: str, erased: Erased, as_json
         click.echo(json.dumps(_as_json(application, where, now, erased)))
         return
     lines = {
-        "tombstones": f"until {erased.tombstones_until:%Y-%m-%d}: what still comes goes at the next drain"
+        "tombstones": f"until {erased.tombstones_until:%Y-%m-%d}: each drain deletes what still comes"
         if erased.tombstones_until
         else "none needed",
         "redis_records": several(erased.redis_records, "record"),
@@ -145,8 +146,8 @@ def _print_receipt(settings: Settings, application: str, erased: Erased, as_json
     head = f"erased {several(erased.keys, 'join key')} of {application}, {now.isoformat()}"
     click.echo(printable(head, markup=False))
     for tier, name in _TIERS.items():
-        said = f"FAILED: {erased.failed[tier]}" if tier in erased.failed else lines[tier]
-        click.echo(printable(f"  {name:<12}  {said}", markup=False))
+        line = f"FAILED: {erased.failed[tier]}" if tier in erased.failed else lines[tier]
+        click.echo(printable(f"  {name:<12}  {line}", markup=False))
 
 
 def _as_json(application: str, where: str, now: datetime, erased: Erased) -> dict[str, Any]:

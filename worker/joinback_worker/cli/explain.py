@@ -1,4 +1,4 @@
-"""`joinback explain APP KEY`: what became of one prediction and its feedback, the evidence, and the same by hand."""
+"""`joinback explain APP KEY`: what became of one prediction and its feedback, with the evidence."""
 
 import json
 import sys
@@ -14,6 +14,7 @@ from joinback.settings import settings_from
 from joinback_worker.notes.layouts import layouts
 from joinback_worker.operating.explaining import explain as explained
 from joinback_worker.operating.explanation import Explanation
+from joinback_worker.operating.row_cells import cells
 from joinback_worker.operating.spans import span
 
 from .names import check_known
@@ -21,15 +22,16 @@ from .show import printable, warn_of_path
 from .with_redis import with_redis
 
 
-@click.command(short_help="Say what became of one join key, and show the evidence.")
+@click.command(short_help="Explain what became of one join key, with evidence.")
 @click.argument("application")
 @click.argument("join_key")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain(application: str, join_key: str, as_json: bool) -> None:
-    """Say in one sentence what became of JOIN_KEY of APPLICATION; then the evidence in the order of time, the row, and
-    the lines that show the same by redis-cli and SQL. Changes nothing.
+    """Explain in one sentence what became of JOIN_KEY of APPLICATION. Then follow the evidence ordered by time, the
+    row, and shell lines that show the same by redis-cli and SQL. Changes nothing.
 
-    A JSON object as JOIN_KEY is looked for as JoinKey.from_dict makes it. Exit code 1 if nothing is known of the key.
+    If JOIN_KEY is a JSON object, it looks for the key that JoinKey.from_dict makes of it. Exit code 1 if nothing is
+    known of the key.
     """
     settings = settings_from()
     warn_of_path(settings.sink_url)
@@ -50,16 +52,12 @@ def explain(application: str, join_key: str, as_json: bool) -> None:
 
 
 def _as_json(found: Explanation) -> dict[str, Any]:
-    """JSON cells of the row are texts, as the sink has them."""
-    told = structs.asdict(found)
-    told["row"] = None if found.row is None else {name: _cell(value) for name, value in _cells(found)}
-    result: dict[str, Any] = msgspec.to_builtins(told)
+    """Return it as JSON. The JSON cells of the row stay texts, as the sink holds them."""
+    parts = structs.asdict(found)
+    row = None if found.row is None else structs.asdict(found.row)
+    parts["row"] = row and {name: _cell(value) for name, value in row.items()}
+    result: dict[str, Any] = msgspec.to_builtins(parts)
     return result
-
-
-def _cells(found: Explanation) -> Iterator[tuple[str, Any]]:
-    if found.row is not None:
-        yield from structs.asdict(found.row).items()
 
 
 def _cell(value: Any) -> Any:
@@ -74,9 +72,9 @@ def _lines(found: Explanation) -> Iterator[str]:
             at = f"{moment.at:%Y-%m-%d %H:%M:%S}" if moment.at else " " * 19
             yield f"{at}  {moment.where}  {moment.what}" + (f"  {moment.detail}" if moment.detail else "")
     else:
-        yield "no evidence: Redis and the sink hold nothing of it"
+        yield "no evidence: neither Redis nor the sink holds anything of this key"
     if found.expires_in_s is not None:
-        yield f"Redis lets the record go in {span(found.expires_in_s)}, unless events come"
+        yield f"Redis deletes the record in {span(found.expires_in_s)}, unless new events come"
     if found.sample:
         yield f"sample  {found.sample}"
     yield from _sink_lines(found)
@@ -92,7 +90,6 @@ def _sink_lines(found: Explanation) -> Iterator[str]:
     if found.sink_trouble or found.sink_missing:
         yield f"  {found.sink_trouble or found.sink_missing}"
     elif found.row is None:
-        yield "  holds no row"
-    for name, value in _cells(found):
-        if value is not None:
-            yield f"  {name}  {_cell(value)}"
+        yield "  has no row of this key"
+    for name, value in cells(found.row) if found.row is not None else ():
+        yield f"  {name}  {_cell(value)}"

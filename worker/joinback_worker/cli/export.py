@@ -1,4 +1,4 @@
-"""`joinback export APP --as-of DAY`: the training set with the labels that were known then, as a file."""
+"""`joinback export APP --as-of DAY`: write the training set with the labels that were known on a day."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from joinback_worker.law.times import text_of
 from joinback_worker.sinks import shown
 
 from .show import printable
-from .sink_url import url_of
+from .sink_url import SinkCommand, url_of
 from .terminal import terminal
 
 if TYPE_CHECKING:
@@ -29,20 +29,37 @@ if TYPE_CHECKING:
 FORMATS = ("parquet", "csv", "arrow")
 
 
-@click.command("export", short_help="Write the rows as they were known on a day.")
+@click.command("export", cls=SinkCommand, short_help="Write the rows as they were known on a day.")
 @click.argument("application")
 @click.argument("url", required=False)
 @click.option(
-    "--as-of", "as_of", metavar="DAY", help="What was told up to its beginning, UTC, or up to a time; else now."
+    "--as-of",
+    "as_of",
+    metavar="DAY",
+    help="A day or a time, UTC. Events logged by the beginning of that day, or by that time, count. [default: now]",
 )
-@click.option("--format", "format_", type=click.Choice(FORMATS), help="Else by the name of --output; else parquet.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Else APPLICATION-DAY.FORMAT, here.")
-@click.option("--since-as-of", "since", metavar="DAY", help="Tell which labels changed since that day.")
-@click.option("--diff", type=click.Path(path_type=Path), metavar="FILE", help="The changed labels, one row each.")
 @click.option(
-    "--weights", metavar="FIELD", help="Add label_weight: what a label of this field counts for while others are late."
+    "--format", "format_", type=click.Choice(FORMATS), help="[default: by the name of --output, else parquet]"
 )
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="[default: APPLICATION-DAY.FORMAT in this directory]",
+)
+@click.option("--since-as-of", "since", metavar="DAY", help="Count the labels that changed since that day.")
+@click.option(
+    "--diff",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the changed labels to this file, one row each.",
+)
+@click.option(
+    "--weights",
+    metavar="FIELD",
+    help="Add the column label_weight: how much a label of this field counts while others are late.",
+)
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object.")
 def export(
     application: str,
@@ -56,10 +73,10 @@ def export(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the rows of APPLICATION with the labels that were known on a day: one row per prediction, a typed column
-    per input, output and feedback field. By the rules that the file of JOINBACK_CONFIG declares now.
+    """Write the rows of APPLICATION with the labels that were known on a day: one row per prediction, and a typed
+    column per input, output and feedback field. It follows the rules that the file of JOINBACK_CONFIG declares now.
 
-    URL is the sink's, or the variable that holds it; JOINBACK_SINK_URL if not given.
+    URL is the URL of the sink, or the name of a variable that holds it. Without URL it is JOINBACK_SINK_URL.
     """
     settings = settings_from()
     url = url_of(url, settings)
@@ -67,16 +84,16 @@ def export(
     now = datetime.now(UTC)
     moment = now if as_of is None else moment_of(as_of, "--as-of")
     if moment > now:
-        raise JoinbackError(f"--as-of {as_of} is not over yet; leave it out for what is known now")
+        raise JoinbackError(f"--as-of {as_of} is in the future; leave it out for what is known now")
     before = None if since is None else moment_of(since, "--since-as-of")
     if before is not None and before >= moment:
         raise JoinbackError("--since-as-of must be before --as-of")
     if diff is not None and before is None:
-        raise JoinbackError("--diff needs --since-as-of: since when")
+        raise JoinbackError("--diff needs --since-as-of, the day to compare with")
     format_ = format_ or _format_of(output)
     output = output or Path(f"{name_of(application)}-{moment:%Y-%m-%d}.{format_}")
     if diff is not None and diff.absolute() == output.absolute():
-        raise JoinbackError("--diff and --output name one file")
+        raise JoinbackError("--diff and --output are the same file; name two")
     job = exporting.Job(
         url=url, application=application, as_of=moment, since=before, format=format_, output=output, diff=diff,
         replace=force, weights=weights,
@@ -97,7 +114,7 @@ def export(
 
 
 def _exporting() -> Any:
-    # Not at the start: pyarrow is a second of every other command, and an extra.
+    # Imported only here: pyarrow is an extra, and would cost every other command a second.
     try:
         return import_module("joinback_worker.flat.exporting")
     except ModuleNotFoundError as error:
@@ -117,34 +134,35 @@ def _lines(job: "Job", exported: "Exported") -> Iterator[str]:
         f" {exported.rows:,} rows, {exported.columns} columns, in {job.output}"
     )
     yield f"  {exported.statuses['joined']:>12,}  labelled"
-    yield f"  {exported.statuses['unlabelled']:>12,}  unlabelled: mature, and nobody told a label"
+    yield f"  {exported.statuses['unlabelled']:>12,}  unlabelled: mature, and no label came"
     yield f"  {exported.statuses['predicted']:>12,}  predicted: a label may still come"
     yield (
         f"left out: {exported.unknown:,} records of which nothing was known yet, {exported.orphans:,} orphans,"
-        f" {exported.events_later:,} events told later"
+        f" {exported.events_later:,} events that were logged later"
     )
     if job.weights is not None:
         yield (
             f"label_weight of {job.weights}: {exported.weighted:,} labels have one;"
-            f" {exported.unweighted:,} have none, as too few of their value are old enough to tell its delays"
+            f" {exported.unweighted:,} have none, because too few labels of their value are old enough"
         )
     if exported.rules is None:
-        yield "no rules are declared: nothing matures, each field's last value counts (JOINBACK_CONFIG)"
+        yield "no rules are declared (JOINBACK_CONFIG): no row matures, and the last value of each field counts"
     for field, count in sorted(exported.misfits.items()):
-        yield f"{field}: {count:,} values are not as declared, and empty"
+        yield f"{field}: {count:,} values are not of the declared type; their cells are empty"
     if exported.fields_left_out:
-        yield f"{exported.fields_left_out:,} values are in fields beyond 10,000, and left out"
+        yield f"left out: {exported.fields_left_out:,} values of fields beyond the first 10,000"
     if (difference := exported.difference) is not None and job.since is not None:
         yield (
-            f"{difference.total:,} labels changed since {text_of(job.since)}, in {difference.rows_changed:,} rows of"
-            f" then and {difference.rows_added:,} new ones" + (f", in {job.diff}" if job.diff is not None else "")
+            f"{difference.total:,} labels changed since {text_of(job.since)}: in {difference.rows_changed:,} rows that"
+            f" existed then, and in {difference.rows_added:,} new rows"
+            + (f", in {job.diff}" if job.diff is not None else "")
         )
         for field, counts in sorted(difference.labels.items()):
             yield f"  {field}: " + ", ".join(f"{counts[what]:,} {what}" for what in WHATS)
 
 
 def _as_json(job: "Job", exported: "Exported") -> dict[str, Any]:
-    told: dict[str, Any] = {
+    counts: dict[str, Any] = {
         "application": job.application,
         "sink": shown(job.url),
         "as_of": text_of(job.as_of),
@@ -159,11 +177,11 @@ def _as_json(job: "Job", exported: "Exported") -> dict[str, Any]:
         "misfits": exported.misfits,
     }
     if job.weights is not None:
-        told["weighted"], told["unweighted"] = exported.weighted, exported.unweighted
+        counts["weighted"], counts["unweighted"] = exported.weighted, exported.unweighted
     if (difference := exported.difference) is not None and job.since is not None:
-        told["since"] = text_of(job.since)
-        told["labels"] = {
-            field: {what: counts[what] for what in WHATS} for field, counts in sorted(difference.labels.items())
+        counts["since"] = text_of(job.since)
+        counts["labels"] = {
+            field: {what: changes[what] for what in WHATS} for field, changes in sorted(difference.labels.items())
         }
-        told["rows_added"], told["rows_changed"] = difference.rows_added, difference.rows_changed
-    return told
+        counts["rows_added"], counts["rows_changed"] = difference.rows_added, difference.rows_changed
+    return counts

@@ -1,4 +1,4 @@
-"""`joinback import APP SOURCE`: labels from a file or a query become feedback, each line accounted for."""
+"""`joinback import APP SOURCE`: labels from a file or a query become feedback, and every line is accounted for."""
 
 import json
 import logging
@@ -33,30 +33,42 @@ from .with_redis import with_redis
 @click.argument("application")
 @click.argument("source", metavar="SOURCE")
 @click.option("--key", metavar="COLUMN|FORMAT", help="The join key: a column, or a format such as 'loan_{id}'.")
-@click.option("--key-field", "key_fields", multiple=True, metavar="NAME[=COLUMN]", help="Instead: JoinKey.from_dict.")
-@click.option("--at", required=True, metavar="COLUMN", help="When it became known.")
+@click.option(
+    "--key-field",
+    "key_fields",
+    multiple=True,
+    metavar="NAME[=COLUMN]",
+    help="In place of --key: a field of JoinKey.from_dict (repeatable).",
+)
+@click.option("--at", required=True, metavar="COLUMN", help="The column with the time at which the label became known.")
 @click.option("--field", "fields", multiple=True, required=True, metavar="NAME[=COLUMN]", help="A label (repeatable).")
-@click.option("--sql", metavar="QUERY", help="SOURCE is an SQLAlchemy URL, or the variable that holds it.")
+@click.option(
+    "--sql", metavar="QUERY", help="The query. SOURCE is an SQLAlchemy URL, or the name of a variable that holds it."
+)
 @click.option(
     "--type", "types", multiple=True, metavar="COLUMN=KIND", help="bool, int, float, str, unix_s, unix_ms, unix_us."
 )
-@click.option("--day-first/--month-first", default=None, help="How 03/04/2026 is read, if no cell tells.")
-@click.option("--time-zone", metavar="ZONE", help="Of times that name none, such as Europe/Berlin; else UTC.")
-@click.option("--decimal", type=click.Choice([".", ","]), help="The decimal mark, if no cell tells.")
-@click.option("--null", "nulls", multiple=True, metavar="TEXT", help="What else means a missing cell (repeatable).")
-@click.option("--format", "kind", type=click.Choice(FORMATS), help="Else by the file's name.")
-@click.option("--separator", metavar="CHARACTER", help="Of a CSV file; else by its header.")
-@click.option("--encoding", metavar="NAME", help="Of a CSV file; else UTF-8.")
-@click.option("--sheet", metavar="NAME", help="Of an Excel file; else its first.")
-@click.option("--told-by", metavar="NAME", help="Who says so, such as human: the source of the feedback.")
-@click.option("--orphans", is_flag=True, help="Write labels that match no prediction, too.")
-@click.option("--dry-run", is_flag=True, help="Do all but write.")
+@click.option("--day-first/--month-first", default=None, help="How to read 03/04/2026, if no cell decides it.")
+@click.option(
+    "--time-zone", metavar="ZONE", help="The zone of times that name none, such as Europe/Berlin. [default: UTC]"
+)
+@click.option("--decimal", type=click.Choice([".", ","]), help="The decimal mark, if no cell decides it.")
+@click.option(
+    "--null", "nulls", multiple=True, metavar="TEXT", help="A text that also means a missing cell (repeatable)."
+)
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="The format of the file. [default: by its name]")
+@click.option("--separator", metavar="CHARACTER", help="The separator of a CSV file. [default: by its header]")
+@click.option("--encoding", metavar="NAME", help="The encoding of a CSV file. [default: UTF-8]")
+@click.option("--sheet", metavar="NAME", help="The sheet of an Excel file. [default: its first]")
+@click.option("--told-by", metavar="NAME", help="The source of the feedback, such as human.")
+@click.option("--orphans", is_flag=True, help="Also write labels that match no prediction.")
+@click.option("--dry-run", is_flag=True, help="Do everything except writing.")
 @click.option(
     "--report",
     "report_path",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="All refused and unmatched lines, as JSON Lines.",
+    help="Write all refused and unmatched lines to this file, as JSON Lines.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def import_labels(
@@ -82,19 +94,21 @@ def import_labels(
     report_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Load labels of APPLICATION from SOURCE: a CSV, Parquet, JSON Lines or Excel file, or a query's rows.
+    """Load labels of APPLICATION from SOURCE: a CSV, Parquet, JSON Lines or Excel file, or the rows of a query.
 
-    What each column is, is said before anything is written. The same import again changes nothing. Exit code 1 if
-    lines were refused, taken back since, or matched no prediction; docs/how-to/labels.md has examples.
+    It prints how it reads each column before it writes anything. The same import again changes nothing. Exit code 1 if
+    lines were refused, were taken back since, or matched no prediction. docs/how-to/labels.md has examples.
     """
     if key and key_fields:
-        raise JoinbackError("--key or --key-field, not both: a column or format, or the fields of JoinKey.from_dict")
+        raise JoinbackError(
+            "give --key (a column or a format) or --key-field (the fields of JoinKey.from_dict), not both"
+        )
     if not key and not key_fields:
         raise JoinbackError("which column is the join key? --key COLUMN, or --key-field NAME[=COLUMN] for each field")
     if report_path is not None and report_path.resolve() == Path(source).resolve():
         raise JoinbackError("--report would overwrite the source")
     settings = settings_from()
-    # Its warnings would tear the progress bar; what matters of them is told as an error.
+    # Warnings would break the progress bar. What matters of them is raised as an error.
     configure_logging(logging.ERROR, as_json=settings.log_format == "json")
     warn_of_path(settings.sink_url)
     job = Job(
@@ -131,7 +145,7 @@ async def _run(settings: Settings, job: Job, file: ReportFile, watching: Watchin
 
 
 def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
-    """`NAME=VALUE` each. Raises JoinbackError."""
+    """Return the pairs of `NAME=VALUE` texts. Raises JoinbackError."""
     pairs: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -144,7 +158,7 @@ def _pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
 
 
 def _named(option: str, given: tuple[str, ...]) -> dict[str, str]:
-    """`NAME=COLUMN` each, or `NAME` for a column of that name. Raises JoinbackError."""
+    """Return the pairs of `NAME=COLUMN` texts; `NAME` alone is a column of that name. Raises JoinbackError."""
     return _pairs(option, tuple(text if "=" in text else f"{text}={text}" for text in given))
 
 
@@ -153,7 +167,7 @@ def _zone(name: str | None) -> ZoneInfo | None:
         return None
     try:
         return ZoneInfo(name)
-    # A name with a NUL, or one that leads to a directory.
+    # ValueError: a name with a NUL. OSError: a name that leads to a directory.
     except (KeyError, ValueError, OSError):
         near = nearest(name, available_timezones())
         hint = f"did you mean {near}?" if near else "such as Europe/Berlin"

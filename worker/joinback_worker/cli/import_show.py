@@ -1,4 +1,4 @@
-"""What `joinback import` shows: what the columns are, how far it is, and what became of the lines."""
+"""What `joinback import` shows: how it reads the columns, its progress, and what became of the lines."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,13 +17,13 @@ from .terminal import terminal
 
 
 class Watching:
-    """A progress bar on stderr, if that is a terminal; and what was settled, on stdout before anything is written."""
+    """A progress bar on stderr, if that is a terminal. On stdout it prints first how the columns are read."""
 
     def __init__(self, job: Job, *, quiet: bool) -> None:
         self.settled: dict[str, str] = {}
         self._job = job
         self._quiet = quiet
-        self._has_told = False
+        self._has_warned = False
         console = terminal(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -50,15 +50,15 @@ class Watching:
 
     def settles(self, source: str, columns: Mapping[str, str], doubts: Sequence[str]) -> None:
         self.settled = dict(columns)
-        # Where the bar is a terminal's it must not be torn.
+        # Text printed meanwhile would break the bar.
         self._bar.stop()
         for doubt in doubts:
             click.echo(printable(f"joinback: {doubt}", markup=False), err=True)
         if not self._quiet:
-            self._say(source, columns)
+            self._print(source, columns)
         self._bar.start()
 
-    def _say(self, source: str, columns: Mapping[str, str]) -> None:
+    def _print(self, source: str, columns: Mapping[str, str]) -> None:
         click.echo(printable(source, markup=False))
         width = max(map(len, columns))
         for column, says in columns.items():
@@ -71,9 +71,9 @@ class Watching:
         self._bar.update(self._task, advance=rows, description=self._verb)
 
     def waits(self, why: str) -> None:
-        if self._bar.disable and not self._has_told:
+        if self._bar.disable and not self._has_warned:
             click.echo(f"joinback: {why}", err=True)
-            self._has_told = True
+            self._has_warned = True
         self._bar.update(self._task, description=printable(why))
 
     @property
@@ -88,9 +88,9 @@ def as_json_object(job: Job, columns: Mapping[str, str], report: Report) -> dict
 def as_lines(job: Job, report: Report, report_path: Path | None) -> Iterator[str]:
     """Return the report as lines of a terminal."""
     yield counted(report.rows, "row") + (", nothing written (--dry-run)" if job.dry_run else "")
-    would = "would be told" if job.dry_run else "told"
+    would = "would be written" if job.dry_run else "written"
     yield f"  {report.matched:>12,}  matched, {would}"
-    yield f"  {report.already_told:>12,}  already told"
+    yield f"  {report.already_told:>12,}  already there"
     if report.taken_back:
         yield f"  {report.taken_back:>12,}  taken back since, not written"
     fate = would if job.orphans else "not written; --orphans writes them"
@@ -109,14 +109,14 @@ def as_lines(job: Job, report: Report, report_path: Path | None) -> Iterator[str
     yield from _listed(report, "taken_back", report.taken_back, report_path)
     if report.taken_back:
         yield (
-            "taken back: give such labels a later time, or take the retraction back"
-            f" (joinback retract {job.application} --undo RECEIPT) and import again"
+            "taken back: give these labels a later time, or undo the retraction"
+            f" (joinback retract {job.application} --undo RECEIPT); then import again"
         )
     if report.before_prediction:
-        lie = "lies before its" if report.before_prediction == 1 else "lie before their"
+        are = "is earlier than its" if report.before_prediction == 1 else "are earlier than their"
         yield (
-            f"note: {counted(report.before_prediction, 'label')} of the matched {lie} prediction, so the delay is"
-            " negative; a date without a time is midnight UTC"
+            f"note: {counted(report.before_prediction, 'label')} of the matched {are} prediction, so the delay is"
+            " negative; a date without a time means midnight UTC"
         )
     if not job.dry_run and report.told:
         them = "it" if report.told == 1 else "them"
@@ -130,18 +130,18 @@ def counted(count: int, what: str) -> str:
 def _fix(job: Job, hint: Hint) -> str:
     key = job.roles.key
     if hint.prefix is not None and key is not None:
-        return f"say --key '{hint.prefix}{key if '{' in key else '{' + key + '}'}'"
+        return f"use --key '{hint.prefix}{key if '{' in key else '{' + key + '}'}'"
     if hint.how.startswith("as JoinKey.from_dict"):
-        return "say --key-field for each, and --type for its type"
-    return "mend the keys in the source, or in its query"
+        return "use --key-field for each field, and --type for its type"
+    return "correct the keys in the source, or in its query"
 
 
 def _listed(report: Report, what: str, count: int, report_path: Path | None) -> Iterator[str]:
     kind = what.replace("_", " ")
     entries = [entry for entry in report.listed if entry.what == what]
     for entry in entries:
-        told = f"{entry.join_key}: {entry.why}" if entry.join_key is not None else entry.why
-        yield f"{kind}: row {entry.row}: {told}"
+        why = f"{entry.join_key}: {entry.why}" if entry.join_key is not None else entry.why
+        yield f"{kind}: row {entry.row}: {why}"
     if count > len(entries):
-        more = f"all in {report_path}" if report_path is not None else "--report FILE has all"
+        more = f"{report_path} has all" if report_path is not None else "--report FILE writes all"
         yield f"{kind}: and {count - len(entries):,} more; {more}"

@@ -1,4 +1,4 @@
-"""`joinback label APP KEY repaid=true`: one row labelled by hand."""
+"""`joinback label APP KEY repaid=true`: label one row by hand."""
 
 import json
 from datetime import datetime
@@ -26,10 +26,10 @@ from .with_redis import with_redis
 @click.argument("application")
 @click.argument("key")
 @click.argument("values", nargs=-1, required=True, metavar="FIELD=VALUE...")
-@click.option("--at", help="When it was so, if not now; without a zone in UTC.")
-@click.option("--source", default="manual", show_default=True, help="Who tells it.")
-@click.option("--force", is_flag=True, help="Whatever speaks against it.")
-@click.option("--new", "is_new", is_flag=True, help="Also for a key that nobody knows yet.")
+@click.option("--at", help="The time of the label, UTC if it names no zone. [default: now]")
+@click.option("--source", default="manual", show_default=True, help="The source of the label.")
+@click.option("--force", is_flag=True, help="Label the row in spite of objections.")
+@click.option("--new", "is_new", is_flag=True, help="Allow a key that is not known yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def label(
     application: str,
@@ -41,18 +41,18 @@ def label(
     is_new: bool,
     as_json: bool,
 ) -> None:
-    """Tell feedback on the row of KEY of APPLICATION: as JSON where VALUE is JSON, else as text.
+    """Log feedback for KEY of APPLICATION. A VALUE that is JSON counts as JSON, any other as text.
 
-    The row says it after the next drain.
+    The row changes at the next drain.
     """
     settings = settings_from()
-    open_sink(settings.sink_url)  # a wrong URL is told first
+    open_sink(settings.sink_url)  # a wrong URL must be the first error
     warn_of_path(settings.sink_url)
-    told = values_of(values, config_of(settings).rules_of(application))
-    new = label_of(application, key, told, typed(at) if at else None, source)
+    feedback = values_of(values, config_of(settings).rules_of(application))
+    new = label_of(application, key, feedback, typed(at) if at else None, source)
     found = with_redis(settings, partial(_look, settings, new, is_new))
     if found.troubles and not force:
-        raise JoinbackError(f"not labelled: {'; '.join(found.troubles)}; --force does it all the same")
+        raise JoinbackError(f"not labelled: {'; '.join(found.troubles)}; --force labels it all the same")
     write(settings, new)
     if as_json:
         click.echo(json.dumps(_as_json(settings, new, found), default=datetime.isoformat))
@@ -67,23 +67,23 @@ async def _look(settings: Settings, new: Label, is_new: bool, redis: Redis) -> O
     found = await outlook(redis, settings, new)
     if not (found.is_known or is_new):
         raise JoinbackError(
-            f"neither {shown(settings.sink_url)} nor Redis knows {new.join_key!r} of {new.application}; see that the"
-            " key is as it was logged, or --new if its prediction is yet to come"
+            f"neither {shown(settings.sink_url)} nor Redis knows {new.join_key!r} of {new.application}; correct the"
+            " key, or use --new if its prediction is still to come"
         )
     return found
 
 
 def _lines(new: Label, found: Outlook) -> list[str]:
-    said = ", ".join(f"{name} {_value(value)}" for name, value in found.before.items()) or "no feedback"
-    lines = [f"{new.join_key} said: {said}"]
+    before = ", ".join(f"{name} {_value(value)}" for name, value in found.before.items()) or "no feedback"
+    lines = [f"{new.join_key} has: {before}"]
     lines += [f"  {one.field}  {_value(one.before)} -> {_value(one.after)}" for one in found.changes]
     if not found.changes:
-        lines.append("  it will say the same: what it has is newer, or of a better source, or what was told now")
+        lines.append("  it will not change: what it has is newer, or of a better source, or the same")
     return [
         *lines,
         *found.notes,
-        f"told by {new.source}; the row changes at the next drain, joinback drain does it now",
-        f"to take it back: joinback retract {new.application} --event-id {new.event_id}",
+        f"logged with the source {new.source}; the row changes at the next drain; joinback drain runs one now",
+        f"to undo it: joinback retract {new.application} --event-id {new.event_id}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The door to the metrics, which need a package that most workers do without."""
+"""The import of the metrics, which need a package that not every worker has."""
 
 from types import ModuleType
 

@@ -27,7 +27,10 @@ async def known_applications(settings: Settings) -> Collection[str]:
 
 
 def warn_of_unknown(settings: Settings, names: Collection[str]) -> None:
-    """Tell on stderr, for a worker: it may be there before the service that logs. Without Redis nothing is told."""
+    """Warn on stderr of a name that no client has announced: a worker may start before its service logs.
+
+    Without Redis, nothing is printed.
+    """
     try:
         check_known(names, asyncio.run(known_applications(settings)) if names else ())
     except UnknownApplication as error:
@@ -37,16 +40,20 @@ def warn_of_unknown(settings: Settings, names: Collection[str]) -> None:
 
 
 def check_known(names: Collection[str], known: Collection[str]) -> None:
-    """Raise UnknownApplication, with the nearest name, for the first that no client has announced."""
+    """Raise UnknownApplication, with the nearest name, for the first name that no client has announced."""
     for name in names:
         if name not in known:
             raise UnknownApplication(f"no application {name}; {instead(name, known)}")
 
 
 def instead(name: str, known: Collection[str]) -> str:
-    """Return what was most likely meant, or what there is."""
+    """Return the name that was most likely meant, or the names that exist."""
     near = nearest(name, known)
     if near:
         return f"did you mean {near}?"
     shown = sorted(known)[:10]
-    return f"known are {', '.join(shown)}" + (" …" if len(known) > 10 else "") if shown else "none has logged yet"
+    return (
+        f"known are {', '.join(shown)}" + (" …" if len(known) > 10 else "")
+        if shown
+        else "no application has logged yet"
+    )

@@ -1,4 +1,4 @@
-"""`joinback orphans APP`: labels without a prediction, and which other form of their keys would match."""
+"""`joinback orphans APP`: labels without a prediction, and which other form of their keys has one."""
 
 from collections.abc import Iterator
 
@@ -17,12 +17,13 @@ from .show import printable, warn_of_path
 from .with_redis import with_redis
 
 
-@click.command(short_help="Say by which form of their keys labels would match.")
+@click.command(short_help="Find which form of their keys would match.")
 @click.argument("application")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def orphans(application: str, as_json: bool) -> None:
-    """Say of the rows of APPLICATION that have feedback and no prediction which other form of their keys has one, such
-    as with leading zeros or another prefix, and for how many. It is tried, not supposed. Changes nothing.
+    """Find the rows of APPLICATION that have feedback and no prediction. Print which other form of their keys has a
+    prediction, such as one with leading zeros or another prefix, and for how many. Each form is looked up, not guessed.
+    Changes nothing.
     """
     settings = settings_from()
     warn_of_path(settings.sink_url)
@@ -41,7 +42,7 @@ def orphans(application: str, as_json: bool) -> None:
 
 def _lines(found: Orphans) -> Iterator[str]:
     if not found.orphans:
-        yield f"no orphan of {found.application} in {found.sink}"
+        yield f"no orphans of {found.application} in {found.sink}"
         return
     yield f"{several(found.orphans, 'orphan')} of {found.application} in {found.sink}"
     if found.tried < found.orphans:
@@ -53,10 +54,10 @@ def _lines(found: Orphans) -> Iterator[str]:
 
 
 def _group(group: FormGroup) -> Iterator[str]:
-    how = f"would match {group.how}" if group.how else "match in no form that was tried"
+    how = f"would match {group.how}" if group.how else "match in none of the forms that were tried"
     yield f"{group.estimated:,}  {how}"
     for own, other in group.examples:
         yield f"    {own} -> {other}" if other else f"    {own}"
-    named = ", ".join(f"{source or 'no source said'} {count:,}" for source, count in group.sources.items())
+    named = ", ".join(f"{source or 'no source'} {count:,}" for source, count in group.sources.items())
     if named and list(group.sources) != [""]:
         yield f"    sent by {named}"

@@ -1,4 +1,4 @@
-"""`joinback purge APP`: what Redis holds of an application is deleted, after a question."""
+"""`joinback purge APP`: ask, then delete what Redis holds of an application."""
 
 import sys
 
@@ -20,12 +20,12 @@ from .with_redis import with_redis
 @click.command(short_help="Delete what Redis holds of APPLICATION; its rows stay.")
 @click.argument("application")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
 def purge(application: str, yes: bool, dry_run: bool) -> None:
-    """Delete all that Redis holds of APPLICATION: records, events that wait, dead letters, counters and its name.
+    """Delete everything that Redis holds of APPLICATION: records, pending events, dead letters, counters and its name.
 
-    Rows in the sink stay. Events that wait are lost: drain before. A client that still logs begins anew. It counts
-    first and asks at a terminal; elsewhere it needs --yes. In the login's ACL it needs +scan.
+    Rows in the sink stay. Pending events are lost, so drain before. A client that still logs announces it anew. At a
+    terminal it counts and asks first. Without a terminal it needs --yes. The login needs +scan.
     """
     settings = settings_from()
 
@@ -41,12 +41,14 @@ def purge(application: str, yes: bool, dry_run: bool) -> None:
         return
     if not yes:
         if not sys.stdin.isatty():
-            raise JoinbackError(f"{_counted(found)} of {name} would be deleted; say --yes")
-        click.confirm(f"Delete {_counted(found)} of {name}? Events that wait are lost", abort=True)
+            raise JoinbackError(
+                f"{_counted(found)} of {name} would be deleted; without a terminal it cannot ask: --yes deletes"
+            )
+        click.confirm(f"Delete {_counted(found)} of {name}? Pending events are lost", abort=True)
     gone = with_redis(settings, lambda redis: purged(redis, application, layout))
     click.echo(f"purged {_counted(gone)} of {name}")
 
 
 def _counted(found: Purged) -> str:
-    waiting = several(found.pending, "waiting event")
+    waiting = several(found.pending, "pending event")
     return f"{several(found.records, 'record')}, {waiting} and {several(found.dead, 'dead letter')}"

@@ -1,4 +1,4 @@
-"""`joinback report APP`: is my model right, and how late do labels come? As text, JSON, CSV or one HTML file."""
+"""`joinback report APP`: how right the model is and how late labels come, as text, JSON, CSV or one HTML file."""
 
 import asyncio
 import csv
@@ -14,32 +14,35 @@ from msgspec import UNSET
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings, settings_from
 from joinback_worker.answers.pairing import Choice, label_of
-from joinback_worker.answers.report import NoApplication, Report, Wanted, day_of
+from joinback_worker.answers.report import AGE_DAYS_MAX, NoApplication, Report, Wanted, day_of
 from joinback_worker.answers.report import report as answered
 
 from .dashboard import MISSING
 from .names import check_known
+from .numbers import Number
 from .report_tables import TABLES, tables
 from .report_text import lines
 from .show import printable, warn_of_path
 from .terminal import terminal
 
-AGE_DAYS_MAX = 3_650.0
-"""Longer is a mistake of the unit."""
 
-
-@click.command(short_help="Say whether the model is right, and how late labels come.")
+@click.command(short_help="Show how right the model is and how late labels come.")
 @click.argument("application")
-@click.option("--age-days", type=click.FloatRange(0, AGE_DAYS_MAX, min_open=True), help="The one age of accuracy.")
-@click.option("--field", help="The feedback field that accuracy is about.")
-@click.option("--output", help="The output that is compared with it.")
-@click.option("--threshold", type=float, help="From which on a probability says the positive label. [default: 0.5]")
-@click.option("--positive", help="The label that a probability is about, such as false or fraud. [default: true]")
-@click.option("--since", metavar="DATE", help="Only predictions from this day on (UTC).")
-@click.option("--version", "versions", multiple=True, metavar="NAME", help="Give it twice: the versions to compare.")
+@click.option("--age-days", type=Number(0, AGE_DAYS_MAX, min_open=True), help="The one age at which days are compared.")
+@click.option("--field", help="The feedback field with the label.")
+@click.option("--output", help="The output to compare with that field.")
+@click.option("--threshold", type=float, help="A score of this or more means the positive label. [default: 0.5]")
+@click.option("--positive", help="The label whose probability the score is, such as false or fraud. [default: true]")
+@click.option("--since", metavar="DATE", help="Leave out predictions before this day (UTC).")
+@click.option("--version", "versions", multiple=True, metavar="NAME", help="A version to compare. Give it twice.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "table", type=click.Choice(TABLES), help="Print one table.")
-@click.option("--html", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write one self-contained page.")
+@click.option(
+    "--html",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write one self-contained page to this file.",
+)
 def report(
     application: str,
     since: str | None,
@@ -49,9 +52,9 @@ def report(
     file: Path | None,
     **chosen: Any,
 ) -> None:
-    """Tell how late the labels of APPLICATION come, and how right its model is. Reads the sink, and changes nothing.
+    """Show how late the labels of APPLICATION come, and how right its model is. Reads the sink and changes nothing.
 
-    Which output is compared with which field is guessed and said; joinback.toml or the options tell it.
+    It guesses which output to compare with which field, and prints its guess. The options or joinback.toml set it.
     """
     settings = settings_from()
     warn_of_path(settings.sink_url)
@@ -70,16 +73,16 @@ def report(
         ),
         versions=(versions[0], versions[1]) if versions else None,
     )
-    told = _asked(settings, wanted)
+    answer = _asked(settings, wanted)
     if file is not None:
-        _write(file, _page(told))
+        _write(file, _page(answer))
     if as_json:
-        click.echo(msgspec.json.encode(told))
+        click.echo(msgspec.json.encode(answer))
     elif table is not None:
-        header, rows = tables(told)[table]
+        header, rows = tables(answer)[table]
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
     elif file is None:
-        for line in lines(told):
+        for line in lines(answer):
             click.echo(printable(line, markup=False))
 
 
@@ -96,12 +99,12 @@ def _asked(settings: Settings, wanted: Wanted) -> Report:
             raise
 
 
-def _page(told: Report) -> str:
+def _page(answer: Report) -> str:
     try:
         from joinback_worker.dashboard.mailed import page
     except ModuleNotFoundError:
         raise ConfigurationError(f"--html: {MISSING}") from None
-    return page(told)
+    return page(answer)
 
 
 def _write(file: Path, text: str) -> None:

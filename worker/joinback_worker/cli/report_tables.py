@@ -1,4 +1,4 @@
-"""The tables of a report, as CSV and a page show them: a head, and rows of plain cells."""
+"""The tables of a report as CSV: a head, and rows of plain cells."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ Table = tuple[Sequence[str], list[list[Any]]]
 
 
 def tables(report: Report) -> dict[str, Table]:
-    """Return each by its name. An empty cell: the figure cannot be told."""
+    """Return each table by its name. A figure that is not known is an empty cell."""
     return {
         "days": _days(report),
         "curve": _curve(report),

@@ -1,4 +1,4 @@
-"""A report in a terminal of 80 columns: bars and curves by characters."""
+"""A report in a terminal of 80 columns. Bars and curves are drawn with characters."""
 
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
@@ -10,9 +10,9 @@ from joinback_worker.answers.report import Report
 
 COLUMNS = 80
 DAYS_MIN, DAYS_MAX, RIPE_MIN = 20, 80, 14
-"""Lines of a table: a screen, or more until so many of them are ripe. The others are in --csv."""
+"""Lines of a table: a screen, and then more until RIPE_MIN of them are ripe, up to DAYS_MAX. --csv has all."""
 ROWS = 8
-"""Of a curve's picture."""
+"""Lines of a curve's picture."""
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _PARTS = " ▏▎▍▌▋▊▉█"
 
@@ -37,7 +37,7 @@ def _head(report: Report) -> Iterator[str]:
     statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(report.statuses.items()))
     yield from wrap(f"{report.application} at {report.now:%Y-%m-%d %H:%M} UTC: {statuses}", COLUMNS)
     if report.pair is not None:
-        how = "guessed: see --output, --field, --threshold, --positive" if report.pair.guessed else "as told"
+        how = "guessed: see --output, --field, --threshold, --positive" if report.pair.guessed else "as set"
         yield from wrap(f"compared  {report.pair.said}", COLUMNS, subsequent_indent=" " * 10)
         yield f"          ({how})"
     yield f"one age   {duration(report.age_s)}: {report.age_why}"
@@ -59,12 +59,12 @@ def _curve(curve: Curve) -> Iterator[str]:
     ]
     yield from _prose(f"Of {curve.rows:,} predictions {', '.join(ages)}.")
     last = curve.points[-1]
-    band = f"{last.low * 100:.1f} to {last.high * 100:.1f} % (95 in 100)"
+    band = f"{last.low * 100:.1f} to {last.high * 100:.1f} % (95 % band)"
     yield f"  At {duration(last.age_s)}: {band}, {last.at_risk:,} at risk."
 
 
 def _picture(points: Sequence[Point]) -> Iterator[str]:
-    """The share by age, as columns; the scale goes to all predictions."""
+    """Yield the share by age as columns. The top of the scale is 100 %."""
     end = points[-1].age_s
     shares = [max(p.share for p in points if p.age_s <= end * step / STEPS) for step in range(STEPS + 1)]
     for row in reversed(range(ROWS)):
@@ -86,8 +86,10 @@ def _days(report: Report) -> Iterator[str]:
         yield f"  … {len(report.days) - len(shown):,} earlier lines: --csv days"
     for day in shown:
         yield _day(day)
-    yield "  so far flatters while labels are missing; bounds hold whatever they will be;"
-    yield "  unripe: some predictions are younger; estimate: if delays stay as they were."
+    yield "  so far: the labels that came; it misleads while others are missing"
+    yield "  bounds: accuracy is between these, whatever the missing labels will be"
+    yield f"  unripe: some predictions of the day are younger than {duration(report.age_s)}"
+    yield "  estimate: accuracy of all labels, if delays stay as they were"
 
 
 def _newest(days: list[Day]) -> list[Day]:
@@ -126,7 +128,7 @@ def _triangle(report: Report) -> Iterator[str]:
 
 def _versions(report: Report) -> Iterator[str]:
     yield ""
-    yield f"VERSIONS, of days that are {duration(report.age_s)} old"
+    yield f"VERSIONS, over the days that are {duration(report.age_s)} old"
     areas = {one.version: one for one in report.scores}
     yield f"  {'version':16} {'predictions':>11} {'labels':>9} {'coverage':>9} {value_name(report)[-8:]:>9}" + (
         f" {'AUC':>7} {'miscalibr.':>10}" if areas else ""
@@ -140,13 +142,13 @@ def _versions(report: Report) -> Iterator[str]:
         )
     if report.comparison is not None:
         yield from _prose(report.comparison.sentence)
-        yield f"  ({report.comparison.method}, 95 in 100, of ripe labels alone)"
+        yield f"  ({report.comparison.method}, 95 %, by ripe labels only)"
 
 
 def _scores(report: Report) -> Iterator[str]:
     if report.scores:
         yield ""
-        yield "CALIBRATION, of ripe labels: what the score says, and what came"
+        yield "CALIBRATION, of ripe labels: the mean score, and the share that came true"
         names = [one.version for one in report.scores][-2:]
         yield f"  {'score':9}" + "".join(f" {_cut(name, 12):>12} {'labels':>8} {'came':>6}" for name in names)
         for low in range(10):
@@ -159,7 +161,7 @@ def _scores(report: Report) -> Iterator[str]:
             yield f"  {low / 10:.1f}-{(low + 1) / 10:.1f}  {cells}".rstrip()
     for name, share in report.quantiles.items():
         asked = report.pair.quantiles[name] if report.pair else 0.0
-        yield f"  {share * 100:.1f} % of labels are not above {name}, which says {asked * 100:g} %."
+        yield f"  {share * 100:.1f} % of labels are at most {name}; by its name {asked * 100:g} % should be."
 
 
 def _prose(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`joinback requeue APP`: what Redis still holds of an application becomes pending again."""
+"""`joinback requeue APP`: make the records that Redis still holds of an application pending again."""
 
 import click
 from redis.asyncio import Redis
@@ -11,13 +11,14 @@ from .names import check_known
 from .with_redis import with_redis
 
 
-@click.command(short_help="Make pending again what Redis holds of APPLICATION.")
+@click.command(short_help="Make records that Redis holds pending again.")
 @click.argument("application")
 def requeue(application: str) -> None:
-    """Make pending again what Redis still holds of APPLICATION: for a sink that was lost, emptied or changed.
+    """Make the records that Redis still holds of APPLICATION pending again: for a sink that was lost, emptied or
+    changed.
 
-    The next drain merges it once more, which changes no row that has it. The books count each record as received
-    once more. In the login's ACL it needs +scan.
+    The next drain merges them again. Rows that have them already do not change. The books count each record as received
+    once more. The login needs +scan.
     """
     settings = settings_from()
 

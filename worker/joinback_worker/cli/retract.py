@@ -1,4 +1,4 @@
-"""`joinback retract APP`: take feedback events back, and take that back as well."""
+"""`joinback retract APP`: take feedback events back, or undo such a retraction."""
 
 import json
 import sys
@@ -34,19 +34,21 @@ class Looked(NamedTuple):
     pending: int
     """Events that are not in the sink yet."""
     unlike_ours: list[str]
-    """That workers have other rules."""
+    """The sentence that the workers follow other rules than these settings, if so."""
 
 
-@click.command(short_help="Take feedback events back: one, a batch, a stretch of time.")
+@click.command(short_help="Take feedback events back, or undo that.")
 @click.argument("application")
-@click.option("--field", "fields", multiple=True, metavar="FIELD", help="Only this field of them (repeatable).")
-@click.option("--where", "where", multiple=True, metavar="COND", help=f"Events of which {KINDS} (repeatable).")
+@click.option(
+    "--field", "fields", multiple=True, metavar="FIELD", help="Take back only this field of the events (repeatable)."
+)
+@click.option("--where", "where", multiple=True, metavar="COND", help=f"Events with {KINDS} (repeatable).")
 @click.option("--between", nargs=2, metavar="A B", help="Events whose time is A or later, and before B.")
-@click.option("--source", help="Events that this source told.")
+@click.option("--source", help="Events of this source.")
 @click.option("--event-id", "event_ids", multiple=True, metavar="ID", help="This event (repeatable).")
 @click.option("--key", "keys", multiple=True, metavar="JOIN_KEY", help="Events of this join key (repeatable).")
-@click.option("--undo", metavar="RECEIPT", help="Take back what was taken back under this receipt.")
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--undo", metavar="RECEIPT", help="Undo the retraction with this receipt.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def retract(
@@ -62,11 +64,11 @@ def retract(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Take back feedback events of APPLICATION: those in the sink of which all that is given holds.
+    """Take back the feedback events of APPLICATION in the sink that meet all conditions given.
 
-    The conditions are on the feedback event itself, not on its prediction. Times without a zone are UTC. What else
-    was told stays, and so does the history on the row. Rows change at the next drain. What is printed as the receipt
-    takes it all back: --undo RECEIPT; and that has a receipt, too. Exit code 1 if there is nothing to take back.
+    The conditions are about the feedback event itself, not about its prediction. Times without a zone are UTC. Other
+    feedback stays, and so does the history of the row. Rows change at the next drain. It prints a receipt, and --undo
+    RECEIPT undoes the retraction. An undo has a receipt, too. Exit code 1 if there is nothing to take back.
     """
     begin, end = map(typed, between) if between else (None, None)
     undo = undo and undo.removeprefix("retraction:")
@@ -81,7 +83,7 @@ def retract(
     )
     _check(wanted, undo)
     settings = settings_from()
-    open_sink(settings.sink_url)  # a wrong URL is told first
+    open_sink(settings.sink_url)  # a wrong URL must be the first error
     warn_of_path(settings.sink_url)
 
     async def look(redis: Redis) -> Looked:
@@ -100,8 +102,8 @@ def retract(
     elif written:
         name = printable(application, markup=False)
         click.echo(f"receipt {plan.receipt}: {written} retractions written")
-        click.echo("the rows change at the next drain; joinback drain does it now")
-        click.echo(f"to take it back: joinback retract {quote(name)} --undo {plan.receipt}")
+        click.echo("the rows change at the next drain; joinback drain runs one now")
+        click.echo(f"to undo it: joinback retract {quote(name)} --undo {plan.receipt}")
     if not plan.events:
         sys.exit(1)
 
@@ -109,14 +111,14 @@ def retract(
 def _check(wanted: Filter, undo: str | None) -> None:
     if undo is not None:
         if wanted != Filter():
-            raise JoinbackError("--undo takes back all of a receipt: leave the other conditions out")
+            raise JoinbackError("--undo undoes a whole receipt: leave the other conditions out")
     elif wanted.is_empty:
         raise JoinbackError(
-            "this would take back all that was ever told; say which events: --where, --between, --source, --event-id"
+            "this would take back all feedback there is; choose the events by --where, --between, --source, --event-id"
             " or --key"
         )
     elif wanted.begin is not None and wanted.end is not None and wanted.begin >= wanted.end:
-        raise JoinbackError("--between A B holds for times of A or later and before B: no time is both")
+        raise JoinbackError("--between A B selects times from A on and before B: A must be before B")
 
 
 async def _look(redis: Redis, settings: Settings, application: str, wanted: Filter, undo: str | None) -> Looked:
@@ -142,29 +144,31 @@ def _confirm(plan: Plan, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise JoinbackError("nothing was written: there is no terminal to ask on; --yes writes without asking")
-    what = f"take back {plan.undone}" if plan.undone else f"take back {plan.number} events"
+        raise JoinbackError("nothing was written: without a terminal it cannot ask; --yes writes without asking")
+    what = f"undo {plan.undone}" if plan.undone else f"take back {plan.number} events"
     click.confirm(f"{what} on {len(plan.events)} rows?", abort=True, err=True)
 
 
 def _lines(settings: Settings, plan: Plan, pending: int) -> list[str]:
     if plan.undone:
-        lines = [f"receipt {plan.undone}: {len(plan.events)} retractions to take back, in {shown(settings.sink_url)}"]
-        lines += [f"{plan.already} are taken back already"] if plan.already else []
+        lines = [f"receipt {plan.undone}: {len(plan.events)} retractions to undo, in {shown(settings.sink_url)}"]
+        lines += [f"{plan.already} are undone already"] if plan.already else []
     else:
         lines = [f"{plan.number} feedback events of {len(plan.events)} rows, in {shown(settings.sink_url)}"]
         lines += [f"{plan.already} more are taken back already"] if plan.already else []
     if plan.full:
-        most = f"{wire.RECORD_EVENTS_MAX:,} events, so nothing finds a place"
-        lines.append(f"{len(plan.full)} rows are left out: they hold {most}; the first is {plan.full[0]}")
+        lines.append(
+            f"{len(plan.full)} rows are left out, as they hold {wire.RECORD_EVENTS_MAX:,} events and are full;"
+            f" the first is {plan.full[0]}"
+        )
     values = ", ".join(f"{name} {count}" for name, count in sorted(plan.values_changed.items())) or "none"
-    lines.append(f"{plan.rows_changed} rows change, and of their values: {values}")
+    lines.append(f"{plan.rows_changed} rows change; values that change: {values}")
     lines += [
         f"  {change.join_key}  {change.field}  {_value(change.before)} -> {_value(change.after)}"
         for change in plan.examples
     ]
     if pending:
-        lines.append(f"{pending} events are not drained yet, so they were not looked at; first: joinback drain")
+        lines.append(f"{pending} events are not drained yet and are left out; run joinback drain first")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""`joinback sample-rate APP [RATE]`: the published rate, which the feedback of an application follows."""
+"""`joinback sample-rate APP [RATE]`: show or set the published rate, which feedback of an application follows."""
 
 from functools import partial
 
@@ -22,13 +22,13 @@ from .with_redis import with_redis
 def sample_rate(application: str, rate: float | None) -> None:
     """Show the published sample rate of APPLICATION, or set it to RATE.
 
-    Feedback on keys that are not in this sample is dropped by every client, within a minute. Clients that log
-    predictions raise the rate to their own and never lower it. So to lower it, first lower the rate of every
-    client, wait until the predictions kept before have their labels, and then set it here.
+    Within a minute, every client drops feedback on keys outside this sample. Clients that log predictions raise the
+    rate to their own rate, and never lower it. So to lower it, first lower the rate of every client. Wait until the
+    predictions of the former sample have their labels. Then set the rate here.
     """
-    # Not click's own range: nan is in it.
+    # click's own range would accept nan.
     if rate is not None and not 0 < rate <= 1:
-        raise JoinbackError("RATE must be over 0 and at most 1")
+        raise JoinbackError("RATE must be above 0 and at most 1")
     before = with_redis(settings_from(), partial(_publish, application, rate))
     name = printable(application, markup=False)
     if rate is None:
@@ -42,10 +42,10 @@ def _shown(rate: float | None) -> str:
 
 
 async def _publish(application: str, rate: float | None, redis: Redis) -> float | None:
-    """Publish the rate, if one is given; return the one before. Raises JoinbackError for an application unknown."""
+    """Publish the rate if one is given, and return the rate before. Raises JoinbackError for an unknown application."""
     before = _of(await applications(redis), application).sample_rate
     if rate is not None:
-        # In one script: a client that announces more shards meanwhile would be undone by a read and a write.
+        # By one script: a read and a write would undo the shards that a client announces meanwhile.
         await change(redis, application, sample_rate=rate)
     return before
 

@@ -1,4 +1,4 @@
-"""How the command shows text that came from elsewhere."""
+"""How commands show text that came from elsewhere."""
 
 import click
 from rich.markup import escape
@@ -7,12 +7,12 @@ from joinback_worker.sinks.place import warning
 
 
 def printable(text: str, *, markup: bool = True) -> str:
-    """Safe for a terminal: control characters and direction marks are escaped, rich's markup is taken literally."""
+    """Return the text, safe for a terminal: control characters, direction marks and rich's markup are escaped."""
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
     return escape(plain) if markup else plain
 
 
 def warn_of_path(sink_url: str) -> None:
-    """Tell on stderr where a relative path leads."""
-    if told := warning(sink_url):
-        click.echo(f"joinback: {printable(told, markup=False)}", err=True)
+    """Warn on stderr of a relative path, and where it leads."""
+    if line := warning(sink_url):
+        click.echo(f"joinback: {printable(line, markup=False)}", err=True)

@@ -1,4 +1,4 @@
-"""`joinback sink`: the sink's own upkeep: what to create and grant, to compact, to copy, and which one is in use."""
+"""`joinback sink`: the upkeep of the sink: its schema and rights, compacting, copying, and which one is in use."""
 
 import asyncio
 import sys
@@ -24,7 +24,7 @@ from joinback_worker.sinks.schemes import module_of
 
 from .names import check_known, warn_of_unknown
 from .show import printable
-from .sink_url import url_of
+from .sink_url import SinkCommand, url_of
 from .terminal import terminal
 from .views import views
 from .with_redis import with_redis
@@ -36,45 +36,47 @@ _URL = click.argument("url", required=False)
 
 @click.group()
 def sink() -> None:
-    """Print the sink's schema, compact it, copy it, name it.
+    """Print the schema of the sink, compact it, copy it, or set which one is in use.
 
-    URL is JOINBACK_SINK_URL if not given. Instead of a URL the name of an environment variable that holds it may
-    be given, so that no password stands in the list of processes.
+    Without URL it is JOINBACK_SINK_URL. In place of a URL you may give the name of an environment variable that holds
+    it, so that the list of processes shows no password.
     """
 
 
-@sink.command(short_help="Print the SQL that makes the sink, and the least rights.")
+@sink.command(cls=SinkCommand, short_help="Print the SQL that makes the sink, and the least rights.")
 @_URL
 def schema(url: str | None) -> None:
-    """Print the SQL that makes the sink, its view, and the least rights the worker needs.
+    """Print the SQL that makes the sink and its view, and the least rights that the worker needs.
 
-    The worker creates and migrates by itself where it may; this is for a database where it may not. For a lake
-    it is the view that reads it, with the settings of the environment written into it.
+    Where the worker has the rights, it creates and migrates the sink by itself. This is for a database where it has
+    not. For a lake it prints the view that reads it, with the settings of this environment.
     """
     settings = settings_from()
     url = url_of(url, settings)
     click.echo(cast(Callable[[str, Settings], str], module_of(url).schema)(absolute(url), settings))
 
 
-@sink.command(short_help="Merge small files of a lake into large ones.")
+@sink.command(cls=SinkCommand, short_help="Merge small files of a lake into large ones.")
 @_URL
 def compact(url: str | None) -> None:
-    """Merge small files into large ones, and drop what stands there twice: nightly, for a lake or a directory."""
+    """Merge small files into large ones, and drop duplicates. Run it nightly for a lake or a directory."""
     url = url_of(url, settings_from())
     module = module_of(url)
     if hasattr(module, "compact"):
         click.echo(cast(Callable[[str], str], module.compact)(absolute(url)))
     else:
-        click.echo("nothing to compact: this sink merges as it writes, or by itself")
+        click.echo("nothing to compact: this sink merges when it writes, or by itself")
 
 
-@sink.command("adopt", short_help="Say that rows go to this sink from now on.")
+@sink.command("adopt", cls=SinkCommand, short_help="Send rows to this sink from now on.")
 @_URL
-@click.option("--application", "only", multiple=True, metavar="NAME", help="Of this application alone (repeatable).")
+@click.option(
+    "--application", "only", multiple=True, metavar="NAME", help="Only rows of this application (repeatable)."
+)
 def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
-    """Say that rows go to this sink from now on. A worker with another one takes nothing until then.
+    """Send rows to this sink from now on. A worker with another sink than the adopted one takes no events.
 
-    What the former sink holds stays there: see `joinback sink copy`, and `joinback requeue`.
+    The rows of the former sink stay there: see `joinback sink copy` and `joinback requeue`.
     """
     settings = settings_from()
     url = url_of(url, settings)
@@ -89,7 +91,7 @@ def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
 
     async def run(redis: Redis) -> dict[str, Published]:
         if path is None:
-            # As a worker would: a server that cannot be opened would only keep every worker waiting.
+            # Open it as a worker does. If that failed only later, every worker would wait.
             async with sink:
                 pass
         return await adopt(redis, url, only)
@@ -104,10 +106,10 @@ def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
             click.echo(printable(f"{name} keeps its own: {own.url}", markup=False))
 
 
-@sink.command("release", short_help="Take back that an application has a sink of its own.")
+@sink.command("release", short_help="End the sink of its own of an application.")
 @click.argument("applications", nargs=-1, required=True, metavar="APPLICATION...")
 def release_sink(applications: tuple[str, ...]) -> None:
-    """Take back that APPLICATION has a sink of its own: its rows go where those of all others go, from now on."""
+    """End that APPLICATION has a sink of its own. From now on its rows go to the sink of all others."""
 
     async def run(redis: Redis) -> list[str]:
         own = await published(redis)
@@ -117,20 +119,20 @@ def release_sink(applications: tuple[str, ...]) -> None:
 
     had = with_redis(settings_from(), run)
     for application in applications:
-        done = "has no sink of its own any more" if application in had else "had none of its own"
+        done = "has no sink of its own any more" if application in had else "had no sink of its own"
         click.echo(printable(f"{application} {done}", markup=False))
 
 
-@sink.command("copy", short_help="Merge all rows of one sink into another.")
+@sink.command("copy", cls=SinkCommand, short_help="Merge all rows of one sink into another.")
 @click.argument("from_url", metavar="FROM")
 @click.argument("to_url", metavar="TO")
 def copy_sink(from_url: str, to_url: str) -> None:
-    """Merge all rows of the sink FROM into the sink TO, of every application. FROM stays as it is.
+    """Merge all rows of the sink FROM, of every application, into the sink TO. FROM does not change.
 
-    It may be stopped and repeated: what is there already does not change. Exit code 1 if TO refused some rows.
+    It may be stopped and repeated: rows that TO has already do not change. Exit code 1 if TO refused some rows.
     """
     settings = settings_from()
-    from_url, to_url = url_of(from_url, settings), url_of(to_url, settings)
+    from_url, to_url = url_of(from_url, settings, "FROM"), url_of(to_url, settings, "TO")
     copied = asyncio.run(_copy(settings, from_url, to_url))
     click.echo(printable(f"copied {copied.records} records from {shown(from_url)} to {shown(to_url)}", markup=False))
     for refused in copied.refused:
@@ -139,16 +141,16 @@ def copy_sink(from_url: str, to_url: str) -> None:
         sys.exit(1)
 
 
-@sink.command(short_help="Project an application's rows anew, after its rules changed.")
+@sink.command(cls=SinkCommand, short_help="Compute rows again, after rules changed.")
 @click.argument("application")
 @_URL
-@click.option("--dry-run", is_flag=True, help="Say what would change, and write nothing.")
-@click.option("--force", is_flag=True, help="Also by other rules than the workers'.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
+@click.option("--force", is_flag=True, help="Also if the workers follow other rules.")
 def refold(application: str, url: str | None, dry_run: bool, force: bool) -> None:
-    """Project the rows of APPLICATION anew, by the rules that the file of JOINBACK_CONFIG declares now.
+    """Compute the rows of APPLICATION again, by the rules that the file of JOINBACK_CONFIG declares now.
 
-    A row is else projected when an event of it comes. Where a view folds there is nothing to do. By other rules than
-    the workers' it is refused: they would undo it row by row.
+    Otherwise a row changes only when an event of it comes. In a lake there is nothing to do, as its view computes the
+    rows. If the workers follow other rules, it refuses: they would change the rows back one by one.
     """
     settings = settings_from()
     url = url_of(url, settings)
@@ -160,8 +162,8 @@ def refold(application: str, url: str | None, dry_run: bool, force: bool) -> Non
             raise JoinbackError(why)
         other = unlike((await rules_in_use(redis)).get(application, {}), rules.digest)
         if other and not (force or dry_run):
-            raise JoinbackError(f"{other}; give both the same file, or say --force")
-        # One that is not there is told, not made.
+            raise JoinbackError(f"{other}; give both the same file, or use --force")
+        # Read-only first: a sink that does not exist is an error, and must not be made.
         policy = policy_of(settings, application, datetime.now(UTC))
         async with open_sink(url, policy, read_only=True) as looked_at:
             if not looked_at.refolds:
@@ -173,9 +175,11 @@ def refold(application: str, url: str | None, dry_run: bool, force: bool) -> Non
         return changed
 
     changed = with_redis(settings, run)
-    by = f"rules {rules.digest}, {settings.config or 'which are none: JOINBACK_CONFIG is not set'}"
+    by = f"rules {rules.digest}, {settings.config or 'the defaults: JOINBACK_CONFIG is not set'}"
     if changed is None:
-        click.echo(printable(f"{shown(url)} is folded as it is read; of a lake print its view again", markup=False))
+        click.echo(
+            printable(f"{shown(url)} computes its rows when it is read; print the view of a lake again", markup=False)
+        )
         return
     what = "would change" if dry_run else "changed"
     line = f"refolded {application} in {shown(url)} by {by}: {changed.total()} rows {what}"

@@ -15,6 +15,7 @@ from joinback_worker.operating.states import Overview, State
 from joinback_worker.operating.thresholds import Thresholds
 
 from .metrics import exposition
+from .numbers import Number
 from .status_show import fitted, lines
 from .terminal import terminal
 from .watching import watch
@@ -23,35 +24,35 @@ from .with_redis import with_redis
 _DEFAULTS = Thresholds()
 
 
-@click.command(short_help="Show what waits, who drains it, and what is amiss.")
+@click.command(short_help="Show what waits, who drains it, and what is wrong.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--prometheus", "as_metrics", is_flag=True, help="Print metrics, as Prometheus reads them.")
-@click.option("--watch", "watches", is_flag=True, help="Look again every two seconds, until q.")
+@click.option("--prometheus", "as_metrics", is_flag=True, help="Print metrics in the text format of Prometheus.")
+@click.option("--watch", "watches", is_flag=True, help="Show it again every two seconds, until q.")
 @click.option(
-    "--age-intervals", type=click.FloatRange(0), default=_DEFAULTS.age_intervals, show_default=True,
-    help="Trouble: an event has waited for so many intervals.",
+    "--age-intervals", type=Number(0), default=_DEFAULTS.age_intervals, show_default=True,
+    help="Trouble: an event has waited for more intervals.",
 )  # fmt: skip
 @click.option(
-    "--drain-intervals", type=click.FloatRange(0), default=_DEFAULTS.drain_intervals, show_default=True,
-    help="Trouble: no drain ended well for so many intervals.",
+    "--drain-intervals", type=Number(0), default=_DEFAULTS.drain_intervals, show_default=True,
+    help="Trouble: no drain has ended well for more intervals.",
 )  # fmt: skip
 @click.option(
     "--dead-new", type=click.IntRange(0), default=_DEFAULTS.dead_new, show_default=True,
     help="Trouble: more new dead letters within a day.",
 )  # fmt: skip
 @click.option(
-    "--silence-factor", type=click.FloatRange(0), default=_DEFAULTS.silence_factor, show_default=True,
-    help="Trouble: no feedback for so many times the longest silence.",
+    "--silence-factor", type=Number(0), default=_DEFAULTS.silence_factor, show_default=True,
+    help="Trouble: no feedback for more than the longest silence, times this.",
 )  # fmt: skip
 @click.option(
-    "--orphan-share", type=click.FloatRange(0, 1), default=_DEFAULTS.orphan_share, show_default=True,
-    help="Told: a larger share of the day's labels is without prediction.",
+    "--orphan-share", type=Number(0, 1), default=_DEFAULTS.orphan_share, show_default=True,
+    help="Hint: a larger share of the day's labels has no prediction.",
 )  # fmt: skip
 def status(as_json: bool, as_metrics: bool, watches: bool, **wanted: Any) -> None:
-    """Show each application, the troubled ones first: what comes and goes, what waits and for how long, who drains it
-    into which sink, what died, and one sentence for each thing amiss.
+    """Show each application, those with trouble first: events in and rows out, what waits and for how long, who drains
+    it into which sink, dead letters, and one sentence for each problem.
 
-    Exit code 1 if any of it is trouble (marked !): an event too old, no drain, a worker or a sink down, new dead
+    Exit code 1 if any of them is trouble (marked !): an event too old, no drain, a worker or a sink down, new dead
     letters, a difference in the books, no feedback for longer than ever before, or a Redis that may lose events.
     """
     if as_json + as_metrics + watches > 1:
@@ -79,13 +80,13 @@ async def _screen(redis: Redis, settings: Settings, thresholds: Thresholds) -> l
 
 
 def _as_json(found: Overview) -> dict[str, Any]:
-    told: dict[str, Any] = msgspec.to_builtins(found)
-    told["applications"] = {state.application: _state_as_json(state) for state in found.applications}
-    return told
+    parts: dict[str, Any] = msgspec.to_builtins(found)
+    parts["applications"] = {state.application: _state_as_json(state) for state in found.applications}
+    return parts
 
 
 def _state_as_json(state: State) -> dict[str, Any]:
-    """The books' terms beside what else is told of an application, by the names that scripts rely on."""
-    told: dict[str, Any] = msgspec.to_builtins(state)
-    books = told.pop("books")
-    return told | state.books.summary() | {"dead_by_reason": books["dead_by_reason"], "troubles": books["troubles"]}
+    """Return a state with the terms of its books beside its other parts. Scripts rely on these names."""
+    parts: dict[str, Any] = msgspec.to_builtins(state)
+    books = parts.pop("books")
+    return parts | state.books.summary() | {"dead_by_reason": books["dead_by_reason"], "troubles": books["troubles"]}

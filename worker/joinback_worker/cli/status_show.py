@@ -1,4 +1,4 @@
-"""How `joinback status` shows an overview: readable at 80 columns, and without a frame where it is piped."""
+"""How `joinback status` shows an overview: readable at 80 columns, and without a frame if it is piped."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -20,16 +20,16 @@ class _Column(NamedTuple):
     heading: str
     cell: Callable[[State, datetime], str]
     is_optional: bool = False
-    """Shown only where some application has something in it."""
+    """Whether the column is shown only if some application has a value in it."""
 
 
 def lines(found: Overview, *, has_box: bool) -> list[RenderableType]:
-    """Return a table, and lines of text below it."""
+    """Return a table of applications, and the lines of text below it."""
     shown: list[RenderableType] = []
     if found.applications:
         shown.append(_table(found, has_box=has_box))
     else:
-        shown.append("no application yet: a client announces its own with its first event; see joinback.ping()")
+        shown.append("no application yet: a client announces its application with its first event; see joinback.ping()")
     shown += [printable(line) for line in _workers(found)]
     shown += [printable(line) for line in _sinks(found)]
     if found.all_findings:
@@ -40,7 +40,7 @@ def lines(found: Overview, *, has_box: bool) -> list[RenderableType]:
 
 
 def fitted(found: Overview, width: int, height: int) -> list[RenderableType]:
-    """Return as much of it as a screen holds, the troubled applications and the worst findings first."""
+    """Return as much of it as a screen holds: applications with trouble and the worst findings first."""
     kept = max(APPLICATIONS_MIN, height // 3)
     cut = structs.replace(found, applications=found.applications[:kept])
     table, *text = lines(cut, has_box=True)
@@ -58,18 +58,18 @@ def fitted(found: Overview, width: int, height: int) -> list[RenderableType]:
 
 APPLICATIONS_MIN = 3
 HEADING_LINES = 6
-"""The table's heading and rule, the last line that says how to end, and what says that there is more."""
+"""Lines for the heading and the rule of the table, for how to end, and for what was left out."""
 
 
 def finding_lines(one: Finding) -> Iterator[str]:
-    """Yield what, and what mends it."""
+    """Yield the sentence of a finding, and what fixes it."""
     yield f"{'!' if one.is_trouble else '-'} {one.name}: {one.says}"
     if one.fix:
         yield f"    {one.fix}"
 
 
 def _table(found: Overview, *, has_box: bool) -> Table:
-    # The box brings a space between columns: one more, and 80 columns hold no table of all of them.
+    # The box brings a space between columns. With one more, all columns would not fit into 80.
     padding = (0, 0) if has_box else (0, 1, 0, 0)
     table = Table(box=SIMPLE_HEAD if has_box else None, padding=padding, pad_edge=False, show_edge=False)
     table.add_column("\napplication", overflow="fold", min_width=len("application"))
@@ -96,7 +96,7 @@ def _workers(found: Overview) -> Iterator[str]:
 
 def _sinks(found: Overview) -> Iterator[str]:
     if not found.sinks:
-        yield "sink  none published yet: the first drain does"
+        yield "sink  none published yet: the first drain publishes it"
     for sink in found.sinks:
         yield from _sink(sink, found.at)
 

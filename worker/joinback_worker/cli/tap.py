@@ -1,4 +1,4 @@
-"""`joinback tap APP`: the newest events that wait, as they come."""
+"""`joinback tap APP`: show the newest pending events."""
 
 import click
 import msgspec
@@ -14,15 +14,17 @@ from .show import printable
 from .with_redis import with_redis
 
 
-@click.command(short_help="Look at the newest events that wait for the worker.")
+@click.command(short_help="Show the newest events that wait for the worker.")
 @click.argument("application")
-@click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=20, show_default=True, help="At most so many.")
-@click.option("--payloads", is_flag=True, help="Show what each event says, too.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option(
+    "--limit", type=click.IntRange(1, LIMIT_MAX), default=20, show_default=True, help="Show at most this many."
+)
+@click.option("--payloads", is_flag=True, help="Also show the content of each event.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object, one per line.")
 def tap(application: str, limit: int, payloads: bool, as_json: bool) -> None:
-    """Look at the newest events of APPLICATION that wait for the worker, the oldest of them first. Takes none away.
+    """Show the newest events of APPLICATION that wait for the worker, the oldest of them first. Removes none.
 
-    What each says is hidden unless it is asked for: it may hold personal data.
+    The content of events is hidden without --payloads, since it may be personal data.
     """
 
     async def run(redis: Redis) -> list[Tapped]:
@@ -38,4 +40,4 @@ def tap(application: str, limit: int, payloads: bool, as_json: bool) -> None:
             parts = [f"{one.at:%Y-%m-%d %H:%M:%S}", one.kind, one.join_key, one.event_id, *filter(None, [one.payload])]
             click.echo(printable("  ".join(parts), markup=False))
     if not found and not as_json:
-        click.echo(f"nothing of {printable(application, markup=False)} waits; joinback status says what came")
+        click.echo(f"no event of {printable(application, markup=False)} waits; joinback status shows what came")

@@ -1,8 +1,8 @@
-"""The terminal that commands draw on."""
+"""The terminal that commands print to."""
 
 from rich.console import Console
 
 
 def terminal(*, stderr: bool = False) -> Console:
-    """Return it, without rich's short names of emoji: of `a:b: lost` they would make another name's sign."""
+    """Return a console. It leaves `:b:` in a name as it is, which rich would else replace by an emoji."""
     return Console(stderr=stderr, emoji=False)

@@ -1,4 +1,4 @@
-"""A screen that is drawn anew every two seconds until somebody presses q; one after the other where it is piped."""
+"""A screen that is drawn again every two seconds until somebody presses q. In a pipe, screens follow each other."""
 
 import asyncio
 import sys
@@ -17,7 +17,7 @@ EVERY_S = 2.0
 
 
 async def watch(look: Callable[[], Awaitable[Sequence[RenderableType]]]) -> None:
-    """Show what `look` returns until q or Ctrl-C. Redis's trouble is shown, and looked at again."""
+    """Show what `look` returns, again and again until q or Ctrl-C. An error of Redis is shown, and does not end it."""
     console = terminal()
     ended = asyncio.Event()
     with _keys(ended), Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
@@ -35,7 +35,7 @@ async def watch(look: Callable[[], Awaitable[Sequence[RenderableType]]]) -> None
 
 @contextmanager
 def _keys(ended: asyncio.Event) -> Iterator[None]:
-    """Set the event at a q, or at the end of what is typed."""
+    """Set the event when q is pressed, or when the input ends."""
     if not sys.stdin.isatty():
         yield
         return

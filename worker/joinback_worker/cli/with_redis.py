@@ -1,4 +1,4 @@
-"""A command's connection to Redis: opened, closed, and its trouble put into one line that names the fix."""
+"""A command's connection to Redis. It turns an error of Redis into one line that names the fix."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def with_redis(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
-    """Return what `work` does with a connection. Raises JoinbackError, with the fix, for trouble with Redis."""
+    """Return what `work` returns, given a connection. Raises JoinbackError, with the fix, for an error of Redis."""
 
     async def run() -> T:
         redis = connect(settings)
@@ -30,6 +30,6 @@ def with_redis(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
     try:
         return asyncio.run(run())
     except (RedisError, OSError) as error:
-        # No server is to blame where no login was to be had.
+        # Without a login no server was asked, so none is named.
         where = "" if isinstance(error, NoLogin) else f"{shown_url(settings.redis_url)}: "
         raise JoinbackError(f"{where}{advice(error)}") from None

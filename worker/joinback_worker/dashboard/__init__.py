@@ -1,5 +1,5 @@
-"""`joinback dashboard`: what `joinback report`, `status`, `explain` and `doctor` say, as pages. Reads only.
+"""`joinback dashboard`: the answers of `joinback report`, `status`, `explain` and `doctor`, as pages. It only reads.
 
-Arrows: `server -> app -> views -> pictures`; a view asks `answers` or `operating`, and a template writes what they say.
-Nothing is kept between two requests.
+Imports go one way: `server -> app -> views -> pictures`. A view asks `answers` or `operating`, and a template shows
+their answers. Nothing is kept between two requests.
 """

@@ -1,4 +1,4 @@
-"""The pages: which address shows what. Only GET and HEAD are answered."""
+"""The pages, by address. They only answer GET and HEAD."""
 
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
@@ -32,13 +32,13 @@ VIEWS: dict[str, tuple[str, Look]] = {
     "/doctor": ("doctor.html", doctor.look),
 }
 LIVE = frozenset({"/"})
-"""What refreshes by itself: some small commands per application. Figures of days do not change by the second, and
-dead letters are read whole.
+"""The pages that refresh by themselves. They cost some small commands per application. The others would cost more:
+the figures of days need the sink, and the page of dead letters reads all letters.
 """
 
 
 def app(desk: Desk, *, password: str | None = None, names: Collection[str] = (), root: str = "") -> ASGIApp:
-    """Return the dashboard. `names` are the hosts it is known by beside loopback's; `root` stands before each path."""
+    """Return the dashboard. `names` are the host names it answers to, beside loopback. `root` is before each path."""
     ask = Bounded().ask
 
     def page(path: str) -> Route:
@@ -47,8 +47,9 @@ def app(desk: Desk, *, password: str | None = None, names: Collection[str] = (),
         async def show(request: Request) -> Response:
             place = Place.of(request)
             try:
+                place.check()
                 every_s = place.every_s if path in LIVE else 0
-                # Two viewers that refresh at different paces ask the same.
+                # Viewers that refresh at different intervals share one answer.
                 facts = await ask(place.with_(every=None), lambda: look(desk, place))
             except FORESEEN as error:
                 return _trouble(place, trouble_of(error))
@@ -74,9 +75,9 @@ def app(desk: Desk, *, password: str | None = None, names: Collection[str] = (),
         return _trouble(Place.of(request), Trouble(status=404, title="Not found", says="There is no such page."))
 
     async def unforeseen(request: Request, _: Exception) -> Response:
-        # The server logs it.
-        says = "The dashboard's log says where it failed."
-        return _trouble(Place.of(request), Trouble(status=500, title="A mistake of the dashboard", says=says))
+        # The server logs the error.
+        says = "See the log of the dashboard."
+        return _trouble(Place.of(request), Trouble(status=500, title="An error of the dashboard", says=says))
 
     pages = Starlette(
         routes=[
@@ -87,7 +88,7 @@ def app(desk: Desk, *, password: str | None = None, names: Collection[str] = (),
         ],
         exception_handlers={HTTPException: not_served, Exception: unforeseen},
     )
-    # A redirect would name a scheme and a host, and a proxy in front may have others.
+    # A redirect would contain a scheme and a host, and a proxy in front may have others.
     pages.router.redirect_slashes = False
     return Doors(pages, names=names, password=password, root=root)
 

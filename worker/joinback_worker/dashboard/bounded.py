@@ -1,9 +1,8 @@
-"""What a page asks of the stores, bounded: some questions at a time, each for so long, the same one only once.
+"""The questions that pages ask the stores, bounded: few at a time, each with a time limit, and equal ones only once.
 
-A refresh that overlaps the one before waits for its answer instead of asking again, so that viewers add nothing to
-the load, and an answer is forgotten as soon as it is given: no page is older than its request, and the process holds
-nothing between two of them. A question past its time is cancelled, and keeps its place until the statement that runs
-has ended, so that impatience cannot pile them up.
+A question that is already under way is not asked again: whoever asks it waits for the same answer. So more viewers add
+no load. An answer is forgotten as soon as it is given, so no page is older than its request. A question past its time
+limit is cancelled, and keeps its place until its running statement has ended, so such statements cannot pile up.
 """
 
 import asyncio
@@ -13,11 +12,11 @@ from typing import Any
 from joinback.errors import JoinbackError
 
 AT_ONCE = 4
-"""Questions; each holds a connection, and on SQLite a thread."""
+"""Questions at a time. Each holds a connection, and on SQLite a thread."""
 WAITING_MAX = 32
-"""Beyond these a page says so at once, instead of later."""
+"""Questions that may wait. With more, a page is refused at once."""
 TIMEOUT_S = 30.0
-"""Of one answer: longer than people wait, shorter than a proxy's minute."""
+"""Time limit of an answer: longer than people wait, shorter than the minute of most proxies."""
 
 
 class TooLong(JoinbackError):
@@ -25,8 +24,8 @@ class TooLong(JoinbackError):
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(
-            f"no answer within {timeout_s:g} s, so the question was given up; ask for less (since=…), or take"
-            " `joinback report`, which waits"
+            f"no answer within {timeout_s:g} s, so the question was cancelled; ask for less (since=…), or use"
+            " `joinback report`, which has no time limit"
         )
 
 
@@ -35,7 +34,7 @@ class TooMany(JoinbackError):
 
 
 class Bounded:
-    """Asks for all pages of one server."""
+    """The bounded questions of all pages of one server."""
 
     def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
@@ -43,7 +42,7 @@ class Bounded:
         self._under_way: dict[str, asyncio.Task[Any]] = {}
 
     async def ask(self, question: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        """Return what the work does; a question of the same name that is under way is waited for instead.
+        """Return what the work returns. If the same question is under way, wait for its answer instead.
 
         Raises TooLong, TooMany, and what the work raises.
         """
@@ -53,7 +52,7 @@ class Bounded:
                 raise TooMany
             task = self._under_way[question] = asyncio.create_task(self._answer(work))
             task.add_done_callback(lambda done: self._forget(question, done))
-        # Shielded: one who waits and leaves must not take the answer from the others.
+        # Shielded: a viewer who leaves must not cancel the answer for the others.
         return await asyncio.shield(task)
 
     async def _answer(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -69,4 +68,4 @@ class Bounded:
     def _forget(self, question: str, done: asyncio.Task[Any]) -> None:
         self._under_way.pop(question, None)
         if not done.cancelled():
-            done.exception()  # Whoever waited has it; nobody may have.
+            done.exception()  # Whoever waited got the exception. Without a waiter, asyncio would log it.

@@ -1,4 +1,4 @@
-"""What every page is made from: settings, and of made-up data the truth. It never changes while a server runs."""
+"""What every page needs: the settings, and the truth about made-up data. It never changes while a server runs."""
 
 from collections.abc import Mapping
 
@@ -10,4 +10,4 @@ from joinback.settings import Settings
 class Desk(Struct, frozen=True, kw_only=True):
     settings: Settings
     truth: Mapping[str, Mapping[str, float]] = {}
-    """By application and day, the accuracy that all labels will say: known of made-up data alone."""
+    """By application and day: the accuracy that all labels will show. It is known only for made-up data."""

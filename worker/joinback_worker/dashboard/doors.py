@@ -1,7 +1,7 @@
-"""Who may ask: the Host that a browser names, requests of other sites, and the password. And what a browser may do.
+"""Who may ask: checks of the Host, of requests from other sites, and of the password; and headers that limit browsers.
 
-Against a page that makes its own name point to 127.0.0.1 (DNS rebinding), the Host must be one of ours. A site may
-link here, but not fetch from here. The probes of a platform know neither name nor password, and learn nothing.
+The Host must be one of ours, against a site whose own name resolves to 127.0.0.1 (DNS rebinding). Another site may link
+here, but not fetch from here. The probes of a platform need neither name nor password, and their answers hold nothing.
 """
 
 import hmac
@@ -29,9 +29,9 @@ HEADERS = {
 
 
 class Doors:
-    """Around the pages. `names` are the hosts that a request may name beside those of loopback.
+    """The checks before the pages. `names` are the host names that a request may have, beside those of loopback.
 
-    `root` is what a proxy puts before each path; it may take it away before it asks here, or leave it.
+    `root` is what a proxy puts before each path. The proxy may remove it from its requests, or not.
     """
 
     def __init__(self, pages: ASGIApp, *, names: Collection[str], password: str | None, root: str) -> None:
@@ -46,32 +46,33 @@ class Doors:
         path = scope["path"]
         if path.startswith(f"{self._root}/"):
             path = path.removeprefix(self._root)
-        # As ASGI has it: the path begins with the root.
+        # By ASGI, the path begins with the root.
         scope = {**scope, "root_path": self._root, "path": self._root + path}
         refusal = None if path in PROBES else self._refusal(Headers(scope=scope))
 
-        async def told(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                # Pages hold what people said; style and script are asked for anew, and answered by "unchanged".
+                # Pages may hold personal data. Style and script are asked for again, and answered by "not modified".
                 headers.setdefault("Cache-Control", "no-cache" if path.startswith("/static/") else "no-store")
             await send(message)
 
-        await (self._pages if refusal is None else refusal)(scope, receive, told)
+        await (self._pages if refusal is None else refusal)(scope, receive, with_headers)
 
     def _refusal(self, headers: Headers) -> Response | None:
         host = host_of(headers.get("host", ""))
         if not (is_loopback(host) or host in self._names):
             return PlainTextResponse(
-                f"This dashboard is not known as {host[:200]!r}. If it is, start it with --name {host[:200]}\n", 421
+                f"This dashboard has no name {host[:200]!r}. If it should, start it with --name {host[:200]}\n",
+                421,
             )
         if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
             return PlainTextResponse("Another site may link to this dashboard, but not fetch from it.\n", 403)
         if self._password is not None and not self._is_right(headers.get("authorization", ""), self._password):
             asks = {"WWW-Authenticate": 'Basic realm="joinback", charset="UTF-8"'}
-            return PlainTextResponse("This dashboard wants its password; any user name will do.\n", 401, asks)
+            return PlainTextResponse("This dashboard needs its password. The user name may be anything.\n", 401, asks)
         return None
 
     def _is_right(self, authorization: str, password: bytes) -> bool:
@@ -84,14 +85,14 @@ class Doors:
 
 
 def host_of(host: str) -> str:
-    """Return a Host without its port, in lower case; an IPv6 address without its brackets."""
+    """Return a Host header without its port, in lower case, and an IPv6 address without its brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this names the machine itself."""
+    """Return whether this host is the machine itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""A report as one file to mail: its style and pictures stand in it, and nothing comes from elsewhere, no script."""
+"""A report as one file to mail. It contains its style and its pictures, loads nothing, and has no script."""
 
 from base64 import b64encode
 from hashlib import sha256
@@ -12,9 +12,9 @@ from .reporting import shown
 
 
 def page(report: Report) -> str:
-    """Return the page. Whatever came from elsewhere is escaped, and its policy lets nothing run or load."""
+    """Return the page. All text from elsewhere is escaped, and the policy of the page lets nothing run or load."""
     style = (STATIC / "style.css").read_text(encoding="utf-8")
     digest = b64encode(sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'"
-    # Our own file; it has no `</style>`.
+    # The style is our own file, without `</style>`.
     return rendered("mailed.html", view=shown(report, days_max=None), style=Markup(style), policy=policy, place=None)  # noqa: S704

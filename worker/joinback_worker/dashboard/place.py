@@ -1,4 +1,4 @@
-"""The address of a page: everything a person chose stands in it, so that a link shows another the same."""
+"""The address of a page. It contains everything a person chose, so a link shows the same page to others."""
 
 from collections.abc import Sequence
 from urllib.parse import urlencode
@@ -9,13 +9,13 @@ from starlette.requests import Request
 from joinback.errors import ConfigurationError
 
 EVERY_S = (0, 5, 10, 30, 60)
-"""How often a page refreshes, in seconds; 0: it is paused."""
+"""The seconds between refreshes that a page offers. 0: it is paused."""
 EVERY_S_DEFAULT = 10
-"""A worker drains every five minutes; ten seconds show a queue that grows before anybody asks."""
+"""Short enough to show a growing queue soon. A worker drains only every five minutes."""
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """One address. Links go without scheme and host: a proxy in front may have others."""
+    """One address. Links have neither scheme nor host, since a proxy in front may have others."""
 
     path: str
     parameters: Sequence[tuple[str, str]] = ()
@@ -25,17 +25,23 @@ class Place(Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, request: Request) -> "Place":
         root = request.scope["root_path"]
-        said = [(name, value) for name, value in request.query_params.multi_items() if value]
-        return cls(path=request.scope["path"].removeprefix(root) or "/", parameters=said, root=root)
+        given = [(name, value) for name, value in request.query_params.multi_items() if value]
+        return cls(path=request.scope["path"].removeprefix(root) or "/", parameters=given, root=root)
+
+    def check(self) -> None:
+        """Raise ConfigurationError for a NUL, at which stores would fail. No name and no key has one."""
+        for name, value in self.parameters:
+            if "\0" in value:
+                raise ConfigurationError(f"{name}=… contains a NUL character, which no name and no key has")
 
     def get(self, name: str) -> str | None:
-        return next((value for said, value in self.parameters if said == name), None)
+        return next((value for other, value in self.parameters if other == name), None)
 
     def all(self, name: str) -> list[str]:
-        return [value for said, value in self.parameters if said == name]
+        return [value for other, value in self.parameters if other == name]
 
     def wanted(self, name: str) -> str:
-        """Return what must be said. Raises ConfigurationError."""
+        """Return a parameter that the page needs. Raises ConfigurationError if it is missing."""
         value = self.get(name)
         if value is None:
             raise ConfigurationError(f"the address lacks {name}=…")
@@ -51,17 +57,17 @@ class Place(Struct, frozen=True, kw_only=True):
         except ValueError:
             value = float("nan")
         if not 0 < value < float("inf"):
-            raise ConfigurationError(f"{name}={text} is no number above 0")
+            raise ConfigurationError(f"{name}={text} is not a number above 0")
         return value
 
     @property
     def every_s(self) -> int:
-        """How often the page refreshes. Raises ConfigurationError."""
+        """Seconds between refreshes; 0: the page is paused. Raises ConfigurationError."""
         text = self.get("every")
         if text is None:
             return EVERY_S_DEFAULT
         if text not in map(str, EVERY_S):
-            raise ConfigurationError(f"every={text}: may be {', '.join(map(str, EVERY_S))}; 0 pauses")
+            raise ConfigurationError(f"every={text}: it must be {', '.join(map(str, EVERY_S))}; 0 pauses")
         return int(text)
 
     @property
@@ -73,7 +79,7 @@ class Place(Struct, frozen=True, kw_only=True):
         return f"{self.root}{path}" + (f"?{urlencode(parameters)}" if parameters else "")
 
     def with_(self, **changes: object) -> str:
-        """Return a link to this page with other choices; None takes one away."""
+        """Return a link to this page with changed parameters. None removes one."""
         kept = [(name, value) for name, value in self.parameters if name not in changes]
-        said = [(name, str(value)) for name, value in changes.items() if value is not None]
-        return self.to(self.path, *kept, *said)
+        changed = [(name, str(value)) for name, value in changes.items() if value is not None]
+        return self.to(self.path, *kept, *changed)

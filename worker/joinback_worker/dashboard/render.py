@@ -13,12 +13,12 @@ from joinback_worker.answers.headline import figure
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
 HTMX_VERSION = "4.0.1"
-"""Of static/htmx.min.js, `dist/htmx.min.js` of npm's package htmx.org, byte for byte; its licence lies beside it."""
+"""Of static/htmx.min.js: `dist/htmx.min.js` of the npm package htmx.org, unchanged. Its licence is beside it."""
 
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
-    """Return the templates. Whatever came from elsewhere is escaped."""
+    """Return the templates. All text from elsewhere is escaped."""
     made = Environment(
         loader=FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
@@ -44,7 +44,7 @@ def rendered(template: str, **context: Any) -> str:
 
 
 def ago(at: datetime | None, now: datetime) -> str:
-    """Return how long ago that was, or how soon it will be, in one unit."""
+    """Return how long ago a moment was, or how soon it will be, in one unit."""
     if at is None:
         return ""
     seconds = round((now - at).total_seconds())
@@ -56,7 +56,7 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def text(payload: bytes) -> str:
-    """Return bytes that somebody wrote, whatever they are."""
+    """Return bytes as text, also if they are not UTF-8."""
     return payload.decode(errors="backslashreplace")
 
 

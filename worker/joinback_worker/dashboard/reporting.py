@@ -1,4 +1,4 @@
-"""A report with its pictures: what the page of an application and the file to mail both show."""
+"""A report with its pictures, for the page of an application and for the file to mail."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ from .pictures.days import DaysPicture, days_picture
 from .pictures.versions import DifferencePicture, difference_picture
 
 DAYS_SHOWN = 30
-"""Lines of the table; the picture has all days."""
+"""Days that the table shows. The picture shows all days."""
 
 
 class Drawn(Struct, frozen=True):
@@ -25,20 +25,20 @@ class Drawn(Struct, frozen=True):
 
 
 class Shown(Struct, frozen=True, kw_only=True):
-    """What a template is given of a report."""
+    """A report as a template takes it."""
 
     report: Report
     headline: list[str]
     value_name: str
     version: str | None
-    """The one that the days are of; None: all together."""
+    """The version whose days are shown; None: all versions together."""
     versions: list[str]
     days: list[Day]
     """The newest first."""
     days_all: int
     days_picture: DaysPicture | None
     curves: list[Drawn]
-    """That of the compared field first."""
+    """The curve of the compared field comes first."""
     calibration: CalibrationPicture | None
     difference: DifferencePicture | None
     truth: Mapping[str, float]
@@ -51,13 +51,13 @@ def shown(
     days_max: int | None = DAYS_SHOWN,
     truth: Mapping[str, float] | None = None,
 ) -> Shown:
-    """Return the report with its pictures. Raises ConfigurationError for a version it has no day of."""
+    """Return the report with its pictures. Raises ConfigurationError for a version without a day."""
     versions = sorted({day.version for day in report.days if day.version is not None})
     if version is not None and version not in versions:
         raise ConfigurationError(f"no version {version!r}; known are {', '.join(versions) or 'none'}")
     days = report.together if version is None else [day for day in report.days if day.version == version]
     name = value_name(report)
-    # What is true of all versions is not true of one.
+    # The truth is known over all versions, not for a single one.
     known = truth if truth and version is None else {}
     return Shown(
         report=report,

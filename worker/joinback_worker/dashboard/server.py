@@ -1,4 +1,4 @@
-"""One process that serves the pages, on loopback unless there is a password."""
+"""One process that serves the pages. Without a password it listens on loopback only."""
 
 import logging
 import socket
@@ -13,39 +13,39 @@ from .doors import PROBES, is_loopback
 
 BACKLOG = 128
 CONCURRENCY_MAX = 128
-"""Connections at once; a person has some six."""
+"""Connections at a time. A browser opens some six."""
 
 
 def listen(host: str, port: int, password: str | None) -> socket.socket:
-    """Return a socket that listens there. Raises ConfigurationError, with the fix."""
+    """Return a listening socket. Raises ConfigurationError, with the fix, if it cannot listen or needs a password."""
     if not is_loopback(host) and password is None:
         raise ConfigurationError(
-            f"--host {host} can be reached by others: set JOINBACK_DASHBOARD_PASSWORD, or leave --host out and put a"
-            " proxy that asks for a login in front"
+            f"other machines can reach --host {host}: set JOINBACK_DASHBOARD_PASSWORD, or leave --host out and use a"
+            " proxy that asks for a login"
         )
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot listen on {host} port {port} ({error.strerror}); see --host, --port"
+            f"cannot listen on {host} port {port} ({error.strerror}); choose another --host or --port"
         ) from None
 
 
 def url_of(listening: socket.socket) -> str:
-    """Return where a browser on this machine finds it."""
+    """Return the URL by which a browser on this machine reaches the socket."""
     host, port = listening.getsockname()[:2]
     host = "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host  # noqa: S104
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def server_of(pages: ASGIApp, *, quiet: bool = False) -> uvicorn.Server:
-    """Return a server for these pages; `quiet` logs no requests."""
+    """Return a server for these pages. With `quiet` it logs no requests."""
     config = uvicorn.Config(
         pages,
         lifespan="off",
         ws="none",
-        # A proxy's word on who asks and by which scheme is not needed: links have neither.
+        # Headers of a proxy about the client and the scheme are not needed: links have no scheme.
         proxy_headers=False,
         server_header=False,
         access_log=not quiet,
@@ -53,11 +53,11 @@ def server_of(pages: ASGIApp, *, quiet: bool = False) -> uvicorn.Server:
         limit_concurrency=CONCURRENCY_MAX,
         timeout_graceful_shutdown=2,
     )
-    logging.getLogger("uvicorn.access").addFilter(_is_no_probe)
+    logging.getLogger("uvicorn.access").addFilter(_is_not_a_probe)
     return uvicorn.Server(config)
 
 
-def _is_no_probe(record: logging.LogRecord) -> bool:
-    """Whether a line is worth a log's room: a probe asks every few seconds, for ever."""
-    said: Collection[object] = record.args if isinstance(record.args, tuple) else ()
-    return not any(isinstance(one, str) and one.partition("?")[0] in PROBES for one in said)
+def _is_not_a_probe(record: logging.LogRecord) -> bool:
+    """Return whether to log a request. Probes ask every few seconds for ever, and would fill the log."""
+    parts: Collection[object] = record.args if isinstance(record.args, tuple) else ()
+    return not any(isinstance(one, str) and one.partition("?")[0] in PROBES for one in parts)

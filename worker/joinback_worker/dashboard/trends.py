@@ -1,4 +1,4 @@
-"""What came lately, by the history that each drain notes: a small curve for each row of the overview."""
+"""Events received lately, by the history that each drain notes: a small curve for each row of the overview."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -12,16 +12,17 @@ from joinback_worker.notes.history import Snapshot, snapshots
 from joinback_worker.notes.layouts import layouts
 
 DRAINS = 49
-"""Of each tag, the newest so many: four hours of five minutes, 50 KB."""
+"""Entries read per tag, the newest ones: four hours of drains every five minutes, 50 KB."""
 STEPS = 24
+"""Points of a curve."""
 TAGS_MAX = 32
-"""Read for one page, 2 MB at most; what comes after them has no curve."""
+"""Tags read per page: 2 MB at most. Applications after them have no curve."""
 
 
 async def received(redis: Redis, applications: Sequence[str]) -> dict[str, list[float | None]]:
-    """Return events per minute in each of `STEPS`, by application, in this order while there is room.
+    """Return events per minute in each of `STEPS`, by application, in this order up to TAGS_MAX.
 
-    Raises what Redis raises; a key that is no history says nothing.
+    Raises what Redis raises. A key of another type has no curve.
     """
     known, tags_left, found = await layouts(redis), TAGS_MAX, {}
     for application in applications:
@@ -41,9 +42,9 @@ async def _history(redis: Redis, tag: str) -> list[Snapshot]:
 
 
 def steps(of_tags: Sequence[Sequence[Snapshot]]) -> list[float | None]:
-    """Return events per minute in equal steps of time, over all tags; nothing where there are fewer than two moments.
+    """Return events per minute in equal steps of time, over all tags; an empty list for fewer than two moments.
 
-    What came between two drains counts at the later one. Counters that were lost and began anew count as nothing.
+    Events between two drains count at the later drain. If counters were lost and began again, that step counts as 0.
     """
     moments = [one.at for of_tag in of_tags for one in of_tag]
     if len(set(moments)) < 2:
@@ -52,7 +53,7 @@ def steps(of_tags: Sequence[Sequence[Snapshot]]) -> list[float | None]:
     minutes = (last - first).total_seconds() / 60 / STEPS
     came = [0.0] * STEPS
     for at, count in _arrivals(of_tags):
-        # The step that ends at this moment, or after it: exact, as a float would not be.
+        # The step that ends at this moment or after it. Integer division is exact.
         came[-((first - at) * STEPS // (last - first)) - 1] += count
     return [count / minutes for count in came]
 

@@ -1,4 +1,4 @@
-"""What went wrong, as a page: its status, one sentence, and where to go from there."""
+"""Errors as pages: a status, one sentence, and links that help."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ from .bounded import TooLong, TooMany
 
 FORESEEN = (JoinbackError, RedisError, OSError)
 SHOWN_MAX = 50
-"""Names of applications on one page."""
+"""Names of applications that a page lists."""
 
 
 class NotAnnounced(JoinbackError):
@@ -32,18 +32,18 @@ class Trouble(Struct, frozen=True, kw_only=True):
     title: str
     says: str
     applications: list[str] = []
-    """Those that there are, where one was asked for that there is not."""
+    """The existing applications, if an unknown one was asked for."""
     nearest: str | None = None
 
 
 def trouble_of(error: BaseException) -> Trouble:
-    """Return one of `FORESEEN` as a page says it; no sentence holds a secret."""
+    """Return the page of an error of `FORESEEN`. No sentence contains a secret."""
     if isinstance(error, NoApplication | NotAnnounced):
         known = list(error.known)[:SHOWN_MAX]
         near = nearest(error.application, error.known)
         return Trouble(status=404, title="No such application", says=f"{error}.", applications=known, nearest=near)
     if isinstance(error, SinkMissing):
-        return Trouble(status=503, title="No rows yet", says=f"{error}: the first drain makes it.")
+        return Trouble(status=503, title="No rows yet", says=f"{error}. The first drain makes it.")
     if isinstance(error, TooLong | TooMany):
         return Trouble(status=503, title="Not now", says=f"{error}")
     if isinstance(error, WorkerError):

@@ -1,1 +1,1 @@
-"""Rows as flat, typed columns: one per input, output and feedback field. For views, `joinback.read` and exports."""
+"""Rows as flat, typed columns: one per input, output and feedback field. Views, `joinback.read` and exports use it."""

@@ -1,4 +1,4 @@
-"""Typed rows as Arrow: kept on disk until their kinds are known, then batch by batch."""
+"""Typed rows as Arrow. They wait on disk until the kinds of their columns are known, and are then read in batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from tempfile import TemporaryFile
@@ -30,14 +30,14 @@ _FIXED: Mapping[str, pa.DataType] = {
 }
 BATCH_ROWS = 5_000
 BATCH_BYTES = 16 << 20
-"""Of a batch, as JSON: what is converted at a time. It ends at whichever comes first."""
+"""Bytes of JSON per batch, which is converted at once. A batch ends at BATCH_ROWS or here, whichever comes first."""
 
 
 class Spool:
-    """Rows in an unnamed temporary file: written once, then read from its beginning as often as one likes."""
+    """Rows in an unnamed temporary file. They are written once, and can then be read from the beginning repeatedly."""
 
     def __init__(self) -> None:
-        self._file = TemporaryFile(prefix="joinback-")  # noqa: SIM115 - it ends with this
+        self._file = TemporaryFile(prefix="joinback-")  # noqa: SIM115 - `__exit__` closes it
         self._encode = msgspec.msgpack.Encoder().encode
         self.rows = 0
 
@@ -50,7 +50,7 @@ class Spool:
         self._file.close()
 
     def add(self, row: Kept) -> None:
-        """Raises OSError: no room."""
+        """Write a row. Raises OSError if there is no room."""
         encoded = self._encode(row)
         self._file.write(len(encoded).to_bytes(4))
         self._file.write(encoded)
@@ -73,23 +73,23 @@ class Spool:
 
 
 class Shape:
-    """Which columns a table has, in their order."""
+    """The columns of a table, in order."""
 
     def __init__(
         self, columns: Sequence[Column], further: Sequence[str] = (), only: Sequence[str] | None = None
     ) -> None:
-        """`further` are fixed columns of an export; `only` names what is wanted, in its order."""
+        """`further` are fixed columns that an export adds. `only` names the wanted columns, in the wanted order."""
         self._columns = columns
         self._fixed = (*FIXED, *further)
         names = [*self._fixed, *(column.name for column in columns)]
         types = [_FIXED.get(name, pa.string()) for name in self._fixed] + [_TYPES[column.kind] for column in columns]
         self._places = range(len(names)) if only is None else [names.index(name) for name in only]
         self.names = names
-        """All there are."""
+        """The names of all columns, also of those that are not wanted."""
         self.schema = pa.schema([(names[place], types[place]) for place in self._places])
 
     def batch(self, rows: Sequence[Kept]) -> pa.RecordBatch:
-        """Return these rows as Arrow."""
+        """Return these rows as a batch of Arrow."""
         table = [cells(row, self._fixed, self._columns) for row in rows]
         by_column: list[Sequence[Any]] = list(zip(*table, strict=True))
         arrays = [

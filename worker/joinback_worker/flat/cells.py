@@ -15,7 +15,7 @@ from .survey import cells_of
 
 
 class Kept(Struct, array_like=True, gc=False):
-    """What of a row typed columns are made of; it waits on disk until their kinds are known."""
+    """The parts of a row that typed columns need. It waits on disk until their kinds are known."""
 
     join_key: str
     predicted_at: datetime | None
@@ -30,9 +30,9 @@ class Kept(Struct, array_like=True, gc=False):
     default_fields: bytes | None
     field_times: bytes | None
     age_s: float | None
-    """Of an export: how old the prediction was at its moment."""
+    """For an export: how old the prediction was at its moment."""
     label_weight: float | None = None
-    """Of an export: see `weights.py`."""
+    """For an export: see `weights.py`."""
 
     @property
     def is_labelled(self) -> bool:
@@ -44,7 +44,7 @@ class _Times(Struct):
 
 
 def kept(row: Row, age_s: float | None = None) -> Kept:
-    """Return what is kept of a row."""
+    """Return the parts of a row that typed columns need."""
     return Kept(
         join_key=row.join_key,
         predicted_at=row.predicted_at,
@@ -62,8 +62,8 @@ def kept(row: Row, age_s: float | None = None) -> Kept:
     )
 
 
-def first_told(row: Kept, field: str) -> datetime | None:
-    """Return when a feedback field was told first; None if nobody told it."""
+def first_seen(row: Kept, field: str) -> datetime | None:
+    """Return when a feedback field first had a value; None if it never had one."""
     if row.field_times is None:
         return None
     times = msgspec.json.decode(row.field_times, type=dict[str, _Times]).get(field)
@@ -73,23 +73,23 @@ def first_told(row: Kept, field: str) -> datetime | None:
 def cells(row: Kept, fixed: Sequence[str], columns: Sequence[Column]) -> list[Any]:
     """Return one value per column: the fixed ones, then the typed ones."""
     found = {place: cells_of(getattr(row, place)) for place in {column.field.place for column in columns}}
-    told = {} if row.field_times is None else msgspec.json.decode(row.field_times, type=dict[str, _Times])
+    times = {} if row.field_times is None else msgspec.json.decode(row.field_times, type=dict[str, _Times])
     default = frozenset(() if row.default_fields is None else msgspec.json.decode(row.default_fields))
-    typed = [_PARTS[column.part](column, found, told, default) for column in columns]
+    typed = [_PARTS[column.part](column, found, times, default) for column in columns]
     return [*(getattr(row, name) for name in fixed), *typed]
 
 
-def _value(column: Column, found: Mapping[str, Mapping[str | None, Raw]], told: Any, default: Any) -> Any:
+def _value(column: Column, found: Mapping[str, Mapping[str | None, Raw]], times: Any, default: Any) -> Any:
     raw = found[column.field.place].get(column.field.key)
     return None if raw is None else value_of(bytes(raw), column.kind)  # type: ignore[arg-type]
 
 
-def _at(column: Column, found: Any, told: Mapping[str | None, _Times], default: Any) -> datetime | None:
-    times = told.get(column.field.key)
-    return None if times is None else times.first
+def _at(column: Column, found: Any, times: Mapping[str | None, _Times], default: Any) -> datetime | None:
+    own = times.get(column.field.key)
+    return None if own is None else own.first
 
 
-def _is_default(column: Column, found: Any, told: Any, default: frozenset[str | None]) -> bool:
+def _is_default(column: Column, found: Any, times: Any, default: frozenset[str | None]) -> bool:
     return column.field.key in default
 
 

@@ -1,4 +1,4 @@
-"""What became of labels between two days: which are new, changed or withdrawn. Pure."""
+"""How labels changed between two days: which are new, changed or withdrawn. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ WHATS: tuple[What, ...] = ("new", "changed", "withdrawn")
 
 
 class Change(Struct, frozen=True, gc=False):
-    """One field of one row that says something else now. Values are JSON; None: it said nothing."""
+    """One field of one row whose value changed. Values are JSON; None: it had no value."""
 
     join_key: str
     field: str
@@ -25,24 +25,24 @@ class Change(Struct, frozen=True, gc=False):
     before_is_default: bool
     after_is_default: bool
     told_at: datetime | None
-    """When the field was told last, of what counts now."""
+    """When the last value of the field came, among those that count now."""
 
 
 class Difference(Struct):
     """How much changed between two days."""
 
     labels: dict[str, Counter[str]] = {}
-    """Field -> how many are new, changed, withdrawn."""
+    """Field -> how many labels are new, changed, withdrawn."""
     rows_added: int = 0
     rows_changed: int = 0
-    """That were there before, and of which a label changed."""
+    """Rows that existed before and of which a label changed."""
 
     @property
     def total(self) -> int:
         return sum(counts.total() for counts in self.labels.values())
 
     def count(self, before: Row | None, changes: list[Change]) -> None:
-        """Count what became of one row."""
+        """Count the changes of one row. `before` is None for a new row."""
         for change in changes:
             self.labels.setdefault(change.field, Counter())[change.what] += 1
         if before is None:
@@ -56,7 +56,7 @@ class _Times(Struct):
 
 
 def changes_of(before: Row | None, after: Row) -> Iterator[Change]:
-    """Yield the fields that say something else, by name. A default that was told since, as it was, is no change."""
+    """Yield the fields whose value changed, by name. A default that was since logged as it was is not a change."""
     old, new = _values(before), _values(after)
     if old == new:
         return
@@ -78,7 +78,7 @@ def changes_of(before: Row | None, after: Row) -> Iterator[Change]:
 
 
 def _values(row: Row | None) -> Mapping[str, bytes]:
-    """Field -> its JSON, without the spaces that its producer wrote."""
+    """Return field -> its JSON, without the spaces that its producer wrote."""
     if row is None or row.feedback is None:
         return {}
     values = msgspec.json.decode(row.feedback, type=dict[str, Raw])

@@ -1,8 +1,8 @@
 """The typed columns of an application, and their names. Pure.
 
-A column is named as its field. A name that two places tell, that is one of the fixed columns, or that a feedback
-field's `_at` or `_is_default` has, gets its place in front: `in_`, `out_`, `fb_`. Columns that a view has already keep
-their names.
+A column has the name of its field. If two places have a field of this name, or if it is the name of a fixed column or
+of a feedback field's `_at` or `_is_default`, the column gets a prefix for its place: `in_`, `out_`, `fb_`. Columns that
+a view has already keep their names.
 """
 
 import hashlib
@@ -21,28 +21,28 @@ PLACES: tuple[Place, ...] = ("inputs", "outputs", "feedback")
 PREFIXES: Mapping[Place, str] = {"inputs": "in_", "outputs": "out_", "feedback": "fb_"}
 
 FIXED = ("join_key", "predicted_at", "version", "environment", "status", "sample_rate", "label_age_s")
-"""What every row has, before its typed columns. `label_age_s` is `feedback_delay_s`: how old the prediction was when
-its first label was told."""
+"""The columns of every row before its typed ones. `label_age_s` is `feedback_delay_s`: how old the prediction was when
+its first label came."""
 OF_EXPORTS = ("age_s", "is_labelled")
-"""After those, of an export: how old the prediction was at its moment, and whether a label was known then."""
+"""Further columns of an export: how old the prediction was at its moment, and whether a label was known then."""
 WEIGHT = "label_weight"
-"""After those, of an export that is asked for it."""
+"""A further column of an export with --weights."""
 
 NAME_BYTES_MAX = 63
-"""What PostgreSQL keeps of a name; the other engines take more."""
+"""PostgreSQL cuts a name after so many bytes. The other engines take longer names."""
 _TAIL_BYTES = len("_is_default")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Field(Struct, frozen=True, order=True):
-    """A field of one place; without a key the whole of what is no JSON object."""
+    """A field of one place. Without a key it is the whole value, which is not a JSON object then."""
 
     place: Place
     key: str | None
 
 
 class Column(Struct, frozen=True):
-    """One typed column; of a feedback field there are three."""
+    """One typed column. A feedback field has three."""
 
     name: str
     field: Field
@@ -51,12 +51,12 @@ class Column(Struct, frozen=True):
 
 
 def columns_of(kinds: Mapping[Field, Kind], known: Sequence[Column] = ()) -> list[Column]:
-    """Return the columns of these fields: those of a view in their order, with the kinds of now; then the new ones."""
+    """Return the columns of these fields: the known ones in their order, with their present kinds, then new ones."""
     names = dict.fromkeys({*FIXED, *OF_EXPORTS, WEIGHT} | {column.name.casefold() for column in known})
     kept = [_with_kind(column, kinds) for column in known]
     fields = sorted(
         kinds.keys() - {column.field for column in known},
-        # Inputs, outputs, feedback; by key, the whole first.
+        # Inputs, outputs, feedback; in each, the whole value first, then by key.
         key=lambda field: (PLACES.index(field.place), field.key or "", field.key is not None),
     )
     plain = Counter(_plain(field).casefold() for field in fields)
@@ -87,7 +87,7 @@ def _plain(field: Field) -> str:
 
 
 def _shortened(name: str, field: Field) -> str:
-    """A name that no engine cuts off, with room for what a feedback field's further columns add."""
+    """Return a name that no engine cuts, with room for the suffixes of a feedback field's further columns."""
     room = NAME_BYTES_MAX - (_TAIL_BYTES if field.place == "feedback" else 0)
     if len(name.encode()) <= room:
         return name

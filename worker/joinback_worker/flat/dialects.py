@@ -1,6 +1,6 @@
-"""Typed columns in each engine's SQL: the value of a JSON column's field as one of its kind, NULL where it is none.
+"""Typed columns in each engine's SQL: the value of a field in a JSON column, or NULL if it has another kind.
 
-The same rules as `kinds.value_of`, which Python reads by. Names and keys are any text, so each stands quoted.
+The rules are those of `kinds.value_of`, by which Python reads. Names and keys may be any text, so each is quoted.
 """
 
 from collections.abc import Mapping
@@ -12,26 +12,26 @@ FLOAT_MAX = "1.7976931348623157e308"
 
 
 class Dialect(Protocol):
-    """What differs between engines."""
+    """How one engine spells SQL."""
 
     def name(self, identifier: str) -> str:
-        """Return it quoted."""
+        """Return the identifier, quoted."""
 
     def text(self, value: str) -> str:
-        """Return a literal."""
+        """Return the text as a literal."""
 
     def value(self, field: Field, kind: str) -> str:
-        """Return the field's value as one of this kind."""
+        """Return the expression for the value of the field in this kind."""
 
     def time(self, key: str) -> str:
-        """Return when a feedback field was first told."""
+        """Return the expression for the time at which a feedback field first had a value."""
 
     def is_default(self, key: str) -> str:
-        """Return whether nobody told a feedback field, so that its default stands there."""
+        """Return the expression that is true if a feedback field has only its default."""
 
 
 def expression(dialect: Dialect, column: Column) -> str:
-    """Return a column's SQL over `records`."""
+    """Return the expression of a column over `records`."""
     key = column.field.key or ""
     if column.part == "value":
         return dialect.value(column.field, column.kind)
@@ -47,11 +47,11 @@ class _Ansi:
 
 
 class SQLite(_Ansi):
-    """JSON in text columns; no type for true and false, which are 1 and 0, nor for times, which are ISO 8601."""
+    """JSON is in text columns. Without types for them, true and false are 1 and 0, and times are texts in ISO 8601."""
 
     def value(self, field: Field, kind: str) -> str:
         if field.key is not None and any(c in '"\\' or c < " " for c in field.key):
-            # A path cannot name such a key.
+            # A path cannot hold such a key.
             found = (
                 f"FROM json_each({field.place}) WHERE key = {self.text(field.key)}"
                 f" AND json_type({field.place}) = 'object'"
@@ -61,12 +61,12 @@ class SQLite(_Ansi):
         else:
             path = self.text("$" if field.key is None else f'$."{field.key}"')
             type_, value = f"json_type({field.place}, {path})", f"json_extract({field.place}, {path})"
-            # The half of `[v,v]`, with all digits of a number; the operator -> is not in SQLite before 3.38.
+            # Half of `[v,v]` keeps all digits of a number. SQLite before 3.38 has no operator ->.
             twice = f"json_extract({field.place}, {path}, {path})"
             text = f"substr({twice}, 2, (length({twice}) - 3) / 2)"
         sql = {
             "bool": f"CASE {type_} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END",
-            # One beyond 64 bits is extracted as a double.
+            # SQLite extracts an integer beyond 64 bits as a double.
             "int": f"CASE WHEN {type_} = 'integer' AND typeof({value}) = 'integer' THEN {value} END",
             "float": f"CASE WHEN {type_} IN ('integer', 'real') AND CAST({value} AS REAL) BETWEEN -{FLOAT_MAX}"
             f" AND {FLOAT_MAX} THEN CAST({value} AS REAL) END",
@@ -83,7 +83,7 @@ class SQLite(_Ansi):
 
 
 class PostgreSQL(_Ansi):
-    """jsonb, whose numbers are decimals of any size: what a double cannot hold would fail the query."""
+    """JSON is in jsonb columns. Their numbers have any size: to cast one that no double holds would be an error."""
 
     def value(self, field: Field, kind: str) -> str:
         v = f"({field.place} -> {self.text(field.key)})" if field.key is not None else field.place
@@ -107,10 +107,10 @@ class PostgreSQL(_Ansi):
 
 
 class ClickHouse:
-    """JSON in text columns, whose functions take a key as it is; an integer beyond 64 bits is text to them.
+    """JSON is in text columns. Their functions take any key, and read an integer beyond 64 bits as text.
 
-    What is named after AS is meant everywhere in a query, so that a field `inputs` would stand for the column: what is
-    qualified is the column.
+    An alias after AS counts everywhere in the query: an alias `inputs` would hide the column of this name. So columns
+    are qualified.
     """
 
     def name(self, identifier: str) -> str:
@@ -121,7 +121,7 @@ class ClickHouse:
 
     def value(self, field: Field, kind: str) -> str:
         at = f"ifNull(records.{field.place}, '')" + ("" if field.key is None else f", {self.text(field.key)}")
-        # Of an array a text finds nothing.
+        # A text as key finds nothing in an array.
         type_ = f"JSONType({at})"
         number = f"JSONExtractFloat({at})"
         condition, value = {
@@ -145,7 +145,7 @@ class ClickHouse:
 
 
 class DuckDB(_Ansi):
-    """JSON columns, whose paths are JSONPath, or JSON pointers for keys that it cannot name."""
+    """JSON columns are read by JSONPath, or by a JSON pointer for a key that JSONPath cannot hold."""
 
     def value(self, field: Field, kind: str) -> str:
         path = "'$'"
@@ -165,7 +165,7 @@ class DuckDB(_Ansi):
         return sql if field.key is not None else f"CASE WHEN json_type({field.place}) <> 'OBJECT' THEN {sql} END"
 
     def time(self, key: str) -> str:
-        # By a map: a path cannot name every key.
+        # By a map, since a path cannot hold every key.
         return f"TRY_CAST(CAST(field_times AS MAP(VARCHAR, JSON))[{self.text(key)}] ->> 'first' AS TIMESTAMPTZ)"
 
     def is_default(self, key: str) -> str:

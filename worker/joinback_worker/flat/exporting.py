@@ -1,7 +1,7 @@
-"""An export: the rows of an application as they were known on a day, and what changed since another.
+"""An export: the rows of an application as they were known on a day, and what changed since another day.
 
-Each record is cut to the events that were known, then folded by the law with that moment as its clock. Rows wait in a
-temporary file until the types of their columns are known; memory holds a batch.
+Each record is cut to the events that were known at that moment. The law then makes a row of it, with that moment as the
+clock. Rows wait in a temporary file until the types of their columns are known, so that memory holds only a batch.
 """
 
 from collections import Counter
@@ -33,42 +33,42 @@ from .weights import Weights
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """What is asked for."""
+    """What a person asks for."""
 
     url: str
     application: str
     as_of: datetime
     since: datetime | None = None
-    """The day before, to tell what changed."""
+    """An earlier moment, to count what changed since."""
     format: str
     output: Path
     diff: Path | None = None
     """Where the changed labels go, one row each."""
     replace: bool = False
     weights: str | None = None
-    """The feedback field whose labels get a weight."""
+    """The feedback field whose labels get a weight; None: no weights."""
 
 
 class Exported(Struct, kw_only=True):
-    """What became of the records. Every record is in `statuses`, an orphan, or unknown."""
+    """What became of the records. Every record counts in `statuses`, `orphans` or `unknown`."""
 
     records: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     orphans: int = 0
-    """Feedback was known, and no prediction: there is nothing to train on."""
+    """Records with feedback and no prediction, which cannot train a model."""
     unknown: int = 0
-    """Records of which nothing was known yet."""
+    """Records of which no event was known yet."""
     events_later: int = 0
-    """Told after the moment, and so left out."""
+    """Events that were logged after the moment, and so left out."""
     misfits: dict[str, int] = {}
-    """Of a field with a declared type: values of another, which are empty."""
+    """By field with a declared type: values of another type. Their cells are empty."""
     fields_left_out: int = 0
     columns: int = 0
     rules: str | None = None
-    """The digest of the rules that were used; None where none are declared."""
+    """The digest of the rules that were followed; None if none are declared."""
     difference: Difference | None = None
     weighted: int = 0
-    """Labels that have a weight, and those whose weight is not known."""
+    """Labels that have a weight. `unweighted` counts those that have none."""
     unweighted: int = 0
 
     @property
@@ -77,9 +77,10 @@ class Exported(Struct, kw_only=True):
 
 
 async def export(settings: Settings, job: Job, has_read: Callable[[int], None]) -> Exported:
-    """Write what was known. `has_read` is told how many records so far.
+    """Write what was known, and return what became of the records. `has_read` is called with the number read so far.
 
-    Raises JoinbackError: nothing there, no room, a file in the way; SinkUnavailable.
+    Raises JoinbackError if the sink has no record of the application, if a file exists already, or if there is no room;
+    and SinkUnavailable.
     """
     policy = policy_of(settings, job.application, job.as_of)
     declares = policy.rules != policy_of(settings, "", job.as_of).rules
@@ -102,7 +103,9 @@ async def export(settings: Settings, job: Job, has_read: Callable[[int], None]) 
                         work.take(record)
                     has_read(exported.records)
             if not exported.records:
-                raise JoinbackError(f"the sink holds no record of {job.application!r}: mend its name, or drain first")
+                raise JoinbackError(
+                    f"the sink holds no record of {job.application!r}: correct the name, or drain first"
+                )
             if changed is not None:
                 changed.end()
             _write(output, spool, survey, job, work.oldest_s, exported)
@@ -112,12 +115,12 @@ async def export(settings: Settings, job: Job, has_read: Callable[[int], None]) 
 
 
 def _write(output: TableFile, spool: Spool, survey: Survey, job: Job, oldest_s: float, exported: Exported) -> None:
-    """Write what the spool holds, now that the kinds of its fields are known."""
+    """Write the rows of the spool. The kinds of the fields are known now."""
     weights = None if job.weights is None else _weights(job.weights, spool, survey, job.as_of, oldest_s)
     shape = Shape(columns_of(survey.kinds), OF_EXPORTS if weights is None else (*OF_EXPORTS, WEIGHT))
     exported.columns, exported.misfits = len(shape.names), survey.misfits
     exported.fields_left_out = survey.left_out
-    output.begin(shape.schema.with_metadata(_told(job)))
+    output.begin(shape.schema.with_metadata(_metadata(job)))
     for rows in spool.batches():
         output.write(shape.batch(rows if weights is None else list(weights.given(rows))))
     if weights is not None:
@@ -125,22 +128,24 @@ def _write(output: TableFile, spool: Spool, survey: Survey, job: Job, oldest_s: 
 
 
 def _weights(field: str, spool: Spool, survey: Survey, moment: datetime, oldest_s: float) -> Weights:
-    """Return what gives the labels of a field their weight. Raises JoinbackError for a field that nobody told."""
+    """Return the weights of the labels of a field. Raises JoinbackError for a field that no row has."""
     known = sorted(str(one.key) for one in survey.kinds if one.place == "feedback")
     if field not in known:
-        raise JoinbackError(f"--weights: no field {field!r} was told; known are {', '.join(known) or 'none'}")
+        raise JoinbackError(
+            f"--weights: no row has the feedback field {field!r}; known are {', '.join(known) or 'none'}"
+        )
     weights = Weights(field, moment)
     weights.learn((row for rows in spool.batches() for row in rows), oldest_s)
     return weights
 
 
-def _told(job: Job) -> dict[str, str]:
-    """What a file says of itself, where its format can."""
+def _metadata(job: Job) -> dict[str, str]:
+    """Return the metadata of the file, for formats that have metadata."""
     return {"joinback.application": job.application, "joinback.as_of": job.as_of.isoformat()}
 
 
 class _Work:
-    """What is done with each record."""
+    """The work on each record."""
 
     def __init__(
         self, job: Job, policy: Policy, exported: Exported, survey: Survey, spool: Spool, changed: "Changed | None"
@@ -149,7 +154,7 @@ class _Work:
         self._before = Policy(policy.rules, job.since)
         self._survey, self._spool, self._changed = survey, spool, changed
         self.oldest_s = 0.0
-        """How old the oldest prediction was."""
+        """Age of the oldest prediction at the moment."""
 
     def take(self, record: Record) -> None:
         exported, as_of = self._exported, self._job.as_of
@@ -213,7 +218,7 @@ class Changed:
             self.end()
 
     def end(self) -> None:
-        """Write what waits."""
+        """Write the changes that wait."""
         if self._waiting:
             columns = [list(self._column(name)) for name in self.SCHEMA.names]
             arrays = [pa.array(column, field.type) for column, field in zip(columns, self.SCHEMA, strict=True)]

@@ -1,4 +1,4 @@
-"""Tables as files: Parquet, CSV or Arrow, each whole at its place or not there at all."""
+"""Tables as files: Parquet, CSV or Arrow. A file appears whole, or not at all."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -27,13 +27,13 @@ def _arrow(file: BinaryIO, schema: pa.Schema) -> Any:
 
 
 FORMATS: Mapping[str, Callable[[BinaryIO, pa.Schema], Any]] = {"parquet": _parquet, "csv": _csv, "arrow": _arrow}
-"""By the name of `--format`, which is the file's suffix too."""
+"""Format -> its writer. The format is also the suffix of the file."""
 
 
 class TableFile:
-    """A file that is written beside its place, and moved there when the block ends without an error.
+    """A file that is written under another name, and gets its own name when the block ends without an error.
 
-    Raises JoinbackError: something stands there and may not be replaced, or there is no room.
+    Raises JoinbackError if a file of its name exists and may not be replaced, or if there is no room.
     """
 
     def __init__(self, path: Path, format_: str, *, replace: bool) -> None:
@@ -46,7 +46,7 @@ class TableFile:
 
     def __enter__(self) -> Self:
         if not self._replace and self.path.exists():
-            raise self._stands_there()
+            raise self._taken_error()
         try:
             self._file = self._part.open("wb")
         except OSError as error:
@@ -54,12 +54,12 @@ class TableFile:
         return self
 
     def begin(self, schema: pa.Schema) -> None:
-        """Say what the columns are; before the first batch."""
+        """Set the columns. Call it before the first batch."""
         assert self._file is not None
         self._writer = FORMATS[self._format](self._file, schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Raises OSError: no room."""
+        """Write a batch. Raises OSError if there is no room."""
         self._writer.write_batch(batch)
 
     def __exit__(
@@ -84,15 +84,15 @@ class TableFile:
     def _appear(self) -> None:
         if not self._replace:
             try:
-                # Unlike a rename it never replaces what somebody else has put there meanwhile.
+                # Unlike a rename, a link never replaces a file that somebody else has made meanwhile.
                 os.link(self._part, self.path)
             except FileExistsError:
-                raise self._stands_there() from None
+                raise self._taken_error() from None
             except OSError:
                 pass  # a file system without links
             else:
                 return
         self._part.replace(self.path)
 
-    def _stands_there(self) -> JoinbackError:
-        return JoinbackError(f"{self.path} is there already; --force replaces it, --output names another file")
+    def _taken_error(self) -> JoinbackError:
+        return JoinbackError(f"{self.path} exists already; --force replaces it, --output names another file")

@@ -1,7 +1,7 @@
 """The kinds of typed columns, and JSON values as one of them. Pure.
 
-A value of another kind than its column's is no value there: it is NULL, in Python and in each engine's SQL. A column
-of kind `json` holds whatever there is, as the text of its JSON.
+A value of another kind than its column is NULL in that column, in Python and in each engine's SQL. A column of kind
+`json` holds any value, as the text of its JSON.
 """
 
 import math
@@ -15,11 +15,11 @@ Kind = Literal["bool", "int", "float", "str", "json"]
 
 _WHOLE = re.compile(rb"-?[0-9]+")
 INT_MAX = 2**63 - 1
-"""What the engines' integers hold."""
+"""The largest integer that the engines hold."""
 
 
 def kind_of(raw: bytes) -> Kind | None:
-    """Return the kind of a JSON value by its text; None of null. A number that no engine holds exactly is `json`."""
+    """Return the kind of a JSON value by its text; None for null. A number that no engine holds exactly is `json`."""
     first = raw[:1]
     if first == b"n":
         return None
@@ -35,19 +35,19 @@ def kind_of(raw: bytes) -> Kind | None:
 
 
 def joined(a: Kind | None, b: Kind | None) -> Kind | None:
-    """Return the kind that holds both; integers beside fractions are doubles, what else differs is `json`."""
+    """Return the kind that holds both: `float` for integers and fractions, `json` for any other two kinds."""
     if a is None or b is None or a == b:
         return a or b
     return "float" if {a, b} == {"int", "float"} else "json"
 
 
 def value_of(raw: bytes, kind: Kind) -> Any:
-    """Return a JSON value as one of a column of this kind; None where it is none."""
+    """Return a JSON value for a column of this kind; None if it has another kind."""
     return None if raw[:1] == b"n" else _VALUES[kind](raw)
 
 
 def _fits(raw: bytes) -> bool:
-    # The shorter ones without a look at their digits.
+    # Shorter ones always fit, so their digits need not be read.
     return len(raw) < 19 or (len(raw) <= 20 and -INT_MAX - 1 <= int(raw) <= INT_MAX)
 
 

@@ -1,7 +1,7 @@
 """What was known of a record on a day. Pure.
 
-An event is known from `logged_at` on: the client's clock at the call, when it was told. Its own time, `at`, is when it
-happened, which may be long before; so a cut by `at` would let in labels that nobody had yet.
+An event is known from `logged_at` on, the time of the call by the client's clock. Its own time, `at`, is when it
+happened. That may be long before, so a cut by `at` would let in labels that nobody knew yet.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ E = TypeVar("E", bound=wire.Event)
 
 
 def known(record: Record, moment: datetime) -> Record:
-    """Return the record of the events that were told up to this moment."""
+    """Return the record with only the events that were logged up to this moment."""
     return Record(
         application=record.application,
         join_key=record.join_key,
@@ -30,9 +30,15 @@ def _until(events: Mapping[str, E], moment: datetime) -> dict[str, E]:
     return {event_id: event for event_id, event in events.items() if event.logged_at <= moment}
 
 
-def age_s(row: Row, moment: datetime) -> float | None:
-    """Return how old the row's prediction is, by the time that orders it; None of an orphan."""
+def predicted_at(row: Row) -> datetime | None:
+    """Return the time that orders the row's prediction, as `effective_at` has it for the event; None for an orphan."""
     at, logged_at = row.predicted_at, row.logged_at
     if at is None or logged_at is None:
         return None
-    return (moment - (logged_at if at - logged_at > CLOCK_SKEW_MAX else at)).total_seconds()
+    return logged_at if at - logged_at > CLOCK_SKEW_MAX else at
+
+
+def age_s(row: Row, moment: datetime) -> float | None:
+    """Return how many seconds old the row's prediction was at a moment; None for an orphan."""
+    at = predicted_at(row)
+    return None if at is None else (moment - at).total_seconds()

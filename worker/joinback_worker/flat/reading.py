@@ -1,4 +1,4 @@
-"""The worker's half of `joinback.read`: an application's rows as typed columns of Arrow, pandas or polars."""
+"""The worker's half of `joinback.read`: the rows of an application as typed columns in Arrow, pandas or polars."""
 
 import asyncio
 from collections.abc import Collection, Coroutine, Sequence
@@ -37,15 +37,15 @@ def read(
     status: str | Collection[str] | None,
     as_: str,
 ) -> Any:
-    """As `joinback.read`, which see."""
+    """Return what `joinback.read` returns. See there."""
     if as_ not in AS:
-        raise ConfigurationError(f"joinback.read: as_ is one of {', '.join(AS)}, not {as_!r}")
+        raise ConfigurationError(f"joinback.read: as_ must be one of {', '.join(AS)}, not {as_!r}")
     statuses = STATUSES if status is None else (status,) if isinstance(status, str) else tuple(status)
     for name in statuses:
         if name not in STATUSES:
-            raise ConfigurationError(f"joinback.read: status is of {', '.join(STATUSES)}, not {name!r}")
+            raise ConfigurationError(f"joinback.read: status must be one of {', '.join(STATUSES)}, not {name!r}")
     if isinstance(columns, str):
-        raise ConfigurationError("joinback.read: columns is a list of names")
+        raise ConfigurationError("joinback.read: columns must be a list of names, not a text")
     bounds = (
         None if since is None else moment_of(since, "since"),
         None if until is None else moment_of(until, "until"),
@@ -63,7 +63,7 @@ def read(
             )
         shape = Shape(typed, only=columns)
         table = pa.Table.from_batches(map(shape.batch, spool.batches()), shape.schema)
-    return _given(table, as_)
+    return _converted(table, as_)
 
 
 async def _fill(
@@ -78,7 +78,7 @@ async def _fill(
     async with open_sink(url, policy, read_only=True) as sink:
         async for rows in sink.rows(application):
             for row in rows:
-                # Of all rows: the columns do not depend on which of them are wanted.
+                # Survey all rows, so that the columns do not depend on which rows are wanted.
                 survey.add(row)
                 if row.status in statuses and _is_within(row, *bounds):
                     spool.add(kept(row))
@@ -91,7 +91,7 @@ def _is_within(row: Row, since: datetime | None, until: datetime | None) -> bool
     return at is not None and (since is None or at >= since) and (until is None or at < until)
 
 
-def _given(table: pa.Table, as_: str) -> Any:
+def _converted(table: pa.Table, as_: str) -> Any:
     try:
         if as_ == "pandas":
             return table.to_pandas()
@@ -105,7 +105,7 @@ def _given(table: pa.Table, as_: str) -> Any:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Return what it returns. In a thread: a notebook has a loop of its own."""
+    """Return what the work returns. It runs in a thread, since a notebook has an event loop of its own."""
     try:
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, work).result()

@@ -1,4 +1,4 @@
-"""Which fields rows hold, and of what kinds; what joinback.toml declares comes first."""
+"""Which fields rows hold, and of which kinds. What joinback.toml declares overrides what is seen."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,7 +13,7 @@ from .columns import Field, Place
 from .kinds import Kind, joined, kind_of, value_of
 
 FIELDS_MAX = 10_000
-"""Of an application: a model has hundreds of inputs; names made of data would be without end."""
+"""Fields per application. A model has hundreds of inputs; names that are made of data would never end."""
 
 _NULL = Raw(b"null")
 _NOTHING: Mapping[str | None, Kind] = {}
@@ -21,7 +21,7 @@ _OF_REDUCER: Mapping[Reducer, Kind] = {"count": "int", "mean": "float"}
 
 
 def cells_of(cell: bytes | None) -> Mapping[str | None, Raw]:
-    """Return the fields of one JSON column and their values; what is no object is one field without a key."""
+    """Return the fields of one JSON column with their values. A value that is not an object is a field without key."""
     if cell is None:
         return {}
     if cell.lstrip()[:1] == b"{":
@@ -31,7 +31,7 @@ def cells_of(cell: bytes | None) -> Mapping[str | None, Raw]:
 
 
 class Survey:
-    """What rows hold, told row by row."""
+    """The fields and kinds of rows, learned row by row."""
 
     def __init__(self, rules: Rules, fields_max: int = FIELDS_MAX) -> None:
         self._fields_left = fields_max
@@ -42,13 +42,13 @@ class Survey:
             "inputs": {}, "outputs": {}, "feedback": dict.fromkeys(rules.feedback),
         }  # fmt: skip
         self.left_out = 0
-        """Values of fields beyond what is kept."""
+        """Values in fields beyond `fields_max`."""
         self.misfits: dict[str, int] = {}
-        """Of a feedback field that is declared: values of another kind, which are NULL in its column."""
+        """By feedback field with a declared kind: values of another kind. They are NULL in its column."""
         self.rows = 0
 
     def add(self, row: Row) -> None:
-        """Look at a row's inputs, outputs and feedback."""
+        """Learn from the inputs, outputs and feedback of a row."""
         self.rows += 1
         self._look(self._found["inputs"], row.inputs)
         self._look(self._found["outputs"], row.outputs)
@@ -72,7 +72,7 @@ class Survey:
 
     @property
     def unseen(self) -> set[Field]:
-        """The fields of which no value was seen, and none is declared."""
+        """The fields without a declared kind of which no value was seen."""
         return {field for field, kind in self._fields() if kind is None and field not in self.declared}
 
     @property
@@ -82,7 +82,7 @@ class Survey:
 
     @property
     def kinds(self) -> dict[Field, Kind]:
-        """The kind of each field; one of which only null was seen is `json`."""
+        """The kind of each field. A field of which only null was seen is `json`."""
         declared = {Field("feedback", name): kind for name, kind in self._declared.items()}
         return {field: declared.get(field) or kind or "json" for field, kind in self._fields()}
 
@@ -93,7 +93,7 @@ class Survey:
 
 
 def _declared(rules: FieldRules) -> Kind | None:
-    """The kind of a feedback field's values after its reducer; None where the declaration leaves it open."""
+    """Return the kind of a feedback field's values after its reducer; None if the declaration leaves it open."""
     if rules.reducer in _OF_REDUCER:
         return _OF_REDUCER[rules.reducer]
     if rules.reducer in ("sum", "min", "max") and rules.scalar == "bool":

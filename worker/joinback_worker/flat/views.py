@@ -1,6 +1,6 @@
-"""Typed views: one per application, over `records`; made in the sink, or printed.
+"""Typed views: one per application, over `records`. They are made in the sink, or printed.
 
-A view carries a note of what it is: a comment in JSON. By it we know our own, and the columns that it has.
+A view has a note: a comment in JSON. By the note we recognize our own views, and the columns that they have.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from .kinds import Kind, joined
 from .survey import Survey
 
 FIELDS_MAX = 500
-"""PostgreSQL holds 1,600 columns in a view, SQLite 2,000; and a feedback field is three."""
+"""A view has at most 1,600 columns in PostgreSQL and 2,000 in SQLite, and a feedback field takes three."""
 
 _NAME = re.compile(rf"[a-z_][a-z0-9_]{{0,{NAME_BYTES_MAX - 1}}}")
 _SPELLED = {"label_age_s": "feedback_delay_s"}
@@ -32,7 +32,7 @@ ENGINES = {
     "clickhouse": "clickhouse", "clickhouses": "clickhouse", "chdb": "clickhouse",
     "delta": "duckdb", "delta+s3": "duckdb", "parquet": "duckdb", "jsonl": "duckdb",
 }  # fmt: skip
-"""By the scheme of a sink's URL: whose SQL reads it."""
+"""Scheme of a sink's URL -> the engine whose SQL reads the sink."""
 
 
 class _NotedColumn(Struct, array_like=True):
@@ -41,11 +41,11 @@ class _NotedColumn(Struct, array_like=True):
     key: str | None
     part: Part
     kind: Kind | Literal["time", ""]
-    """Empty: no value was seen yet."""
+    """Empty if no value was seen yet."""
 
 
 class Note(Struct):
-    """What a view says of itself."""
+    """The note of a view."""
 
     joinback: Annotated[int, Meta(ge=1, le=1)]
     application: str
@@ -53,33 +53,33 @@ class Note(Struct):
 
 
 class View(Struct, frozen=True):
-    """A typed view as it should be, and what stood there."""
+    """A typed view as it should be, and as it was."""
 
     name: str
     application: str
     columns: list[Column]
     before: list[Column] | None
-    """None: there was none."""
+    """The columns that the view has; None if it does not exist."""
     survey: Survey
 
     @property
     def added(self) -> list[Column]:
-        """The columns that it has not yet."""
+        """The columns that the view does not have yet."""
         known = {column.name for column in self.before or ()}
         return [column for column in self.columns if column.name not in known]
 
     @property
     def retyped(self) -> list[tuple[Column, Column]]:
-        """The columns whose kind is another one now: before, after."""
+        """The columns whose kind changed, as pairs of before and after."""
         return [(old, new) for old, new in zip(self.before or (), self.columns, strict=False) if old.kind != new.kind]
 
 
 def name_of(application: str, given: str | None = None) -> str:
-    """Return the name of an application's view: an identifier that every engine takes. Raises ConfigurationError."""
+    """Return the name of an application's view, which every engine accepts unquoted. Raises ConfigurationError."""
     if given is not None:
         if not _NAME.fullmatch(given):
             raise ConfigurationError(
-                f"--name {given!r}: letters a to z, digits and _, none of these first a digit, {NAME_BYTES_MAX} at most"
+                f"--name {given!r}: use a to z, digits and _, no digit first, and at most {NAME_BYTES_MAX} characters"
             )
         return given
     name = re.sub(r"[^a-z0-9]+", "_", application.lower()).strip("_")
@@ -94,9 +94,9 @@ def name_of(application: str, given: str | None = None) -> str:
 
 
 async def view_of(sink: Sink, application: str, rules: Rules, name: str) -> View:
-    """Return what the view should be, by what is declared and by a sample of the rows.
+    """Return the view as it should be, by what is declared and by a sample of the rows.
 
-    Raises JoinbackError: something else stands there, or there is nothing to view.
+    Raises JoinbackError if something else has this name, or if the application has no rows.
     """
     note = _note_in(await sink.standing(name), application, name)
     survey = Survey(rules, FIELDS_MAX)
@@ -104,19 +104,19 @@ async def view_of(sink: Sink, application: str, rules: Rules, name: str) -> View
         for row in rows:
             survey.add(row)
     if note is None and not survey.rows:
-        raise JoinbackError(f"the sink holds no row of {application!r}: mend its name, or drain first")
+        raise JoinbackError(f"the sink holds no row of {application!r}: correct the name, or drain first")
     before = None if note is None else _columns_in(note)
     kinds = survey.kinds
     for noted in note.columns if note is not None else ():
         field = Field(noted.place, noted.key)
         if noted.part == "value" and noted.kind and noted.kind != "time" and field not in survey.declared:
-            # What was seen once stays possible, whatever this sample holds.
+            # A kind that was seen once stays possible, whatever this sample holds.
             kinds[field] = joined(noted.kind, None if field in survey.unseen else kinds.get(field)) or noted.kind
     return View(name, application, columns_of(kinds, before or ()), before, survey)
 
 
 def statements(view: View, engine: str) -> list[str]:
-    """Return what makes the view, or makes it anew."""
+    """Return the statements that make the view, or replace it."""
     dialect = DIALECTS[engine]
     name, note = dialect.name(view.name), _note(view)
     fixed = [f"records.{_SPELLED.get(column, column)} AS {column}" for column in FIXED]
@@ -125,7 +125,7 @@ def statements(view: View, engine: str) -> list[str]:
     query = f"SELECT\n    {selected}\nFROM records\nWHERE records.application = {dialect.text(view.application)}"
     if engine == "sqlite":
         drop = [] if view.before is None else [f"DROP VIEW {name}"]
-        # As JSON may write a slash, so that none of its texts ends the comment.
+        # JSON may escape a slash. So no text in it can end the comment.
         comment = note.replace("/", "\\/")
         return [*drop, f"CREATE VIEW {name} AS /* {comment} */\n{query}"]
     if engine == "postgres":
@@ -157,9 +157,9 @@ def _note_in(standing: Standing | None, application: str, name: str) -> Note | N
         note = msgspec.json.decode(standing.note, type=Note)
     except msgspec.MsgspecError:
         what = "a view" if standing.is_view else "a table"
-        raise JoinbackError(f"{name} is {what} that Joinback has not made; give another name: --name") from None
+        raise JoinbackError(f"{name} is {what} that Joinback has not made; choose another name by --name") from None
     if not standing.is_view or note.application != application:
-        raise JoinbackError(f"{name} is the view of {note.application!r}; give this one another name: --name")
+        raise JoinbackError(f"{name} is the view of {note.application!r}; choose another name by --name")
     return note
 
 
@@ -168,5 +168,5 @@ def _columns_in(note: Note) -> list[Column]:
 
 
 def renamed(columns: Iterable[Column]) -> Sequence[Column]:
-    """Return the value columns whose name is not that of their field."""
+    """Return the value columns that have another name than their field."""
     return [c for c in columns if c.part == "value" and c.field.key is not None and c.name != c.field.key]

@@ -1,8 +1,8 @@
-"""What a label counts for in training while others of its kind are still to come: 1 / F(age), by its value.
+"""The weight of a label in training while other labels are still to come: 1 / F(age), by the value of the label.
 
-F is the share of labels of this value that had come when predictions were so old, as `answers/estimate.py` has it, told
-by the rows old enough. Labels of a value that comes late count for those that are missing, so the classes keep their
-shares; without weights a training set has too little of what comes late.
+F is the share of labels of this value that have come at this age, estimated from rows that are old enough, as in
+`answers/estimate.py`. So the labels of a value that comes late also count for those that are missing, and the classes
+keep their shares. Without weights, a training set has too few labels of values that come late.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,25 +13,25 @@ import msgspec
 from joinback_worker.answers.estimate import CAP_D, SHARE_MIN, Delays, delays_of
 from joinback_worker.answers.questions import REFERENCE_BINS
 
-from .cells import Kept, first_told
+from .cells import Kept, first_seen
 from .survey import cells_of
 
 _DAY_S = 86_400
 
 
 class Weights:
-    """Of one feedback field, as known at a moment."""
+    """The weights of the labels of one feedback field, as known at a moment."""
 
     def __init__(self, field: str, moment: datetime) -> None:
         self._field, self._moment = field, moment
         self._delays: Delays | None = None
         self.rows = 0
-        """Labels that were given a weight."""
+        """How many labels have a weight."""
         self.unknown = 0
-        """Labels whose weight is not known: fewer than 30 of their value are old enough, or a tenth has not come."""
+        """How many labels have none: fewer than 30 of their value are old enough, or less than a tenth have come."""
 
     def learn(self, rows: Iterable[Kept], oldest_s: float) -> None:
-        """Learn the delays from rows of 45 days and more, or from the oldest quarter of the history."""
+        """Learn the delays from rows that are at least 45 days old; in a short history, from its oldest quarter."""
         reference_s = max(1.0, min(CAP_D * _DAY_S, oldest_s * 0.75))
         counts: dict[tuple[bytes, int], list[float]] = {}
         for row in rows:
@@ -44,8 +44,8 @@ class Weights:
                 count = counts.setdefault((value, place), [0.0, 0])
                 count[0] += 1.0 if row.sample_rate is None else 1.0 / row.sample_rate
                 count[1] += 1
-        told = ((value, place, w, n) for (value, place), (w, n) in counts.items())
-        self._delays = delays_of(told, reference_s / _DAY_S, REFERENCE_BINS)
+        answer = ((value, place, w, n) for (value, place), (w, n) in counts.items())
+        self._delays = delays_of(answer, reference_s / _DAY_S, REFERENCE_BINS)
 
     def given(self, rows: Iterable[Kept]) -> Iterator[Kept]:
         """Yield the rows with their weights; a row without a label has none."""
@@ -61,15 +61,15 @@ class Weights:
             yield row
 
     def _label(self, row: Kept) -> tuple[bytes, float] | None:
-        """Return the field's value and how old the prediction was when it was first told; None: nobody told it."""
+        """Return the value of the field, and how old the prediction was when it first came; None if it has not come."""
         if row.age_s is None or row.feedback is None:
             return None
-        first = first_told(row, self._field)
+        first = first_seen(row, self._field)
         if first is None:
             return None
         value = cells_of(row.feedback).get(self._field)
         if value is None:
             return None
-        # Of JSON that is told in several forms, one.
+        # The same JSON may be written in several ways; this is one of them.
         same = msgspec.json.encode(msgspec.json.decode(value))
         return same, max(0.0, row.age_s - (self._moment - first).total_seconds())

@@ -1,7 +1,7 @@
-"""Prometheus metrics: what `joinback status` shows, as series. Counters come from Redis's books, so workers agree.
+"""Prometheus metrics: what `joinback status` shows, as series. Counters come from Redis, so all workers agree.
 
-catalogue.py   every name, with its kind, unit and labels
-families.py    from an Overview to families, pure
-collector.py   asks Redis at each scrape; for `joinback worker --metrics-port`, or a registry of yours
+catalogue.py   every metric: name, kind, unit and labels
+families.py    from an Overview to metric families, pure
+collector.py   asks Redis at each scrape, for `joinback worker --metrics-port` or a registry of yours
 exposition.py  the endpoint, and the text of `joinback status --prometheus`
 """

@@ -1,4 +1,4 @@
-"""A collector for any prometheus-client registry: it asks Redis at each scrape, and keeps nothing in between."""
+"""A collector for any registry of prometheus-client. It asks Redis at each scrape, and keeps nothing in between."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from .families import families
 log = structlog.get_logger("joinback")
 
 SCRAPE_TIMEOUT_S = 8.0
-"""Prometheus gives up after ten by default; it shall get `joinback_up 0` before that."""
+"""Prometheus gives up after ten seconds by default, and must get `joinback_up 0` before that."""
 
 
 class JoinbackCollector(Collector):
-    """What Redis tells of all applications, at each scrape.
+    """The metrics of all applications, read from Redis at each scrape.
 
-    `registry.register(JoinbackCollector(settings))` adds it to a registry of yours; `settings` say where Redis is.
-    It must be collected on a thread without a running event loop, as prometheus-client's own servers do.
+    `registry.register(JoinbackCollector(settings))` adds it to a registry of yours. `settings` have the URL of Redis.
+    It must be collected in a thread without a running event loop. The servers of prometheus-client do so.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -37,7 +37,7 @@ class JoinbackCollector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families. Never raises: without Redis there is `joinback_up 0` alone."""
+        """Yield the families. It never raises: without Redis, `joinback_up 0` is the only metric."""
         try:
             seen = asyncio.run(asyncio.wait_for(self._look(), SCRAPE_TIMEOUT_S))
         except (RedisError, OSError, TimeoutError) as error:

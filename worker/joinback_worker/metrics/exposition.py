@@ -1,4 +1,4 @@
-"""Metrics as text: on an endpoint of the worker's, or printed once."""
+"""Metrics as text: served by a worker, or printed once."""
 
 from collections.abc import Iterator
 
@@ -34,7 +34,7 @@ def text(overview: Overview) -> str:
 
 
 class _Seen(Collector):
-    """One overview, whenever it is collected."""
+    """A collector that always yields the same overview."""
 
     def __init__(self, overview: Overview) -> None:
         self._overview = overview

@@ -1,4 +1,4 @@
-"""From an overview to metric families. Pure: what is asked of Redis is asked in `collector`."""
+"""From an overview to metric families. Pure: `collector` asks Redis."""
 
 from collections.abc import Iterator
 
@@ -17,22 +17,22 @@ _OF_COUNTERS: dict[MetricName, str] = {
     "joinback_joined_rows_total": "joined",
     "joinback_orphan_rows_total": "orphans",
 }
-"""Of a tag's stats hash."""
+"""Metric -> its field in the stats hash of a tag."""
 _BY_LABEL: dict[MetricName, str] = {
     "joinback_received_events_total": "received:",
     "joinback_dead_events_total": "dead:",
 }
-"""What such a counter is called there, before the value of its label."""
+"""Metric -> the prefix of its fields there. The value of the label follows."""
 
 
 class _Families:
-    """Families by name, each made when its first sample comes."""
+    """Families by name. Each is made when its first sample is added."""
 
     def __init__(self) -> None:
         self._made: dict[MetricName, Metric] = {}
 
     def add(self, name: MetricName, value: float | None, *labels: str) -> None:
-        """Add a sample; None is none."""
+        """Add a sample, unless its value is None."""
         if value is None:
             return
         described = METRICS[name]
@@ -46,7 +46,7 @@ class _Families:
 
 
 def families(overview: Overview | None) -> Iterator[Metric]:
-    """Yield the families of an overview; of None, which Redis did not answer, that alone."""
+    """Yield the families of an overview. None means that Redis did not answer: then `joinback_up 0` is the only one."""
     found = _Families()
     found.add("joinback_up", float(overview is not None))
     if overview is not None:

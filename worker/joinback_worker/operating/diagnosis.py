@@ -1,4 +1,4 @@
-"""What a diagnosis is made of: everything that was tried, well or not."""
+"""What a diagnosis consists of: each thing that was tried, and whether it works."""
 
 from datetime import datetime
 from typing import Literal
@@ -15,9 +15,9 @@ class Tried(Struct, frozen=True, kw_only=True):
 
     area: Area
     says: str
-    """What was found, in one line; the finding's own sentence where there is one."""
+    """The result in one line. Where there is a finding, it is the finding's own sentence."""
     finding: Finding | None = None
-    """None: it is well."""
+    """The problem; None if there is none."""
 
 
 class Diagnosis(Struct, kw_only=True):
@@ -32,20 +32,20 @@ class Diagnosis(Struct, kw_only=True):
 
     @property
     def troubles(self) -> list[Finding]:
-        """What makes an exit code 1."""
+        """The findings that make exit code 1."""
         return [one for one in self.findings if one.is_trouble]
 
 
 def well(area: Area, says: str) -> Tried:
-    """Return that it is well."""
+    """Return a try that found no problem."""
     return Tried(area=area, says=says)
 
 
-def amiss(area: Area, name: FindingName, says: str, fix: str = "", application: str | None = None) -> Tried:
-    """Return that it is not."""
+def problem(area: Area, name: FindingName, says: str, fix: str = "", application: str | None = None) -> Tried:
+    """Return a try that found this problem."""
     return of_finding(area, finding(name, says, fix, application))
 
 
 def of_finding(area: Area, found: Finding) -> Tried:
-    """Return a finding as something that was tried."""
+    """Return a try that found what this finding reports."""
     return Tried(area=area, says=found.says, finding=found)

@@ -1,4 +1,4 @@
-"""What a deployment needs, tried: settings, Redis, workers, clients, sink and applications, each with what mends it."""
+"""Try what a deployment needs: settings, Redis, workers, clients, sink and applications. Each problem has its fix."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,17 +17,17 @@ from joinback_worker.connection.redis_errors import advice
 from joinback_worker.notes.guard import refusal
 from joinback_worker.sinks import open_sink
 
-from .diagnosis import Area, Diagnosis, Tried, amiss, of_finding, well
+from .diagnosis import Area, Diagnosis, Tried, of_finding, problem, well
 from .findings import FindingName
 from .overview import overview
-from .probing import probed
+from .probing import probe as probe_sink
 from .spans import several
 from .states import Overview
 from .thresholds import Thresholds
-from .tried_applications import of_applications
-from .tried_redis import of_redis
-from .tried_rights import of_rights
-from .tried_sink import of_sink
+from .tried_applications import try_applications
+from .tried_redis import try_redis
+from .tried_rights import try_rights
+from .tried_sink import try_sink
 
 _OF_SERVER: frozenset[FindingName] = frozenset(
     {"eviction_possible", "evictions", "memory_high", "restarted", "server_away"}
@@ -48,23 +48,25 @@ _OF_WORKERS: frozenset[FindingName] = frozenset(
 async def diagnose(
     settings: Settings, thresholds: Thresholds | None = None, *, probe: bool = False, reads_only: bool = False
 ) -> Diagnosis:
-    """Try everything, and leave nothing behind: but for the sink's table, which is made as a worker makes it.
+    """Return the result of each try. Nothing stays behind, except the sink's table, which is made as a worker makes it.
 
-    With `probe` a test record goes the whole way into the sink and is read back; it leaves one row per day there.
-    With `reads_only` nothing is written at all, so the rights to write are not tried.
-    Raises ConfigurationError for a sink URL nobody serves; every other trouble is a finding.
+    With `probe`, a test record goes the whole way into the sink and is read back. It leaves one row per day there.
+    With `reads_only`, nothing is written at all, so the rights to write are not tried.
+    Raises ConfigurationError for a sink URL that no sink serves. Every other problem is a finding.
     """
     open_sink(settings.sink_url)
     found = Diagnosis(at=datetime.now(UTC))
     found.tried.append(well("settings", f"drains every {settings.interval_s} s; emit {settings.emit}"))
-    found.tried += _rules(settings)
+    found.tried += _try_rules(settings)
     redis = connect(settings)
     try:
         await _with_redis(redis, settings, thresholds or Thresholds(), found, probe=probe, reads_only=reads_only)
     except (RedisError, OSError) as error:
         where = f"{shown_url(settings.redis_url)}: {advice(error)}"
-        found.tried.append(amiss("redis", "redis_away", where, "joinback doctor, once it answers"))
-        found.tried += await of_sink(settings, reads_only=reads_only)
+        found.tried.append(
+            problem("redis", "redis_away", where, "start Redis, or correct JOINBACK_REDIS_URL; then joinback doctor")
+        )
+        found.tried += await try_sink(settings, reads_only=reads_only)
     finally:
         await redis.aclose()
     order = get_args(Area)
@@ -75,60 +77,64 @@ async def diagnose(
 async def _with_redis(
     redis: Redis, settings: Settings, thresholds: Thresholds, found: Diagnosis, *, probe: bool, reads_only: bool
 ) -> None:
-    found.tried += await of_redis(redis, settings)
-    rights = [] if reads_only else await of_rights(redis, settings)
+    found.tried += await try_redis(redis, settings)
+    rights = [] if reads_only else await try_rights(redis, settings)
     found.tried += rights
     if any(one.finding is not None for one in rights):
-        # What follows would fail for the same reason, and say it less well.
-        found.tried += await of_sink(settings, reads_only=reads_only)
+        # The tries below would fail for the same reason, with a less clear message.
+        found.tried += await try_sink(settings, reads_only=reads_only)
         return
     seen = await overview(redis, settings, thresholds)
     found.at = seen.at
-    found.tried += _of_overview(seen)
+    found.tried += _from_overview(seen)
     refused = await refusal(redis, settings)
     sink = (
-        [amiss("sink", "sink_wrong", *_split(refused))] if refused else await of_sink(settings, reads_only=reads_only)
+        [problem("sink", "sink_wrong", *_split(refused))]
+        if refused
+        else await try_sink(settings, reads_only=reads_only)
     )
     found.tried += sink
     if any(one.finding is not None and one.finding.is_trouble for one in sink):
         return
-    found.tried += await of_applications(settings, seen)
+    found.tried += await try_applications(settings, seen)
     if probe:
-        found.tried.append(await probed(redis, settings))
+        found.tried.append(await probe_sink(redis, settings))
 
 
-def _rules(settings: Settings) -> list[Tried]:
+def _try_rules(settings: Settings) -> list[Tried]:
     try:
         config, problems = rules_file.look(settings)
     except ConfigurationError as error:
-        return [amiss("rules", "rules_wrong", str(error), "joinback config check")]
+        return [problem("rules", "rules_wrong", str(error), "joinback config check")]
     if problems:
-        return [amiss("rules", "rules_wrong", problem, "joinback config check") for problem in problems]
+        return [problem("rules", "rules_wrong", line, "joinback config check") for line in problems]
     declared = f"{config.path}: {', '.join(sorted(config.applications)) or 'no application'}"
     return [well("rules", declared if config.path else "none declared: JOINBACK_CONFIG is not set")]
 
 
-def _of_overview(seen: Overview) -> list[Tried]:
-    """What `joinback status` finds, each in its area."""
-    # A wrong file was told line by line before.
+def _from_overview(seen: Overview) -> list[Tried]:
+    """Return what `joinback status` finds, each in its area."""
+    # `_try_rules` has reported a wrong file already, line by line.
     tried = [of_finding(_area(one.name), one) for one in seen.all_findings if one.name != "rules_wrong"]
     if not any(one.area == "workers" for one in tried):
         named = ", ".join(worker.name for worker in seen.workers)
-        said = f"{several(len(seen.workers), 'worker')} alive{f': {named}' if named else ''}"
-        tried.append(well("workers", said))
-    tried += _of_wire_versions(seen)
+        alive = f"{several(len(seen.workers), 'worker')} alive{f': {named}' if named else ''}"
+        tried.append(well("workers", alive))
+    tried += _from_wire_versions(seen)
     if seen.applications and not any(one.area == "applications" for one in tried):
-        tried.append(well("applications", f"{several(len(seen.applications), 'application')}; nothing is lost"))
+        tried.append(well("applications", f"{several(len(seen.applications), 'application')}; no event is lost"))
     return tried
 
 
-def _of_wire_versions(seen: Overview) -> Sequence[Tried]:
-    """Workers that read less than this release: clients of this release may write what they cannot read."""
+def _from_wire_versions(seen: Overview) -> Sequence[Tried]:
+    """Return a hint on workers that cannot read everything that clients of this release may write."""
     old = [worker.name for worker in seen.workers if (worker.wire_version or wire.PLAIN_VERSION) < wire.WIRE_VERSION]
     if not old:
         return []
-    said = f"{', '.join(old)} read no events of wire version {wire.WIRE_VERSION}, which clients of this release write"
-    return [amiss("clients", "worker_older", said, "upgrade the workers before the clients")]
+    says = (
+        f"{', '.join(old)} cannot read events of wire version {wire.WIRE_VERSION}, which clients of this release write"
+    )
+    return [problem("clients", "worker_older", says, "upgrade the workers before the clients")]
 
 
 def _area(name: FindingName) -> Area:
@@ -144,6 +150,6 @@ def _area(name: FindingName) -> Area:
 
 
 def _split(refused: str) -> tuple[str, str]:
-    """The refusal of a sink, and what mends it."""
-    said, _, fix = refused.partition("; nothing was claimed. ")
-    return said, fix
+    """Return why a sink is refused, and what fixes it."""
+    why, _, fix = refused.partition("; nothing was claimed. ")
+    return why, fix

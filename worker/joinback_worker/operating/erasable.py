@@ -1,4 +1,4 @@
-"""What an erasure would reach: which join keys are meant, and how much of them each tier holds. Changes nothing."""
+"""What an erasure would reach: the join keys that are meant, and how much each tier holds of them. Changes nothing."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,15 +26,15 @@ from .where import Where, holds, holds_of_bytes
 
 
 class Erasable(Struct, kw_only=True):
-    """What is meant, and how much of it there is."""
+    """The records that are meant, and how much of them each tier holds."""
 
     scope: Scope
     redis_records: int = 0
     dead_letters: int = 0
     sink_rows: int = 0
-    """Of `records`, whatever the sink keeps."""
+    """Rows of `records`, whether the sink keeps rows or events."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Tier -> why it cannot be looked at."""
+    """Tier -> why it cannot be read."""
 
     @property
     def is_empty(self) -> bool:
@@ -44,10 +44,10 @@ class Erasable(Struct, kw_only=True):
 async def erasable(
     redis: Redis, settings: Settings, application: str, layout: Layout, join_keys: Sequence[str], where: Sequence[Where]
 ) -> Erasable:
-    """Return what these keys have anywhere, and what all records have of which the conditions hold.
+    """Return how much each tier holds of these keys, and of all records that meet the conditions.
 
-    Raises what Redis raises: by conditions the login needs +scan. By conditions it raises JoinbackError where the sink
-    cannot be read, as it may hold more of them; by keys that is told as failed.
+    Raises what Redis raises; with conditions the login needs +scan. If the sink cannot be read, it raises JoinbackError
+    with conditions, since the sink may hold more records that meet them; with keys alone it sets `failed`.
     """
     policy = policy_of(settings, application, datetime.now(UTC))
     scope = Scope(application=application, layout=layout, policy=policy, join_keys=set(join_keys))
@@ -81,7 +81,7 @@ async def _count_in_redis(redis: Redis, found: Erasable) -> None:
 
 
 async def has_rows(settings: Settings, application: str) -> bool:
-    """Whether the sink knows of an application that Redis may have forgotten. Raises SinkUnavailable."""
+    """Return whether the sink has records of an application that Redis may have forgotten. Raises SinkUnavailable."""
     try:
         async with open_sink(settings.sink_url, Policy(), read_only=True) as sink:
             if sink.erases:
@@ -123,13 +123,13 @@ async def _match_records(source: Source, keys: Sequence[str], scope: Scope, wher
     while waiting:
         for fields in await source.load(waiting):
             key = waiting.pop(0)
-            # What is no record there is of nobody's inputs.
+            # What cannot be read as a record holds no inputs that a condition could be about.
             if not isinstance(fields, Unusable) and holds(where, read_hash(scope.application, key, fields).record):
                 scope.join_keys.add(key)
 
 
 def _text(key: bytes) -> str | None:
-    """A join key; None for one that is no UTF-8, which no row has."""
+    """Return a join key as text; None if it is not UTF-8, since no row has such a key."""
     try:
         return key.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""All that is held of some join keys, erased tier by tier: Redis's records, its dead letters, the sink.
+"""Erase everything that is held of some join keys, tier by tier: Redis's records, its dead letters, the sink.
 
-Tombstones come first. What is merged before them is in the sink when the sink is erased, and what is merged later is
-taken out again by the drain that merged it, or by the next.
+The first tier is tombstones. A record that is merged before they are set is in the sink when the sink is erased. A
+record that is merged later is removed by the drain that merged it, or by the next drain.
 """
 
 from datetime import datetime, timedelta
@@ -21,21 +21,21 @@ from joinback_worker.notes.tombstones import forget, set_tombstones
 from joinback_worker.sinks import lookups, open_sink
 
 LETTERS_PER_STEP = 1_000
-"""Of one XDEL: a few milliseconds of Redis's time."""
+"""Per XDEL: so many take a few milliseconds of Redis's time."""
 
 
 class Erased(Struct, kw_only=True):
-    """What was erased, tier by tier. Nothing of what was logged is in it, nor a key."""
+    """How much was erased, tier by tier. It holds no logged value and no key."""
 
     keys: int
     tombstones_until: datetime | None = None
-    """Whatever comes of the keys until then is erased by the next drain."""
+    """Until then, each drain erases whatever still comes of these keys."""
     redis_records: int = 0
     dead_letters: int = 0
     sink_rows: int = 0
-    """Of `records` where the sink keeps rows, of `events` where it keeps those."""
+    """Rows of `records` if the sink keeps rows; rows of `events` if it keeps events."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Tier -> why; the others are erased all the same."""
+    """Tier -> why it failed. The other tiers are erased all the same."""
 
 
 class Scope(Struct, kw_only=True):
@@ -46,15 +46,15 @@ class Scope(Struct, kw_only=True):
     policy: Policy
     join_keys: set[str]
     letters: set[tuple[str, str]] = field(default_factory=set)
-    """Tag and id of dead letters that are meant by what they hold themselves."""
+    """Tag and id of the dead letters that meet the conditions themselves."""
     has_sink: bool = True
 
     def means(self, tag: str, letter: Letter) -> bool:
-        """Return whether a dead letter is to go."""
+        """Return whether this dead letter is to be erased."""
         return letter.join_key in self.join_keys or (tag, letter.id) in self.letters
 
     def keys_by_tag(self) -> dict[str, list[str]]:
-        """Return the keys of each tag under which their records may be."""
+        """Return, for each tag that may hold records of these keys, the keys."""
         by_tag: dict[str, list[str]] = {}
         for key in sorted(self.join_keys):
             for tag in self.layout.tags_of(self.application, key):
@@ -63,7 +63,10 @@ class Scope(Struct, kw_only=True):
 
 
 async def erase(redis: Redis, settings: Settings, scope: Scope) -> Erased:
-    """Erase it in every tier; what one of them refuses is told, and stops no other. It may be done again."""
+    """Erase the scope in every tier, and return how much. A tier that fails is set in `failed`, and the others go on.
+
+    It may be repeated.
+    """
     erased = Erased(keys=len(scope.join_keys))
     for name, work in _TIERS.items():
         try:

@@ -1,4 +1,4 @@
-"""What Redis holds of one join key: its record, its entries on the pending stream and who claimed them, its letters."""
+"""What Redis holds of one join key: its record, its pending entries with who claimed them, and its dead letters."""
 
 from datetime import UTC, datetime
 
@@ -9,14 +9,15 @@ from joinback import wire
 from joinback_worker.drain.source import Source, Unusable
 
 from .explanation import Explanation, Waiting
+from .letters import named
 
 ENTRIES_SEARCHED = 1_000
-"""Of the pending and the dead stream, the newest so many, and of the pending the oldest: a look must not cost the
-server a full scan."""
+"""The newest entries of the pending and the dead stream, and the oldest of the pending one: a full scan would cost the
+server too much."""
 
 
 async def look_under(redis: Redis, tag: str, found: Explanation) -> None:
-    """Add what Redis holds under one tag. Raises what Redis raises."""
+    """Add to `found` what Redis holds under one tag. Raises what Redis raises."""
     key = wire.record_key(tag, found.join_key)
     held = (await Source(redis, tag).load([found.join_key]))[0]
     if isinstance(held, Unusable):
@@ -28,7 +29,8 @@ async def look_under(redis: Redis, tag: str, found: Explanation) -> None:
     dead = wire.dead_key(tag)
     for letter_id, fields in await _entries(redis, "XREVRANGE", dead, "+", "-"):
         if fields.get("key") == found.join_key:
-            found.dead.append({"id": letter_id} | fields)
+            detail = named(fields.get("detail", ""), found.application)
+            found.dead.append({"id": letter_id} | fields | {"detail": detail})
             found.dead_expire_in_s = await redis.execute_command("TTL", dead)
 
 
@@ -52,7 +54,7 @@ async def _look_at_pending(redis: Redis, tag: str, found: Explanation) -> None:
 
 
 async def _claim(redis: Redis, stream: str, entry_id: str) -> tuple[str | None, float | None]:
-    """Return who claimed an entry, and how long ago."""
+    """Return who claimed an entry, and how many seconds ago; None for both if nobody has."""
     try:
         claims = await redis.execute_command("XPENDING", stream, wire.GROUP, entry_id, entry_id, 1, parse_detail=True)
     except ResponseError:
@@ -66,7 +68,7 @@ async def _entries(redis: Redis, command: str, stream: str, first: str, last: st
     try:
         found = await redis.execute_command(command, stream, first, last, "COUNT", ENTRIES_SEARCHED)
     except ResponseError:
-        return []  # somebody wrote something else there, which status tells
+        return []  # another type stands at this key, which `joinback status` reports
     return [
         (entry_id.decode(), {k.decode(): v.decode(errors="backslashreplace") for k, v in fields.items()})
         for entry_id, fields in found
@@ -74,5 +76,5 @@ async def _entries(redis: Redis, command: str, stream: str, first: str, last: st
 
 
 def time_of(entry_id: str) -> datetime:
-    """Return when an entry was written, by Redis's clock."""
+    """Return when an entry of a stream was written, by Redis's clock."""
     return datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, tz=UTC)

@@ -1,4 +1,4 @@
-"""What became of one join key: a verdict in one sentence, then the evidence in the order of time."""
+"""What became of one join key: a verdict in one sentence, then the evidence, ordered by time."""
 
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -12,6 +12,7 @@ from joinback.settings import Settings
 from joinback_worker.answers.coverage import coverage
 from joinback_worker.config.rules_file import policy_of
 from joinback_worker.errors import SinkMissing, WorkerError
+from joinback_worker.flat.known import age_s
 from joinback_worker.labels.lookup import Lookup
 from joinback_worker.law.record_hash import ReadHash, read_hash
 from joinback_worker.law.row import Row, project
@@ -21,19 +22,19 @@ from joinback_worker.notes.last_drains import Drains, last_drains
 from joinback_worker.notes.layouts import Layout, applications, layouts
 from joinback_worker.sinks import Sink, open_sink, shown
 
-from .by_hand import by_hand
 from .evidence import look_under
 from .explanation import Coverage, Explanation
 from .near_keys import near_keys
 from .overview import drops_of_day
+from .shell_lines import shell_lines
 from .timeline import timeline
 from .verdict import Around, verdict
 
 
 async def explain(redis: Redis, settings: Settings, application: str, join_key: str) -> Explanation:
-    """Look in Redis and in the sink, and say what became of this key. Changes nothing.
+    """Return what became of this key, from what Redis and the sink hold. Changes nothing.
 
-    Raises what Redis raises, and ConfigurationError. A sink that cannot be read is told in the explanation.
+    Raises what Redis raises, and ConfigurationError. If the sink cannot be read, the explanation says so.
     """
     layout = (await layouts(redis)).get(application, Layout())
     now = await redis_time(redis)
@@ -52,8 +53,9 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
         row = found.row or _row_of(folded, settings, now)
         if _needs_near(found, row, is_sampled_out=rate is not None and not keeps(application, join_key, rate)):
             await _add_near(Lookup(redis, sink, application, layout), found)
-    if row is not None and row.status == "predicted" and row.predicted_at is not None and not found.pending:
-        found.coverage = await _coverage(settings, found, (now - row.predicted_at).total_seconds())
+    prediction_age_s = None if row is None else age_s(row, now)
+    if row is not None and row.status == "predicted" and prediction_age_s is not None and not found.pending:
+        found.coverage = await _coverage(settings, found, prediction_age_s)
     living = [one for one in await workers(redis) if not one.applications or application in one.applications]
     done = (await last_drains(redis)).get(application, Drains()).done
     around = Around(
@@ -65,9 +67,9 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
         drops=[one for one in await drops_of_day(redis, now) if one.application == application],
         sink_keeps=not settings.sink_url.startswith("stdout:"),
     )
-    found.verdict, found.says = verdict(found, around)
     found.timeline = timeline(found)
-    found.by_hand = list(by_hand(settings, application, join_key, found.tags))
+    found.verdict, found.says = verdict(found, around)
+    found.by_hand = list(shell_lines(settings, application, join_key, found.tags))
     return found
 
 
@@ -93,7 +95,7 @@ async def _look_in_sink(sink: Sink | None, found: Explanation) -> None:
 
 
 def _row_of(folded: ReadHash, settings: Settings, now: datetime) -> Row | None:
-    """The row that the record in Redis would make alone."""
+    """Return the row that the record in Redis would make by itself; None if it has no events."""
     record = folded.record
     return project(record, policy_of(settings, record.application, now))[0] if record.has_events else None
 
@@ -112,7 +114,7 @@ async def _add_near(lookup: Lookup, found: Explanation) -> None:
 
 
 async def _coverage(settings: Settings, found: Explanation, age_s: float) -> Coverage | None:
-    """How many labels have come at this age. A sink that answers no questions tells none."""
+    """Return how many predictions of this age have a label; None if the sink cannot answer questions."""
     try:
         share, p90_s = await coverage(settings, found.application, age_s, found.at)
     except (WorkerError, NotImplementedError):

@@ -1,4 +1,4 @@
-"""What an explanation of one join key is made of."""
+"""What an explanation of one join key consists of."""
 
 from datetime import datetime
 from typing import Literal
@@ -28,12 +28,12 @@ class Moment(Struct, frozen=True, kw_only=True):
     """One line of the evidence."""
 
     at: datetime | None
-    """None: it is not known when."""
+    """None: the time is not known."""
     what: str
     """Such as `prediction:0a1b`, `feedback:repaid-17`, `in the queue`, `dead letter: after_window`."""
     where: Literal["redis", "queue", "dead letters", "sink"]
     detail: str = ""
-    """What it holds, as JSON where it is an event: hide it where nobody asked."""
+    """What it holds; for an event, its JSON. It may be personal data: show it only if somebody asked."""
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
@@ -45,9 +45,9 @@ class Waiting(Struct, frozen=True, kw_only=True):
     kind: str
     event_id: str = ""
     consumer: str | None = None
-    """Who claimed it, as `host:pid:…`; None: nobody has."""
+    """Who claimed it, as `host:pid:…`; None if nobody has."""
     claimed_s: float | None = None
-    """For how long that one holds it."""
+    """How many seconds ago it was claimed."""
 
 
 class Near(Struct, frozen=True, kw_only=True):
@@ -58,13 +58,13 @@ class Near(Struct, frozen=True, kw_only=True):
 
 
 class Coverage(Struct, frozen=True, kw_only=True):
-    """How many labels predictions of one age have, by the label curve."""
+    """How many predictions of one age have a label, by the label curve."""
 
     age_s: float
     share: float | None
-    """Of the predictions that old; None: too few to tell."""
+    """The share of the predictions of this age that have a label; None if too few are so old."""
     p90_s: float | None
-    """After how long nine in ten have one; None: never yet, or not known."""
+    """The age at which nine in ten have a label; None if they never do so far, or if it is not known."""
 
 
 class Explanation(Struct, kw_only=True):
@@ -73,44 +73,44 @@ class Explanation(Struct, kw_only=True):
     application: str
     join_key: str
     at: datetime
-    """When it was asked, by Redis's clock."""
+    """When the question was asked, by Redis's clock."""
     verdict: VerdictName = "unknown"
     says: str = ""
     """The verdict, in one sentence."""
     timeline: list[Moment] = []
-    """The oldest first; what has no time last."""
+    """The oldest first. What has no time comes last."""
     near: list[Near] = []
-    """Only of a key that is unknown, or has feedback and no prediction."""
+    """Set only for a key that is unknown, or that has feedback and no prediction."""
     coverage: Coverage | None = None
-    """Only of a prediction that waits for feedback."""
+    """Set only for a prediction that waits for feedback."""
     sample: str | None = None
-    """What the published rate means for this key; None if all keys are logged."""
+    """What the published sample rate means for this key; None if all keys are logged."""
     row: Row | None = None
     tags: list[str] = []
-    """Under which keys Redis may hold it: the tag of the present shards first."""
+    """The tags under which Redis may hold it. The tag by the present number of shards comes first."""
     events: dict[str, str] = {}
     """The record in Redis: `<kind>:<event_id>` -> JSON."""
     expires_in_s: int | None = None
-    """When Redis lets the record go."""
+    """Seconds until Redis deletes the record."""
     pending: list[Waiting] = []
-    """Its entries among the newest and the oldest of the pending stream."""
+    """Its entries among the newest and the oldest entries of the pending stream."""
     dead: list[dict[str, str]] = []
     """Its dead letters among the newest: id, event, reason, detail, bytes."""
     dead_expire_in_s: float | None = None
     unusable: str | None = None
-    """Why what stands at its key is no record."""
+    """Why the value at its key in Redis is not a record."""
     sink: str = ""
-    """The one that was looked at, without secrets."""
+    """The URL of the sink that was asked, without secrets."""
     sink_trouble: str | None = None
     """Why the sink could not be read."""
     sink_missing: str | None = None
-    """That there is no such sink yet."""
+    """The sentence that this sink does not exist yet, if so."""
     sink_elsewhere: str | None = None
-    """Why this application's rows are in another sink."""
+    """Why the rows of this application are in another sink, if they are."""
     by_hand: list[str] = []
-    """Lines for a shell that show the same; none holds a password."""
+    """Shell lines that show the same evidence. No line holds a password."""
 
     @property
     def is_known(self) -> bool:
-        """Whether Redis or the sink holds anything of it."""
+        """Whether Redis or the sink holds anything of this key."""
         return bool(self.events or self.unusable or self.row or self.pending or self.dead)

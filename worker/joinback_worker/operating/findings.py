@@ -1,4 +1,4 @@
-"""What can be amiss: a stable name for each, why it matters, and whether it is trouble or a hint."""
+"""The problems that Joinback finds: a stable name for each, why it matters, and whether it is trouble or a hint."""
 
 from collections.abc import Iterable
 from typing import Literal, get_args
@@ -17,13 +17,13 @@ FindingName = Literal[
     "sink_down",
     "pending_old",
     "waiting_for_upgrade",
-    # What became of them.
+    # What became of the events.
     "difference",
     "books_unreadable",
     "new_dead_letters",
     "dead_letters_expire",
     "client_drops",
-    # What comes.
+    # What services send.
     "no_feedback",
     "only_orphans",
     "many_orphans",
@@ -35,7 +35,7 @@ FindingName = Literal[
     "rules_changed",
     "rules_wrong",
     "rules_unknown",
-    # The server.
+    # The Redis server.
     "redis_away",
     "redis_old",
     "right_missing",
@@ -48,7 +48,7 @@ FindingName = Literal[
     "server_away",
     "clock_differs",
     "no_tls",
-    # The sink, and how all is set up.
+    # The sink and its set-up.
     "sink_wrong",
     "sink_missing",
     "sink_unguarded",
@@ -74,72 +74,72 @@ HINTS: frozenset[FindingName] = frozenset(
         "client_drops",
     }
 )
-"""Worth a look by day; all others are trouble, and exit code 1."""
+"""Hints can wait for the working day. All other findings are trouble, and make exit code 1."""
 
 WHY: dict[FindingName, str] = {
-    "worker_dead": "Nothing reaches the sink; Redis fills, and lets events go after their TTL.",
-    "worker_hangs": "It holds its claims, and nothing reaches the sink through it.",
-    "worker_trouble": "What this worker could not drain stays pending.",
+    "worker_dead": "Nothing reaches the sink. Redis fills, and deletes events after their TTL.",
+    "worker_hangs": "It keeps its claims, and writes nothing to the sink.",
+    "worker_trouble": "Events that this worker could not drain stay pending.",
     "worker_older": "It leaves such events pending until it is upgraded.",
-    "workers_differ": "Rows depend on which worker came first.",
-    "no_drain": "Rows are older than people think they are.",
-    "drain_failing": "Its events stay pending until the drain succeeds, and are lost after their TTL.",
-    "sink_down": "Its events stay pending until the sink is back, and are lost after their TTL.",
-    "pending_old": "Labels and predictions come late to the sink; after their TTL they are lost.",
-    "waiting_for_upgrade": "No worker that runs can read them; they wait until one can, or their TTL ends.",
-    "difference": "Events that Redis received are neither in rows nor pending nor dead: they were lost.",
-    "books_unreadable": "Somebody wrote among the counters, so a loss would go unseen.",
-    "new_dead_letters": "Each is an event that is in no row.",
-    "dead_letters_expire": "They can be replayed until they expire, and not after.",
-    "client_drops": "Events that a service lost before they reached Redis are in no row.",
-    "no_feedback": "Labels that stop are the commonest silent failure: rows look merely young.",
-    "only_orphans": "The application, or its keys, are most likely misspelt by who sends labels.",
-    "many_orphans": "Labels that match no prediction are lost to every figure.",
-    "field_misspelt": "A rule for a field that nobody tells does nothing.",
-    "field_seen_once": "A field that was told once and never again is most likely a typo.",
-    "field_broken": "Values of another type than declared are kept, and wrong in every figure.",
+    "workers_differ": "What a row says depends on which worker wrote it.",
+    "no_drain": "Rows are older than people expect.",
+    "drain_failing": "Its events stay pending until a drain succeeds. After their TTL they are lost.",
+    "sink_down": "Its events stay pending until the sink is back. After their TTL they are lost.",
+    "pending_old": "Predictions and labels reach the sink late. After their TTL they are lost.",
+    "waiting_for_upgrade": "No running worker can read them. They wait until one can, or until their TTL ends.",
+    "difference": "Either events were lost, or somebody else wrote to the keys of Joinback.",
+    "books_unreadable": "Somebody wrote among the counters, so a loss would go unnoticed.",
+    "new_dead_letters": "Each dead letter is an event that is in no row.",
+    "dead_letters_expire": "They can be replayed only until they expire.",
+    "client_drops": "A service lost these events before they reached Redis. They are in no row.",
+    "no_feedback": "When labels stop, nothing fails: the rows only look young.",
+    "only_orphans": "The sender of these labels most likely misspells the application or its keys.",
+    "many_orphans": "A label that matches no prediction is missing from every figure.",
+    "field_misspelt": "A rule for a field that nobody logs does nothing.",
+    "field_seen_once": "A field that was logged once and never again is most likely a typo.",
+    "field_broken": "Values of another type than declared are kept, and make the figures wrong.",
     "maturity_below_curve": "Rows are closed as unlabelled before their labels come.",
-    "rules_differ": "Rows depend on which worker came first.",
-    "rules_changed": "Older rows still say what the former rules made of them.",
-    "rules_wrong": "A worker does not start with such a file.",
-    "rules_unknown": "Whether workers agree about rows cannot be told.",
-    "redis_away": "Clients buffer, and drop when their buffers are full; nothing is drained.",
-    "redis_old": "Commands that a worker needs are missing.",
-    "right_missing": "Client or worker will be refused at this command.",
-    "eviction_possible": "Redis may let go of what it acknowledged.",
-    "evictions": "Events may be lost; see the dead letters with the reason record_missing.",
-    "memory_high": "At its limit Redis refuses events; clients hold predictions back before.",
+    "rules_differ": "What a row says depends on which worker wrote it.",
+    "rules_changed": "Older rows still follow the former rules.",
+    "rules_wrong": "No worker starts with such a file.",
+    "rules_unknown": "Nobody can see whether all workers follow the same rules.",
+    "redis_away": "Clients buffer events, and drop them when the buffer is full. Nothing is drained.",
+    "redis_old": "It lacks commands that a worker needs.",
+    "right_missing": "Redis will refuse this command to a client or a worker.",
+    "eviction_possible": "Redis may delete events that it acknowledged.",
+    "evictions": "Events may be lost: see the dead letters with the reason record_missing.",
+    "memory_high": "At its limit Redis refuses events. Clients hold predictions back before that.",
     "memory_forecast": "At its limit Redis refuses events.",
-    "not_persistent": "A restart of Redis loses what is pending; clients send their last seconds again.",
-    "restarted": "What Redis had not saved is lost; clients send their last seconds again.",
-    "server_away": "The applications of this server are not drained.",
-    "clock_differs": "Times of events, and when they mature, are judged by clocks that disagree.",
-    "no_tls": "Passwords and events cross the network in the clear.",
-    "sink_wrong": "No row is written here.",
-    "sink_missing": "There is nothing to read yet.",
+    "not_persistent": "A restart of Redis loses pending events. Clients send only their last seconds again.",
+    "restarted": "Events that Redis had not saved are lost. Clients send only their last seconds again.",
+    "server_away": "The applications on this server are not drained.",
+    "clock_differs": "Two clocks that disagree decide when events happened and when rows mature.",
+    "no_tls": "Passwords and events cross the network unencrypted.",
+    "sink_wrong": "No row can be written there.",
+    "sink_missing": "There are no rows to read yet.",
     "sink_unguarded": "Two sinks may each get a part of the rows.",
-    "probe_failed": "A record does not come through.",
+    "probe_failed": "A record does not reach the sink.",
 }
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that is amiss."""
+    """One problem."""
 
     name: FindingName
     says: str
     """One sentence, with the numbers in it."""
     fix: str = ""
-    """The command, or the setting, that mends it."""
+    """The command or the setting that fixes it; empty if none is known."""
     why: str = ""
     application: str | None = None
     is_trouble: bool = True
 
 
 def finding(name: FindingName, says: str, fix: str = "", application: str | None = None) -> Finding:
-    """Return it with why it matters, and whether it is trouble."""
+    """Return a finding, with why it matters and whether it is trouble."""
     return Finding(name=name, says=says, fix=fix, why=WHY[name], application=application, is_trouble=name not in HINTS)
 
 
 def worst_first(found: Iterable[Finding]) -> list[Finding]:
-    """Return them in the order of the names above, trouble before hints."""
+    """Return the findings in the order of `FindingName`, with trouble before hints."""
     return sorted(found, key=lambda one: (not one.is_trouble, FINDING_NAMES.index(one.name), one.application or ""))

@@ -1,19 +1,20 @@
--- One consistent look at a tag, in a bounded number of steps. Writes nothing.
+-- Takes one consistent look at a tag, in a bounded number of steps. Writes nothing.
 -- KEYS  1 pending   2 stats   3 history   4 dead
--- ARGV  1 group   2 the consumer of what waits for a newer worker   3 a rate begins so many ms ago   4 a day, in ms
---       5 entries of a history that was cut
+-- ARGV  1 group   2 the consumer that holds what waits for a newer worker   3 how many ms ago a rate begins
+--       4 a day, in ms   5 the number of entries at which a history is cut
 -- Returns {ms by this server's clock,
 --   pending: {entries, last id, id of the oldest claimable, claimed, waiting for a newer worker, id of the oldest of it},
---   counters, the history's entries of before a rate, of before a day, and the last: each flat, its id first,
+--   counters, the history's last entry before the rate begins, its last entry before the day begins, its last entry:
+--   each flat, its id first,
 --   dead letters: {how many, id of the newest, ms until they expire}}
--- An id is '' where there is none. Where something else stands at a key, its type's name stands for the part.
+-- An id is '' where there is none. Where a key holds another type, the part is the name of that type.
 local pending, stats, history, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, parked, rate_ms, day_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local before_rate, before_day = string.format('%.0f', now_ms - rate_ms), string.format('%.0f', now_ms - day_ms)
 
--- The type's name, where it is not the wanted one.
+-- Returns the type of the key, if it exists and is not of the wanted type; else false.
 local function foreign(key, wanted)
   local kind = redis.call('TYPE', key).ok
   return kind ~= wanted and kind ~= 'none' and kind
@@ -32,7 +33,7 @@ local function is_before(a, b)
   return tonumber(a_number) < tonumber(b_number)
 end
 
--- The first entry of this consumer that the stream still holds: Redis 6.2 keeps claims on what was trimmed.
+-- Returns the first entry of this consumer that the stream still holds. Redis 6.2 keeps claims on trimmed entries.
 local function oldest_of(consumer)
   for _, claim in ipairs(redis.call('XPENDING', pending, group, '-', '+', 10, consumer)) do
     if #redis.call('XRANGE', pending, claim[1], claim[1]) == 1 then return claim[1] end
@@ -49,12 +50,12 @@ local function look_at_pending()
     local found = map_of(flat)
     if found['name'] == group then delivered = found['last-delivered-id'] end
   end
-  -- Of a stream that was drained its group remembers the last entry.
+  -- When a stream was drained empty, its group still knows the last entry.
   local last_id = newest and newest[1] or delivered or ''
   local fresh = redis.call('XRANGE', pending, delivered and '(' .. delivered or '-', '+', 'COUNT', 1)[1]
   local oldest = fresh and fresh[1] or ''
   local claimed, waiting, oldest_waiting = 0, 0, ''
-  -- Without a group nothing is claimed. With no claim its list of consumers is no table.
+  -- Without a group, nothing is claimed. Without a claim, the list of consumers is not a table.
   local consumers = delivered and redis.call('XPENDING', pending, group)[4] or nil
   for _, pair in ipairs(type(consumers) == 'table' and consumers or {}) do
     local first = oldest_of(pair[1])
@@ -85,7 +86,7 @@ local rate, day, last = {}, {}, {}
 if not foreign(history, 'stream') then
   rate, day = noted('XREVRANGE', before_rate, '-'), noted('XREVRANGE', before_day, '-')
   last = noted('XREVRANGE', '+', '-')
-  -- A history that was cut begins within the day: what came since then is told.
+  -- A history that was cut begins within the day: then count since its first entry.
   if #day == 0 and redis.call('XLEN', history) >= tonumber(ARGV[5]) then day = noted('XRANGE', '-', '+') end
 end
 return {

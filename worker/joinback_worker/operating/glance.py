@@ -1,4 +1,4 @@
-"""One consistent look at a tag, by one script: its books, what waits and for whom, and what its history says."""
+"""One consistent look at a tag, by one script: its books, its pending events, and its history."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ _glance = Script("operating/glance.lua")
 
 
 class Glance(Struct, kw_only=True):
-    """What one tag is like. Times are Redis's."""
+    """The state of one tag. Times are by Redis's clock."""
 
     at: datetime
     books: Accounting
@@ -24,14 +24,14 @@ class Glance(Struct, kw_only=True):
     oldest_claimable_at: datetime | None = None
     claimed: int = 0
     waiting: int = 0
-    """For a newer worker."""
+    """Pending events that wait for a newer worker."""
     oldest_waiting_at: datetime | None = None
     rates: Rates | None = None
     now: Snapshot
     a_day_ago: Snapshot
-    """Or the oldest that the history has, where it was cut; nothing, where counting began since."""
+    """The counters of a day ago; those of the oldest entry, if the history was cut; none, if counting began since."""
     last_drain_at: datetime | None = None
-    """The last drain that found something."""
+    """The last drain that found events."""
     feedback_at: datetime | None = None
     """When a drain last noted that feedback had come."""
     feedback_first_at: datetime | None = None
@@ -42,13 +42,13 @@ class Glance(Struct, kw_only=True):
     dead_expire_in_s: float | None = None
 
     def of_day(self, name: str) -> int:
-        """Return what a counter grew by within the day; what it is, if it was lost meanwhile."""
+        """Return by how much a counter grew within the day. If the counters were lost meanwhile, return its value."""
         number, before = self.now.counters.get(name, 0), self.a_day_ago.counters.get(name, 0)
         return number - before if number >= before else number
 
 
 async def glance(redis: Redis, tag: str, day_s: float) -> Glance:
-    """Look at a tag. `day_s`: how long a day is. Raises what Redis raises."""
+    """Return the state of a tag. `day_s` is the length of a day. Raises what Redis raises."""
     keys = [wire.pending_key(tag), wire.stats_key(tag), wire.history_key(tag), wire.dead_key(tag)]
     arguments = [wire.GROUP, PARKED, int(RATE_OVER_S_MIN * 1000), int(day_s * 1000), wire.HISTORY_ENTRIES_MAX]
     now_ms, pending, counters, *noted, letters = await _glance(redis, keys, arguments)

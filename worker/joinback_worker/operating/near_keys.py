@@ -1,4 +1,4 @@
-"""Which keys exist that a key was most likely meant to be: its other forms are looked up."""
+"""The existing keys that a person most likely means by an unknown key, found by looking up its other forms."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ NEAR_MAX = 3
 
 
 async def near_keys(lookup: Lookup, join_key: str) -> list[Near]:
-    """Return the other forms of a key that have a prediction, the fewest changes first; else one that is alike.
+    """Return the other forms of a key that have a prediction, the fewest changes first; else one key spelled alike.
 
     Raises what the look-up raises.
     """
@@ -29,7 +29,7 @@ async def near_keys(lookup: Lookup, join_key: str) -> list[Near]:
 
 
 def _forms(join_key: str, looks: Looks) -> list[Form]:
-    """Of what is a JSON object, the keys that JoinKey.from_dict makes of it too."""
+    """Return the other forms of a key. If it is a JSON object, also the keys that JoinKey.from_dict makes of it."""
     fields: Any = None
     if join_key.startswith("{"):
         try:

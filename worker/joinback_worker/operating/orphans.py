@@ -1,4 +1,4 @@
-"""Feedback without a prediction, grouped by which change of form of its key would match: tried, not supposed."""
+"""Feedback without a prediction, grouped by which change of its key's form makes it match. Each change is looked up."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -19,23 +19,23 @@ from joinback_worker.notes.layouts import Layout, layouts
 from joinback_worker.sinks import shown
 
 ORPHANS_READ = 20_000
-"""The newest; of these so many are tried as an import tries: a habit of a sender shows in far fewer."""
+"""The newest orphans that are read. Of these, KEYS_TRIED are looked up: a sender's habit shows in far fewer."""
 EXAMPLES_MAX = 3
 
 
 class FormGroup(Struct, frozen=True, kw_only=True):
-    """Orphans that one change of form would match."""
+    """The orphans that one change of form makes match."""
 
     how: str
-    """Such as `with leading zeros, to 4 digits`; "" for those that no known change matches."""
+    """Such as `with leading zeros, to 4 digits`; "" for the orphans that no known change makes match."""
     matches: int
-    """Of the tried."""
+    """How many of the tried orphans."""
     estimated: int
-    """Of all orphans, by the share of the tried."""
+    """How many of all orphans, estimated by the share of the tried ones."""
     examples: list[tuple[str, str]] = []
-    """A key as it came, and as it would match; the second is empty where none does."""
+    """Pairs of a key as it came and the key that matches; the second is empty where none matches."""
     sources: dict[str, int] = {}
-    """Who sent them, by the events' `source`; "" where none was said."""
+    """How many each sender sent, by the `source` of the events; "" stands for events without a source."""
 
 
 class Orphans(Struct, kw_only=True):
@@ -43,12 +43,12 @@ class Orphans(Struct, kw_only=True):
 
     application: str
     orphans: int = 0
-    """Of the sink."""
+    """The orphans that the sink holds."""
     is_whole: bool = True
-    """False: there are more than were read, and the newest of them stand for all."""
+    """False if there are more than were read: then the newest represent all."""
     tried: int = 0
     groups: list[FormGroup] = []
-    """The largest first, those without a match last."""
+    """The largest group first; the orphans without a match last."""
     sink: str = ""
 
 
@@ -58,7 +58,7 @@ class _Orphan(NamedTuple):
 
 
 async def orphans(redis: Redis, settings: Settings, application: str) -> Orphans:
-    """Read the orphans of the sink and try which other forms of their keys have a prediction. Changes nothing.
+    """Return which other forms of the orphans' keys have a prediction. Changes nothing.
 
     Raises what Redis raises, SinkUnavailable, and JoinbackError if the rows go to another sink.
     """
@@ -68,7 +68,7 @@ async def orphans(redis: Redis, settings: Settings, application: str) -> Orphans
             count, read = await _read(settings, application)
         except SinkMissing:
             count, read = 0, []
-        # Every so many-th: even, and the same each time.
+        # A fixed step samples evenly, and gives the same answer each time.
         step = max(1, -(-len(read) // KEYS_TRIED))
         tried = read[::step]
         return Orphans(
@@ -82,7 +82,7 @@ async def orphans(redis: Redis, settings: Settings, application: str) -> Orphans
 
 
 async def _read(settings: Settings, application: str) -> tuple[int, list[_Orphan]]:
-    """Return how many orphans there are, and the newest of them."""
+    """Return how many orphans the sink holds, and the newest of them."""
     async with open_store(settings, application) as store:
         state = await store.ask(state_question(store.dialect, application))
         count = sum(int(number) for status, number, *_ in state if status == "orphan")
@@ -93,16 +93,16 @@ async def _read(settings: Settings, application: str) -> tuple[int, list[_Orphan
 
 
 def _sources(events: object) -> frozenset[str]:
-    """Who told the feedback of a row, by its history."""
+    """Return who sent the feedback of a row, by its history."""
     text = events if isinstance(events, str | bytes) else msgspec.json.encode(events)
     try:
-        history = msgspec.json.decode(text, type=dict[str, _Told])
+        history = msgspec.json.decode(text, type=dict[str, _Feedback])
     except msgspec.MsgspecError:
         return frozenset()
     return frozenset(event.source or "" for field, event in history.items() if field.startswith("feedback:"))
 
 
-class _Told(Struct):
+class _Feedback(Struct):
     source: str | None = None
 
 

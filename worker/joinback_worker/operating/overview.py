@@ -1,4 +1,4 @@
-"""All applications at a glance: what comes and goes, what waits, who drains it, and what is amiss."""
+"""All applications at a glance: events in, rows out, what waits, who drains it, and what is wrong."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -23,28 +23,28 @@ from joinback_worker.notes.last_drains import Drains, last_drains
 from joinback_worker.notes.layouts import Layout, layouts
 from joinback_worker.notes.rules_in_use import fix, rules_in_use, told
 
-from .findings import Finding, finding, worst_first
+from .findings import Finding, FindingName, finding, worst_first
 from .glance import Glance, glance
-from .judging import of_application, of_drops, of_redis, of_workers
+from .judging import application_findings, drop_findings, redis_findings, worker_findings
 from .states import Overview, Sink, State
 from .thresholds import DAY_S, Thresholds
 
 
 async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | None = None) -> Overview:
-    """Look at everything in this Redis, in some commands per application. Raises what Redis raises.
+    """Return the state of everything in this Redis, by a few commands per application. Raises what Redis raises.
 
-    It asks Redis alone: neither a sink nor a worker. Nothing that somebody else wrote there hides the rest.
+    It asks Redis alone, neither a sink nor a worker. A key that somebody else overwrote does not hide the rest.
     """
     wanted = thresholds or Thresholds()
     now = await redis_time(redis)
     living, drains = await workers(redis), await last_drains(redis)
     interval_s = _interval_s(living, drains, settings)
-    findings = [*of_redis(await Health().look(redis))]
+    findings = [*redis_findings(await Health().look(redis))]
     try:
         sinks = await published(redis)
     except ResponseError as error:
         sinks = {}
-        findings.append(finding("sink_unguarded", f"which sink is in use is not known: {advice(error)}"))
+        findings.append(finding("sink_unguarded", f"it is not known which sink is in use: {advice(error)}"))
     states = []
     for application, layout in sorted((await layouts(redis)).items()):
         state = await _state(redis, application, layout, drains.get(application, Drains()), living)
@@ -52,13 +52,13 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
         state.sink = state.sink or (where.url if where else None)
         states.append(state)
     _name_nearest(states)
-    findings += of_workers(living, states, now, interval_s, wanted)
+    findings += worker_findings(living, states, now, interval_s, wanted)
     drops = await drops_of_day(redis, now)
-    findings += of_drops(drops)
-    findings += await _of_rules(redis, settings, states, now)
+    findings += drop_findings(drops)
+    findings += await _rule_findings(redis, settings, states, now)
     for state in states:
         own = [one for one in findings if one.application == state.application]
-        state.findings = worst_first([*own, *of_application(state, now, interval_s, wanted, lives=bool(living))])
+        state.findings = worst_first([*own, *application_findings(state, now, interval_s, wanted, lives=bool(living))])
     return Overview(
         at=now,
         interval_s=interval_s,
@@ -71,7 +71,7 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
 
 
 def _interval_s(living: Sequence[Beat], drains: Mapping[str, Drains], settings: Settings) -> int:
-    """Return the workers' longest interval, of which the shell of who asks may know nothing."""
+    """Return the longest interval of the workers: the settings of this process may differ from theirs."""
     known = [worker.interval_s for worker in living if worker.interval_s]
     known = known or [of.done.interval_s for of in drains.values() if of.done is not None]
     return max(known, default=settings.interval_s)
@@ -90,7 +90,7 @@ async def _state(redis: Redis, application: str, layout: Layout, drains: Drains,
 
 
 def _add(state: State, one: Glance) -> None:
-    """Add what one of its tags is like."""
+    """Add the state of one of the application's tags."""
     state.books += one.books
     state.rows_of_day += one.of_day("rows")
     state.joined_of_day += one.of_day("joined")
@@ -120,14 +120,14 @@ def _add_letters(state: State, one: Glance) -> None:
     for reason, number in new.items():
         if number:
             state.dead_by_reason_new[reason] = state.dead_by_reason_new.get(reason, 0) + number
-    # Of these no letter is written: nobody has their bytes.
+    # No letter is written for these: nobody has their bytes.
     without_bytes = new.pop("pending_expired", 0)
     is_new = one.newest_letter_at is not None and (one.at - one.newest_letter_at).total_seconds() < DAY_S
     state.dead_new += without_bytes + (min(sum(new.values()), one.dead_now) if is_new else 0)
 
 
 def _add_drains(state: State, drains: Drains, living: Sequence[Beat]) -> None:
-    """Add who drains it. A worker of an older release notes nothing but its own ticks."""
+    """Add who drains the application. A worker of an older release only notes its own ticks."""
     if drains.done is not None:
         state.last_drain_at, state.drained_by, state.sink = drains.done.at, drains.done.worker, drains.done.sink
         state.last_drain_s = drains.done.took_s
@@ -143,7 +143,7 @@ def _add_drains(state: State, drains: Drains, living: Sequence[Beat]) -> None:
 
 
 def _name_nearest(states: Sequence[State]) -> None:
-    """Of each application without predictions name the one that was most likely meant."""
+    """For each application without predictions, set the application that its sender most likely means."""
     predicted = [state.application for state in states if state.predictions_ever]
     for state in states:
         if not state.predictions_ever and state.feedback_ever:
@@ -151,27 +151,27 @@ def _name_nearest(states: Sequence[State]) -> None:
 
 
 async def drops_of_day(redis: Redis, now: datetime) -> list[DropsTold]:
-    """Return what clients told that they dropped within the day; nothing where it cannot be read."""
+    """Return what clients reported as dropped within the day; nothing if it cannot be read."""
     try:
         return await drops_told(redis, now - timedelta(seconds=DAY_S))
     except ResponseError:
-        return []  # something else stands there, or the login lacks the right
+        return []  # the key holds another type, or the login lacks the right
 
 
-async def _of_rules(redis: Redis, settings: Settings, states: Sequence[State], now: datetime) -> list[Finding]:
+async def _rule_findings(redis: Redis, settings: Settings, states: Sequence[State], now: datetime) -> list[Finding]:
     found = []
     try:
         for application, uses in (await rules_in_use(redis)).items():
             if (line := told(application, uses, now, settings.interval_s)) is not None:
-                said, is_amiss = line
-                name = "rules_differ" if is_amiss else "rules_changed"
-                found.append(finding(name, said, fix(application), application))  # type: ignore[arg-type]
+                says, is_trouble = line
+                name: FindingName = "rules_differ" if is_trouble else "rules_changed"
+                found.append(finding(name, says, fix(application), application))
     except ResponseError as error:
-        found.append(finding("rules_unknown", f"by which rules rows are folded is not known: {advice(error)}"))
+        found.append(finding("rules_unknown", f"it is not known which rules the workers follow: {advice(error)}"))
     try:
         seen = {state.application: state.fields for state in states}
-        for said in misspelt(config_of(settings).applications, seen):
-            found.append(finding("field_misspelt", said, "joinback config check"))
+        for says in misspelt(config_of(settings).applications, seen):
+            found.append(finding("field_misspelt", says, "joinback config check"))
     except ConfigurationError as error:
         found.append(finding("rules_wrong", str(error), "joinback config check"))
     return found

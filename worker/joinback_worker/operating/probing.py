@@ -1,4 +1,4 @@
-"""A test record the whole way: into Redis as a client writes it, drained, merged into the sink, and read back."""
+"""Send a test record the whole way: write it into Redis as a client does, drain it into the sink, and read it back."""
 
 import secrets
 from datetime import UTC, datetime
@@ -15,18 +15,18 @@ from joinback_worker.drain.cycle import drain
 from joinback_worker.drain.source import Source
 from joinback_worker.sinks import open_sink, shown
 
-from .diagnosis import Tried, amiss, well
+from .diagnosis import Tried, problem, well
 from .tried_rights import TRIAL_TTL_S
 
 APPLICATION = "joinback-probe"
-"""Never announced, so no worker drains it, and status does not show it."""
+"""It is never announced, so no worker drains it and `joinback status` does not show it."""
 
 
-async def probed(redis: Redis, settings: Settings) -> Tried:
-    """Send one, and look for it. It leaves a row per day, of the application `joinback-probe`, and nothing in Redis."""
+async def probe(redis: Redis, settings: Settings) -> Tried:
+    """Return whether a test record reaches the sink. It leaves one row per day, of the application `joinback-probe`."""
     at = datetime.now(UTC)
     key, event_id = f"probe-{at:%Y-%m-%d}", f"probe-{secrets.token_hex(6)}"
-    # A tag of its own: two probes at once do not meet.
+    # Each probe has its own tag, so two at once do not meet.
     tag = f"{wire.tag(APPLICATION)}/{event_id}"
     keys = wire.write_keys(tag, [key])
     event = wire.encode(wire.Feedback(v=wire.PLAIN_VERSION, at=at, logged_at=at, feedback={"probe": event_id}))
@@ -37,13 +37,17 @@ async def probed(redis: Redis, settings: Settings) -> Tried:
             drained = await drain(Source(redis, tag), sink, APPLICATION)
             row = (await sink.get(APPLICATION, [key])).get(key)
     except RedisError as error:
-        return amiss("probe", "probe_failed", f"the test record did not pass Redis: {advice(error)}", "see above")
+        return _failed(f"did not pass Redis: {advice(error)}")
     except JoinbackError as error:
-        return amiss("probe", "probe_failed", f"the test record did not come out of the sink: {error}", "see above")
+        return _failed(f"did not come out of the sink: {error}")
     finally:
         await redis.execute_command("DEL", *keys, *wire.keys_of(tag))
     if drained.error is not None or row is None or event_id.encode() not in (row.feedback_events or b""):
-        why = drained.error or "the sink does not show it"
-        return amiss("probe", "probe_failed", f"the test record did not come out of the sink: {why}", "see above")
+        why = drained.error or "the sink does not return it"
+        return _failed(f"did not come out of the sink: {why}")
     where = shown(settings.sink_url)
     return well("probe", f"a test record went into Redis and came out of {where}, as {key} of {APPLICATION}")
+
+
+def _failed(why: str) -> Tried:
+    return problem("probe", "probe_failed", f"the test record {why}", "see the lines above")

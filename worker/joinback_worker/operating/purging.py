@@ -1,4 +1,4 @@
-"""All that Redis holds of an application, deleted: its records, what waits, its dead letters, its books. No sink."""
+"""Delete what Redis holds of an application: records, pending events, dead letters, books. The sink stays."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -13,21 +13,21 @@ from joinback_worker.notes.layouts import Layout
 from joinback_worker.notes.rules_in_use import forget_rules
 
 KEYS_PER_STEP = 500
-"""It holds the server for less than a millisecond, and so does the deletion that follows."""
+"""One step, and the deletion after it, each hold the server for less than a millisecond."""
 
 
 class Purged(Struct, kw_only=True):
-    """How much there is to delete, or was deleted."""
+    """How much there is to delete, or how much was deleted."""
 
     records: int = 0
     pending: int = 0
-    """Events that no drain brought to a sink."""
+    """Events that no drain has brought to a sink."""
     dead: int = 0
     """Dead letters."""
 
 
 async def held(redis: Redis, tags: Sequence[str]) -> Purged:
-    """Return what there is. Raises what Redis raises: the login needs +scan."""
+    """Return how much these tags hold. Raises what Redis raises: the login needs +scan."""
     found = Purged()
     for tag in tags:
         found.pending += await _length(redis, wire.pending_key(tag))
@@ -38,8 +38,8 @@ async def held(redis: Redis, tags: Sequence[str]) -> Purged:
 
 
 async def purge(redis: Redis, application: str, layout: Layout) -> Purged:
-    """Delete it, and return how much it was. A client that still logs begins anew. Raises what Redis raises."""
-    # First, so that workers take no more of it.
+    """Delete it, and return how much it was. A client that still logs starts from zero. Raises what Redis raises."""
+    # This comes first, so that workers take no more of its events.
     await forget(redis, application)
     await forget_rules(redis, application)
     await redis.execute_command("HDEL", wire.APPLICATIONS_KEY, application)
@@ -61,11 +61,11 @@ async def _length(redis: Redis, stream: str) -> int:
     try:
         return int(await redis.execute_command("XLEN", stream))
     except ResponseError:
-        return 0  # something else stands there; it goes, too
+        return 0  # the key holds another type; it is deleted too
 
 
 async def records_of(redis: Redis, tag: str) -> AsyncIterator[list[bytes]]:
-    """Yield the keys of all records of a tag, in steps; each may come twice. Raises what Redis raises: +scan."""
+    """Yield the keys of all records of a tag, in steps. A key may come twice. Raises what Redis raises: needs +scan."""
     pattern = pattern_of(wire.record_key(tag, "")) + "*"
     for server in await primaries(redis):
         async for keys in scan(redis, server, keys_per_step=KEYS_PER_STEP, pattern=pattern):

@@ -1,4 +1,4 @@
-"""The redis-cli line that leads to the Redis of a URL. It holds no password: that is left to REDISCLI_AUTH."""
+"""The redis-cli line that connects to the Redis of a URL. It holds no password: redis-cli reads REDISCLI_AUTH."""
 
 import shlex
 
@@ -7,10 +7,10 @@ from joinback.settings import Settings
 
 
 def redis_cli(text: str) -> str:
-    """Return redis-cli with the options that lead to this Redis, to be followed by a command.
+    """Return redis-cli with the options that connect to this Redis. A command is to follow.
 
-    To a cluster with -c, which follows a key to its node; to the primary that a Sentinel names, by asking it first.
-    --raw: without it, JSON is shown with every quote escaped.
+    For a cluster it has -c, which follows a key to its node. For Sentinels it first asks one for the primary.
+    Without --raw, redis-cli would escape every quote of JSON.
     """
     url = redis_url(text, "the Redis URL")
     words = ["redis-cli", "--raw"]
@@ -28,9 +28,9 @@ def redis_cli(text: str) -> str:
 
 
 def redis_password_hint(settings: Settings) -> str | None:
-    """Return how redis-cli is told the password, if there is one."""
+    """Return how to give redis-cli the password; None if there is none."""
     if settings.redis_credentials is not None:
-        return "redis-cli takes what JOINBACK_REDIS_CREDENTIALS returns: the user as --user, the rest as REDISCLI_AUTH"
+        return "give redis-cli what JOINBACK_REDIS_CREDENTIALS returns: the user by --user, the rest by REDISCLI_AUTH"
     if redis_url(settings.redis_url, "the Redis URL").password is None:
         return None
     return "redis-cli takes the password from REDISCLI_AUTH: read -rs REDISCLI_AUTH; export REDISCLI_AUTH"
@@ -52,7 +52,7 @@ def _tls(url: RedisUrl) -> list[str]:
 
 
 def _by_sentinel(url: RedisUrl) -> str:
-    """Return what the shell puts in: -h and -p of the primary."""
+    """Return the shell expression that becomes -h and -p of the primary."""
     host, port = url.nodes[0]
     words = ["redis-cli", "-h", host, "-p", str(port), *_tls(url)]
     if url.sentinel_username:

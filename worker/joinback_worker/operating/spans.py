@@ -6,7 +6,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def span(seconds: float) -> str:
-    """Return a duration in its two largest units at most: `1 h 3 min`; of ten and more of the first in that one."""
+    """Return a duration in its two largest units, `1 h 3 min`; from ten of the larger one on, only in that: `12 h`."""
     for (unit, size), (smaller, step) in pairwise(_UNITS):
         rounded = max(0, round(seconds / step)) * step
         if rounded < size:
@@ -27,7 +27,7 @@ def brief(seconds: float) -> str:
 
 
 def in_words(detail: str) -> str:
-    """Return the detail of a dead letter that begins with its seconds as people say them."""
+    """Return the detail of a dead letter. If it begins with seconds, they become a duration."""
     seconds, unit, rest = detail.partition(" s ")
     return f"{span(int(seconds))} {rest}" if unit and seconds.isdecimal() else detail
 
@@ -35,3 +35,8 @@ def in_words(detail: str) -> str:
 def several(number: int, thing: str) -> str:
     """Return a count with its noun."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def verb(number: int, one: str, more: str) -> str:
+    """Return the form of a verb that agrees with a count: `verb(n, "waits", "wait")`."""
+    return one if number == 1 else more

@@ -1,4 +1,4 @@
-"""The line for a shell that asks a sink by a tool of its own. No line holds a password: each tool asks for it."""
+"""The shell line that asks a sink by its own tool. No line holds a password: each tool asks for it."""
 
 import shlex
 from urllib.parse import unquote, urlsplit
@@ -6,11 +6,11 @@ from urllib.parse import unquote, urlsplit
 from joinback_worker.sinks.place import absolute, path_of
 
 _PSQL_OPTIONS = frozenset({"host", "hostaddr", "port", "dbname", "user", "options", "sslmode", "sslrootcert"})
-"""What leads to the place; of the others some are secrets."""
+"""The options that locate the database. Some of the others are secrets."""
 
 
 def sql_line(sink_url: str, query: str) -> str | None:
-    """Return a line for the shell that asks this sink; None for a pipe, or where no tool of its own is at hand."""
+    """Return a shell line that puts this query to the sink; None for a pipe, or a sink without a tool of its own."""
     url = absolute(sink_url)
     scheme = url.partition(":")[0]
     if scheme == "sqlite":
@@ -31,7 +31,7 @@ def sql_line(sink_url: str, query: str) -> str | None:
 
 
 def _without_password(url: str) -> str:
-    """A URL of PostgreSQL as psql takes it, which then asks for the password, or takes PGPASSWORD."""
+    """Return the URL for psql without its password. psql asks for it, or reads PGPASSWORD."""
     base, question, query = url.partition("?")
     scheme, _, rest = base.partition("://")
     login, at, place = rest.rpartition("@")

@@ -1,4 +1,4 @@
-"""A look at what comes: the newest pending entries, with their payloads where somebody asks."""
+"""The newest pending entries, with their payloads if somebody asks."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,14 +12,14 @@ from joinback import wire
 from .evidence import time_of
 
 LIMIT_MAX = 1_000
-"""More is no look: of so many Redis answers in some milliseconds."""
+"""Redis returns this many within some milliseconds."""
 
 
 class Tapped(Struct, frozen=True, kw_only=True):
     """One event that waits for the worker."""
 
     id: str
-    """The entry's: its time of receipt by Redis's clock, and a number."""
+    """The id of the entry: the time of receipt by Redis's clock, and a number."""
     at: datetime
     """When Redis received it."""
     join_key: str
@@ -27,11 +27,11 @@ class Tapped(Struct, frozen=True, kw_only=True):
     event_id: str = ""
     tag: str
     payload: str | None = None
-    """The event as JSON; None if nobody asked, or it is gone."""
+    """The event as JSON; None if nobody asked, or if it no longer exists."""
 
 
 async def tap(redis: Redis, tags: Sequence[str], limit: int = 20, *, payloads: bool = False) -> list[Tapped]:
-    """Return the newest pending entries of these tags, the oldest of them first, at most `limit`.
+    """Return the newest pending entries of these tags, at most `limit`. The oldest of them comes first.
 
     Raises what Redis raises.
     """
@@ -60,7 +60,7 @@ async def _with_payloads(redis: Redis, tapped: Sequence[Tapped]) -> list[Tapped]
             key, field = wire.record_key(one.tag, one.join_key), f"{one.kind}:{one.event_id}"
             answers.append(await redis.execute_command("HGET", key, field))
         except RedisError:
-            answers.append(None)  # something else stands at its key
+            answers.append(None)  # the key holds another type
     return [
         structs.replace(one, payload=None if answer is None else answer.decode(errors="backslashreplace"))
         for one, answer in zip(tapped, answers, strict=True)

@@ -1,4 +1,4 @@
-"""The evidence of an explanation in the order of time. Pure."""
+"""The evidence of an explanation, ordered by time. Pure."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from joinback import wire
 from joinback.errors import JoinbackError
+from joinback_worker.flat.known import predicted_at
 from joinback_worker.law.record import effective_at
 from joinback_worker.law.row import Row
 
@@ -16,7 +17,7 @@ from .spans import span
 
 
 def timeline(found: Explanation) -> list[Moment]:
-    """Return every event, entry and letter of a key, the oldest first; what has no time last."""
+    """Return every event, pending entry and dead letter of a key, the oldest first. What has no time comes last."""
     moments = [*_of_redis(found), *_of_queue(found), *_of_letters(found)]
     if found.row is not None:
         moments += _of_row(found.row, set(found.events))
@@ -61,14 +62,14 @@ def _of_letters(found: Explanation) -> Iterator[Moment]:
 def _of_row(row: Row, in_redis: set[str]) -> Iterator[Moment]:
     if row.prediction_event_id is not None and f"prediction:{row.prediction_event_id}" not in in_redis:
         detail = f'{{"inputs":{_text(row.inputs)},"outputs":{_text(row.outputs)}}}'
-        yield Moment(at=row.predicted_at, what=f"prediction:{row.prediction_event_id}", where="sink", detail=detail)
+        yield Moment(at=predicted_at(row), what=f"prediction:{row.prediction_event_id}", where="sink", detail=detail)
     for cell in (row.feedback_events, row.conflicts):
         if cell is None:
             continue
         try:
             events = msgspec.json.decode(cell, type=dict[str, Raw])
         except msgspec.DecodeError:
-            continue  # somebody edited it, which the sink's own trouble tells
+            continue  # somebody edited the cell, which the sink's own error reports
         for field, payload in events.items():
             if field not in in_redis:
                 yield _event(field, bytes(payload), "sink")

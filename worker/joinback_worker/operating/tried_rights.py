@@ -1,4 +1,4 @@
-"""The rights of the Redis login: asked for by ACL DRYRUN where that is allowed, and tried with a record in any case."""
+"""Try the rights of the Redis login: ask ACL DRYRUN where that is allowed, and always write a test record."""
 
 import secrets
 from collections.abc import Sequence
@@ -15,28 +15,28 @@ from joinback_worker.drain.settlement import Settlement
 from joinback_worker.drain.source import Source
 from joinback_worker.notes.guard import published
 
-from .diagnosis import Tried, amiss, well
+from .diagnosis import Tried, problem, well
 
 TRIAL_TTL_S = 60
-"""Of the trial's keys, should it be killed before it deletes them."""
+"""TTL of the trial's keys, in case the process is killed before it deletes them."""
 
 
-async def of_rights(redis: Redis, settings: Settings) -> list[Tried]:
-    """Try what a worker does. Raises nothing that a right may cause."""
+async def try_rights(redis: Redis, settings: Settings) -> list[Tried]:
+    """Return whether the login may do what a worker does. A missing right is a finding, not an exception."""
     lacking = await _lacking(redis)
     if lacking:
-        said = f"the Redis user lacks a right: it may not run {', '.join(lacking)}"
+        says = f"the Redis user lacks a right: it may not run {', '.join(lacking)}"
         fix = f"redis-cli ACL SETUSER USER {' '.join(f'+{command}' for command in lacking)}"
-        return [amiss("rights", "right_missing", said, fix)]
+        return [problem("rights", "right_missing", says, fix)]
     return [await _trial(redis)]
 
 
 async def _lacking(redis: Redis) -> list[str]:
-    """Return the commands that ACL DRYRUN says this login may not run; none if it may not be asked (before Redis 7)."""
+    """Return the commands that this login may not run, by ACL DRYRUN; none if that is refused, as before Redis 7."""
     server = (await primaries(redis))[0]
     lacking = []
     try:
-        # As one word redis-py knows it, and makes a text of the answer.
+        # redis-py knows this command only as one word; then it decodes the answer to text.
         user = await redis.execute_command("ACL WHOAMI", **server)
         for command in _commands():
             answer = await redis.execute_command("ACL DRYRUN", user, *command, **server)
@@ -51,7 +51,7 @@ _WITH_SUB = frozenset({"XINFO", "XGROUP"})
 
 
 def _commands() -> Sequence[Sequence[str]]:
-    """What client and worker run, each as DRYRUN wants it: with as many arguments as it needs."""
+    """Return the commands that client and worker run, each with as many arguments as DRYRUN requires."""
     tag = wire.tag("joinback-doctor")
     record, pending, stats, dead = (
         wire.record_key(tag, "k"),
@@ -77,7 +77,7 @@ def _commands() -> Sequence[Sequence[str]]:
 
 
 async def _trial(redis: Redis) -> Tried:
-    """A record of an application that nobody announces, there and back by the scripts of client and worker."""
+    """Return whether a record can be written, claimed, settled and deleted, by the scripts of client and worker."""
     tag = wire.tag(f"joinback-doctor-{secrets.token_hex(4)}")
     at = datetime.now(UTC)
     event = wire.encode(wire.Feedback(v=wire.PLAIN_VERSION, at=at, logged_at=at, feedback={"tried": True}))
@@ -92,9 +92,8 @@ async def _trial(redis: Redis) -> Tried:
         await source.group.retire()
         await published(redis)
     except RedisError as error:
-        return amiss(
-            "rights", "right_missing", advice(error), "deploy/redis/users.acl has the login's whole line of rights"
-        )
+        fix = "give the login the rights that deploy/redis/users.acl lists"
+        return problem("rights", "right_missing", advice(error), fix)
     finally:
         await redis.execute_command("DEL", *keys)
     return well("rights", "a record was written, claimed, settled and deleted")

@@ -1,4 +1,4 @@
-"""The sink: connected, its table looked at or made, and its rights tried; nothing stays."""
+"""Try the sink: connect, check or make its table, and try its rights. No row stays."""
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
@@ -6,11 +6,16 @@ from joinback_worker.errors import SinkMissing, SinkOlder
 from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink, shown
 
-from .diagnosis import Tried, amiss, well
+from .diagnosis import Tried, problem, well
+
+_FIX = "correct JOINBACK_SINK_URL, or the rights of its login"
 
 
-async def of_sink(settings: Settings, *, reads_only: bool = False) -> list[Tried]:
-    """Try the sink of these settings. Raises ConfigurationError for a URL nobody serves."""
+async def try_sink(settings: Settings, *, reads_only: bool = False) -> list[Tried]:
+    """Return whether the sink can be written; with `reads_only`, whether it can be read.
+
+    Raises ConfigurationError for a URL that no sink serves.
+    """
     if reads_only:
         return await _read(settings)
     where = shown(settings.sink_url)
@@ -20,10 +25,10 @@ async def of_sink(settings: Settings, *, reads_only: bool = False) -> list[Tried
         async with opened as sink:
             await sink.try_rights()
     except SinkOlder as error:
-        # Workers of the older release may still drain into it: a look must not end that.
-        return [well("sink", f"{where}: {error.says}: the first worker or drain of this release migrates it")]
+        # Workers of the older release may still drain into it, and a try must not end that.
+        return [well("sink", f"{where} is {error.says}; the first worker or drain of this release migrates it")]
     except JoinbackError as error:
-        return [amiss("sink", "sink_wrong", f"{where}: {error}", "mend JOINBACK_SINK_URL, or the rights of its login")]
+        return [problem("sink", "sink_wrong", f"{where}: {error}", _FIX)]
     return [well("sink", f"{where}: can be written")]
 
 
@@ -33,6 +38,6 @@ async def _read(settings: Settings) -> list[Tried]:
         async with open_sink(settings.sink_url, Policy(), read_only=True):
             return [well("sink", f"{where}: can be read")]
     except SinkMissing as error:
-        return [amiss("sink", "sink_missing", str(error), "the first drain makes it")]
+        return [problem("sink", "sink_missing", str(error), "the first drain makes it")]
     except JoinbackError as error:
-        return [amiss("sink", "sink_wrong", f"{where}: {error}", "mend JOINBACK_SINK_URL, or the rights of its login")]
+        return [problem("sink", "sink_wrong", f"{where}: {error}", _FIX)]

@@ -1,4 +1,4 @@
-"""Which records a person means by a path into what was logged and the value there. Pure."""
+"""Conditions on records: a path into what was logged, and the value that must be there. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -15,33 +15,33 @@ KINDS = "inputs.PATH=, outputs.PATH=, tags.NAME=, feedback.FIELD= or join_key="
 
 
 class Where(Struct, frozen=True):
-    """A place in an event, and the value it must have."""
+    """A path into an event, and the value that must be there."""
 
     part: str
     path: tuple[str, ...]
-    """Names of objects within objects; empty for `join_key`."""
+    """Names of nested objects, from the outside in; empty for `join_key`."""
     text: str
-    """As it was given: a value fits if it is this text, or is this JSON."""
+    """The value as the person wrote it. A value fits if it is this text, or equals this JSON."""
 
 
 def where(given: str) -> Where:
-    """Return what `inputs.user_id=42` says. Raises JoinbackError."""
+    """Return the condition of a text such as `inputs.user_id=42`. Raises JoinbackError."""
     place, equals, text = given.partition("=")
     part, *path = place.split(".")
     if equals and ((part in PARTS and path and all(path)) or (part == "join_key" and not path)):
         return Where(part, tuple(path), text)
-    raise JoinbackError(f"--where {given!r} is no condition; write {KINDS}")
+    raise JoinbackError(f"--where {given!r} is not a condition; write {KINDS}")
 
 
 def holds(conditions: Sequence[Where], record: Record) -> bool:
-    """Whether each of the conditions holds of some event of the record."""
+    """Return whether, for each condition, some event of the record meets it."""
     events = [*record.predictions.values(), *record.feedback.values()]
     parts = [{part: getattr(event, part, None) for part in PARTS} for event in events]
     return all(_holds(condition, record.join_key, parts) for condition in conditions)
 
 
 def holds_of_bytes(conditions: Sequence[Where], join_key: str, event: bytes) -> bool:
-    """The same of one event as it was logged. Of what is no JSON only the join key is known."""
+    """Return the same for one event as it was logged. If it is not JSON, only its join key can meet a condition."""
     try:
         parts = msgspec.json.decode(event)
     except (ValueError, RecursionError):
@@ -58,7 +58,7 @@ def _holds(condition: Where, join_key: str, events: Iterable[dict[str, Any]]) ->
 
 
 def _values(value: Any, path: tuple[str, ...]) -> Iterator[Any]:
-    """All that stands at the end of the path: of a list each element's, and a name may itself have dots."""
+    """Yield every value at the end of the path. In a list, each element is tried. A name may itself have dots."""
     if isinstance(value, Raw):
         value = msgspec.json.decode(value)
     if isinstance(value, list):

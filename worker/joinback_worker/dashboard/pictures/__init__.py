@@ -1,1 +1,1 @@
-"""The geometry of each picture, from figures to the points that a template writes as SVG. Pure."""
+"""The geometry of each picture: from figures to points, which a template writes as SVG. Pure."""

@@ -1,4 +1,4 @@
-"""Calibration: what a score says against how often it came, by version. Pure."""
+"""Calibration: the mean score against the share that came true, by version. Pure."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from joinback_worker.answers.scores import Scores
 from .frame import Frame, Spot, Tick, line, quarters
 
 SHOWN_MAX = 3
-"""Lines that can be told apart by their dashes alone."""
+"""Versions per picture: so many lines can be distinguished by their dashes alone."""
 
 
 class Calibrated(Struct, frozen=True):
@@ -27,7 +27,7 @@ class CalibrationPicture(Struct, frozen=True):
 
 
 def calibration_picture(scores: Sequence[Scores]) -> CalibrationPicture:
-    """Return the picture of the last versions."""
+    """Return the picture of the last SHOWN_MAX versions."""
     frame = Frame(width=420, height=340, bottom=36)
     found = []
     for one in scores[-SHOWN_MAX:]:

@@ -1,4 +1,4 @@
-"""The label curve: the share of predictions with a label by their age, its band, and how many are at risk. Pure."""
+"""The label curve: the share of predictions with a label by age, its band, and the number at risk. Pure."""
 
 from msgspec import Struct
 
@@ -8,24 +8,24 @@ from .frame import Frame, Tick, band, line, quarters
 
 TICKS_MAX = 6
 SPAN_SHOWN = 200
-"""The table begins at this part of the longest age: what comes before is no width of the picture."""
+"""The table begins at the longest age divided by this: shorter ages have no width in the picture."""
 _STEPS_S = (
     *(1, 5, 10, 30),
     *(60 * n for n in (1, 2, 5, 10, 15, 30)),
     *(3_600 * n for n in (1, 2, 3, 6, 12)),
     *(86_400 * n for n in (1, 2, 5, 7, 10, 14, 30, 60, 90, 180, 365)),
 )
-"""Between two marks of the time axis, as people count."""
+"""Distances between two marks of the time axis: round ones for people."""
 
 
 class Mark(Struct, frozen=True):
-    """An age that something is said of: a line from the axis up to the curve."""
+    """A marked age: a line from the axis up to the curve, with a text."""
 
     x: float
     y: float
     label: str
     is_left: bool
-    """Its text stands left of it, for want of room."""
+    """Whether its text is on the left, as there is no room on the right."""
 
 
 class CurvePicture(Struct, frozen=True, kw_only=True):
@@ -36,11 +36,11 @@ class CurvePicture(Struct, frozen=True, kw_only=True):
     y_ticks: list[Tick]
     marks: list[Mark]
     rows: list[Point]
-    """The table of it: the ages that people speak of, the declared one, and the last."""
+    """The rows of its table: the ages that people usually name, the declared maturity, and the last age."""
 
 
 def curve_picture(curve: Curve) -> CurvePicture | None:
-    """Return the picture; None of a curve that was refused."""
+    """Return the picture; None for a curve without points."""
     if not curve.points:
         return None
     frame = Frame(left=92, bottom=50)
@@ -52,7 +52,7 @@ def curve_picture(curve: Curve) -> CurvePicture | None:
         x_ticks=_ticks(frame, curve, end_s),
         y_ticks=quarters(frame),
         marks=_marks(frame, curve, end_s),
-        rows=[p for p in curve.points if _is_spoken(p, curve, end_s)],
+        rows=[p for p in curve.points if _is_in_table(p, curve, end_s)],
     )
 
 
@@ -81,7 +81,7 @@ def _marks(frame: Frame, curve: Curve, end_s: float) -> list[Mark]:
     ]
 
 
-def _is_spoken(point: Point, curve: Curve, end_s: float) -> bool:
+def _is_in_table(point: Point, curve: Curve, end_s: float) -> bool:
     if point.age_s < end_s / SPAN_SHOWN:
         return False
     return round(point.age_s) in (*LADDER_S, curve.maturity_s) or point is curve.points[-1]

@@ -1,4 +1,4 @@
-"""Accuracy by prediction day: bounds as a band, the labels that came, one age, the estimate; coverage beneath. Pure."""
+"""Accuracy by prediction day: bounds as a band; lines for so far, one age and the estimate; coverage below. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -27,9 +27,9 @@ class DaysPicture(Struct, frozen=True, kw_only=True):
     at_age: str
     estimate: str
     truth: str
-    """Of made-up data alone: what all labels will say."""
+    """The accuracy that all labels will show; only for made-up data."""
     unripe_x: float | None
-    """From where on days are too young for the one age."""
+    """The x from which on days are too young for the one age; None if none is."""
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     coverage_frame: Frame
@@ -37,13 +37,13 @@ class DaysPicture(Struct, frozen=True, kw_only=True):
 
 
 def days_picture(days: Sequence[Day], *, is_share: bool, truth: Mapping[str, float] | None = None) -> DaysPicture:
-    """Return the picture of one line of days, oldest first; there is one day at least."""
+    """Return the picture of days, which are ordered, the oldest first. There is at least one."""
     coverage_frame = Frame(height=316 + COVERAGE_HEIGHT, top=316, bottom=24)
     frame = Frame(height=300, bottom=20)
     first, last = (date.fromisoformat(days[place].day).toordinal() for place in (0, -1))
     span = max(1, last - first)
     by_number = {date.fromisoformat(day.day).toordinal(): day for day in days}
-    # Days without a prediction break each line.
+    # A day without predictions breaks each line.
     each = [by_number.get(number) for number in range(first, last + 1)]
     places = [frame.x(n / span) for n in range(len(each))]
     top = 1.0 if is_share else _top(days)
@@ -88,7 +88,7 @@ def _bar(frame: Frame, x: float, share: float, width: float) -> Bar:
 
 
 def _top(days: Sequence[Day]) -> float:
-    """Of numbers: the largest figure, in two digits, upwards."""
+    """Return the top of the axis for numbers: a tenth above the largest figure, in two digits."""
     largest = max([value for day in days for value in (day.so_far, day.at_age) if value is not None], default=1.0)
     return float(f"{largest * 1.1:.1e}") or 1.0
 

@@ -1,11 +1,11 @@
-"""The frame of a picture: where a share of its width and height lies, and the marks on its axes. Pure."""
+"""The frame of a picture: from shares of its width and height to coordinates, and the marks of its axes. Pure."""
 
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
 Spot = tuple[float, float]
-"""In the picture's own units, from its upper left corner."""
+"""x and y in the units of the picture, from its upper left corner."""
 
 
 class Tick(Struct, frozen=True):
@@ -14,13 +14,13 @@ class Tick(Struct, frozen=True):
     at: float
     label: str
     below: str = ""
-    """A second line under it."""
+    """A second line below the label."""
     is_minor: bool = False
-    """On a narrow screen its label is left out."""
+    """Whether its label is left out on a narrow screen."""
 
 
 class Frame(Struct, frozen=True, kw_only=True):
-    """A picture's size and the margins that its axes take, in its own units."""
+    """The size of a picture and the margins for its axes, in the units of the picture."""
 
     width: float = 720
     height: float = 280
@@ -41,17 +41,17 @@ class Frame(Struct, frozen=True, kw_only=True):
         return round(self.left + share * (self.end - self.left), 1)
 
     def y(self, share: float) -> float:
-        """Of 0 at the base to 1 at the top; what is beyond stays at the edge."""
+        """Return y for a share from 0 at the base to 1 at the top. A value beyond stays at the edge."""
         return round(self.base - min(1.0, max(0.0, share)) * (self.base - self.top), 1)
 
 
 def text(value: float) -> str:
-    """Return a coordinate without needless digits: a page has thousands."""
+    """Return a coordinate without needless digits. A page has thousands of them."""
     return f"{value:.1f}".removesuffix(".0")
 
 
 def line(spots: Sequence[Spot]) -> str:
-    """Return the path through these; a single one is a dot, by a round cap."""
+    """Return the path through the spots. A single spot becomes a dot, by its round cap."""
     if not spots:
         return ""
     path = "M" + "L".join(f"{text(x)} {text(y)}" for x, y in spots)
@@ -59,7 +59,7 @@ def line(spots: Sequence[Spot]) -> str:
 
 
 def lines(spots: Iterable[Spot | None]) -> str:
-    """Return the path through what is there, broken where there is nothing."""
+    """Return the path through the spots, broken at each None."""
     paths: list[str] = []
     run: list[Spot] = []
     for spot in [*spots, None]:
@@ -72,7 +72,7 @@ def lines(spots: Iterable[Spot | None]) -> str:
 
 
 def band(edges: Iterable[tuple[float, float, float] | None]) -> str:
-    """Return the closed paths between two edges, each given as x, lower and upper y; broken where there is nothing."""
+    """Return the closed paths between lower and upper edges, given as (x, lower y, upper y); broken at each None."""
     paths: list[str] = []
     run: list[tuple[float, float, float]] = []
     for edge in [*edges, None]:
@@ -86,7 +86,7 @@ def band(edges: Iterable[tuple[float, float, float] | None]) -> str:
 
 
 def quarters(frame: Frame, top: float | None = None) -> list[Tick]:
-    """Return the marks of a vertical axis: of shares in per cent, or of numbers up to a top."""
+    """Return the marks of a vertical axis: in per cent, or up to a top for numbers."""
     return [
         Tick(frame.y(n / 4), f"{n * 25} %" if top is None else f"{top * n / 4:.3g}", is_minor=n in (1, 3))
         for n in range(5)

@@ -1,4 +1,4 @@
-"""A row's small curve: what came in each step of time. Pure."""
+"""The small curve of a row: events in each step of time. Pure."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ class Sparkline(Struct, frozen=True):
 
 
 def sparkline(values: Sequence[float | None]) -> Sparkline | None:
-    """Return the picture, its top at the largest value; None of fewer than two values."""
+    """Return the picture, with its top at the largest value; None for fewer than two values."""
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return None

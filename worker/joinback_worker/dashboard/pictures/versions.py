@@ -1,4 +1,4 @@
-"""The difference of two versions with its interval, about 0. Pure."""
+"""The difference of two versions and its interval, on an axis around 0. Pure."""
 
 from msgspec import Struct
 
@@ -14,7 +14,7 @@ class DifferencePicture(Struct, frozen=True):
     at: float
     high: float
     scale: str
-    """What either end of the axis says."""
+    """The number at either end of the axis."""
 
 
 def difference_picture(comparison: Comparison | None) -> DifferencePicture | None:

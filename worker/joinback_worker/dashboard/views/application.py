@@ -1,4 +1,4 @@
-"""One application: is the model right, and how late do labels come? What `joinback report` says, drawn."""
+"""One application: how right is the model, and how late do labels come? The answers of `joinback report`, drawn."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,31 +7,28 @@ from msgspec import UNSET
 
 from joinback.errors import ConfigurationError
 from joinback_worker.answers.pairing import Choice, label_of
-from joinback_worker.answers.report import Wanted, day_of, report
+from joinback_worker.answers.report import AGE_DAYS_MAX, Wanted, day_of, report
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.place import Place
 from joinback_worker.dashboard.reporting import DAYS_SHOWN, shown
 
-AGE_DAYS_MAX = 3_650.0
-"""Longer is a mistake of the unit."""
-
 
 async def look(desk: Desk, place: Place) -> dict[str, Any]:
     """Return the report and its pictures. Raises what `report` raises."""
-    told = await report(desk.settings, wanted_of(place))
+    answer = await report(desk.settings, wanted_of(place))
     version = place.get("version")
     days_max = None if place.get("days") == "all" else DAYS_SHOWN
-    return {"view": shown(told, version=version, days_max=days_max, truth=desk.truth.get(told.application))}
+    return {"view": shown(answer, version=version, days_max=days_max, truth=desk.truth.get(answer.application))}
 
 
 def wanted_of(place: Place) -> Wanted:
     """Return what the address asks for. Raises ConfigurationError."""
     age_d = place.number("age")
     if age_d is not None and age_d > AGE_DAYS_MAX:
-        raise ConfigurationError(f"age={age_d:g} is over {AGE_DAYS_MAX:g} days")
+        raise ConfigurationError(f"age={age_d:g} is more than {AGE_DAYS_MAX:g} days")
     since, compared, positive = place.get("since"), place.all("compare"), place.get("positive")
     if len(compared) not in (0, 2):
-        raise ConfigurationError("compare=… names two versions: give it twice")
+        raise ConfigurationError("compare=… compares two versions: give it twice")
     return Wanted(
         application=place.wanted("application"),
         now=datetime.now(UTC),

@@ -1,4 +1,4 @@
-"""What did not become a joined row: dead letters by reason, and orphans by which form of their key would match."""
+"""Events that are in no joined row: dead letters by reason, and orphans by the form of their key that would match."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from joinback_worker.operating.orphans import orphans
 
 
 async def look(desk: Desk, place: Place) -> dict[str, Any]:
-    """Return both; why there is nothing of orphans stands beside the letters. Raises what Redis raises."""
+    """Return both. If the orphans cannot be read, `no_orphans` says why. Raises what Redis raises."""
     application = place.wanted("application")
     redis = connect(desk.settings)
     try:
@@ -21,7 +21,7 @@ async def look(desk: Desk, place: Place) -> dict[str, Any]:
         if application not in known:
             raise NotAnnounced(application, known)
         tags = known[application].tags(application)
-        groups = await dead_groups(redis, tags)
+        groups = await dead_groups(redis, application, tags)
         try:
             found, why_none = await orphans(redis, desk.settings, application), None
         except JoinbackError as error:

@@ -1,4 +1,4 @@
-"""What a deployment needs, looked at: what `joinback doctor` says, but for the rights that it tries by writing."""
+"""The answers of `joinback doctor`, except for the rights that it tries by writing."""
 
 from itertools import groupby
 from typing import Any
@@ -10,6 +10,6 @@ from joinback_worker.operating.doctor import diagnose
 
 async def look(desk: Desk, place: Place) -> dict[str, Any]:
     """Return what was tried, by area."""
-    told = await diagnose(desk.settings, reads_only=True)
-    areas = [(area, list(tried)) for area, tried in groupby(told.tried, key=lambda one: one.area)]
-    return {"diagnosis": told, "areas": areas}
+    diagnosis = await diagnose(desk.settings, reads_only=True)
+    areas = [(area, list(tried)) for area, tried in groupby(diagnosis.tried, key=lambda one: one.area)]
+    return {"diagnosis": diagnosis, "areas": areas}

@@ -1,9 +1,7 @@
-"""One join key: what `joinback explain` says, as a timeline."""
+"""One join key: the answer of `joinback explain`, with a timeline."""
 
 from collections.abc import Iterator
 from typing import Any
-
-from msgspec import structs
 
 from joinback_worker.connection.connect import connect
 from joinback_worker.dashboard.desk import Desk
@@ -13,10 +11,11 @@ from joinback_worker.dashboard.troubles import NotAnnounced
 from joinback_worker.law.row import Row
 from joinback_worker.notes.layouts import layouts
 from joinback_worker.operating.explaining import explain
+from joinback_worker.operating.row_cells import cells
 
 
 async def look(desk: Desk, place: Place) -> dict[str, Any]:
-    """Return the explanation; nothing while no key was asked for. Raises what `explain` raises."""
+    """Return the explanation; none while no key is asked for. Raises what `explain` raises."""
     application, key = place.wanted("application"), place.get("join_key")
     found = None
     if key is not None:
@@ -33,8 +32,8 @@ async def look(desk: Desk, place: Place) -> dict[str, Any]:
 
 
 def _cells(row: Row, payloads: bool) -> Iterator[tuple[str, str]]:
-    """Yield what the row says, by column; the JSON that services logged only if it was asked for."""
-    for name, value in structs.asdict(row).items():
-        if value is None or (isinstance(value, bytes) and not payloads):
+    """Yield the columns of the row. The JSON that services logged is left out unless `payloads` is set."""
+    for name, value in cells(row):
+        if isinstance(value, bytes) and not payloads:
             continue
         yield name, text(value) if isinstance(value, bytes) else moment(value) if name.endswith("_at") else str(value)

@@ -1,4 +1,4 @@
-"""All applications: the table of `joinback status`, with what came lately."""
+"""All applications: the table of `joinback status`, with a curve of the events received lately."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ async def look(desk: Desk, place: Place) -> dict[str, Any]:
     """Return the overview and a curve for each application. Raises what Redis raises."""
     redis = connect(desk.settings)
     try:
-        told = await overview(redis, desk.settings)
-        trends = await received(redis, [state.application for state in told.applications])
+        seen = await overview(redis, desk.settings)
+        trends = await received(redis, [state.application for state in seen.applications])
     finally:
         await redis.aclose()
-    return {"overview": told, "sparklines": {name: sparkline(values) for name, values in trends.items()}}
+    return {"overview": seen, "sparklines": {name: sparkline(values) for name, values in trends.items()}}

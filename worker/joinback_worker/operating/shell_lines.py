@@ -1,4 +1,4 @@
-"""The lines for a shell that show of one key what an explanation does, by redis-cli and the sink's own tool."""
+"""Shell lines that show the evidence on one key without Joinback: by redis-cli, and by the sink's own tool."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ from .redis_cli import redis_cli, redis_password_hint
 from .sql_line import sql_line
 
 
-def by_hand(settings: Settings, application: str, join_key: str, tags: Sequence[str]) -> Iterator[str]:
-    """Yield the lines. None holds a password."""
+def shell_lines(settings: Settings, application: str, join_key: str, tags: Sequence[str]) -> Iterator[str]:
+    """Yield the lines. No line holds a password."""
     if hint := redis_password_hint(settings):
         yield f"# {hint}"
     command = redis_cli(settings.redis_url)
@@ -27,5 +27,5 @@ def by_hand(settings: Settings, application: str, join_key: str, tags: Sequence[
 
 
 def _text(value: str) -> str:
-    """A literal of SQL."""
+    """Return the text as a literal of SQL."""
     return "'" + value.replace("'", "''") + "'"
