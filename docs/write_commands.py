@@ -27,7 +27,9 @@ def page() -> str:
 
 
 def _sections(group: click.Group, parent: click.Context) -> Iterator[str]:
-    for name, command in sorted(group.commands.items()):
+    for name in group.list_commands(parent):
+        command = group.get_command(parent, name)
+        assert command is not None
         context = click.Context(command, parent=parent, info_name=name)
         yield f"## {context.command_path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
         if isinstance(command, click.Group):
