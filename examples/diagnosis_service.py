@@ -56,7 +56,7 @@ def create_app(model: Pipeline) -> Flask:
 
 
 def event_time() -> datetime | None:
-    """Return the `at` of the request, as a replay of past days sends it; None without it: then the time is that of the call."""
+    """Return the `at` of the request, which a replay of past days sends; without it None, which means now."""
     try:
         return datetime.fromisoformat(request.json["at"]) if "at" in request.json else None
     except (TypeError, ValueError) as error:
