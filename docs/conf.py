@@ -8,6 +8,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 source_suffix = {".md": "markdown"}
 html_theme = "furo"
 html_title = "Joinback"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 # Anchors of headings are those of the forges.
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
