@@ -56,7 +56,9 @@ def morning() -> None:
 
 
 def evening() -> None:
-    """Late feedback, a correction, retractions, what an early label waited for, a repetition, and a lone prediction."""
+    """Late feedback, a correction, retractions, what an early label waited for, and a lone prediction. What is repeated
+    counts once, if it finds the shard of the first time.
+    """
     tell("loans", "joined", "f", 60, repaid=True)
     tell("loans", "late", "f", 480, repaid=True)
     tell("loans", "corrected", "g", 500, repaid=True)
@@ -68,6 +70,7 @@ def evening() -> None:
     for key in KEYS:
         tell("ads", key, "f", 480, bought=False)
         tell("clicks", key, "f", 480, clicked=True)
+        predict("clicks", key)
 
 
 def news() -> None:
