@@ -23,8 +23,8 @@ from joinback import wire
 from joinback.settings import Settings
 
 BASELINE = "1b6c8879c33e120ffd67af0598005635d8df30ec"
-"""Yesterday's release. While there is none, the commit at which main stood still from 25 to 28 November 2026: of all that
-clients may run it differs most from today. Its client knows wire version 1 alone, its pending entries name no event,
+"""Yesterday's release. While there is none, the commit at which main stood from 25 to 28 November 2026: of all that
+clients may run, it differs most from today. Its client knows wire version 1 alone, its pending entries name no event,
 and its worker makes the first table. When there is a release, its tag stands here."""
 
 SERVICE = Path(__file__).parent / "service.py"
@@ -38,10 +38,10 @@ Rows = dict[tuple[str, str], dict[str, Any]]
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """By release, a tree of its source. Without history this is skipped; CI has it, or fails."""
     if not (ROOT / ".git").exists() and not os.environ.get("CI"):
-        pytest.skip(f"the baseline is commit {BASELINE[:7]}, and here is no history: clone the repository")
+        pytest.skip(f"yesterday's release is {BASELINE[:7]} of the repository's history, and here is none")
     archive = ["git", "-C", str(ROOT), "archive", "--format=zip", BASELINE, "client", "worker"]
     done = subprocess.run(archive, capture_output=True)
-    assert done.returncode == 0, f"no commit {BASELINE}; in a shallow clone run git fetch --unshallow\n{done.stderr!r}"
+    assert done.returncode == 0, f"{done.stderr.decode()}In a shallow clone run: git fetch --unshallow"
     folder = tmp_path_factory.mktemp("yesterday")
     with zipfile.ZipFile(io.BytesIO(done.stdout)) as packed:
         packed.extractall(folder)
