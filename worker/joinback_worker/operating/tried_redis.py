@@ -27,7 +27,7 @@ CLOCK_S_MAX = CLOCK_SKEW_MAX.total_seconds()
 FORECAST_DAYS = 7
 """If the memory lasts longer than this without any drain, it is enough."""
 EVENT_BYTES = 80
-"""What an event's entry on the pending stream takes, beside its share of the record: docs/how-to/operate.md."""
+"""What an event's entry on the pending stream takes, beside its share of the record: docs/how-to/size-redis.md."""
 
 
 async def try_redis(redis: Redis, settings: Settings) -> list[Tried]:
@@ -113,7 +113,7 @@ async def _of_memory(redis: Redis, settings: Settings, info: Mapping[str, Any]) 
         return [well("redis", f"{use}; {grows}")]
     ttl = span(settings.buffer_ttl_s)
     says = f"Redis {use}; {grows}, in {span(left_s)}, before JOINBACK_BUFFER_TTL_S ({ttl}) ends"
-    fix = "raise maxmemory; docs/how-to/operate.md shows how much Redis needs"
+    fix = "raise maxmemory; docs/how-to/size-redis.md shows how much Redis needs"
     return [problem("redis", "memory_forecast", says, fix)]
 
 
