@@ -188,7 +188,7 @@ def test_no_curve_without_labels(url: str) -> None:
     put(url, loans(100, 0))
     told_of = reported(url, NOON + timedelta(days=2))
     assert "No label has come yet" in told_of.curves[0].sentence
-    assert any("nothing was labelled yet" in note for note in told_of.notes)
+    assert any("no prediction has a label yet" in note for note in told_of.notes)
 
 
 def test_sqlite_without_mathematics(url: str) -> None:

@@ -1,11 +1,12 @@
 """Which output is compared with which field: told, declared, or guessed from rows, and never by chance."""
 
+import re
 from typing import Any
 
 import pytest
 
 from joinback.errors import ConfigurationError
-from joinback_worker.answers.pairing import Choice, Pair, pair_of
+from joinback_worker.answers.pairing import Choice, Pair, pair_of, unseen_positive
 from joinback_worker.law.rules import FieldRules, Rules
 
 SAMPLES = [
@@ -96,3 +97,47 @@ def test_a_pair_that_is_not_clear_is_asked_for() -> None:
     for choice, known in ((Choice(field="z"), "x, y"), (Choice(output="c"), "a, b")):
         with pytest.raises(ConfigurationError, match=known):
             pair_of(samples, Rules(), choice)
+
+
+SCORES = [({"default": 0.2, "tier": "a"}, {"repaid": True}), ({"default": 0.7, "tier": "b"}, {"repaid": False})]
+TEXTS = [({"risk": 0.2}, {"fate": "paid"}), ({"risk": 0.7}, {"fate": "fraud"})]
+
+
+@pytest.mark.parametrize(
+    ("samples", "choice", "says"),
+    [
+        (SCORES, Choice(output="default", threshold=7), "threshold 7: the output 'default' is a probability"),
+        (SCORES, Choice(output="default", threshold=0), "choose a threshold above 0 and at most 1"),
+        (SCORES, Choice(output="default", threshold=float("nan")), "threshold nan: it must be a finite number"),
+        (SCORES, Choice(output="tier", threshold=0.5), "the output 'tier' is not a number, so it takes no threshold"),
+        (SCORES, Choice(output="default", positive="maybe"), "positive maybe: the field 'repaid' has no such label"),
+        (SCORES, Choice(output="default", positive="maybe"), "; it has false, true"),
+        (SCORES, Choice(output="default", positive=None), "positive null: the field 'repaid' has no such label"),
+        (SCORES, Choice(output="default", positive=[1]), "positive [1]: "),
+        (TEXTS, Choice(positive=1), "positive 1: the field 'fate' has no such label; it has fraud, paid"),
+    ],
+)
+def test_a_choice_that_makes_no_sense(samples: Any, choice: Choice, says: str) -> None:
+    """A threshold or a positive label that the values contradict is refused, with the reason."""
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        pair_of(samples, Rules(), choice)
+
+
+def test_a_threshold_of_a_score_that_is_no_probability() -> None:
+    """A score of any size may have a threshold of any size."""
+    samples = [({"points": 300}, {"repaid": True}), ({"points": 720}, {"repaid": False})]
+    pair = pair_of(samples, Rules(), Choice(output="points", threshold=500))
+    assert isinstance(pair, Pair)
+    assert (pair.kind, pair.threshold) == ("score", 500)
+
+
+def test_a_positive_label_that_was_not_seen() -> None:
+    """A rare text may be missing among the newest labels, so it is accepted, and the report asks."""
+    pair = pair_of(TEXTS, Rules(), Choice(output="risk", positive="theft"))
+    assert isinstance(pair, Pair)
+    assert unseen_positive(pair) == (
+        "None of the newest labels is theft; they are fraud, paid. Should --positive be one of them?"
+    )
+    seen = pair_of(TEXTS, Rules(), Choice(output="risk", positive="fraud"))
+    assert isinstance(seen, Pair)
+    assert unseen_positive(seen) is None

@@ -150,6 +150,9 @@ def test_an_unknown_application_is_told_the_nearest_name(report: Run) -> None:
         (["--since", "yesterday"], "is not a date; write it as 2026-10-01"),
         (["--version", "1.0"], "--version compares two: give it twice"),
         (["--age-days", "0"], "0 is not in the range"),
+        (["--age-days", "nan"], "'nan' is not a finite number"),
+        (["--threshold", "7"], "threshold 7: the output 'default' is a probability"),
+        (["--positive", "maybe"], "positive maybe: the field 'repaid' has no such label"),
         (["--html", "/nowhere/page.html"], "cannot be written"),
     ],
 )

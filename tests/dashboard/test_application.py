@@ -138,7 +138,7 @@ def test_a_picture_is_the_geometry_of_the_figures(visitor: TestClient, told: Rep
 def test_what_is_chosen_stands_in_the_address(visitor: TestClient) -> None:
     """A link shows another the same: field, output, positive label, age, since, version, compared versions."""
     chosen = page(visitor, field="repaid", output="default", positive="false", threshold="0.4", version="1.1", age="7")
-    assert "output 'default' >= 0.4 against field 'repaid' = false (as told)" in chosen.said
+    assert "output 'default' >= 0.4 against field 'repaid' = false (as set)" in chosen.said
     assert "One age: 7 days, as asked" in chosen.said
     assert "version 1.1" in chosen.said
     together = {row[0]: row[1] for row in page(visitor).tables["days-table"]}
@@ -172,15 +172,18 @@ def test_all_days_are_one_link_away(visitor: TestClient) -> None:
     [
         ("", 400, "the address lacks application=…"),
         ("application=loan", 404, "Did you mean loans ?"),
-        ("application=loans&field=paid", 400, "no field 'paid' was told; known are repaid"),
+        ("application=loans&field=paid", 400, "no feedback has the field 'paid'; known are repaid"),
         ("application=loans&output=risk", 400, "no output 'risk'; known are default"),
         ("application=loans&version=9", 400, "no version '9'; known are 1.0, 1.1"),
-        ("application=loans&age=old", 400, "age=old is no number above 0"),
-        ("application=loans&age=-1", 400, "age=-1 is no number above 0"),
-        ("application=loans&age=99999", 400, "age=99999 is over 3650 days"),
-        ("application=loans&since=yesterday", 400, "'yesterday' is no date; write such as 2026-10-01"),
-        ("application=loans&compare=1.0", 400, "compare=… names two versions"),
-        ("application=loans&threshold=nan", 400, "threshold=nan is no number above 0"),
+        ("application=loans&age=old", 400, "age=old is not a number above 0"),
+        ("application=loans&age=-1", 400, "age=-1 is not a number above 0"),
+        ("application=loans&age=99999", 400, "age=99999 is more than 3650 days"),
+        ("application=loans&since=yesterday", 400, "'yesterday' is not a date; write it as 2026-10-01"),
+        ("application=loans&compare=1.0", 400, "compare=… compares two versions"),
+        ("application=%00", 400, "contains a NUL character"),
+        ("application=loans&field=a%00", 400, "field=… contains a NUL character"),
+        ("application=loans&threshold=7", 400, "the output 'default' is a probability"),
+        ("application=loans&threshold=nan", 400, "threshold=nan is not a number above 0"),
     ],
 )
 def test_a_wrong_choice_is_a_sentence(visitor: TestClient, query: str, status: int, said: str) -> None:
@@ -230,7 +233,7 @@ def test_the_truth_is_drawn_where_it_is_known(settings: Settings, told: Report) 
     found = page(visitor)
     assert found.tables["days-table"][0][-1] == "Truth"
     assert found.tables["days-table"][1][-1] == "0.750"
-    assert "truth, known as these are made up" in found.said
+    assert "truth, known because the data is made up" in found.said
     assert "Truth" not in page(visitor, version="1.0").tables["days-table"][0]
 
 

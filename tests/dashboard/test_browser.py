@@ -112,7 +112,13 @@ def test_the_demo_shows_the_flattering_figure_the_honest_one_and_the_truth(
     """Side by side in one picture and one table."""
     quiet.open(demo + APPLICATION, look)
     legend = quiet.text("figure .legend")
-    for part in ("so far, which flatters", "at 14 days", "estimate", "bounds", "truth, known as these are made up"):
+    for part in (
+        "so far, which misleads",
+        "at 14 days",
+        "estimate",
+        "bounds",
+        "truth, known because the data is made up",
+    ):
         assert part in legend
     drawn = quiet.run(
         "return [...document.querySelectorAll('svg.picture')[0].querySelectorAll('.line')]"
@@ -138,7 +144,7 @@ def test_without_scripts(quiet: Browser, demo: str) -> None:
     quiet.driver.find_element("css selector", "summary").click()
     quiet.driver.find_element("name", "age").send_keys("7")
     quiet.follow(quiet.driver.find_element("css selector", ".choices button").click)
-    assert "One age: 7 days, as asked" in quiet.text()
+    assert "One age: 7 days (as asked)" in quiet.text()
     quiet.driver.find_element("id", "join_key").send_keys("loan_17")
     quiet.follow(quiet.driver.find_element("css selector", "[role=search] button").click)
     assert quiet.text("h1") == "loan_17"
@@ -173,7 +179,7 @@ def test_trouble_is_shown_where_the_page_was(
     address = "document.querySelector('#live').setAttribute('hx-get', arguments[0]); htmx.process(document.body, true)"
     quiet.run(address, f"{demo}/?every=7")
     wait_until(lambda: "This cannot be shown" in quiet.text())
-    assert "every=7: may be 0, 5, 10, 30, 60" in quiet.text()
+    assert "every=7: it must be 0, 5, 10, 30, 60" in quiet.text()
 
 
 @pytest.mark.parametrize("name", ["overview", "application"])

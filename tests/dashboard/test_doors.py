@@ -140,6 +140,6 @@ def test_a_mistake_of_ours_is_a_page_too(monkeypatch: pytest.MonkeyPatch) -> Non
     pages = app(Desk(settings=Settings(sink_url="stdout:")))
     answer = TestClient(pages, base_url="http://127.0.0.1", raise_server_exceptions=False).get("/")
     assert answer.status_code == 500
-    assert "log says where it failed" in answer.text
+    assert "See the log of the dashboard." in answer.text
     assert PASSWORD not in answer.text
     assert answer.headers["content-security-policy"] == POLICY

@@ -87,7 +87,7 @@ def test_dead_letters_and_orphans_by_reason(visitor: TestClient, cli: Cli) -> No
     told = json.loads(cli("orphans", "loans", "--json").stdout)
     forms = {row[0]: row for row in found.tables["forms"][1:]}
     for group in told["groups"]:
-        assert forms[group["how"] or "none that is known"][1] == str(group["matches"])
+        assert forms[group["how"] or "no form that was tried"][1] == str(group["matches"])
 
 
 def test_doctor_says_what_doctor_says_and_writes_nothing(visitor: TestClient, stack: Stack, cli: Cli) -> None:

@@ -284,7 +284,7 @@ def test_the_command(stack: Stack, cli: Cli) -> None:
     path = stack.settings.sink_url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as database:
         assert database.execute('SELECT amount, "default", repaid FROM loans').fetchall() == [(900, 0.07, 1)]
-    assert "is as it was" in cli("sink", "views", "loans").stdout
+    assert "unchanged" in cli("sink", "views", "loans").stdout
     printed = cli("sink", "views", "loans", "--print", "--name", "other")
     with closing(sqlite3.connect(path)) as database:
         database.executescript(printed.stdout)

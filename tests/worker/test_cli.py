@@ -302,6 +302,8 @@ def test_demo_needs_nothing(tmp_path: Path) -> None:
     assert '{"days_late":14,"repaid":true}' in done.stderr
     assert "redis-cli" not in done.stderr
     assert "sqlite3" not in done.stderr
+    # Nor the address of a page that ends with the demo.
+    assert "/application?" not in done.stderr
     assert "joinback demo --keep" in done.stderr
 
 
@@ -319,7 +321,9 @@ def test_demo_on_a_given_redis_leaves_other_applications_alone(stack: Stack, cli
     assert not stack.server.keys(f"joinback:*{application}*")
     assert stack.server.hkeys(wire.APPLICATIONS_KEY) == [b"loans"]
     assert not stack.server.exists(wire.SINK_KEY)
-    assert f"The rows stay in {stack.settings.sink_url}: delete those of application '{application}'" in done.stderr
+    assert (
+        f"The rows of application '{application}' stay in {stack.settings.sink_url}. Delete them there." in done.stderr
+    )
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
@@ -362,7 +366,7 @@ def test_help_is_whole(cli: Cli) -> None:
 @pytest.mark.parametrize("arguments", [("drain", "--application"), ("dead", "list"), ("requeue",), ("sink", "refold")])
 def test_a_wrong_application_is_told(stack: Stack, cli: Cli, arguments: tuple[str, ...]) -> None:
     """A misspelt application is exit code 2, with the name that was meant; not an empty answer."""
-    assert "none has logged yet" in cli(*arguments, "fraud").stderr
+    assert "no application has logged yet" in cli(*arguments, "fraud").stderr
     stack.client.log_record("fraud", inputs=1, outputs=2)
     assert stack.client.flush(PATIENCE_S)
     done = cli(*arguments, "fruad")
@@ -389,3 +393,23 @@ def test_the_script_is_installed() -> None:
     done = subprocess.run([Path(sys.executable).parent / "joinback", "--version"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "joinback" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("sink", "schema", "foo://host/db"), "joinback: URL "),
+        (("sink", "compact", "nonsense"), "joinback: URL "),
+        (("sink", "copy", "sqlite:///a.db", "sqlite:/b.db"), "joinback: TO: "),
+        (("sink", "copy", "sqlite://", "sqlite:///b.db"), "joinback: FROM "),
+        (("sink", "schema", "LAKE_URL"), "joinback: LAKE_URL "),
+        (("sink", "copy", "sqlite:///text.db", "sqlite:///b.db"), " its URL "),
+    ],
+)
+def test_a_wrong_url_is_blamed_by_its_own_name(cli: Cli, tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    """An error of a URL that was given names its argument or its variable, not the setting."""
+    (tmp_path / "text.db").write_text("this is no database, but a text of some length\n" * 100)
+    done = cli(*arguments, LAKE_URL="foo://host/db")
+    assert done.returncode == 2, done
+    assert says in done.stderr
+    assert "JOINBACK_SINK_URL" not in done.stderr

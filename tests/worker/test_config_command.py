@@ -89,10 +89,10 @@ def test_it_needs_no_redis_and_no_file(cli: Cli, path: str) -> None:
     """Without Redis only the names are not compared; without a file it says that the same holds for all."""
     done = cli("config", "check", JOINBACK_CONFIG=path, JOINBACK_REDIS_URL="redis://127.0.0.1:1/0")
     assert done.returncode == 0, done
-    assert "Redis was not asked which applications there are: redis://127.0.0.1:1/0: no connection" in done.stdout
+    assert "Redis did not say which applications exist: redis://127.0.0.1:1/0: no connection" in done.stdout
     done = cli("config", "check")
     assert done.returncode == 0
-    assert done.stdout.startswith("JOINBACK_CONFIG names no file: the same holds for all applications\nall  rules ")
+    assert done.stdout.startswith("JOINBACK_CONFIG is not set: the same rules hold for all applications\nall  rules ")
 
 
 def test_all_mistakes_at_once(cli: Cli, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_no_file_is_overwritten(stack: Stack, cli: Cli, tmp_path: Path) -> None:
     stack.drain()
     (tmp_path / "first.toml").write_text("mine")
     done = cli("config", "init", "ads", "--output", "first.toml")
-    assert (done.returncode, done.stderr) == (2, "joinback: first.toml is there already; give another name\n")
+    assert (done.returncode, done.stderr) == (2, "joinback: first.toml exists already; give another name\n")
     assert (tmp_path / "first.toml").read_text() == "mine"
     assert tomllib.loads(cli("config", "init", "ads").stdout)["applications"]
     done = cli("config", "init", "ads", "--output", "nowhere/first.toml")

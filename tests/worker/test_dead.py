@@ -66,9 +66,7 @@ def test_replay_of_a_bad_event_ends_as_it_began(stack: Stack, cli: Cli) -> None:
     bury(stack)
     done = cli("dead", "replay", "loans", "--all")
     assert done.stdout == "replayed 1\n"
-    assert done.stderr == (
-        "joinback: undecodable: a replay fails again, unless a newer worker can read these bytes, unless a newer worker can read them\n"
-    )
+    assert done.stderr == ("joinback: undecodable: these bytes will fail again, unless a newer worker can read them\n")
     assert listed(cli) == []
     assert stack.drain().dead == 1
     assert len(listed(cli)) == 1
@@ -203,3 +201,39 @@ def test_some_before_all(stack: Stack, cli: Cli) -> None:
     assert cli("dead", "replay", "loans", "--all", "--limit", "1").stdout == "replayed 1\n"
     assert [letter["id"] for letter in listed(cli)] == [newest["id"]]
     assert oldest["join_key"] == "a"
+
+
+@pytest.mark.parametrize("action", ["replay", "drop"])
+def test_a_reason_that_no_letter_has(stack: Stack, cli: Cli, action: str) -> None:
+    """A mistyped reason is an error that names what was meant, or what exists; a known one without letters is not."""
+    bury(stack)
+    for reason, says in (("undecodeable", "did you mean undecodable?"), ("typo", "its reasons are undecodable")):
+        done = cli("dead", action, "loans", "--reason", reason)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"joinback: no dead letter of loans has the reason {reason!r}; {says}\n"
+    done = cli("dead", action, "loans", "--reason", "sink_refused")
+    assert (done.returncode, done.stdout) == (0, f"{action.replace('drop', 'dropp')}ed 0\n")
+    assert len(listed(cli)) == 1
+
+
+def test_a_command_in_a_letter_names_the_application(stack: Stack, cli: Cli) -> None:
+    """The writer of a letter does not know its application; whoever shows the letter puts the name in."""
+    stack.client.log_record("my loans", inputs=1, outputs=2, join_key="a")
+    assert stack.client.flush(PATIENCE_S)
+    stack.drain()
+    detail = "column status of the sink's row is empty: mend it, then joinback dead replay APPLICATION --reason x"
+    letter = {"key": "b", "event": "feedback:f", "reason": "sink_refused", "detail": detail}
+    dead = wire.dead_key(wire.tag("my loans"))
+    letter_id = stack.server.xadd(dead, letter).decode()
+    stack.server.expire(dead, 600)
+    stack.server.hincrby(wire.stats_key(wire.tag("my loans")), "received:feedback", 1)
+    stack.server.hincrby(wire.stats_key(wire.tag("my loans")), "dead:sink_refused", 1)
+    for command in (
+        ("dead", "list", "my loans"),
+        ("dead", "list", "my loans", "--json"),
+        ("dead", "show", "my loans", letter_id),
+        ("explain", "my loans", "b"),
+    ):
+        shown = cli(*command).stdout
+        assert "joinback dead replay 'my loans' --reason x" in shown, command
+        assert "APPLICATION" not in shown

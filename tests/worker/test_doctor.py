@@ -158,3 +158,10 @@ def test_a_letter_in_words() -> None:
     """The seconds at the beginning of a detail are said as people do; any other detail stays."""
     assert in_words("1728000 s after the join window") == "20 d after the join window"
     assert in_words("a string stands at its key") == "a string stands at its key"
+
+
+def test_a_probe_prints_findings_alone(stack: Stack, cli: Cli) -> None:
+    """The drain of the test record logs nothing among the lines of `doctor`, nor on stderr."""
+    done = cli("doctor", "--probe")
+    assert [line for line in done.stdout.splitlines() if line[:6] not in ("ok    ", "FIX   ", "LOOK  ", " " * 6)] == []
+    assert done.stderr == ""

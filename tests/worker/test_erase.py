@@ -78,7 +78,7 @@ def test_the_receipt(stack: Stack, cli: Cli) -> None:
     head, tombstones, *tiers = done.stdout.splitlines()
     assert head.startswith("erased 2 join keys of loans, 20")
     assert tombstones.startswith("  tombstones    until 20")
-    assert tombstones.endswith("what still comes goes at the next drain")
+    assert tombstones.endswith("each drain deletes what still comes")
     assert tiers == [
         "  Redis         2 records",
         "  dead letters  1",
@@ -210,7 +210,7 @@ def test_several_conditions_hold_of_one_record(stack: Stack, cli: Cli) -> None:
         (["laons", "loan_17"], "no application laons; did you mean loans?"),
         (["loans", ""], "a join key is text in UTF-8, of 1 to 512 bytes"),
         (["loans", "x" * 513], "a join key is text in UTF-8, of 1 to 512 bytes"),
-        (["loans", "loan_17"], "nothing was erased: there is no terminal to ask on; --yes erases without asking"),
+        (["loans", "loan_17"], "nothing was erased: without a terminal it cannot ask; --yes erases without asking"),
     ],
 )
 def test_what_is_refused(stack: Stack, cli: Cli, arguments: list[str], says: str) -> None:
@@ -366,7 +366,7 @@ def test_it_asks_at_a_terminal(stack: Stack) -> None:
     os.close(parent)
     assert process.returncode == 130
     assert "sink          1 row in sqlite" in said
-    assert "Erase all of it? It cannot be taken back" in said
+    assert "Erase all of it? This cannot be undone" in said
     assert keys_of(stack) == ["loan_17"]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,14 +56,14 @@ def test_from_the_queue_to_the_row(stack: Stack) -> None:
     assert found.says.endswith("; no worker is alive, and none has drained it yet")
     claim(stack, "host-a:1:abc", 5_000)
     found = explained(stack, "a")
-    assert (found.verdict, found.says) == ("claimed", "claimed by host-a:1 5 s ago, which writes it now")
+    assert (found.verdict, found.says) == ("claimed", "claimed by host-a:1 5 s ago; that worker writes it now")
     claim(stack, "host-a:1:abc", 3_600_000)
     found = explained(stack, "a")
     assert found.verdict == "in_the_queue"
-    assert "claimed by host-a:1, which is gone" in found.says
+    assert "claimed by host-a:1, which is not alive any more" in found.says
     stack.drain()
     found = explained(stack, "a")
-    assert (found.verdict, found.says) == ("waits_for_feedback", "waits for feedback since 3 d")
+    assert (found.verdict, found.says) == ("waits_for_feedback", "waits for feedback, for 3 d so far")
     log(stack, "a", at=now, repaid=True)
     stack.drain()
     found = explained(stack, "a")
@@ -138,10 +139,10 @@ def test_orphans_by_form_and_sender(stack: Stack, cli: Cli) -> None:
     assert (first["how"], first["matches"], first["sources"]) == ("with leading zeros, to 4 digits", 30, {"batch": 30})
     assert all(other == own.zfill(4) for own, other in first["examples"])
     assert (rest["how"], rest["estimated"], rest["sources"]) == ("", 5, {"": 5})
-    assert "match in no form that was tried" in cli("orphans", "loans").stdout
+    assert "match in none of the forms that were tried" in cli("orphans", "loans").stdout
     stack.client.log_record("ads", inputs=1, outputs=2)
     stack.drain()
-    assert cli("orphans", "ads").stdout.startswith("no orphan of ads in ")
+    assert cli("orphans", "ads").stdout.startswith("no orphans of ads in ")
 
 
 def test_tap(stack: Stack, cli: Cli) -> None:
@@ -153,7 +154,7 @@ def test_tap(stack: Stack, cli: Cli) -> None:
     (told,) = map(json.loads, cli("tap", "loans", "--limit", "1", "--payloads", "--json").stdout.splitlines())
     assert (told["join_key"], json.loads(told["payload"])["inputs"]) == ("c", 1)
     assert stack.drain().rows == 3
-    assert "nothing of loans waits" in cli("tap", "loans").stdout
+    assert "no event of loans waits" in cli("tap", "loans").stdout
 
 
 def test_purge(stack: Stack, cli: Cli) -> None:
@@ -163,10 +164,13 @@ def test_purge(stack: Stack, cli: Cli) -> None:
     log(stack, "c")
     stack.client.log_record("ads", inputs=1, outputs=2, join_key="a")
     assert stack.client.flush(PATIENCE_S)
-    held = "3 records, 1 waiting event and 0 dead letters of loans"
+    held = "3 records, 1 pending event and 0 dead letters of loans"
     assert cli("purge", "loans", "--dry-run").stdout == f"would purge {held}\n"
     refused = cli("purge", "loans")
-    assert (refused.returncode, refused.stderr) == (2, f"joinback: {held} would be deleted; say --yes\n")
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        f"joinback: {held} would be deleted; without a terminal it cannot ask: --yes deletes\n",
+    )
     assert stack.server.exists(stack.record("c"))
     assert cli("purge", "loans", "--yes").stdout == f"purged {held}\n"
     assert stack.server.keys("joinback:{loans}:*") == []
@@ -174,3 +178,37 @@ def test_purge(stack: Stack, cli: Cli) -> None:
     assert not [field for field in stack.server.hkeys(wire.DRAINS_KEY) if b"loans" in field]
     assert len(stack.rows("application = 'loans'")) == 2
     assert cli("purge", "loans", "--yes").returncode == 2
+
+
+def test_events_dated_in_the_future(stack: Stack) -> None:
+    """The verdict says that the time of logging counts, and which event shows that a client's clock is wrong."""
+    now = datetime.now(UTC)
+    log(stack, "a", at=now + timedelta(days=30))
+    stack.drain()
+    found = explained(stack, "a")
+    assert found.verdict == "waits_for_feedback"
+    assert found.says.startswith("waits for feedback, for ")
+    assert found.says.endswith("; an event of it is dated in the future, so the time when it was logged counts")
+    # A client whose clock is a day ahead.
+    tomorrow = (now + timedelta(days=1)).isoformat()
+    body = {"v": 1, "at": tomorrow, "logged_at": tomorrow, "feedback": {"repaid": True}}
+    keys = wire.write_keys("loans", ["b"])
+    arguments = wire.write_arguments("loans", 600, [("feedback:early", json.dumps(body).encode())])
+    stack.server.eval(wire.WRITE_SCRIPT, len(keys), *keys, *arguments)
+    stack.drain()
+    found = explained(stack, "b")
+    assert found.verdict == "waits_for_prediction"
+    assert "; but feedback:early is dated " in found.says
+    assert found.says.endswith(" in the future, so the clock of its client is wrong")
+
+
+def test_a_maturity_that_nobody_declared_is_not_shown(stack: Stack, cli: Cli, tmp_path: Path) -> None:
+    """`matures_at` is in the evidence only if a maturity is declared: else it repeats the time of the prediction."""
+    log(stack, "a")
+    stack.drain()
+    assert "predicted_at" in cli("explain", "loans", "a").stdout
+    assert "matures_at" not in cli("explain", "loans", "a").stdout
+    stack.drain(rules={"loans": {"maturity_s": 60}})
+    log(stack, "b")
+    stack.drain(rules={"loans": {"maturity_s": 60}})
+    assert "matures_at" in cli("explain", "loans", "b").stdout

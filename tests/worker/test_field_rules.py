@@ -78,7 +78,7 @@ def test_a_value_that_breaks_another_field_is_kept_and_counted(stack: Stack, cli
     assert [row["feedback"] for row in stack.rows()] == ['{"days":3}', '{"days":"many"}', '{"days":[1]}']
     status = cli("status")
     assert status.returncode == 0, status.stdout
-    assert "loans: 2 values of 'days' are not what is declared of it; they were kept" in status.stdout
+    assert "loans: 2 values of 'days' have another type than declared" in status.stdout
     (field,) = json.loads(cli("status", "--json").stdout)["applications"]["loans"]["fields"].values()
     assert field["broken"] == 2
 
@@ -193,7 +193,7 @@ def test_something_else_at_the_keys_of_the_rules(stack: Stack, cli: Cli) -> None
     assert (stack.drain().rows, stack.drain().error) == (1, None)
     status = cli("status")
     assert status.returncode == 1
-    assert "rules_unknown: by which rules rows are folded is not known" in status.stdout
+    assert "rules_unknown: it is not known which rules the workers follow" in status.stdout
     assert "loans" in status.stdout
 
 

@@ -86,7 +86,7 @@ def test_the_probe(stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli) -> No
     assert cli("worker", "--check", JOINBACK_INTERVAL_S="60").returncode == 0
     age(stack.server, progress_at=7_300)
     hung = cli("worker", "--check", JOINBACK_INTERVAL_S="60")
-    assert (hung.returncode, "hangs: it has ended no drain for 2 h" in hung.stdout) == (1, True)
+    assert (hung.returncode, "hangs: it has not ended a drain for 2 h" in hung.stdout) == (1, True)
     age(stack.server, progress_at=1, beat_at=61)
     assert cli("worker", "--check").returncode == 1
     away = cli("worker", "--check", JOINBACK_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")

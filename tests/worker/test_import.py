@@ -17,7 +17,7 @@ def test_an_import_joins(stack: Stack, cli: Cli, labels: Labels) -> None:
     file = labels("id,day,repaid,amount\n1,2026-02-01,yes,900\n2,2026-02-02T10:00:00+02:00,no,\n")
     done = cli("import", "loans", file, *ROLES, "--field", "paid=amount")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "2  matched, told" in done.stdout
+    assert "2  matched, written" in done.stdout
     stack.drain()
     rows = {row["join_key"]: (row["status"], row["feedback"], row["feedback_at"]) for row in stack.rows()}
     assert rows["loan_1"][:2] == ("joined", '{"paid":900,"repaid":true}')
@@ -49,7 +49,7 @@ def test_a_dry_run_writes_nothing(stack: Stack, cli: Cli, labels: Labels) -> Non
     assert stack.server.hlen(stack.record("loan_1")) == 1
     done = cli("import", "loans", file, *ROLES)
     assert dry.returncode == done.returncode == 1
-    assert "1  matched, would be told" in dry.stdout
+    assert "1  matched, would be written" in dry.stdout
     told = [
         line for line in done.stdout.splitlines() if not line.startswith(("3 rows", "Redis has")) and "told" not in line
     ]
@@ -64,7 +64,7 @@ def test_the_same_import_again(stack: Stack, cli: Cli, labels: Labels, tmp_path:
     predict(stack, "loan_1", "loan_2", drained=False)
     stack.drain(sink_url=sink["JOINBACK_SINK_URL"])
     file = labels("id,day,repaid\n1,2026-02-01,yes\n2,2026-02-01,no\n")
-    assert "2  matched, told" in cli("import", "loans", file, *ROLES, **sink).stdout
+    assert "2  matched, written" in cli("import", "loans", file, *ROLES, **sink).stdout
     events = [stack.server.hkeys(stack.record(f"loan_{n}")) for n in (1, 2)]
     for drains, forgets in ((False, False), (True, False), (False, True)):
         if drains:
@@ -74,7 +74,7 @@ def test_the_same_import_again(stack: Stack, cli: Cli, labels: Labels, tmp_path:
         again = cli("import", "loans", file, *ROLES, **sink)
         assert again.returncode == 0, again.stdout + again.stderr
         assert "0  matched" in again.stdout
-        assert "2  already told" in again.stdout
+        assert "2  already there" in again.stdout
         if not forgets:
             assert [stack.server.hkeys(stack.record(f"loan_{n}")) for n in (1, 2)] == events
 
@@ -84,10 +84,10 @@ def test_a_corrected_label_is_another_event(stack: Stack, cli: Cli, labels: Labe
     predict(stack, "loan_1", "loan_2")
     cli("import", "loans", labels("id,day,repaid\n1,2026-02-01,yes\n2,2026-02-01,no\n"), *ROLES)
     again = cli("import", "loans", labels("id,day,repaid\n1,2026-02-01,yes\n2,2026-02-03,yes\n"), *ROLES)
-    assert "1  matched, told" in again.stdout
-    assert "1  already told" in again.stdout
+    assert "1  matched, written" in again.stdout
+    assert "1  already there" in again.stdout
     later = cli("import", "loans", labels("id,day,repaid\n1,2026-02-04,yes\n"), *ROLES)
-    assert "1  matched, told" in later.stdout
+    assert "1  matched, written" in later.stdout
     stack.drain()
     assert [row["feedback"] for row in stack.rows()] == ['{"repaid":true}'] * 2
     assert stack.row("loan_1")["feedback_at"][:10] == "2026-02-04"
@@ -100,8 +100,8 @@ def test_a_corrected_label_of_the_same_time_wins(stack: Stack, cli: Cli, labels:
     predict(stack, *(f"loan_{n}" for n in numbers))
     for value in (900, 800, 700):
         file = labels("id,day,repaid\n" + "".join(f"{n},2026-02-01,{value}\n" for n in numbers))
-        assert "20  matched, told" in cli("import", "loans", file, *ROLES).stdout
-        assert "20  already told" in cli("import", "loans", file, *ROLES).stdout
+        assert "20  matched, written" in cli("import", "loans", file, *ROLES).stdout
+        assert "20  already there" in cli("import", "loans", file, *ROLES).stdout
         if drained:
             stack.drain()
     old = cli("import", "loans", labels("id,day,repaid\n1,2026-02-01,800\n"), *ROLES)
@@ -118,7 +118,7 @@ def test_labels_of_other_times_are_not_read(stack: Stack, cli: Cli, labels: Labe
     for day in (1, 2):
         stack.server.config_resetstat()
         file = labels("id,day,repaid\n" + "".join(f"{n},2026-02-0{day},{n + day}\n" for n in range(30)))
-        assert "30  matched, told" in cli("import", "loans", file, *ROLES).stdout
+        assert "30  matched, written" in cli("import", "loans", file, *ROLES).stdout
     assert stack.server.info("commandstats")["cmdstat_hgetall"]["calls"] < 30
 
 
@@ -127,8 +127,8 @@ def test_more_fields_contradict_nothing(stack: Stack, cli: Cli, labels: Labels) 
     predict(stack, "loan_1")
     file = labels("id,day,repaid,paid\n1,2026-02-01,yes,900\n")
     cli("import", "loans", file, *ROLES)
-    assert "1  matched, told" in cli("import", "loans", file, *ROLES, "--field", "paid").stdout
-    assert "1  already told" in cli("import", "loans", file, *ROLES).stdout
+    assert "1  matched, written" in cli("import", "loans", file, *ROLES, "--field", "paid").stdout
+    assert "1  already there" in cli("import", "loans", file, *ROLES).stdout
     stack.drain()
     assert stack.row("loan_1")["feedback"] == '{"paid":900,"repaid":true}'
     assert datetime.fromisoformat(stack.row("loan_1")["feedback_at"]) == datetime(2026, 2, 1, tzinfo=UTC)
@@ -157,8 +157,8 @@ def test_a_label_that_redis_does_not_take(stack: Stack, cli: Cli, labels: Labels
     assert "Redis has 1 of 2 labels (0 not delivered, dropped: 1 wrong_type)" in done.stderr
     stack.server.delete(stack.record("loan_1"))
     again = cli("import", "loans", file, *ROLES)
-    assert "1  matched, told" in again.stdout
-    assert "1  already told" in again.stdout
+    assert "1  matched, written" in again.stdout
+    assert "1  already there" in again.stdout
 
 
 def test_it_waits_while_redis_is_nearly_full(

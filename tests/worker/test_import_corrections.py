@@ -24,10 +24,10 @@ def test_the_later_line_of_one_file_wins(stack: Stack, cli: Cli, labels: Labels)
     predict(stack, *(f"loan_{n}" for n in numbers))
     file = labels("id,day,repaid\n" + "".join(f"{n},2026-02-01,{value}\n" for value in (3, 7, 5) for n in numbers))
     done = cli("import", "loans", file, *ROLES)
-    assert "60  matched, told" in done.stdout
+    assert "60  matched, written" in done.stdout
     assert "Redis has 60 labels" in done.stdout
     again = cli("import", "loans", file, *ROLES)
-    assert (again.returncode, "60  already told" in again.stdout) == (0, True), again.stdout
+    assert (again.returncode, "60  already there" in again.stdout) == (0, True), again.stdout
     stack.drain()
     assert {row["feedback"] for row in stack.rows()} == {'{"repaid":5}'}
 
@@ -36,8 +36,8 @@ def test_a_line_that_stands_twice_is_told_once(stack: Stack, cli: Cli, labels: L
     """The same line twice in one file is one label, and the second is told already; a way back is refused."""
     predict(stack, "loan_1")
     done = cli("import", "loans", labels(paid(3, 3, 5, 3)), *ROLES)
-    assert "2  matched, told" in done.stdout
-    assert "1  already told" in done.stdout
+    assert "2  matched, written" in done.stdout
+    assert "1  already there" in done.stdout
     assert "refused: row 4: loan_1 was told so, and corrected since" in done.stdout
     assert "Redis has 2 labels" in done.stdout
 
@@ -50,7 +50,7 @@ def test_lines_that_are_far_apart(stack: Stack, cli: Cli, labels: Labels) -> Non
     )
     stack.drain()
     file = labels("id,day,repaid\n" + "".join(f"{n},2026-02-01,{value}\n" for value in (3, 5) for n in range(count)))
-    assert f"{2 * count:,}  matched, told" in cli("import", "loans", file, *ROLES).stdout
+    assert f"{2 * count:,}  matched, written" in cli("import", "loans", file, *ROLES).stdout
     stack.drain()
     assert {row["feedback"] for row in stack.rows()} == {'{"repaid":5}'}
 
@@ -65,9 +65,9 @@ def test_a_correction_holds_under_every_reducer(stack: Stack, imports: Imports, 
         (tmp_path / "l.csv").write_text(paid(value))
         command = ["loans", "l.csv", *ROLES[:4], *fields]
         first, again = imports(command, command)
-        assert "1  matched, told" in first.stdout
+        assert "1  matched, written" in first.stdout
         assert "Redis has 1 label" in first.stdout
-        assert "1  already told" in again.stdout
+        assert "1  already there" in again.stdout
         if drained:
             stack.drain(rules)
     stack.drain(rules)
@@ -90,10 +90,10 @@ def test_a_column_of_another_type_tells_nothing_again(stack: Stack, imports: Imp
     for name, text in (("l.csv", paid(3)), ("m.csv", paid(3) + "2,2026-02-01,0.5\n")):
         (tmp_path / name).write_text(text)
     first, second, third = imports(*(["loans", name, *ROLES] for name in ("l.csv", "m.csv", "l.csv")))
-    assert "1  matched, told" in first.stdout
-    assert "1  matched, told" in second.stdout
-    assert "1  already told" in second.stdout
-    assert "1  already told" in third.stdout
+    assert "1  matched, written" in first.stdout
+    assert "1  matched, written" in second.stdout
+    assert "1  already there" in second.stdout
+    assert "1  already there" in third.stdout
     assert canonical_json({"b": [3.0, {"c": 2.0}], "a": 0.5}) == b'{"a":0.5,"b":[3,{"c":2}]}'
 
 
@@ -108,10 +108,10 @@ def test_another_source_is_another_label(stack: Stack, imports: Imports, tmp_pat
         ["loans", "l.csv", *ROLES, "--told-by", "human"],
         ["loans", "m.csv", *ROLES, "--told-by", "model"],
     )
-    assert "1  matched, told" in model.stdout
-    assert "1  matched, told" in human.stdout
-    assert "1  already told" in again.stdout
-    assert "1  already told" in first.stdout
+    assert "1  matched, written" in model.stdout
+    assert "1  matched, written" in human.stdout
+    assert "1  already there" in again.stdout
+    assert "1  already there" in first.stdout
     stack.drain({"loans": {"feedback": {"repaid": {"sources": ["model", "human"]}}}})
     assert stack.row("loan_1")["feedback"] == '{"repaid":false}'
 
@@ -123,7 +123,7 @@ def test_the_id_of_a_label(stack: Stack, imports: Imports, tmp_path: Path) -> No
     predict(stack, "loan_1")
     (tmp_path / "l.csv").write_text(paid("yes"))
     done = imports(["loans", "l.csv", *ROLES], *[["loans", "l.csv", *ROLES, "--told-by", "human"]] * 2)
-    assert ["1  matched, told" in each.stdout for each in done] == [True, True, False]
+    assert ["1  matched, written" in each.stdout for each in done] == [True, True, False]
     at = int(datetime(2026, 2, 1, tzinfo=UTC).timestamp()) * 1_000_000
     ids = {
         f"feedback:import-{at:x}-{hashlib.sha256(said).hexdigest()[:32]}".encode()

@@ -47,9 +47,9 @@ def test_the_screen_has_the_first_and_the_file_all(stack: Stack, cli: Cli, label
     predict(stack, "loan_1")
     file = labels("id,day,repaid\n" + "".join(f"x{n},2026-02-01,1\n" for n in range(50)))
     done = cli("import", "loans", file, *ROLES, "--report", "all.jsonl")
-    assert "unmatched: and 40 more; all in all.jsonl" in done.stdout
+    assert "unmatched: and 40 more; all.jsonl has all" in done.stdout
     assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 50
-    assert "--report FILE has all" in cli("import", "loans", file, *ROLES).stdout
+    assert "--report FILE writes all" in cli("import", "loans", file, *ROLES).stdout
 
 
 def test_unmatched_keys_are_told_the_form_that_would_match(stack: Stack, cli: Cli, labels: Labels) -> None:
@@ -59,7 +59,7 @@ def test_unmatched_keys_are_told_the_form_that_would_match(stack: Stack, cli: Cl
     done = cli("import", "loans", file, "--key", "id", "--at", "day", "--field", "repaid")
     assert done.returncode == 1
     assert "10  unmatched, not written; --orphans writes them" in done.stdout
-    hint = "unmatched: 10 of 10 tried would match with the prefix 'loan_', such as loan_0 for 0; say --key 'loan_{id}'"
+    hint = "unmatched: 10 of 10 tried would match with the prefix 'loan_', such as loan_0 for 0; use --key 'loan_{id}'"
     assert hint in done.stdout.splitlines()
     assert cli("import", "loans", file, *ROLES).returncode == 0
 
@@ -97,7 +97,7 @@ def test_a_key_that_from_dict_would_make(stack: Stack, cli: Cli, labels: Labels,
     file = labels("id,day,repaid\n" + "".join(f"{n},2026-02-01,yes\n" for n in range(5)))
     done = cli("import", "loans", file, "--key", "id", "--at", "day", "--field", "repaid")
     assert "5 of 5 tried would match as JoinKey.from_dict of id as int, such as" in done.stdout
-    assert "say --key-field for each, and --type for its type" in done.stdout
+    assert "use --key-field for each field, and --type for its type" in done.stdout
     (tmp_path / "l.jsonl").write_text('{"id": [1], "day": "2026-02-01", "repaid": true}\n')
     ok = cli("import", "loans", "l.jsonl", "--key-field", "id", "--at", "day", "--field", "repaid")
     assert ok.returncode == 1
@@ -114,7 +114,7 @@ def test_orphans_are_written_if_asked(stack: Stack, cli: Cli, labels: Labels) ->
     assert cli("import", "loans", file, *ROLES).returncode == 1
     stack.drain()
     assert len(stack.rows()) == 1
-    assert "1  unmatched, told" in cli("import", "loans", file, *ROLES, "--orphans").stdout
+    assert "1  unmatched, written" in cli("import", "loans", file, *ROLES, "--orphans").stdout
     stack.drain()
     assert stack.row("loan_2")["status"] == "orphan"
     assert "no prediction has this join key; told already" in cli("import", "loans", file, *ROLES).stdout
@@ -139,6 +139,6 @@ def test_labels_of_what_was_not_sampled(stack: Stack, cli: Cli, labels: Labels) 
     file = labels("id,day,repaid\n" + "".join(f"{n},2026-02-01,yes\n" for n in range(40)))
     kept = sum(keeps("loans", key, 0.5) for key in keys)
     done = cli("import", "loans", file, *ROLES)
-    assert f"{kept}  matched, told" in done.stdout
+    assert f"{kept}  matched, written" in done.stdout
     assert f"{40 - kept}  outside the sample" in done.stdout
     assert "would match" not in done.stdout

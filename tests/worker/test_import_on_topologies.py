@@ -41,7 +41,7 @@ class TestOnATopology:
             client.log_record("loans", inputs=1, outputs=2, join_key=key)
         assert client.close(PATIENCE_S)
         assert cli("apps", "set", "loans", "--shards", "8").returncode == 0
-        for counts in ("30  matched, told", "30  already told"):
+        for counts in ("30  matched, written", "30  already there"):
             done = cli("import", "loans", labels, *ROLES)
             assert (done.returncode, done.stderr) == (1, "")
             assert counts in done.stdout
@@ -54,9 +54,9 @@ def test_shards_that_changed(stack: Stack, cli: Cli, labels: str) -> None:
     for key in KEYS:
         stack.client.log_record("loans", inputs=1, outputs=2, join_key=key)
     assert stack.client.flush(PATIENCE_S)
-    assert "30  matched, told" in cli("import", "loans", labels, *ROLES).stdout
+    assert "30  matched, written" in cli("import", "loans", labels, *ROLES).stdout
     assert cli("apps", "set", "loans", "--shards", "4").returncode == 0
-    assert "30  already told" in cli("import", "loans", labels, *ROLES).stdout
+    assert "30  already there" in cli("import", "loans", labels, *ROLES).stdout
     assert stack.server.exists(*(wire.record_key(wire.tag_of("loans", key, 4), key) for key in KEYS)) == 0
     stack.drain()
     assert {row["status"] for row in stack.rows()} == {"joined"}

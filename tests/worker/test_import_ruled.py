@@ -60,7 +60,7 @@ def test_what_the_rules_would_drop_is_refused(stack: Stack, cli: Cli, labels: La
     file = labels("id,day,repaid\n1,2026-01-09,-1\n2,2026-02-01,1\n3,2026-02-01,1\n1,2026-01-09,7\n")
     done = cli("import", "loans", file, *ROLES, JOINBACK_CONFIG=config)
     assert done.returncode == 1
-    assert "1  matched, told" in done.stdout
+    assert "1  matched, written" in done.stdout
     assert "3  refused" in done.stdout
     assert f"refused: row 1: repaid is below 0, and {Path(config).name} is strict of it" in done.stdout
     for row in (2, 3):
@@ -113,5 +113,5 @@ def test_a_label_before_its_prediction(stack: Stack, cli: Cli, labels: Labels) -
     stack.drain()
     done = cli("import", "loans", labels(LINE), *ROLES)
     assert done.returncode == 0
-    assert "note: 1 label of the matched lies before its prediction" in done.stdout
+    assert "note: 1 label of the matched is earlier than its prediction" in done.stdout
     assert "midnight UTC" in done.stdout

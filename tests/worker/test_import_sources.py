@@ -79,7 +79,7 @@ def test_each_source_gives_the_same_rows(
     assert [(key, fields, at.astimezone(UTC)) for key, fields, at in rows] == expected
     assert all(type(fields["paid"]) is float for _, fields, _ in rows)
     # Another source of the same labels tells the same events.
-    assert "5  already told" in cli("import", "loans", *as_csv(tmp_path), *ROLES, "--field", "paid").stdout
+    assert "5  already there" in cli("import", "loans", *as_csv(tmp_path), *ROLES, "--field", "paid").stdout
 
 
 def test_what_excel_could_not_compute(stack: Stack, cli: Cli, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_what_excel_could_not_compute(stack: Stack, cli: Cli, tmp_path: Path) ->
         book.active.append(row)
     book.save(tmp_path / "t.xlsx")
     done = cli("import", "loans", "t.xlsx", *ROLES)
-    assert "1  matched, told" in done.stdout
+    assert "1  matched, written" in done.stdout
     assert "refused: row 1: repaid is an error of Excel's" in done.stdout
     assert "refused: row 4: day: 'soon' is no time" in done.stdout
 
@@ -106,7 +106,7 @@ def test_a_query_of_postgresql(stack: Stack, cli: Cli) -> None:
                    n % 2 = 0 AS repaid, (n * 1.5)::numeric(10, 2) AS paid FROM generate_series(1, 6) n"""
         done = cli("import", "loans", "WAREHOUSE", "--sql", query, *ROLES, "--field", "paid", WAREHOUSE=url)
         assert done.returncode == 1, done.stdout + done.stderr
-        assert "5  matched, told" in done.stdout
+        assert "5  matched, written" in done.stdout
         wrong = cli(
             "import",
             "loans",
@@ -157,7 +157,7 @@ def test_files_of_other_encodings(stack: Stack, imports: Imports, tmp_path: Path
     command = ("--key", "id", "--at", "day", "--field", "repaid")
     *ended, untold = imports(*(["loans", name, *command, *options] for name, (_, *options) in files.items()))
     assert [each.code for each in ended] == [0] * 5, ended
-    assert all("1  matched, told" in each.stdout or "1  already told" in each.stdout for each in ended)
+    assert all("1  matched, written" in each.stdout or "1  already there" in each.stdout for each in ended)
     assert "row 1: id is no UTF-8; say --encoding" in untold.stdout
 
 

@@ -95,7 +95,7 @@ def test_one_wrong_event(shop: Shop) -> None:
     done = shop.run("retract", "ads", "--event-id", "click_1", "--yes")
     assert done.returncode == 0, done
     assert "  a  clicks  405 -> 5\n" in done.stdout
-    assert "1 rows change, and of their values: clicks 1" in done.stdout
+    assert "1 rows change; values that change: clicks 1" in done.stdout
     shop.drain()
     row = shop.rows()["a"]
     assert row["feedback"] == {"clicks": 5}
@@ -148,7 +148,7 @@ def test_an_undo_is_done_once(here: Shop) -> None:
     assert (again["written"], again["already"], again["receipt"]) == (0, 1, None)
     done = here.run("retract", "ads", "--undo", "retract-1", "--yes")
     assert done.returncode == 1
-    assert "receipt retract-1: 0 retractions to take back" in done.stdout
+    assert "receipt retract-1: 0 retractions to undo" in done.stdout
     assert here.feedback() == {"a": {"clicks": 3}}
 
 
@@ -254,7 +254,7 @@ def test_what_waits_in_redis_is_told(here: Shop) -> None:
     assert here.stack.client.flush(PATIENCE_S)
     done = here.run("retract", "ads", "--key", "a", "--dry-run")
     assert "1 feedback events of 1 rows" in done.stdout
-    assert "1 events are not drained yet, so they were not looked at; first: joinback drain" in done.stdout
+    assert "1 events are not drained yet and are left out; run joinback drain first" in done.stdout
 
 
 def test_an_undo_overrules_a_clock_that_is_ahead(here: Shop) -> None:
@@ -290,7 +290,7 @@ def test_a_full_row_is_left_out(here: Shop) -> None:
     here.log("b", 1, "x", source="model")
     here.drain()
     done = here.run("retract", "ads", "--source", "model", "--yes")
-    assert "1 rows are left out: they hold 1,000 events" in done.stdout
+    assert "1 rows are left out, as they hold 1,000 events and are full" in done.stdout
     assert "1 feedback events of 1 rows" in done.stdout
     here.drain()
     assert here.feedback() == {"a": {"clicks": 999}, "b": None}

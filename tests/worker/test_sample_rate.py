@@ -38,9 +38,9 @@ def test_what_is_wrong_is_one_line(settings: Settings, server: redis.Redis, cli:
     for arguments, says in (
         (("fruad", "0.5"), "no application 'fruad' in this Redis; did you mean fraud?"),
         (("loans",), "its clients announce it with their first event"),
-        (("fraud", "0"), "RATE must be over 0 and at most 1"),
-        (("fraud", "1.5"), "RATE must be over 0 and at most 1"),
-        (("fraud", "nan"), "RATE must be over 0 and at most 1"),
+        (("fraud", "0"), "RATE must be above 0 and at most 1"),
+        (("fraud", "1.5"), "RATE must be above 0 and at most 1"),
+        (("fraud", "nan"), "RATE must be above 0 and at most 1"),
         (("fraud", "much"), "is not a valid float"),
     ):
         done = cli("sample-rate", *arguments)

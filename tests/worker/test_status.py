@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -134,3 +136,30 @@ def test_a_redis_that_may_evict_is_told(stack: Stack, cli: Cli) -> None:
         stack.server.config_set("maxmemory-policy", "noeviction")
     assert done.returncode == 1
     assert "set it to noeviction" in done.stdout
+
+
+@pytest.mark.parametrize("lost", [1, -1])
+def test_the_commands_that_close_the_books(stack: Stack, cli: Cli, lost: int) -> None:
+    """The finding of a difference has the redis-cli command that ends it, once what is left was drained again."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    stack.drain()
+    # A foreign hand: one event that nobody drained, or one that was counted twice.
+    stack.server.hincrby(wire.stats_key("loans"), "received:feedback", lost)
+    found = json.loads(cli("status", "--json").stdout)["applications"]["loans"]
+    (fix,) = [one["fix"] for one in found["findings"] if one["name"] == "difference"]
+    assert ("joinback requeue loans" in fix) == (lost > 0)
+    command = re.search(r"redis-cli (HINCRBY \S+ \S+ \d+) closes the books", fix)
+    assert command is not None, fix
+    stack.server.execute_command(*shlex.split(command[1]))
+    found = json.loads(cli("status", "--json").stdout)["applications"]["loans"]
+    assert found["difference"] == 0
+    assert not [one for one in found["findings"] if one["name"] == "difference"]
+
+
+@pytest.mark.parametrize("option", ["--age-intervals", "--drain-intervals", "--silence-factor", "--orphan-share"])
+def test_a_threshold_is_a_finite_number(cli: Cli, option: str) -> None:
+    """nan, which no number exceeds, would switch an alarm off without a word."""
+    for value in ("nan", "inf", "-1"):
+        done = cli("status", option, value)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert value in done.stderr

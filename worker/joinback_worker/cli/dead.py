@@ -34,7 +34,7 @@ _YES = click.option("--yes", is_flag=True, help="Do not ask.")
 _ALL = click.option("--all", "everything", is_flag=True, help="All letters of the application.")
 
 
-@click.group()
+@click.group(short_help="List, show, replay or drop dead letters.")
 def dead() -> None:
     """List, show, replay or drop the events that could not become a part of a row."""
 

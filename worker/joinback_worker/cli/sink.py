@@ -34,7 +34,7 @@ T = TypeVar("T")
 _URL = click.argument("url", required=False)
 
 
-@click.group()
+@click.group(short_help="Keep the sink: schema, compact, copy, adopt.")
 def sink() -> None:
     """Print the schema of the sink, compact it, copy it, or set which one is in use.
 
@@ -106,10 +106,10 @@ def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
             click.echo(printable(f"{name} keeps its own: {own.url}", markup=False))
 
 
-@sink.command("release", short_help="End the sink of its own of an application.")
+@sink.command("release", short_help="Send rows to the sink of all others again.")
 @click.argument("applications", nargs=-1, required=True, metavar="APPLICATION...")
 def release_sink(applications: tuple[str, ...]) -> None:
-    """End that APPLICATION has a sink of its own. From now on its rows go to the sink of all others."""
+    """Remove the sink of its own that APPLICATION has. From now on its rows go to the sink of all others."""
 
     async def run(redis: Redis) -> list[str]:
         own = await published(redis)

@@ -29,7 +29,7 @@ WEIGHT = "label_weight"
 """A further column of an export with --weights."""
 
 NAME_BYTES_MAX = 63
-"""PostgreSQL cuts a name after so many bytes. The other engines take longer names."""
+"""Where PostgreSQL cuts a name. The other engines take longer names."""
 _TAIL_BYTES = len("_is_default")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 

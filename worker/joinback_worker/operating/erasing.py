@@ -21,7 +21,7 @@ from joinback_worker.notes.tombstones import forget, set_tombstones
 from joinback_worker.sinks import lookups, open_sink
 
 LETTERS_PER_STEP = 1_000
-"""Per XDEL: so many take a few milliseconds of Redis's time."""
+"""Letters per XDEL, which takes a few milliseconds of Redis's time."""
 
 
 class Erased(Struct, kw_only=True):

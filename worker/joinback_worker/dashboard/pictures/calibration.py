@@ -9,7 +9,7 @@ from joinback_worker.answers.scores import Scores
 from .frame import Frame, Spot, Tick, line, quarters
 
 SHOWN_MAX = 3
-"""Versions per picture: so many lines can be distinguished by their dashes alone."""
+"""Versions per picture. More lines could not be distinguished by their dashes alone."""
 
 
 class Calibrated(Struct, frozen=True):
