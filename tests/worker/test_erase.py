@@ -173,7 +173,7 @@ def test_by_what_was_logged(stack: Stack, cli: Cli) -> None:
     assert (done.returncode, done.stdout.splitlines()) == (
         0,
         [
-            "of 4 join keys of loans there are",
+            "4 join keys of loans:",
             "  Redis         1 record",
             "  dead letters  2",
             f"  sink          2 rows in sqlite:///{stack.folder}/joinback.db",
@@ -202,11 +202,11 @@ def test_several_conditions_hold_of_one_record(stack: Stack, cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["loans"], "say whose records go"),
-        (["loans", "loan_17", "--where", "inputs.a=1"], "say whose records go"),
-        (["loans", "--where", "user_id=42"], r"'user_id=42' is no condition; write inputs.PATH="),
-        (["loans", "--where", "inputs=42"], "is no condition"),
-        (["loans", "--where", "inputs.user_id"], "is no condition"),
+        (["loans"], "choose the records"),
+        (["loans", "loan_17", "--where", "inputs.a=1"], "choose the records"),
+        (["loans", "--where", "user_id=42"], r"'user_id=42' is not a condition; write inputs.PATH="),
+        (["loans", "--where", "inputs=42"], "is not a condition"),
+        (["loans", "--where", "inputs.user_id"], "is not a condition"),
         (["laons", "loan_17"], "no application laons; did you mean loans?"),
         (["loans", ""], "a join key is text in UTF-8, of 1 to 512 bytes"),
         (["loans", "x" * 513], "a join key is text in UTF-8, of 1 to 512 bytes"),
@@ -275,7 +275,7 @@ def test_a_tier_that_fails_stops_no_other(stack: Stack, cli: Cli) -> None:
     assert done.returncode == 2
     assert "sink          FAILED: sink file" in done.stdout
     assert "locked by another process" in done.stdout
-    assert "mend what failed, and run the same command again" in done.stderr
+    assert "fix what failed, and run the same command again" in done.stderr
     assert (held(stack, b"loan_17"), keys_of(stack)) == ([], ["loan_17"])
     assert counts(receipt(cli, "loan_17")) == (0, 0, 1)
     assert keys_of(stack) == []

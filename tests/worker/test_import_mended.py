@@ -29,7 +29,7 @@ MENDED: list[tuple[str, bytes, tuple[str, ...], str]] = [
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{}"), "a column stands in braces as it is"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{"), "is no format"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--field", "x="), "write it as --field NAME=VALUE"),
-    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key-field", "id"), "--key or --key-field, not both"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key-field", "id"), "(the fields of JoinKey.from_dict), not both"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--separator", "||"), "one character"),
     (
         "l.parquet",

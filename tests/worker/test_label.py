@@ -43,7 +43,7 @@ def test_one_row_by_hand(stack: Stack, cli: Cli, rules: str) -> None:
     done = cli("label", "loans", "loan_17", "repaid=true", "days_late=3", JOINBACK_CONFIG=rules)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
-        "loan_17 said: repaid false\n  days_late  nothing -> 3\n  repaid  false -> true\ntold by manual; the row"
+        "loan_17 has: repaid false\n  days_late  nothing -> 3\n  repaid  false -> true\nlogged with the source manual; the row"
     )
     assert json.loads(stack.row("loan_17")["feedback"]) == {"repaid": False}
     drain(stack, cli, rules)
@@ -72,7 +72,7 @@ def test_a_source_of_no_rank_changes_nothing(stack: Stack, cli: Cli, rules: str)
     stack.client.log_record("loans", feedback={"repaid": False}, join_key="loan_17", source="human")
     drain(stack, cli, rules)
     done = cli("label", "loans", "loan_17", "repaid=true", "--source", "a friend", JOINBACK_CONFIG=rules)
-    assert "it will say the same" in done.stdout
+    assert "it will not change" in done.stdout
     drain(stack, cli, rules)
     assert json.loads(stack.row("loan_17")["feedback"]) == {"repaid": False}
 

@@ -169,11 +169,11 @@ def test_a_dry_run_writes_nothing(here: Shop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "say which events"),
-        (("--field", "clicks"), "say which events"),
+        ((), "choose the events"),
+        (("--field", "clicks"), "choose the events"),
         (("--where", "batch=1"), "is no condition; write tags.NAME="),
         (("--where", "tags.batch"), "is no condition"),
-        (("--between", "2026-11-24", "2026-11-23"), "no time is both"),
+        (("--between", "2026-11-24", "2026-11-23"), "A must be before B"),
         (("--between", "monday", "tuesday"), "'monday' is no time"),
         (("--undo", "retract-1", "--key", "a"), "leave the other conditions out"),
     ],
