@@ -71,10 +71,10 @@ class Client:
           follows, in every process.
         - `redact`, `before_send`: what must not leave the process; see `joinback.redaction`.
         - `strict`: raise InvalidEvent instead of counting a drop. For tests and notebooks.
-        - `buffer_events_max`, `buffer_bytes_max`: how many events, and bytes of them, this process keeps in memory.
+        - `buffer_events_max`, `buffer_bytes_max`: how many events, and bytes of them, wait in memory at most.
         - `spool_dir`: a directory for events that memory cannot hold while Redis is away, and for those that an exit
           could not deliver. The next process with the same directory sends them. Without it they are dropped and
-          counted. `spool_bytes_max`: the bytes it may hold.
+          counted. `spool_bytes_max`: how many bytes it may hold.
         - `redis`: a client that you made, instead of a URL: a `redis.Redis` (also a Sentinel's `master_for`) or a
           `redis.RedisCluster`. Joinback copies its settings and opens connections of its own.
         - `credentials`: a callable, for logins that rotate. A background thread calls it at each login. It returns
@@ -186,7 +186,7 @@ class Client:
         event_id: str | None = None,
         source: str | None = None,
     ) -> str:
-        """Log a prediction (`inputs` and `outputs`), feedback on one (`feedback`), or both. Return its join key.
+        """Log a prediction (`inputs` and `outputs`), feedback on one (`feedback`), or both. Return the join key.
 
         - `application`: the name of the model or use; printable text, at most 200 bytes.
         - `inputs`, `outputs`: values of any type; `joinback.values` says how they become JSON. A prediction needs both.
@@ -292,11 +292,12 @@ class Client:
         timestamp: datetime | str | None = None,
         event_id: str | None = None,
     ) -> None:
-        """Take feedback back: these `fields` of it, or all, as far as its time is not after `timestamp`.
+        """Take feedback back: these `fields`, or all, of the feedback whose time is not after `timestamp`.
 
         `timestamp` is now by default. Feedback with a later time counts. The history stays on the row.
 
-        - `event_ids`: take these feedback events back instead, whatever their time; other events stay.
+        - `event_ids`: take these feedback events back instead, whatever their time; of them `fields` only, if given.
+          Other events stay.
         - `retraction_ids`: take these earlier retractions back, by the `event_id` of each. What they took back counts
           again.
         - `event_id`: the id of this retraction; a repeated call counts once.

@@ -46,7 +46,7 @@ def check_names(application: object, key: str, join_key: object, event_id: objec
             raise NotLogged("invalid", f"application must be printable text of 1 to {wire.APPLICATION_BYTES_MAX} bytes")
         if type(application) is str and len(checked_applications) < APPLICATIONS_REMEMBERED_MAX:
             checked_applications.add(application)
-    # The usual case, checked without a call.
+    # The usual case, in one condition.
     if key is join_key and event_id is None and key.isprintable() and 0 < len(key) <= KEY_LENGTH_SURE:
         return
     if key is not join_key and join_key is not None and not (type(join_key) is int and key):

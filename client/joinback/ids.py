@@ -19,7 +19,7 @@ numbers = itertools.count()
 
 
 def _begin_ids() -> None:
-    """Choose a new beginning: at import, and in a forked child, which would else repeat its parent's ids."""
+    """Choose a new beginning: at import, and in a forked child, which would otherwise repeat its parent's ids."""
     global process, numbers
     _random.seed()
     process = f"{_random.getrandbits(48):012x}-"
@@ -32,7 +32,7 @@ _here = forks.here
 
 
 def new_id() -> str:
-    """A new event id: twelve hex digits of this process and the event's number in it."""
+    """Return a new event id: twelve hex digits of this process, `-`, and the event's number in it."""
     if not _here[0]:
         forks.begin()
     # It need only be unique within one record. Random digits for each id would take three times as long.

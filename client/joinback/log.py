@@ -63,7 +63,7 @@ class Troubles:
         self._logged_at: dict[str, float] = {}
         """What -> when it was last logged."""
         self._open: set[str] = set()
-        """Trouble whose end is still to be logged. If it comes and goes within a minute, only its begin is logged."""
+        """Trouble whose end is still to be logged. If it ends within a minute of its last line, that is all."""
 
     def begins(self, whose: str, what: str) -> None:
         """Note that this trouble began, or lasts. Log it if it was not logged within a minute."""
@@ -79,7 +79,7 @@ class Troubles:
             warning("joinback: %s", what)
 
     def ends(self, whose: str) -> None:
-        """Note that the trouble ended, if there was any. Log it if its begin was logged and nobody else has it."""
+        """Note that the trouble ended, if there was any. Log that if the trouble was logged and nobody else has it."""
         if self.forget(whose):
             warning("joinback: delivering again")
 

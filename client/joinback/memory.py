@@ -1,7 +1,7 @@
 """`memory://`: a Redis in the memory of this process, for a service's tests and for notebooks.
 
 It is fakeredis, listening on a loopback port, so client and worker use it like any server. It ends with the process.
-Each name, as in `memory://tests`, is a Redis of its own. So is each process, also a forked child.
+Each name, as in `memory://tests`, is a Redis of its own. Each process has its own too, also a forked child.
 """
 
 import os
@@ -13,7 +13,7 @@ from .errors import ConfigurationError
 from .redis_url import Address
 
 _POLL_S = 0.02
-"""How often the server's thread looks whether `forget` ends it: so long may `forget` wait."""
+"""How often the server's thread looks whether it is to end, which is how long `forget` may wait."""
 _servers: dict[tuple[int, str], Any] = {}
 """(pid, name) -> server."""
 
@@ -57,6 +57,6 @@ def _end(server: Any) -> None:
 
 
 def _leave_parents() -> None:
-    """Close a child's copies of its parent's ports: else connections to an ended parent would stay open."""
+    """Close a child's copies of its parent's ports: otherwise the port of an ended parent would stay open."""
     for key in [key for key in _servers if key[0] != os.getpid()]:
         _servers.pop(key).socket.close()

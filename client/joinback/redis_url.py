@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from msgspec import Struct, structs
 
 from .errors import ConfigurationError
-from .redis_url_options import Refuse, database_number, options_of
+from .redis_url_options import Refuse, database_number, query_options
 
 Kind: TypeAlias = Literal["server", "cluster", "sentinel", "memory"]
 Address: TypeAlias = tuple[str, int]
@@ -109,12 +109,12 @@ def redis_url(text: str, name: str) -> RedisUrl:
     kind, over_tls = _SCHEMES[scheme]
     if kind == "memory":
         if not _NAME_IN_MEMORY.fullmatch(rest):
-            refuse("is memory:// with a wrong name: only letters, digits, . _ and - may follow, such as memory://tests")
+            refuse("is memory://, after which comes a name of letters, digits, . _ and - only, such as memory://tests")
         return RedisUrl(kind=kind, service=rest)
     front, _, query = rest.partition("?")
     if "#" in rest:
         refuse("is not a Redis URL: it holds a #; in a user or password write %23")
-    options = options_of(query, refuse)
+    options = query_options(query, refuse)
     if scheme != "unix":
         authority, slash, tail = front.partition("/")
         login, at, places = authority.rpartition("@")

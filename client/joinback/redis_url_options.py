@@ -19,7 +19,7 @@ _TLS_VERSIONS = {
 }
 
 
-def options_of(query: str, refuse: Refuse) -> dict[str, Any]:
+def query_options(query: str, refuse: Refuse) -> dict[str, Any]:
     """Return the options of a query, by the field names and types of RedisUrl. `refuse` raises for a wrong one."""
     found: dict[str, Any] = {}
     for option in query.split("&") if query else []:
@@ -66,7 +66,7 @@ def _seconds(value: str, refuse: Refuse) -> float:
         seconds = math.nan
     # Some libraries take -1, nan and inf for "for ever": a hung server would then hold up the service.
     if not 0 < seconds < math.inf:
-        refuse("write seconds, more than 0, such as 2.5")
+        refuse("write seconds, over 0, such as 2.5")
     return seconds
 
 

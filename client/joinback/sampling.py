@@ -10,7 +10,7 @@ def keeps(application: str, join_key: str, rate: float) -> bool:
 
     It is if the first 8 bytes of SHA-256(`application`, NUL, `join_key`, in UTF-8), as a big-endian number, are below
     `rate` * 2**64. So a prediction and its feedback get the same answer, and a higher rate keeps all keys that a lower
-    one keeps. It is not the CRC-32 that chooses the shard of a key: else a sample would favour some shards.
+    one keeps. It is not the CRC-32 that chooses a key's shard: with that, a sample would lie in some shards only.
     """
     digest = hashlib.sha256(f"{application}\0{join_key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < rate * _ALL

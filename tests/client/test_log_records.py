@@ -442,7 +442,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"inputs": [1, 2, 3], "outputs": [1, None, 3]}, "outputs: 1 of 3 .* index 1: a prediction needs both"),
     ({"join_keys": [1, 2, 3]}, "nothing to log"),
     (PREDICTIONS | {"join_keys": iter("abc")}, r"join_keys must be a list.*; make one with list\(…\)"),
-    (PREDICTIONS | {"feedback": {"y": [1, 2, 3]}}, r"feedback must be a list.*; make one of a dict.* with pandas.DataFrame\(…\)"),
+    (PREDICTIONS | {"feedback": {"y": [1, 2, 3]}}, r"feedback must be a list.*; make one .*pandas.DataFrame\(…\)"),
     (
         PREDICTIONS | {"feedback": polars.LazyFrame({"y": [1, 2, 3]})},
         r"must be a list.*; collect\(\) it first",

@@ -14,7 +14,7 @@ from .scripts import ANNOUNCE, NOTE_SHARDS, Scripts
 
 RENEWAL_S = 5.0
 """How often an application is announced again while events of it are written: one command beside a hundred batches.
-If `joinback:applications` is lost and this process is killed, so many seconds of events are where no worker looks."""
+If `joinback:applications` is lost and this process is killed, the events of so long stay where no worker looks."""
 RACES_MAX = 3
 """Tries while other processes announce at the same moment. After them the next batch tries again."""
 

@@ -44,7 +44,7 @@ class Attempts:
         """The monotonic time to ask again whether Redis is nearly full."""
         self._is_paused = False
         self._since: float | None = None
-        """The begin of the attempt that is under way."""
+        """When the attempt that is under way began."""
         self._fault_at = 0.0
         self._troubles = log.Troubles()
 
@@ -136,7 +136,7 @@ class Attempts:
             self._writer.abort()
 
     def end(self) -> None:
-        """Say goodbye to Redis after the last attempt."""
+        """Announce and report for the last time, if Redis can be reached, and disconnect."""
         with self._under_way():
             self._writer.end(connect=not self.failed)
 

@@ -21,7 +21,7 @@ from .sender import Sender
 from .writer import transport_to
 
 LINGER_S = 0.05
-"""How long a batch gathers. Less costs CPU, since a wake-up costs more than an event; more can be lost by a SIGKILL."""
+"""How long a batch gathers: a wake-up costs more CPU than an event, but a SIGKILL loses what has gathered."""
 WAKE_AT_EVENTS = 500
 """Half a batch is worth a wake-up, so a burst need not wait for the linger."""
 FINALIZER_PRIORITY = 0
@@ -68,7 +68,7 @@ class Delivery:
         self._sender: Sender | None = None
 
     def begin(self) -> None:
-        """Do what the first event need not wait for. Raises ConfigurationError if `redis` is not a client of redis-py.
+        """Prepare what the first event should not wait for. Raises ConfigurationError if `redis` is not a client of redis-py.
 
         It imports redis-py: if the sender's thread did, a fork could come in the middle of the import.
         """

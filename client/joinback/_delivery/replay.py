@@ -63,7 +63,7 @@ class Replay:
             self._bytes -= sent.size
 
     def lost(self, server_of: Callable[[bytes], str | None]) -> Iterator[Sent]:
-        """Yield, oldest first, the batches that another server acknowledged than the one that holds their key now.
+        """Yield, oldest first, the batches whose key is now held by another server than the one that had them.
 
         `server_of` returns the server that holds a key, or None if that is not known yet.
         """

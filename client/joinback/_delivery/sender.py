@@ -95,7 +95,7 @@ class Sender:
             return True
         self._try_again()
         batch = self._backlog.take_held_back() or self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
-        # Events that come during this attempt wait for the linger: else a small batch would follow each batch.
+        # Events that come during this attempt wait for the linger: otherwise a small batch would follow each batch.
         left = self._backlog.holds_back or self._buffer.has_waiting()
         self._deliver(batch)
         return left or any(self._backlog.due())

@@ -200,7 +200,7 @@ class Cluster:
 def _no_cluster(refusal: RedisRefusal, where: str) -> RedisRefusal | Unreachable:
     if refusal.at_login or refusal.code not in ("ERR", "UNKNOWN"):
         return refusal
-    return Unreachable(f"{where} is no node of a Redis Cluster; write redis:// instead of redis+cluster://")
+    return Unreachable(f"{where} is not a node of a Redis Cluster; write redis:// instead of redis+cluster://")
 
 
 def _why(error: OSError) -> str:

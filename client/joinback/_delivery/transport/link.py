@@ -98,7 +98,7 @@ class Link:
         raise met
 
     def stirs(self) -> bool:
-        """Return whether bytes came that nobody asked for: the server hung up. Over TLS it may be less than that."""
+        """Return whether there is something to read that nobody asked for: the server hung up, or TLS has news."""
         try:
             poll = select.poll()
             poll.register(self._connection._sock, select.POLLIN)  # type: ignore[attr-defined]

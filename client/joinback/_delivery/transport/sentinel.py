@@ -116,4 +116,4 @@ class Sentinel(Server):
             # Without an answer, READONLY at the first write will say so.
             return
         if role[:1] != [b"master"]:
-            raise Unreachable(f"{self._link.where} is no primary any more, and the Sentinel does not know it yet")
+            raise Unreachable(f"{self._link.where} is not a primary any more, and the Sentinel does not know it yet")
