@@ -68,7 +68,7 @@ class Delivery:
         self._sender: Sender | None = None
 
     def begin(self) -> None:
-        """Prepare what the first event should not wait for. Raises ConfigurationError if `redis` is not a client of redis-py.
+        """Prepare what the first event should not wait for. Raises ConfigurationError for a wrong `redis`.
 
         It imports redis-py: if the sender's thread did, a fork could come in the middle of the import.
         """
