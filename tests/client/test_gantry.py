@@ -25,7 +25,7 @@ import joinback
 from joinback import gantry, wire
 from joinback._delivery.rates import Rates
 from joinback.gantry import exceptions, recorder
-from joinback.gantry.options import options_of
+from joinback.gantry.options import gantry_options
 from joinback.patience import Patience
 from joinback.redaction import Hash
 from joinback.sampling import keeps
@@ -166,7 +166,7 @@ def test_arguments_come_before_the_environment(
 ) -> None:
     """What is not given comes from Gantry's variables; in AWS Lambda the default is to wait for Redis."""
     arguments = {"api_key": None, "logging_level": None, "environment": None, "send_in_background": None} | given
-    options = options_of(**arguments, environ=environ)
+    options = gantry_options(**arguments, environ=environ)
     found = (options.environment, options.logging_level, options.send_in_background, options.has_api_key)
     assert found == expected
 

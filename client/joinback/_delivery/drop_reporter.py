@@ -13,7 +13,7 @@ from joinback.log import REPEAT_S
 from joinback.redis_errors import BrokenReply, NodeDown, RedisRefusal
 
 from .scripts import REPORT_DROPS, Scripts
-from .unwanted import Drop, Unwanted
+from .unwanted import DropKey, Unwanted
 
 RETRY_S = 5.0
 """How soon to try again what Redis refused, for example because it is full."""
@@ -27,7 +27,7 @@ class DropReporter:
     def __init__(self, scripts: Scripts, unwanted: Unwanted) -> None:
         self._scripts = scripts
         self._unwanted = unwanted
-        self._reported: dict[Drop, int] = {}
+        self._reported: dict[DropKey, int] = {}
         self._number = 0
         """The number of the next report. If its answer is lost it is sent again under this number, and counts once."""
         self._report_at = 0.0

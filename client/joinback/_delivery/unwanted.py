@@ -6,7 +6,7 @@ from typing import TypeAlias
 from joinback import wire
 from joinback.drops import DropReason
 
-Drop: TypeAlias = tuple[str, str]
+DropKey: TypeAlias = tuple[str, str]
 """Reason and application. The application is empty for drops without one."""
 
 DROPS_APART_MAX = 100
@@ -17,7 +17,7 @@ class Unwanted:
     """The numbers of events whose drop nobody asked for. Any thread may use it, without a lock, as `Buffer`."""
 
     def __init__(self) -> None:
-        self._counts: defaultdict[Drop, int] = defaultdict(int)
+        self._counts: defaultdict[DropKey, int] = defaultdict(int)
 
     def count(self, reason: DropReason, application: str, events: int = 1) -> None:
         """Add so many events. `application` is as it was logged, so it may not be a valid name."""
@@ -27,6 +27,6 @@ class Unwanted:
             drop = (reason, "")
         self._counts[drop] += events
 
-    def counts(self) -> dict[Drop, int]:
+    def counts(self) -> dict[DropKey, int]:
         """Return the counts since the client's `init`, or since the fork."""
         return dict(self._counts)

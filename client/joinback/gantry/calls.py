@@ -20,7 +20,7 @@ from joinback.errors import InvalidEvent
 from .exceptions import ClientNotInitialized
 from .files import load
 from .keys import deprecate, join_key_of
-from .options import Level, logger, options_of, setup_logger
+from .options import Level, gantry_options, logger, setup_logger
 from .recorder import ENVIRONMENT, FLUSH_S, Batch, Recorder
 from .records import batch_of, mapping, record_of
 
@@ -56,7 +56,7 @@ class Gantry:
 
         A client that `joinback.init` has configured is not changed. Raises ConfigurationError.
         """
-        options = options_of(api_key, logging_level, environment, send_in_background)
+        options = gantry_options(api_key, logging_level, environment, send_in_background)
         setup_logger(options.logging_level)
         if not self._client._funnel.is_configured:
             self._client.init(environment=options.environment)

@@ -18,7 +18,7 @@ _YES = frozenset({"y", "yes", "t", "true", "on", "1"})
 _NO = frozenset({"n", "no", "f", "false", "off", "0"})
 
 
-class Options(Struct, frozen=True, kw_only=True):
+class GantryOptions(Struct, frozen=True, kw_only=True):
     """The options of `init`. `environment` is None if nothing gives one."""
 
     environment: str | None
@@ -27,13 +27,13 @@ class Options(Struct, frozen=True, kw_only=True):
     has_api_key: bool
 
 
-def options_of(
+def gantry_options(
     api_key: str | None,
     logging_level: str | None,
     environment: str | None,
     send_in_background: bool | None,
     environ: Mapping[str, str] = os.environ,
-) -> Options:
+) -> GantryOptions:
     """Return the options from the arguments, then from the variables GANTRY_*.
 
     Inside AWS Lambda, where threads sleep between calls, the default is not to send in the background. Raises
@@ -50,7 +50,7 @@ def options_of(
             send_in_background = switch.lower() in _YES
         else:
             raise ConfigurationError(f"GANTRY_SEND_IN_BACKGROUND={switch!r} is neither true nor false")
-    return Options(
+    return GantryOptions(
         environment=environment or environ.get("GANTRY_ENVIRONMENT"),
         logging_level=level,
         send_in_background=send_in_background,
