@@ -24,7 +24,8 @@ from .times import utc
 
 if TYPE_CHECKING:
     from .credentials import Credentials
-    from .redaction import BeforeSend, Rule
+    from .hooks import BeforeSend
+    from .redaction_rules import Rule
 
 
 class Client:

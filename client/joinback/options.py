@@ -13,7 +13,8 @@ from .settings import Settings, check_redis_url, client_settings
 
 if TYPE_CHECKING:
     from .credentials import Credentials
-    from .redaction import BeforeSend, Hooks, Rule
+    from .hooks import BeforeSend, Hooks
+    from .redaction_rules import Rule
 
 BUFFER_EVENTS_MAX = 100_000
 """Twenty seconds at 5,000 events per second: a Redis restart or a failover."""
@@ -123,7 +124,7 @@ def _credentials_of(settings: Settings, redis: Any, given: "Credentials | None")
 def _hooks_of(redact: "Iterable[str | Rule]", before_send: "BeforeSend | None") -> "Hooks | None":
     if not redact and before_send is None:
         return None
-    from .redaction import Hooks  # most services need none
+    from .hooks import Hooks  # most services need none
 
     return Hooks(redact, before_send)
 
