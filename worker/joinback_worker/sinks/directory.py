@@ -44,6 +44,7 @@ class DirectorySink(MergeOnRead):
 
     suffix: ClassVar[str]
     looks_up = False
+    emits_joined = False
 
     def __init__(self, directory: Path, policy: Policy) -> None:
         super().__init__(policy)
