@@ -14,9 +14,9 @@ from ruled import file
 
 from joinback.settings import Settings
 from joinback_worker.answers.accuracy import Part, Sums, day_text
+from joinback_worker.answers.choice import Choice
 from joinback_worker.answers.compare import compared
 from joinback_worker.answers.estimate import Delays, delays_of, weighted
-from joinback_worker.answers.pairing import Choice
 from joinback_worker.answers.report import NoApplication, Report, Wanted, report
 from joinback_worker.law.record import effective_at
 from joinback_worker.law.rules import Policy

@@ -11,7 +11,7 @@ import pytest
 from made_up_records import record_of
 
 from joinback.settings import Settings
-from joinback_worker.answers.pairing import Choice
+from joinback_worker.answers.choice import Choice
 from joinback_worker.answers.report import Report, Wanted, report
 from joinback_worker.cli.made_up_loans import Loan, made_up_loans
 from joinback_worker.law.rules import Policy

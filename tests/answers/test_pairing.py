@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from joinback.errors import ConfigurationError
-from joinback_worker.answers.pairing import Choice, Pair, pair_of, unseen_positive
+from joinback_worker.answers.choice import Choice
+from joinback_worker.answers.pairing import Pair, pair_of, unseen_positive
 from joinback_worker.law.rules import FieldRules, Rules
 
 SAMPLES = [

@@ -13,7 +13,7 @@ from made_up_records import record_of
 from ruled import file
 
 from joinback.settings import Settings
-from joinback_worker.answers.pairing import Choice
+from joinback_worker.answers.choice import Choice
 from joinback_worker.answers.report import Report, Wanted, report
 from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.config.rules_file import config_of

@@ -43,7 +43,8 @@ def test_one_row_by_hand(stack: Stack, cli: Cli, rules: str) -> None:
     done = cli("label", "loans", "loan_17", "repaid=true", "days_late=3", JOINBACK_CONFIG=rules)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
-        "loan_17 has: repaid false\n  days_late  nothing -> 3\n  repaid  false -> true\nlogged with the source manual; the row"
+        "loan_17 has: repaid false\n  days_late  nothing -> 3\n  repaid  false -> true\n"
+        "logged with the source manual; the row"
     )
     assert json.loads(stack.row("loan_17")["feedback"]) == {"repaid": False}
     drain(stack, cli, rules)

@@ -1,6 +1,5 @@
 """Which output is compared with which field, and how: set by a person, declared in joinback.toml, or guessed. Pure."""
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -11,24 +10,14 @@ from msgspec import UNSET, Struct, UnsetType, structs
 from joinback.errors import ConfigurationError
 from joinback_worker.law.rules import FieldRules, Rules
 
+from .choice import Choice, is_flat, is_number, objection
 from .dialect import Keys, plain
 
 OUTCOMES_MAX = 20
 """With more classes, each has too few labels to estimate its delays."""
-OUTCOMES_SHOWN = 10
-"""Labels that an error lists."""
 _QUANTILE = re.compile(r"(?:p|q|quantile_?)(0?\.?\d{1,3})$", re.IGNORECASE)
 
 Kind = Literal["score", "classes", "numbers"]
-
-
-class Choice(Struct, frozen=True, kw_only=True):
-    """What a person chose. What is None or UNSET is declared or guessed."""
-
-    field: str | None = None
-    output: str | None = None
-    threshold: float | None = None
-    positive: Any = UNSET
 
 
 class Pair(Struct, frozen=True, kw_only=True):
@@ -68,14 +57,6 @@ class Pair(Struct, frozen=True, kw_only=True):
         if self.kind == "score":
             return f"{output} >= {self.threshold:g} against field {self.field!r} = {plain(self.positive)}"
         return f"{output} against field {self.field!r}, as {self.kind}"
-
-
-def label_of(text: str) -> Any:
-    """Return the label that a person wrote: the value if it is JSON, else the text."""
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
 
 
 def samples_of(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, dict[str, Any]]]:
@@ -168,14 +149,14 @@ def _compared(
     pair = Pair(field=field, output=output, keys=tuple(keys) if len(keys) > 1 else (), kind="classes", guessed=guessed)
     if not both:
         return None
-    if objection := _objection(choice, pair, ours, labels):
-        objections.append(objection)
+    if why := objection(choice, field, output, ours, labels):
+        objections.append(why)
         return None
     positive = choice.positive if choice.positive is not UNSET else rules.positive
     if positive in ("higher", "lower") and isinstance(rules.positive, str):
         positive = UNSET
-    numbers, texts = all(map(_is_number, ours)), all(isinstance(label, str) for label in labels)
-    few = sorted({label if isinstance(label, str) else float(label) for label in labels if _is_flat(label)}, key=str)
+    numbers, texts = all(map(is_number, ours)), all(isinstance(label, str) for label in labels)
+    few = sorted({label if isinstance(label, str) else float(label) for label in labels if is_flat(label)}, key=str)
     outcomes = few if len(few) <= OUTCOMES_MAX else []
     threshold = choice.threshold if choice.threshold is not None else rules.threshold
     if numbers and _is_score(ours, labels, threshold is not None, positive):
@@ -189,31 +170,10 @@ def _compared(
             positive=True if positive is UNSET else positive,
             outcomes=outcomes,
         )
-    if numbers and all(map(_is_number, labels)) and not set(map(float, labels)) <= {0.0, 1.0}:
+    if numbers and all(map(is_number, labels)) and not set(map(float, labels)) <= {0.0, 1.0}:
         return structs.replace(pair, kind="numbers", quantiles=_quantiles(pair, outputs))
-    if texts == all(isinstance(value, str) for value in ours) and all(map(_is_flat, [*ours, *labels])):
+    if texts == all(isinstance(value, str) for value in ours) and all(map(is_flat, [*ours, *labels])):
         return structs.replace(pair, is_text=texts, outcomes=outcomes)
-    return None
-
-
-def _objection(choice: Choice, pair: Pair, ours: Sequence[Any], labels: Sequence[Any]) -> str | None:
-    """Return why a person's threshold or positive label makes no sense for this output and this field, if so."""
-    output = "the output" if pair.output is None else f"the output {pair.output!r}"
-    if choice.threshold is not None:
-        if not math.isfinite(choice.threshold):
-            return f"threshold {choice.threshold:g}: it must be a finite number"
-        if not all(map(_is_number, ours)):
-            return f"threshold {choice.threshold:g}: {output} is not a number, so it takes no threshold"
-        if all(0 <= value <= 1 for value in ours) and not 0 < choice.threshold <= 1:
-            return (
-                f"threshold {choice.threshold:g}: {output} is a probability, as all its values are from 0 to 1;"
-                " choose a threshold above 0 and at most 1"
-            )
-    if choice.positive is not UNSET:
-        is_text = isinstance(choice.positive, str)
-        if not _is_flat(choice.positive) or all(isinstance(label, str) != is_text for label in labels):
-            seen = ", ".join(sorted({plain(label) for label in labels})[:OUTCOMES_SHOWN])
-            return f"positive {plain(choice.positive)}: the field {pair.field!r} has no such label; it has {seen}"
     return None
 
 
@@ -271,11 +231,3 @@ def _decoded(cell: Any) -> Any:
 
 def _declared(rules: Rules, field: str) -> FieldRules:
     return rules.feedback.get(field, FieldRules())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_flat(value: Any) -> bool:
-    return isinstance(value, str | int | float)

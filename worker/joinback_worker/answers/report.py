@@ -12,9 +12,10 @@ from joinback_worker.config.rules_file import config_of
 from joinback_worker.law.rules import Rules
 
 from . import accuracy, compare, estimate, pairing, questions
+from .choice import Choice
 from .curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s
 from .dialect import DAY_US, Dialect, us_of
-from .pairing import Choice, Pair
+from .pairing import Pair
 from .questions import Asked
 from .scores import Scores, scores_of
 from .stores import Store, open_store

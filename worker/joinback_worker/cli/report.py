@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings, settings_from
-from joinback_worker.answers.pairing import Choice, label_of
+from joinback_worker.answers.choice import Choice, label_of
 from joinback_worker.answers.report import AGE_DAYS_MAX, NoApplication, Report, Wanted, day_of
 from joinback_worker.answers.report import report as answered
 

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import UNSET
 
 from joinback.errors import ConfigurationError
-from joinback_worker.answers.pairing import Choice, label_of
+from joinback_worker.answers.choice import Choice, label_of
 from joinback_worker.answers.report import AGE_DAYS_MAX, Wanted, day_of, report
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.place import Place

@@ -1,0 +1,61 @@
+"""What a person chose to compare, and whether the values allow it. Pure."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from .dialect import plain
+
+LABELS_SHOWN = 10
+"""Labels that an error lists."""
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """What a person chose. What is None or UNSET is declared or guessed."""
+
+    field: str | None = None
+    output: str | None = None
+    threshold: float | None = None
+    positive: Any = UNSET
+
+
+def label_of(text: str) -> Any:
+    """Return the label that a person wrote: the value if it is JSON, else the text."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def objection(choice: Choice, field: str, output: str | None, ours: Sequence[Any], labels: Sequence[Any]) -> str | None:
+    """Return why a person's threshold or positive label makes no sense for this output and this field, if so."""
+    name = "the output" if output is None else f"the output {output!r}"
+    if choice.threshold is not None:
+        if not math.isfinite(choice.threshold):
+            return f"threshold {choice.threshold:g}: it must be a finite number"
+        if not all(map(is_number, ours)):
+            return f"threshold {choice.threshold:g}: {name} is not a number, so it takes no threshold"
+        if all(0 <= value <= 1 for value in ours) and not 0 < choice.threshold <= 1:
+            return (
+                f"threshold {choice.threshold:g}: {name} is a probability, as all its values are from 0 to 1;"
+                " choose a threshold above 0 and at most 1"
+            )
+    if choice.positive is not UNSET:
+        is_text = isinstance(choice.positive, str)
+        if not is_flat(choice.positive) or all(isinstance(label, str) != is_text for label in labels):
+            seen = ", ".join(sorted({plain(label) for label in labels})[:LABELS_SHOWN])
+            return f"positive {plain(choice.positive)}: the field {field!r} has no such label; it has {seen}"
+    return None
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a JSON value is a number; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_flat(value: Any) -> bool:
+    """Return whether a JSON value is a text, a number, true or false."""
+    return isinstance(value, str | int | float)
