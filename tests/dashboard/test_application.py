@@ -139,7 +139,7 @@ def test_what_is_chosen_stands_in_the_address(visitor: TestClient) -> None:
     """A link shows another the same: field, output, positive label, age, since, version, compared versions."""
     chosen = page(visitor, field="repaid", output="default", positive="false", threshold="0.4", version="1.1", age="7")
     assert "output 'default' >= 0.4 against field 'repaid' = false (as set)" in chosen.said
-    assert "One age: 7 days, as asked" in chosen.said
+    assert "One age: 7 days (as asked)" in chosen.said
     assert "version 1.1" in chosen.said
     together = {row[0]: row[1] for row in page(visitor).tables["days-table"]}
     alone = {row[0]: row[1] for row in chosen.tables["days-table"]}
@@ -149,12 +149,12 @@ def test_what_is_chosen_stands_in_the_address(visitor: TestClient) -> None:
     since = page(visitor, since="2999-01-01", days="all")
     assert "days-table" not in since.tables
     compared = page(visitor)
-    assert "1.1 less 1.0" in compared.said
+    assert "1.1 minus 1.0" in compared.said
     answer = visitor.get("/application?application=loans&age=14&compare=1.1&compare=1.0")
-    assert "1.0 less 1.1" in Page(answer.text).said
+    assert "1.0 minus 1.1" in Page(answer.text).said
     # As the form sends it, with what was left empty.
     answer = visitor.get("/application?application=loans&field=&compare=&compare=&threshold=&since=&age=14")
-    assert "1.1 less 1.0" in Page(answer.text).said
+    assert "1.1 minus 1.0" in Page(answer.text).said
 
 
 def test_all_days_are_one_link_away(visitor: TestClient) -> None:
