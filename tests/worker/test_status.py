@@ -163,3 +163,17 @@ def test_a_threshold_is_a_finite_number(cli: Cli, option: str) -> None:
         done = cli("status", option, value)
         assert (done.returncode, done.stdout) == (2, "")
         assert value in done.stderr
+
+
+def test_what_scripts_read_has_no_log_line(stack: Stack, cli: Cli) -> None:
+    """If Redis refuses INFO, `status` warns on stderr; its JSON and its metrics stay whole."""
+    stack.server.execute_command("ACL", "SETUSER", "blind", "on", ">pw", "~*", "&*", "+@all", "-info")
+    try:
+        url = stack.settings.redis_url.replace("redis://", "redis://blind:pw@")
+        done = cli("status", "--json", JOINBACK_REDIS_URL=url)
+        assert json.loads(done.stdout)["applications"] == {}
+        assert "redis_health_unknown" in done.stderr
+        metrics = cli("status", "--prometheus", JOINBACK_REDIS_URL=url).stdout
+        assert metrics.startswith("# HELP joinback_up")
+    finally:
+        stack.server.execute_command("ACL", "DELUSER", "blind")

@@ -1,10 +1,13 @@
 """`joinback dashboard`: the answers of `report`, `status`, `explain` and `doctor` as pages in a browser."""
 
+import logging
+
 import click
 
 from joinback.errors import ConfigurationError
 from joinback.settings import settings_from
 from joinback_worker.config.rules_file import config_of
+from joinback_worker.logs import configure_logging
 from joinback_worker.sinks import shown
 
 from .show import printable, warn_of_path
@@ -34,6 +37,7 @@ def dashboard(host: str, port: int, names: tuple[str, ...], root_path: str) -> N
     alone.
     """
     settings = settings_from()
+    configure_logging(logging.WARNING, as_json=settings.log_format == "json")
     try:
         from joinback_worker.dashboard.app import app
         from joinback_worker.dashboard.desk import Desk

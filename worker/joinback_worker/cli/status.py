@@ -1,6 +1,7 @@
 """`joinback status`: one row per application, the troubled ones first, and one sentence per finding."""
 
 import json
+import logging
 import sys
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from joinback.settings import Settings, settings_from
+from joinback_worker.logs import configure_logging
 from joinback_worker.operating.overview import overview
 from joinback_worker.operating.states import Overview, State
 from joinback_worker.operating.thresholds import Thresholds
@@ -58,6 +60,8 @@ def status(as_json: bool, as_metrics: bool, watches: bool, **wanted: Any) -> Non
     if as_json + as_metrics + watches > 1:
         raise click.UsageError("choose one of --json, --prometheus and --watch")
     settings, thresholds = settings_from(), Thresholds(**wanted)
+    # On stderr, as scripts read stdout; and not over a screen that is drawn again.
+    configure_logging(logging.ERROR if watches else logging.WARNING, as_json=settings.log_format == "json")
     if watches:
         with_redis(settings, lambda redis: watch(partial(_screen, redis, settings, thresholds)))
         return
