@@ -27,7 +27,7 @@ MISSING = "pages need Starlette, Jinja2 and uvicorn; in Joinback's clone: pip in
     "names",
     multiple=True,
     metavar="HOST",
-    help="Also answer to this host name, such as a proxy's.",
+    help="Also answer to this host name, as a proxy's (repeatable).",
 )
 @click.option("--root-path", default="", metavar="PATH", help="What a proxy puts before each path, such as /joinback.")
 def dashboard(host: str, port: int, names: tuple[str, ...], root_path: str) -> None:

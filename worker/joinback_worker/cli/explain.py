@@ -27,7 +27,7 @@ from .with_redis import with_redis
 @click.argument("join_key")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def explain(application: str, join_key: str, as_json: bool) -> None:
-    """Explain in one sentence what became of JOIN_KEY of APPLICATION. Then follow the evidence ordered by time, the
+    """Explain in one sentence what became of JOIN_KEY of APPLICATION. Below it print the evidence ordered by time, the
     row, and shell lines that show the same by redis-cli and SQL. Changes nothing.
 
     If JOIN_KEY is a JSON object, it looks for the key that JoinKey.from_dict makes of it. Exit code 1 if nothing is

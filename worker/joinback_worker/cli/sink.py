@@ -145,11 +145,11 @@ def copy_sink(from_url: str, to_url: str) -> None:
 @click.argument("application")
 @_URL
 @click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
-@click.option("--force", is_flag=True, help="Also if the workers follow other rules.")
+@click.option("--force", is_flag=True, help="Do it even if the workers follow other rules.")
 def refold(application: str, url: str | None, dry_run: bool, force: bool) -> None:
     """Compute the rows of APPLICATION again, by the rules that the file of JOINBACK_CONFIG declares now.
 
-    Otherwise a row changes only when an event of it comes. In a lake there is nothing to do, as its view computes the
+    Without this, a row changes only when an event of it comes. In a lake there is nothing to do, as its view computes the
     rows. If the workers follow other rules, it refuses: they would change the rows back one by one.
     """
     settings = settings_from()
