@@ -238,7 +238,10 @@ def test_a_directory_that_cannot_be_written(url: str, directory: Path) -> None:
     for parent in directory.parents[:3]:
         parent.chmod(parent.stat().st_mode | 0o555)
     directory.chmod(0o555)
-    with nobody(), pytest.raises(SinkUnavailable, match="Permission denied; mend it, and the worker goes on") as raised:
+    with (
+        nobody(),
+        pytest.raises(SinkUnavailable, match="Permission denied; repair it, and the worker goes on") as raised,
+    ):
         put(url, loans())
     assert str(directory) in str(raised.value)
     directory.chmod(0o755)

@@ -46,7 +46,8 @@ def test_a_locked_file_is_retryable(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"), [("?busy_timeout_s=soon", "no number of seconds"), ("?timeout=1", "no option 'timeout'")]
+    ("options", "says"),
+    [("?busy_timeout_s=soon", "must be a number of seconds"), ("?timeout=1", "no option 'timeout'")],
 )
 def test_a_wrong_option_is_told(path: Path, options: str, says: str) -> None:
     """An option nobody knows, or a value that is none, is a ConfigurationError."""
