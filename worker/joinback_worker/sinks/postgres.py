@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -81,7 +82,7 @@ class PostgresSink(MergeOnWrite):
         for its socket without end. So the event loop watches `Session.seconds_left`, and shuts down the socket when the
         time is over. The thread then gets an error, and `Session.translated` reports the time-out.
         """
-        running = asyncio.ensure_future(super()._run(work))
+        running = asyncio.ensure_future(super()._run(partial(self._connected, work)))
         try:
             while not running.done():
                 # Each statement sets a later time, so look at it again and again.
@@ -91,9 +92,13 @@ class PostgresSink(MergeOnWrite):
         finally:
             running.cancel()
 
-    def _translated(self, work: Callable[[], T]) -> T:
+    def _connected(self, work: Callable[[], T]) -> T:
+        """Run the work; connect again before it if the connection was lost."""
         if self._session.is_lost and work != self._close:
             self._open()
+        return work()
+
+    def _translated(self, work: Callable[[], T]) -> T:
         return self._session.translated(work)
 
     def _open(self) -> None:
