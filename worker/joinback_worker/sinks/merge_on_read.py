@@ -19,7 +19,7 @@ from joinback_worker.law.rules import Policy
 
 from . import Merged
 from .event_columns import EventColumns
-from .event_log import Stored, records_from, whole_records
+from .event_log import Stored, header_of, records_from, whole_records
 from .gathering import gathered
 from .on_thread import SAMPLE_ROWS, SinkOnThread
 
@@ -53,9 +53,12 @@ class MergeOnRead(SinkOnThread):
         """Return the same rows without inputs and outputs: each as `header_of` makes it, from the columns `HEADER`.
 
         Called only if the sink `looks_up`. Return an iterator that reads as it goes: its reader stops where the rows
-        become too many.
+        become too many. By default it reads the whole rows.
         """
-        raise NotImplementedError
+        return (
+            header_of(row.join_key, row.kind, row.event_id, row.digest, row.event)
+            for row in self._stored(application, join_keys)
+        )
 
     def _everything(self, application: str | None) -> Iterator[tuple[str, Iterable[Stored]]]:
         """Yield (application, rows) of one application, or of all (None), in batches that fit into memory.
