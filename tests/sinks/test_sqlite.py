@@ -47,7 +47,10 @@ def test_a_locked_file_is_retryable(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [("?busy_timeout_s=soon", "must be a number of seconds"), ("?timeout=1", "no option 'timeout'")],
+    [
+        *((f"?busy_timeout_s={wrong}", "must be a number of seconds") for wrong in ("soon", "nan", "-1", "1e12")),
+        ("?timeout=1", "no option 'timeout'"),
+    ],
 )
 def test_a_wrong_option_is_told(path: Path, options: str, says: str) -> None:
     """An option nobody knows, or a value that is none, is a ConfigurationError."""

@@ -69,7 +69,12 @@ def open_url(url: str, policy: Policy) -> Sink:
     try:
         busy_timeout_s = float(options.pop("busy_timeout_s", BUSY_TIMEOUT_S))
     except ValueError:
-        raise ConfigurationError("JOINBACK_SINK_URL: busy_timeout_s must be a number of seconds") from None
+        busy_timeout_s = math.nan
+    # SQLite's own limit is an int of milliseconds: beyond it, it would not wait at all.
+    if not 0 <= busy_timeout_s < 86_400:
+        raise ConfigurationError(
+            "JOINBACK_SINK_URL: busy_timeout_s must be a number of seconds, at least 0 and below 86400"
+        )
     if options:
         raise ConfigurationError(
             f"JOINBACK_SINK_URL has no option {min(options)!r}; known is busy_timeout_s (sqlite:///joinback.db?…)"
