@@ -23,7 +23,7 @@ _SEPARATORS = (",", ";", "\t", "|")
 ROW_BYTES_MAX = 1 << 20
 """As much as an event may hold. pyarrow reads some thirty blocks of this size ahead, so this sets its memory."""
 _SOME_BYTES = 4_096
-"""Of the start of a file, where binary data shows: a text holds no NUL."""
+"""Read from the start of a file to detect binary data: a text holds no NUL."""
 
 
 class _Seen:

@@ -63,7 +63,7 @@ class Strays:
 
 
 async def hints(lookup: Lookup, strays: list[Stray]) -> list[Hint]:
-    """Return the forms under which most of these keys would match. Raises what the look-up raises."""
+    """Return the HINTS_MAX forms under which the most keys would match. Raises what the look-up raises."""
     looks = learn(await lookup.some_keys(KEYS_LEARNED_FROM))
     others = [_others(stray, looks) for stray in strays]
     predicted = await predicted_of(lookup, others)

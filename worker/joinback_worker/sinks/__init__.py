@@ -88,6 +88,8 @@ class Sink(Protocol):
     now or later. The worker then searches for the bad record by halves and makes a dead letter of it. Decide by the
     type and code of the driver's error, never by its text. Any method may raise SinkUnavailable. `merge`, `get`,
     `rows`, `sample` and `refold` may raise SinkRefused, also for a row that somebody edited so that nobody can read it.
+
+    `tests/sinks/test_conformance.py` checks all this for each sink of `tests/sinks/engines.py`.
     """
 
     looks_up: ClassVar[bool]

@@ -119,7 +119,7 @@ def _lines(path: Path) -> Iterator[tuple[bytes, _Read]]:
                 yield text, msgspec.json.decode(text, type=_Read)
     except msgspec.MsgspecError as error:
         raise SinkUnavailable(
-            f"sink file {path} holds a line that is not an event of a worker; move the file away"
+            f"sink file {path} holds a line that is not an event of a worker; move the file elsewhere"
         ) from error
 
 

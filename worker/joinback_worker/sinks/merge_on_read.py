@@ -33,6 +33,7 @@ _ROW_BYTES = 500
 class MergeOnRead(SinkOnThread):
     """A sink that stores events, in a table with the columns `event_log.COLUMNS`. See `Sink` for what it keeps.
 
+    The worker reads back only `application` and the columns of `event_log.Stored`. The others are for people's SQL.
     A store must fill in `_open`, `_close`, `_translated` and `_erase` of `SinkOnThread`, and here `_append` and
     `_stored`. It should fill in `_everything`, without which nobody can read the sink or copy it. If it cannot find the
     rows of a key without reading all, it sets `looks_up = False`; if it can, it may fill in the cheaper `_headers`.

@@ -83,7 +83,7 @@ class MergeOnWrite(RowStore):
         left = self._insert_unseen(sorted(records, key=attrgetter("join_key")), merged)
         for _ in range(TURNS_MAX):
             new: list[Record] = []
-            # First lock all rows that are there, then insert the new ones: so no two writers wait for each other.
+            # First lock all rows that are there, then insert the new ones: so writers never wait in a circle.
             for first in range(0, len(left), PART_ROWS):
                 new += self._merge_held(application, left[first : first + PART_ROWS], merged)
             inserted = Merged()

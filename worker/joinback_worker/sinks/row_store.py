@@ -64,7 +64,8 @@ class RowStore(SinkOnThread):
     def _insert(self, rows: Iterator[Row]) -> bool:
         """Add rows of one application that `_held` did not find, and return True.
 
-        If another writer has inserted one of their keys by now, add none of them and return False.
+        If another writer has inserted one of their keys by now, add none of them and return False. Before it returns
+        True it must take all rows from the iterator, as each is counted when it is made.
         """
 
     @abstractmethod

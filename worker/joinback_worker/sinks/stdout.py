@@ -32,7 +32,7 @@ def open_url(url: str, policy: Policy) -> Sink:
     """Return the sink of `stdout:`."""
     parts = parts_of(url)
     if parts.netloc or parts.path or parts.query:
-        raise ConfigurationError("JOINBACK_SINK_URL: nothing may follow stdout: in the URL")
+        raise ConfigurationError("JOINBACK_SINK_URL: nothing may follow the scheme of standard output; write stdout:")
     return StdoutSink(policy)
 
 
