@@ -162,7 +162,7 @@ def test_explain_of_an_edited_row(stack: Stack, cli: Cli) -> None:
     shown = cli("explain", "loans", "edited")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "prediction:e" in shown.stdout
-    assert "column feedback_at of the sink's row is no time" in shown.stdout
+    assert "column feedback_at of the sink's row is not a time" in shown.stdout
 
 
 def test_a_prediction_is_no_casualty_of_its_label(stack: Stack) -> None:

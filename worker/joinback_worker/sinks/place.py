@@ -103,7 +103,7 @@ def check_slashes(url: str) -> None:
     scheme, _, path = url.partition(":")
     if scheme in FILE_SCHEMES and not path.startswith("//"):
         example = f"{scheme}:////{path.lstrip('/') or 'var/lib/joinback'}"
-        raise ConfigurationError(f"JOINBACK_SINK_URL: write three slashes, then the path: {example}")
+        raise ConfigurationError(f"JOINBACK_SINK_URL: the path must follow three slashes; write {example}")
 
 
 def _relative(url: str) -> str | None:
