@@ -213,8 +213,10 @@ class Reader:
     def _check(self, found: ReadHash, entries: Iterable[Entry]) -> None:
         """Take out what breaks its declaration, of what comes now: what a sink has by former rules stays."""
         come = {entry.field for entry in entries}
+        # A client of before wrote no id: then any feedback of the record may be what comes.
+        names_none = any(entry.field is None and entry.kind != b"prediction" for entry in entries)
         for event_id, why in strict_troubles(found.record, self._rules).items():
-            if (field := f"feedback:{event_id}") in come:
+            if (field := f"feedback:{event_id}") in come or names_none:
                 found.bad[field] = Bad("breaks_declaration", why)
                 del found.record.feedback[event_id]
 

@@ -197,7 +197,7 @@ class Drainer:
                     pace=self._paces[tag],
                     rules=policy.rules,
                     fields_seen=self._fields.setdefault(tag, FieldsSeen(policy.rules)),
-                    # At each claim: another sink may be adopted while a long drain goes on.
+                    # Before each merge: another sink may be adopted while a long drain goes on.
                     refusal=partial(refusal, self.redis, self.settings, application),
                 )
         except SinkUnavailable as error:

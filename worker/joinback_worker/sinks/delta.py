@@ -1,4 +1,4 @@
-"""The Delta Lake sink: it appends events, and a view folds them. docs/how-to/sinks.md shows the view.
+"""The Delta Lake sink: it appends events, and a view folds them. docs/how-to/query.md shows the view.
 
 On object storage a commit is durable. On a local disk it is not, as delta-rs does not fsync: use a disk for development
 alone.

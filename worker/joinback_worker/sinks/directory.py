@@ -1,6 +1,6 @@
 """A directory of files for pipelines: one file per batch, named by its content. The same batch again is the same file.
 
-A file appears whole: it is written under another name, synced and renamed. docs/how-to/sinks.md shows the view that
+A file appears whole: it is written under another name, synced and renamed. docs/how-to/query.md shows the view that
 folds the files.
 """
 
@@ -46,6 +46,7 @@ class DirectorySink(MergeOnRead):
     suffix: ClassVar[str]
     """Of the files, without the dot."""
     looks_up = False
+    emits_joined = False
 
     def __init__(self, directory: Path, policy: Policy) -> None:
         super().__init__(policy)

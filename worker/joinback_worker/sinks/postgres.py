@@ -30,6 +30,7 @@ from .postgres_migrate import look, migrate
 from .postgres_schema import GRANTS, IS_KEY, MIGRATIONS, migration
 from .postgres_session import Session
 from .postgres_url import TIMEOUT_S, parameters_of
+from .postgres_url import place as place
 from .row_store import Change, Held, Overtaken
 
 # A question of `joinback report` sorts one number per row: a million rows take this much memory. Compiling (jit) takes
