@@ -101,8 +101,8 @@ class Sink(Protocol):
     erases: ClassVar[bool]
     """Whether `erase` can delete what the sink holds. A pipe cannot take back what went through it."""
     emits_joined: ClassVar[bool]
-    """Whether the sink can keep JOINBACK_EMIT=joined. Each drain then looks up its labels by `get`, which must not read all
-    that the sink holds."""
+    """Whether the sink can keep JOINBACK_EMIT=joined. Each drain then looks up its labels by `get`, so that must
+    not read all that the sink holds."""
     read_only: bool
     """The caller sets it before it enters the sink. The sink then creates and changes nothing, and raises SinkMissing
     if it does not exist yet. False by default."""
