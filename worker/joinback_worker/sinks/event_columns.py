@@ -32,8 +32,8 @@ class EventColumns:
         self.events: list[wire.Event] = [*self.predictions, *self.feedback, *self.retractions]
         encoded = list(map(wire.encode, self.events))
         self.digest = list(map(digest, encoded))
-        self.others_encoded = encoded[len(self.predictions) :]
-        """JSON of each feedback event and retraction, as bytes."""
+        self.event_encoded = [*map(_header, self.predictions, encoded), *encoded[len(self.predictions) :]]
+        """JSON of each event, as bytes; of a prediction without `inputs`, `outputs` and `sample_rate`."""
         self._written_at = written_at
 
     def _placed(self, records: Sequence[Record], of: Callable[[Record], Mapping[str, E]]) -> list[E]:
@@ -96,8 +96,7 @@ class EventColumns:
     @property
     def event(self) -> list[str]:
         """JSON of each event; that of a prediction lacks `inputs`, `outputs` and `sample_rate`."""
-        headers = [wire.encode(header(event)).decode() for event in self.predictions]
-        return [*headers, *map(bytes.decode, self.others_encoded)]
+        return list(map(bytes.decode, self.event_encoded))
 
     @property
     def inputs(self) -> list[str | None]:
@@ -113,7 +112,7 @@ class EventColumns:
 
     def of_predictions(self, cells: Iterable[T]) -> list[T | None]:
         """Return a column from one cell per prediction; the cells of other events are None."""
-        return [*cells, *[None] * len(self.others_encoded)]
+        return [*cells, *[None] * (len(self) - len(self.predictions))]
 
     @property
     def fields(self) -> list[list[str]]:
@@ -141,13 +140,10 @@ class EventColumns:
         return [self._written_at] * len(self)
 
 
-def header(event: wire.Event) -> wire.Event:
-    """Return an event with only what all kinds of events have."""
-    return wire.Event(
-        v=event.v,
-        at=event.at,
-        logged_at=event.logged_at,
-        version=event.version,
-        environment=event.environment,
-        tags=event.tags,
-    )
+def _header(event: wire.Prediction, encoded: bytes) -> bytes:
+    """Return the JSON of a prediction without `inputs`, `outputs` and `sample_rate`, which stand last in it."""
+    if event.tags:
+        # One of them may be called `inputs`.
+        shared = {name: getattr(event, name) for name in wire.Event.__struct_fields__}
+        return wire.encode(wire.Event(**shared))
+    return encoded[: encoded.index(b',"inputs":')] + b"}"

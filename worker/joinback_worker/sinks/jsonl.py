@@ -16,7 +16,7 @@ from joinback_worker.law.rules import Policy
 
 from . import Sink, lake_view
 from .directory import COPY_ROWS, Buffer, DirectorySink, directory_of
-from .event_columns import EventColumns, header
+from .event_columns import EventColumns
 from .event_log import Identity, Stored
 from .json_line import one_line
 
@@ -137,7 +137,7 @@ def _lines_of(events: EventColumns) -> Iterator[_Line]:
         events.version,
         events.environment,
         [event.tags or None for event in events.events],
-        [*map(header, events.predictions), *map(Raw, events.others_encoded)],
+        map(Raw, events.event_encoded),
         events.of_predictions(event.inputs for event in events.predictions),
         events.of_predictions(event.outputs for event in events.predictions),
         events.sample_rate,
