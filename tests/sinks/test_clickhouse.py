@@ -95,7 +95,7 @@ def test_a_folder_that_another_process_holds(url: str) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(SinkUnavailable, match="another process may hold it, and it takes one at a time"):
+        with pytest.raises(SinkUnavailable, match="only one process at a time can use it"):
             put(url, loans()[:1])
         holder.communicate(b"")
     assert put(url, loans()[:1])[0].rows == 1

@@ -116,7 +116,7 @@ def test_a_column_somebody_altered(tmp_path: Path) -> None:
         directory = urlsplit(url).path[1:]
         wrong = [Field("application", PrimitiveType("string")), Field("digest", PrimitiveType("string"))]
         DeltaTable.create(directory, Schema(wrong))
-        with pytest.raises(SinkUnavailable, match="column join_key is missing, not string; put it back"):
+        with pytest.raises(SinkUnavailable, match="column join_key is missing; it was string; restore it"):
             put(url, loans())
         shutil.rmtree(directory)
         put(url, loans())

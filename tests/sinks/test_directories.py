@@ -224,9 +224,9 @@ def test_a_file_of_somebody_elses_is_told(url: str, scheme: str, directory: Path
     put(url, loans()[:5])
     foreign = directory / f"notes.{scheme}"
     foreign.write_text('{"application": 1}\n')
-    with pytest.raises(SinkUnavailable, match=r"notes\.\w+ .*; move it"):
+    with pytest.raises(SinkUnavailable, match=r"notes\.\w+ .*; move (it|the file) elsewhere"):
         get(url, "loan_0")
-    with pytest.raises(SinkUnavailable, match=r"notes\.\w+ .*; move it"):
+    with pytest.raises(SinkUnavailable, match=r"notes\.\w+ .*; move (it|the file) elsewhere"):
         module_of(url).compact(url)
     foreign.unlink()
     assert get(url, "loan_0") == {"loan_0"}
@@ -238,7 +238,10 @@ def test_a_directory_that_cannot_be_written(url: str, directory: Path) -> None:
     for parent in directory.parents[:3]:
         parent.chmod(parent.stat().st_mode | 0o555)
     directory.chmod(0o555)
-    with nobody(), pytest.raises(SinkUnavailable, match="Permission denied; mend it, and the worker goes on") as raised:
+    with (
+        nobody(),
+        pytest.raises(SinkUnavailable, match="Permission denied; repair it, and the worker goes on") as raised,
+    ):
         put(url, loans())
     assert str(directory) in str(raised.value)
     directory.chmod(0o755)

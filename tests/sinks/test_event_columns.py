@@ -75,3 +75,20 @@ def test_a_clock_ahead_orders_by_the_other_one() -> None:
     events = EventColumns([ahead], NOON)
     assert events.ordered_at_us == [microseconds(NOON)]
     assert events.event_at == [at(7_200)]
+
+
+def test_names_that_look_like_the_end_of_a_header() -> None:
+    """`event` ends before a prediction's own inputs, whatever its tags, version and values hold."""
+    tricky = ',"inputs":'
+    events = EventColumns(
+        [
+            record({"prediction:p": prediction(0, tags={"a": "b", "inputs": "c", "outputs": tricky})}, "tags"),
+            record({"prediction:p": prediction(0, version=tricky)}, "version"),
+        ],
+        NOON,
+    )
+    times = '"at":"2026-11-23T12:00:00Z","logged_at":"2026-11-23T12:00:00Z"'
+    assert events.event == [
+        f'{{"v":1,{times},"tags":{{"a":"b","inputs":"c","outputs":",\\"inputs\\":"}}}}',
+        f'{{"v":1,{times},"version":",\\"inputs\\":"}}',
+    ]

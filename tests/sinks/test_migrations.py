@@ -218,7 +218,10 @@ def test_a_check_migrates_nothing(url: str, cli: Cli) -> None:
 def test_a_view_on_the_column_that_goes(url: str) -> None:
     """It stops the migration, and the error names it; once it is dropped, the migration goes on."""
     altered(url, "CREATE VIEW told AS SELECT join_key FROM records WHERE NOT feedback_is_default")
-    says = "drop the view told, which reads feedback_is_default; the column is gone, default_fields says more"
+    says = (
+        "drop the view told, which reads feedback_is_default; migration 2 drops that column, and default_fields"
+        " replaces it"
+    )
     for _ in range(2):
         with pytest.raises(SinkUnavailable, match=says):
             opened(url)

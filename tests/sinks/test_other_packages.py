@@ -1,5 +1,7 @@
 """A sink that another package brings: found by its entry point, and a sink like any other."""
 
+import asyncio
+import importlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -8,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from conftest import Cli, Stack
+from events import feedback, prediction, record
+
+from joinback_worker.law.rules import Policy
 
 PACKAGE = Path(__file__).parent / "other_package"
 
@@ -36,6 +41,21 @@ def test_a_whole_way(stack: Stack, beside: Cli, tmp_path: Path) -> None:
         rows = database.execute("select join_key, status, feedback from records").fetchall()
     assert rows == [("a", "joined", '{"repaid":true}')]
     assert beside("sink", "schema", ledger).stdout == "-- a ledger makes itself\n"
+
+
+def test_one_that_fills_in_only_what_it_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store of events that looks keys up by `_stored` alone finds the prediction of late feedback."""
+    monkeypatch.syspath_prepend(str(PACKAGE))
+    ledger_sink = importlib.import_module("ledger_sink")
+    monkeypatch.setattr(ledger_sink.LedgerSink, "looks_up", True)
+
+    async def joined() -> int:
+        async with ledger_sink.open_url(f"ledger://{tmp_path}/events", Policy()) as sink:
+            await sink.merge([record({"prediction:p": prediction()})])
+            merged = await sink.merge([record({"feedback:f": feedback(repaid=True)})])
+            return int(merged.joined)
+
+    assert asyncio.run(joined()) == 1
 
 
 def test_one_that_cannot_be_loaded(beside: Cli) -> None:

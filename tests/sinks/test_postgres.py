@@ -596,7 +596,7 @@ def test_poison_rows_become_dead_letters(stack: Any, url: str) -> None:
         ("feedback_events", "'{\"feedback:f\":5}'", "feedback_events"),
         ("conflicts", "'[]'", "conflicts"),
         ("predicted_at", "NULL", "predicted_at"),
-        ("predicted_at", "'infinity'", "of a time"),
+        ("predicted_at", "'infinity'", "of type timestamptz"),
         ("logged_at", "NULL", "logged_at"),
         ("prediction", "NULL", "inputs"),
         ("prediction_event_id", "NULL", "prediction_event_id"),
@@ -627,7 +627,7 @@ def test_edited_rows_that_mature_stop_no_others(stack: Any, url: str) -> None:
     sql(url, "UPDATE records SET prediction = NULL WHERE join_key IN ('k3', 'k17')")
     drained = stack.drain({"loans": {"maturity_s": 3_600}}, sink_url=url)
     assert drained.error is not None
-    assert drained.error.startswith("2 matured rows cannot be written, 28 were")
+    assert drained.error.startswith("2 matured rows cannot be written, 28 were written")
     assert sql(url, "SELECT count(*) FROM records WHERE status = 'unlabelled'") == [(28,)]
 
 
@@ -778,7 +778,7 @@ def test_a_newer_schema_is_not_touched(url: str) -> None:
 def test_a_table_of_somebody_else_is_not_taken(url: str) -> None:
     """A table `records` that is not the worker's is left alone; a schema of its own is one option away."""
     sql(url, "CREATE TABLE records (title text)")
-    with pytest.raises(SinkUnavailable, match="give it a schema of its own"):
+    with pytest.raises(SinkUnavailable, match="give the worker a schema of its own"):
         merge(url)
     assert sql(url, "SELECT to_regclass('joinback_migrations')") == [(None,)]
     sql(url, "CREATE SCHEMA joinback")
@@ -970,7 +970,7 @@ def test_a_constraint_against_closing_is_told(url: str) -> None:
         async with sink(url, policy(at(1_010), maturity_s=1_000)) as opened:
             return await opened.close_matured("loans")
 
-    with pytest.raises(SinkUnavailable, match=r"cannot be written, 0 were: .*'open'"):
+    with pytest.raises(SinkUnavailable, match=r"cannot be written, 0 were written: .*'open'"):
         asyncio.run(close())
     sql(url, "ALTER TABLE records DROP CONSTRAINT open")
     assert asyncio.run(close()) == 1

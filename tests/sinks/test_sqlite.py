@@ -46,7 +46,11 @@ def test_a_locked_file_is_retryable(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"), [("?busy_timeout_s=soon", "no number of seconds"), ("?timeout=1", "no option 'timeout'")]
+    ("options", "says"),
+    [
+        *((f"?busy_timeout_s={wrong}", "must be a number of seconds") for wrong in ("soon", "nan", "-1", "1e12")),
+        ("?timeout=1", "no option 'timeout'"),
+    ],
 )
 def test_a_wrong_option_is_told(path: Path, options: str, says: str) -> None:
     """An option nobody knows, or a value that is none, is a ConfigurationError."""

@@ -90,7 +90,7 @@ COMMANDS = [
 WRONG_SETTINGS = [
     ({"JOINBACK_REDIS_URL": "127.0.0.1:6379"}, "JOINBACK_REDIS_URL is not a Redis URL"),
     ({"JOINBACK_SINK_URL": "oracle://db"}, "known are: embedded, sqlite"),
-    ({"JOINBACK_SINK_URL": "sqlite:/x.db"}, "a path follows three slashes, and its own; write sqlite:////x.db"),
+    ({"JOINBACK_SINK_URL": "sqlite:/x.db"}, "the path must follow three slashes; write sqlite:////x.db"),
     ({"JOINBACK_EMITT": "all"}, "did you mean JOINBACK_EMIT?"),
     ({"JOINBACK_INTERVAL_S": "soon"}, "JOINBACK_INTERVAL_S='soon': Expected int"),
 ]

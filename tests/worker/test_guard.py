@@ -333,7 +333,7 @@ def test_a_home_that_cannot_be_written(stack: Stack, cli: Cli, tmp_path: Path) -
     (tmp_path / "home").write_text("a file")
     done = cli("drain", JOINBACK_SINK_URL="", HOME=str(tmp_path / "home"), XDG_DATA_HOME="")
     assert done.returncode == 2
-    assert "cannot be made" in done.stderr
+    assert "cannot be created" in done.stderr
     assert "set JOINBACK_SINK_URL" in done.stderr
     assert stack.books().pending == 1
 

@@ -105,7 +105,8 @@ def test_a_corrected_label_of_the_same_time_wins(stack: Stack, cli: Cli, labels:
             stack.drain()
     old = cli("import", "loans", labels("id,day,repaid\n1,2026-02-01,800\n"), *ROLES)
     assert (
-        "refused: row 1: loan_1 was told so, and corrected since; to go back to it, give it a later time" in old.stdout
+        "refused: row 1: loan_1 had this label, and it was corrected since; to return to it, give it a later time"
+        in old.stdout
     )
     stack.drain()
     assert {row["feedback"] for row in stack.rows()} == {'{"repaid":700}'}

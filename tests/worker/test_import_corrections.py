@@ -38,7 +38,7 @@ def test_a_line_that_stands_twice_is_told_once(stack: Stack, cli: Cli, labels: L
     done = cli("import", "loans", labels(paid(3, 3, 5, 3)), *ROLES)
     assert "2  matched, written" in done.stdout
     assert "1  already there" in done.stdout
-    assert "refused: row 4: loan_1 was told so, and corrected since" in done.stdout
+    assert "refused: row 4: loan_1 had this label, and it was corrected since" in done.stdout
     assert "Redis has 2 labels" in done.stdout
 
 

@@ -32,13 +32,13 @@ def test_each_refused_line_has_its_row_and_why(stack: Stack, cli: Cli, labels: L
     assert written == found["listed"]
     whys = {entry["row"]: entry["why"] for entry in written}
     assert whys == {
-        31: "day: 'soon' is no time; write ISO 8601, such as 2026-11-23T11:00:00Z",
-        32: "id is missing: no join key",
-        33: "day is missing: no time",
+        31: "day: 'soon' is not a time; write ISO 8601, such as 2026-11-23T11:00:00Z",
+        32: "id is missing, which the join key needs",
+        33: "day is missing, which is the time",
         34: "2 cells, but the header has 3",
         35: "day: '2999-01-01' is in the future",
         36: "id is '4.51235E+15': it has lost digits; format the column as text, export again",
-        37: "repaid: 'x' is no int",
+        37: "repaid: 'x' is not an int",
     }
 
 
@@ -117,7 +117,7 @@ def test_orphans_are_written_if_asked(stack: Stack, cli: Cli, labels: Labels) ->
     assert "1  unmatched, written" in cli("import", "loans", file, *ROLES, "--orphans").stdout
     stack.drain()
     assert stack.row("loan_2")["status"] == "orphan"
-    assert "no prediction has this join key; told already" in cli("import", "loans", file, *ROLES).stdout
+    assert "no prediction has this join key; it was sent before" in cli("import", "loans", file, *ROLES).stdout
     predict(stack, "loan_2")
     assert stack.row("loan_2")["status"] == "joined"
 

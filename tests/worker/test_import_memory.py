@@ -14,7 +14,7 @@ from joinback_worker.labels.near import KEYS_TRIED, Stray, Strays
 from joinback_worker.labels.plan import Plan, Roles
 from joinback_worker.labels.report import ReportFile
 from joinback_worker.labels.ruling import Ruling
-from joinback_worker.labels.settled import Told
+from joinback_worker.labels.settled import Given
 from joinback_worker.law.rules import Rules
 from joinback_worker.notes.layouts import Layout
 
@@ -93,7 +93,7 @@ def test_what_is_held_does_not_grow(settings: Settings) -> None:
 async def _look_at(settings: Settings, batches: int) -> Any:
     source = Endless(batches)
     roles = Roles(key="id", at="day", fields={"repaid": "repaid"})
-    plan = Plan("loans", roles, source, Told())
+    plan = Plan("loans", roles, source, Given())
     for _ in plan.survey(source.batches(plan.wanted), datetime.now(UTC)):
         pass
     redis = connect(settings)

@@ -23,11 +23,11 @@ MENDED: list[tuple[str, bytes, tuple[str, ...], str]] = [
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--encoding", "utf-9"), "no encoding 'utf-9'"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--time-zone", "Europe/Berln"), "did you mean Europe/Berlin?"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--type", "repaid=number"), "one of bool, int, float, str"),
-    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--type", "id=int"), "a join key is text as it stands"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--type", "id=int"), "a join key is always read as text"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--report", "l.csv"), "--report would overwrite the source"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--report", "no/r"), "no/r cannot be written"),
-    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{}"), "a column stands in braces as it is"),
-    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{"), "is no format"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{}"), "write only the name of a column between braces"),
+    ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key", "x{"), "is not a format"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--field", "x="), "write it as --field NAME=VALUE"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--key-field", "id"), "(the fields of JoinKey.from_dict), not both"),
     ("l.csv", b"id,day,repaid\n1,2026-01-01,1\n", ("--separator", "||"), "one character"),
@@ -35,21 +35,21 @@ MENDED: list[tuple[str, bytes, tuple[str, ...], str]] = [
         "l.parquet",
         b"PAR1nothing",
         ("--separator", ";"),
-        "--separator is of a CSV file, and l.parquet is a Parq",
+        "--separator is for a CSV file, and l.parquet is a Parq",
     ),
-    ("l.jsonl", b"{}\n", ("--encoding", "latin-1"), "--encoding is of a CSV file, and l.jsonl is a JSON Lines file"),
+    ("l.jsonl", b"{}\n", ("--encoding", "latin-1"), "--encoding is for a CSV file, and l.jsonl is a JSON Lines file"),
     (
         "l.csv",
         b"id,day,repaid\n1,2026-01-01,1\n",
         ("--sheet", "May"),
-        "--sheet is of an Excel file, and l.csv is",
+        "--sheet is for an Excel file, and l.csv is",
     ),
-    ("l.gz", b"nothing", (), "what kind of file is l.gz?"),
+    ("l.gz", b"nothing", (), "the kind of l.gz is not known"),
     ("l.csv.gz", b"nothing", (), "cannot be read as CSV"),
     ("l.parquet", b"PAR1nothing", (), "l.parquet cannot be read as Parquet"),
     ("l.xlsx", b"PK nothing", (), "l.xlsx cannot be read as Excel's .xlsx"),
-    ("l.jsonl", b"[1]\n", (), "l.jsonl is empty, or no line of it is a JSON object"),
-    ("l.dat", b"id", (), "what kind of file is l.dat? say --format"),
+    ("l.jsonl", b"[1]\n", (), "l.jsonl is empty, or its first lines hold no JSON object"),
+    ("l.dat", b"id", (), "the kind of l.dat is not known; add --format"),
 ]
 """Of a file: its name, its content, options, and what is said."""
 
@@ -83,8 +83,8 @@ def test_a_file_or_an_application_that_is_not_there(stack: Stack, imports: Impor
         ["loans", "NOTHING", "--sql", "select 1", *ROLES],
     )
     assert "there is no file nothing.csv" in file.stderr
-    assert "is no file; to load several" in folder.stderr
-    assert "pipe.csv is no file; write it to a file first" in pipe.stderr
+    assert "is a directory; to load several" in folder.stderr
+    assert "pipe.csv is not a file; write its content to a file first" in pipe.stderr
     assert "did you mean loans?" in application.stderr
     assert "NOTHING is not set" in variable.stderr
 

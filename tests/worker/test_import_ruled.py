@@ -29,7 +29,7 @@ def test_a_label_that_was_taken_back(stack: Stack, cli: Cli, labels: Labels, tmp
     assert done.returncode == 1
     assert "0  matched" in done.stdout
     assert "1  taken back since" in done.stdout
-    assert "taken back: row 1: loan_1: it was taken back since" in done.stdout
+    assert "taken back: row 1: loan_1: a retraction takes it back" in done.stdout
     assert "joinback retract loans --undo RECEIPT" in done.stdout
     stack.client.retract("loans", "loan_1", retraction_ids=["oops"])
     stack.drain()
@@ -46,7 +46,7 @@ def test_the_declared_types(stack: Stack, cli: Cli, labels: Labels) -> None:
     done = cli("import", "loans", file, *ROLES, "--dry-run", JOINBACK_CONFIG=config)
     assert f"  repaid  bool, as {Path(config).name} declares" in done.stdout
     done = cli("import", "loans", file, *ROLES, "--dry-run", "--type", "repaid=int", JOINBACK_CONFIG=config)
-    assert "  repaid  int, as told" in done.stdout
+    assert "  repaid  int, as given" in done.stdout
 
 
 def test_what_the_rules_would_drop_is_refused(stack: Stack, cli: Cli, labels: Labels) -> None:
@@ -62,7 +62,7 @@ def test_what_the_rules_would_drop_is_refused(stack: Stack, cli: Cli, labels: La
     assert done.returncode == 1
     assert "1  matched, written" in done.stdout
     assert "3  refused" in done.stdout
-    assert f"refused: row 1: repaid is below 0, and {Path(config).name} is strict of it" in done.stdout
+    assert f"refused: row 1: repaid is below 0, and {Path(config).name} declares it strict" in done.stdout
     for row in (2, 3):
         assert f"refused: row {row}: loan_{row}: 86,400 s after the join window of its prediction" in done.stdout
 

@@ -92,8 +92,8 @@ def test_what_excel_could_not_compute(stack: Stack, cli: Cli, tmp_path: Path) ->
     book.save(tmp_path / "t.xlsx")
     done = cli("import", "loans", "t.xlsx", *ROLES)
     assert "1  matched, written" in done.stdout
-    assert "refused: row 1: repaid is an error of Excel's" in done.stdout
-    assert "refused: row 4: day: 'soon' is no time" in done.stdout
+    assert "refused: row 1: repaid holds an error of Excel" in done.stdout
+    assert "refused: row 4: day: 'soon' is not a time" in done.stdout
 
 
 def test_a_query_of_postgresql(stack: Stack, cli: Cli) -> None:
@@ -158,7 +158,7 @@ def test_files_of_other_encodings(stack: Stack, imports: Imports, tmp_path: Path
     *ended, untold = imports(*(["loans", name, *command, *options] for name, (_, *options) in files.items()))
     assert [each.code for each in ended] == [0] * 5, ended
     assert all("1  matched, written" in each.stdout or "1  already there" in each.stdout for each in ended)
-    assert "row 1: id is no UTF-8; say --encoding" in untold.stdout
+    assert "row 1: id is not UTF-8; add --encoding" in untold.stdout
 
 
 def test_a_quote_that_is_never_closed(stack: Stack, cli: Cli, labels: Labels) -> None:

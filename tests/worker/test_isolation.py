@@ -124,7 +124,7 @@ def test_edited_rows_that_mature_stop_no_others(stack: Stack) -> None:
     stack.execute("UPDATE records SET logged_at = 'x' WHERE join_key IN ('loan_03', 'loan_17')")
     drained = stack.drain({"loans": {"maturity_s": 3_600}})
     assert drained.error is not None
-    assert drained.error.startswith("2 matured rows cannot be written, 28 were: column logged_at")
+    assert drained.error.startswith("2 matured rows cannot be written, 28 were written: column logged_at")
     assert len(stack.rows("status = 'unlabelled'")) == 28
 
 
@@ -162,7 +162,7 @@ def test_explain_of_an_edited_row(stack: Stack, cli: Cli) -> None:
     shown = cli("explain", "loans", "edited")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "prediction:e" in shown.stdout
-    assert "column feedback_at of the sink's row is no time" in shown.stdout
+    assert "column feedback_at of the sink's row is not a time" in shown.stdout
 
 
 def test_a_prediction_is_no_casualty_of_its_label(stack: Stack) -> None:

@@ -16,13 +16,13 @@ from joinback.errors import JoinbackError
 from joinback_worker.labels.cell_values import FALSE, TRUE, Unreadable, reader_of, stripped
 from joinback_worker.labels.csv_file import CsvFile
 from joinback_worker.labels.numbers import parsed
-from joinback_worker.labels.settled import Told
+from joinback_worker.labels.settled import Given
 from joinback_worker.labels.time_survey import TimeSurvey
 from joinback_worker.labels.times import TimeReader
 from joinback_worker.labels.value_survey import ValueSurvey
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-NOTHING_TOLD = Told()
+NOTHING_GIVEN = Given()
 DAYS = st.datetimes(
     datetime(1971, 1, 2),  # noqa: DTZ001 - hypothesis wants them naive
     datetime(2026, 5, 31),  # noqa: DTZ001
@@ -30,19 +30,19 @@ DAYS = st.datetimes(
 marks = st.sampled_from(".,")
 
 
-def settled(cells: Iterable[Any], told: Told = NOTHING_TOLD, *, is_typed: bool = False) -> Any:
+def settled(cells: Iterable[Any], given: Given = NOTHING_GIVEN, *, is_typed: bool = False) -> Any:
     """What a column of values is, by these cells from row 1 on."""
     survey = ValueSurvey("amount", is_typed=is_typed)
     for row, cell in enumerate(cells, start=1):
         survey.see(row, cell)
-    return survey.settle(told, NOW)
+    return survey.settle(given, NOW)
 
 
-def settled_times(cells: Iterable[Any], told: Told = NOTHING_TOLD) -> Any:
+def settled_times(cells: Iterable[Any], given: Given = NOTHING_GIVEN) -> Any:
     survey = TimeSurvey("day")
     for row, cell in enumerate(cells, start=1):
         survey.see(row, cell)
-    return survey.settle(told, NOW)
+    return survey.settle(given, NOW)
 
 
 # --- numbers --------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def test_no_number(text: str) -> None:
 def test_a_guess_is_by_the_whole_column(cells: list[str], says: str, values: list[Any]) -> None:
     """All cells of a column settle what each of them says, and a person is told by which."""
     column = settled(cells)
-    assert column.says == says
+    assert column.description == says
     assert [column.read(cell) for cell in cells] == values
     assert [type(column.read(cell)) for cell in cells] == [type(value) for value in values]
 
@@ -104,10 +104,13 @@ def test_a_guess_is_by_the_whole_column(cells: list[str], says: str, values: lis
 @pytest.mark.parametrize(
     ("cells", "asks"),
     [
-        (["900", "1,234"], "amount: row 2 has '1,234', which is 1234 or 1.234, and no other cell tells; say --decimal"),
+        (
+            ["900", "1,234"],
+            "amount: row 2 has '1,234', which is 1234 or 1.234, and no other cell decides it; add --decimal",
+        ),
         (["1.234"], "amount: row 1 has '1.234', which is 1.234 or 1234"),
-        (["1", "2", "n/a"], "amount is int in 2 of 3 rows, but row 3 has 'n/a'; say --type amount=int"),
-        (["true", "no", "perhaps"], "amount is bool in 2 of 3 rows, but row 3 has 'perhaps'; say --type amount=bool"),
+        (["1", "2", "n/a"], "amount is int in 2 of 3 rows, but row 3 has 'n/a'; add --type amount=int"),
+        (["true", "no", "perhaps"], "amount is bool in 2 of 3 rows, but row 3 has 'perhaps'; add --type amount=bool"),
     ],
 )
 def test_what_is_open_is_asked(cells: list[str], asks: str) -> None:
@@ -117,19 +120,19 @@ def test_what_is_open_is_asked(cells: list[str], asks: str) -> None:
     assert str(raised.value).startswith(asks)
 
 
-def test_what_is_told_is_not_asked() -> None:
-    """A type or a decimal mark that was told holds, and a cell that is not of it is unreadable alone."""
-    assert settled(["1,234"], Told(decimal=",")).read("1,234") == 1.234
-    assert settled(["1,234"], Told(decimal=".")).read("1,234") == 1234
-    told = settled(["1", "2", "n/a"], Told(types={"amount": "int"}))
-    assert told.read("2") == 2
-    with pytest.raises(Unreadable, match="'n/a' is no int"):
-        told.read("n/a")
-    assert settled(["1", "0"], Told(types={"amount": "bool"})).read("1") is True
-    assert settled(["017"], Told(types={"amount": "int"})).read("017") == 17
-    assert settled([17], Told(types={"amount": "str"}), is_typed=True).read(17) == "17"
+def test_what_is_given_is_not_asked() -> None:
+    """A type or a decimal mark that was given holds, and a cell that is not of it is unreadable alone."""
+    assert settled(["1,234"], Given(decimal=",")).read("1,234") == 1.234
+    assert settled(["1,234"], Given(decimal=".")).read("1,234") == 1234
+    column = settled(["1", "2", "n/a"], Given(types={"amount": "int"}))
+    assert column.read("2") == 2
+    with pytest.raises(Unreadable, match="'n/a' is not an int"):
+        column.read("n/a")
+    assert settled(["1", "0"], Given(types={"amount": "bool"})).read("1") is True
+    assert settled(["017"], Given(types={"amount": "int"})).read("017") == 17
+    assert settled([17], Given(types={"amount": "str"}), is_typed=True).read(17) == "17"
     with pytest.raises(JoinbackError, match="one of bool, int, float, str"):
-        settled(["1"], Told(types={"amount": "number"}))
+        settled(["1"], Given(types={"amount": "number"}))
 
 
 def test_every_word_of_a_bool() -> None:
@@ -163,7 +166,7 @@ def test_a_typed_cell_that_json_cannot_hold(cell: Any) -> None:
     "cell", ["", "  ", "NULL", "null", "None", "NaN", "nan", "NaT", "<NA>", "\\N", float("nan"), None]
 )
 def test_a_missing_cell(cell: Any) -> None:
-    """Empty cells, NULL and NaN of all kinds say nothing; others do if they were told."""
+    """Empty cells, NULL and NaN of all kinds say nothing; others do if they were given."""
     assert stripped(cell, frozenset()) is None
     assert stripped(" NA ", frozenset({"NA"})) is None
     assert stripped(" NA ", frozenset()) == "NA"
@@ -202,7 +205,7 @@ def test_a_local_time(at: datetime, name: str) -> None:
 
 def test_an_hour_that_was_left_out() -> None:
     """What no clock of a zone ever showed is told."""
-    with pytest.raises(Unreadable, match="no time in Europe/Berlin: the clocks went forward over it"):
+    with pytest.raises(Unreadable, match="does not exist in Europe/Berlin: its clocks were put forward over it"):
         TimeReader(now=NOW, zone=ZoneInfo("Europe/Berlin"))("2026-03-29 02:30:00")
 
 
@@ -218,7 +221,7 @@ def test_an_hour_that_was_left_out() -> None:
 def test_the_order_is_settled_by_the_column(cells: list[str], says: str) -> None:
     """One day that can only be read one way settles the order for all, and is told."""
     column = settled_times(cells)
-    assert column.says == says
+    assert column.description == says
     assert column.read(cells[0]).month == (3 if "month" in says else 4)
 
 
@@ -226,12 +229,21 @@ def test_the_order_is_settled_by_the_column(cells: list[str], says: str) -> None
     ("cells", "asks"),
     [
         (["12/12/2026"], "day: row 1 has '12/12/2026': day first or month first?"),
-        (["03/04/2026"], "day: row 1 has '03/04/2026': day first or month first? no cell tells; say --day-first or"),
+        (
+            ["03/04/2026"],
+            "day: row 1 has '03/04/2026': day first or month first? no cell decides it; add --day-first or",
+        ),
         (["13/04/2026", "04/13/2026"], "day has two orders of day and month: row 1 has '13/04/2026', row 2 has '04/13"),
         (["soon", "later"], "day holds no times: row 1 has 'soon'"),
         ([1782900000], "day holds no times: row 1 has '1782900000'; write ISO 8601, such as"),
-        ([46115], "day holds no times: row 1 has '46115'; a spreadsheet counts days so: format the column as a date"),
-        (["46115.5"], "day holds no times: row 1 has '46115.5'; a spreadsheet counts days so: format the column as a"),
+        (
+            [46115],
+            "day holds no times: row 1 has '46115'; it looks like a spreadsheet's day number: format the column",
+        ),
+        (
+            ["46115.5"],
+            "day holds no times: row 1 has '46115.5'; it looks like a spreadsheet's day number: format the column as a",
+        ),
     ],
 )
 def test_an_order_that_is_open_is_asked(cells: list[Any], asks: str) -> None:
@@ -241,9 +253,9 @@ def test_an_order_that_is_open_is_asked(cells: list[Any], asks: str) -> None:
     assert str(raised.value).startswith(asks)
 
 
-def test_an_order_that_was_told() -> None:
-    """What was told holds, and a day that does not fit is unreadable alone."""
-    read = settled_times(["03/04/2026", "13/04/2026"], Told(day_first=False)).read
+def test_an_order_that_was_given() -> None:
+    """What was given holds, and a day that does not fit is unreadable alone."""
+    read = settled_times(["03/04/2026", "13/04/2026"], Given(day_first=False)).read
     assert read("03/04/2026") == datetime(2026, 3, 4, tzinfo=UTC)
     with pytest.raises(Unreadable):
         read("13/04/2026")
@@ -252,18 +264,18 @@ def test_an_order_that_was_told() -> None:
 @pytest.mark.parametrize(
     ("cell", "why"),
     [
-        ("31/02/2026", "is no time"),
-        ("2026-02-31", "is no time"),
+        ("31/02/2026", "is not a time"),
+        ("2026-02-31", "is not a time"),
         ("03/04/26", "has a year of two digits; write it in full"),
         ("2026-06-03", "is in the future"),
-        ("9999-12-31T23:59:59-14:00", "is no time"),
+        ("9999-12-31T23:59:59-14:00", "is not a time"),
         ("1900-01-01", "is before 1971"),
-        (17, "is no time; say --type COLUMN=unix_s"),
-        (46115, "is no time; a spreadsheet counts days so: format the column as a date"),
-        ("46115", "is a number; a spreadsheet counts days so: format the column as a date"),
-        ("1782900000", "is a number; say --type COLUMN=unix_s"),
-        ("10/13/2026 25:00", "is no time"),
-        ([], "is no time"),
+        (17, "is not a time; add --type COLUMN=unix_s"),
+        (46115, "is not a time; it looks like a spreadsheet's day number: format the column as a date"),
+        ("46115", "is a number; it looks like a spreadsheet's day number: format the column as a date"),
+        ("1782900000", "is a number; add --type COLUMN=unix_s"),
+        ("10/13/2026 25:00", "is not a time"),
+        ([], "is not a time"),
     ],
 )
 def test_no_time(cell: Any, why: str) -> None:
@@ -272,11 +284,11 @@ def test_no_time(cell: Any, why: str) -> None:
         TimeReader(now=NOW, zone=UTC)(cell)
 
 
-def test_numbers_of_a_told_unit() -> None:
+def test_numbers_of_a_given_unit() -> None:
     """Seconds, milliseconds and microseconds since 1970 are times if somebody says so."""
     at = datetime(2026, 4, 3, 11, tzinfo=UTC)
     for unit, factor in (("unix_s", 1), ("unix_ms", 1_000), ("unix_us", 1_000_000)):
-        column = settled_times([1], Told(types={"day": unit}))
+        column = settled_times([1], Given(types={"day": unit}))
         assert column.read(int(at.timestamp()) * factor) == column.read(str(int(at.timestamp()) * factor)) == at
     assert TimeReader(now=NOW, zone=UTC)(date(2026, 4, 3)) == at - timedelta(hours=11)
 

@@ -20,14 +20,18 @@ class Script:
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
-def _beside_this(name: str) -> Script:
-    return Script((Path(__file__).parent / name).read_text(encoding="utf-8"))
+_HERE = Path(__file__).parent
+
+
+def _in(folder: Path, name: str) -> Script:
+    return Script((folder / name).read_text(encoding="utf-8"))
 
 
 WRITE = Script(wire.WRITE_SCRIPT)
-ANNOUNCE = _beside_this("announce.lua")
-NOTE_SHARDS = _beside_this("note_shards.lua")
-REPORT_DROPS = _beside_this("report_drops.lua")
+# Beside write.lua: a producer in another language runs both.
+ANNOUNCE = _in(_HERE.parent, "announce.lua")
+NOTE_SHARDS = _in(_HERE, "note_shards.lua")
+REPORT_DROPS = _in(_HERE, "report_drops.lua")
 
 
 class Scripts:

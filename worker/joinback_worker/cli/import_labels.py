@@ -17,7 +17,7 @@ from joinback_worker.labels.job import Job, run
 from joinback_worker.labels.numbers import Decimal
 from joinback_worker.labels.plan import Roles
 from joinback_worker.labels.report import Report, ReportFile
-from joinback_worker.labels.settled import Told
+from joinback_worker.labels.settled import Given
 from joinback_worker.labels.sources import FORMATS, Reading
 from joinback_worker.logs import configure_logging
 from joinback_worker.nearest import nearest
@@ -117,14 +117,14 @@ def import_labels(
         query=sql,
         reading=Reading(kind=kind, separator=_character(separator), encoding=encoding, sheet=sheet),
         roles=Roles(key=key, key_fields=_named("--key-field", key_fields), at=at, fields=_named("--field", fields)),
-        told=Told(
+        given=Given(
             types=_pairs("--type", types),
             nulls=frozenset(nulls),
             decimal=cast(Decimal | None, decimal),
             day_first=day_first,
             zone=_zone(time_zone),
         ),
-        told_by=told_by,
+        feedback_source=told_by,
         orphans=orphans,
         dry_run=dry_run,
     )

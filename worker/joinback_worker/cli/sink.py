@@ -149,8 +149,8 @@ def copy_sink(from_url: str, to_url: str) -> None:
 def refold(application: str, url: str | None, dry_run: bool, force: bool) -> None:
     """Compute the rows of APPLICATION again, by the rules that the file of JOINBACK_CONFIG declares now.
 
-    Without this, a row changes only when an event of it comes. In a lake there is nothing to do, as its view computes the
-    rows. If the workers follow other rules, it refuses: they would change the rows back one by one.
+    Without this, a row changes only when an event of it comes. In a lake there is nothing to do, because its view
+    computes the rows. If the workers follow other rules, it refuses: they would change the rows back one by one.
     """
     settings = settings_from()
     url = url_of(url, settings)

@@ -1,5 +1,6 @@
-"""Labels from where they live: a file or a query becomes feedback events, each line accounted for.
+"""Labels from where they live: a file or a query becomes feedback events, and each line is accounted for.
 
-A source is read twice: first it is surveyed, so that what each column means is settled by all of its cells and said
-before anything is written; then each line becomes a label, is looked for, and is told.
+A source is read twice. The first reading surveys it: all cells of a column settle what the column means, which is
+reported before anything is written. In the second reading each line becomes a label; its prediction is looked up, and
+the label is sent to Redis.
 """

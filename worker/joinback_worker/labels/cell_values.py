@@ -1,13 +1,13 @@
-r"""What a cell says: nothing, or a value of the type its column has.
+r"""The value of a cell: nothing, or a value of the type of its column.
 
-| a cell | what it says |
+| the column or cell | the value |
 | --- | --- |
-| None, NaN; empty text, `NULL`, `None`, `NaN`, `NaT`, `<NA>` in any case, `\N`, or what --null tells | nothing |
+| None, NaN; empty text, `NULL`, `None`, `NaN`, `NaT`, `<NA>` in any case, `\N`, or a text of --null | nothing |
 | bool | `true` `yes` `y` `t` `1`, `false` `no` `n` `f` `0`, in any case |
-| int | digits with thousands apart or not; of a number that is whole its integer |
-| float | with the decimal mark of its column, and thousands apart or not |
+| int | digits, with thousands separated or not; a typed number if it is whole |
+| float | a number with the decimal mark of its column, with thousands separated or not |
 | str | the text, without white space around it |
-| any | a typed cell as it is: also lists and objects of JSON |
+| any | a typed cell as it is, also a list or an object of JSON |
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ DIGITS = {"1": True, "0": False}
 
 _MISSING = frozenset({"", "null", "none", "nan", "-nan", "nat", "<na>", "\\n"})
 SHOWN_CHARACTERS = 40
-"""Of a cell in a message: enough to find it."""
+"""How much of a cell a message shows: enough to find it."""
 
 
 class Unreadable(Exception):
@@ -42,7 +42,7 @@ def shown(cell: Any) -> str:
 
 
 def stripped(cell: Any, nulls: frozenset[str]) -> Any:
-    """Return the cell, of text without white space around it; None where it says nothing."""
+    """Return the cell, and a text without white space around it; None if the cell has no value."""
     if type(cell) is str:
         text = cell.strip()
         if len(text) <= 5 and text.casefold() in _MISSING:
@@ -54,6 +54,7 @@ def stripped(cell: Any, nulls: frozenset[str]) -> Any:
 
 
 def to_bool(cell: Any) -> bool:
+    """Return the cell as a bool. Raises Unreadable."""
     if isinstance(cell, bool):
         return cell
     if isinstance(cell, str):
@@ -64,20 +65,22 @@ def to_bool(cell: Any) -> bool:
             return DIGITS[word]
     elif isinstance(cell, int | float | Decimal) and cell in (0, 1):
         return cell == 1
-    raise Unreadable(f"{shown(cell)} is no bool: true, yes, y, t, 1, false, no, n, f or 0")
+    raise Unreadable(f"{shown(cell)} is not a bool: true, yes, y, t, 1, false, no, n, f or 0")
 
 
 def to_int(cell: Any, decimal: DecimalMark = POINT) -> int:
+    """Return the cell as an int. Raises Unreadable."""
     number = parsed(cell, decimal) if isinstance(cell, str) else cell
     if isinstance(number, int):
         return int(number)
-    # A Decimal of a million digits would take for ever as an int.
+    # Bounded, as int() of a Decimal with a million digits would take too long.
     if isinstance(number, float | Decimal) and -1e18 < number < 1e18 and number == int(number):
         return int(number)
-    raise Unreadable(f"{shown(cell)} is no int")
+    raise Unreadable(f"{shown(cell)} is not an int")
 
 
 def to_float(cell: Any, decimal: DecimalMark = POINT) -> float:
+    """Return the cell as a finite float. Raises Unreadable."""
     number = parsed(cell, decimal) if isinstance(cell, str) else cell
     if isinstance(number, int | float | Decimal) and not isinstance(number, bool):
         try:
@@ -86,32 +89,33 @@ def to_float(cell: Any, decimal: DecimalMark = POINT) -> float:
             value = float("inf")
         if abs(value) != float("inf"):
             return value
-    raise Unreadable(f"{shown(cell)} is no float")
+    raise Unreadable(f"{shown(cell)} is not a float")
 
 
 def to_str(cell: Any) -> str:
+    """Return the cell as text. Raises Unreadable."""
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, str | int | float | Decimal | UUID):
         return str(cell)
     if isinstance(cell, datetime | date | time):
         return cell.isoformat()
-    raise Unreadable(f"a {type(cell).__name__} is no text")
+    raise Unreadable(f"a {type(cell).__name__} cannot be text")
 
 
 def to_any(cell: Any) -> Any:
-    """A typed cell as the wire can hold it: a Decimal is the number, not its text."""
+    """Return a typed cell as an event can hold it. A Decimal becomes a number, not a text. Raises Unreadable."""
     if isinstance(cell, Decimal):
         return int(cell) if cell.as_tuple().exponent == 0 and abs(cell) < 10**18 else to_float(cell)
     if isinstance(cell, bytes | bytearray | memoryview):
-        raise Unreadable("bytes are no label")
+        raise Unreadable("bytes cannot be a label")
     if isinstance(cell, float) and abs(cell) == float("inf"):
-        raise Unreadable(f"{cell} is no number that JSON can hold")
+        raise Unreadable(f"JSON cannot hold the number {cell}")
     return cell
 
 
 def reader_of(kind: str, decimal: DecimalMark) -> Callable[[Any], Any]:
-    """Return what reads the cells of a column of this kind. It raises Unreadable."""
+    """Return the function that reads the cells of a column of this kind. The function raises Unreadable."""
     if kind == "int":
         return lambda cell: to_int(cell, decimal)
     if kind == "float":

@@ -1,8 +1,10 @@
-"""Corrected labels: of one key, time and source, with another value. By the law the larger event id would win: chance.
+"""Corrected labels: labels of one key, time and source with another value.
 
-So a correction is told a microsecond after what it corrects, and with it a retraction, by event id, of the fields that
-both tell: a sum or a first value would else count both. The ids of both come from the lines, so each is told once; and
-the line that was corrected, imported again, is told as contradicted, for it changes nothing.
+Of two events of the same time the larger event id would win, and that is chance. So a correction gets a time one
+microsecond after the label that it corrects. With it goes a retraction, by event id, of the fields that both labels
+have: else a sum or a first value would count both. The ids of both events come from the lines, so a repeated import
+sends neither again. If the line that was corrected is imported again, it is reported as corrected, for it would change
+nothing.
 """
 
 import hashlib
@@ -20,28 +22,28 @@ from .same_value import canonical_json, canonical_text
 _STEP = timedelta(microseconds=1)
 
 
-class Told(Struct):
-    """An event of an earlier import, or of an earlier line of this one."""
+class Imported(Struct):
+    """A feedback event of an earlier import, or of an earlier line of this one."""
 
     event_id: str
     at: datetime
     fields: Mapping[str, bytes]
-    """Each value as JSON, in its canonical form."""
+    """Name -> value, as JSON in its canonical form."""
     source: str | None
-    taken: set[str]
-    """Of its fields, those that a correction took back."""
+    taken_back: set[str]
+    """Those of its fields that a correction takes back."""
 
 
-def as_told(label: Label) -> Told:
-    """Return what this label is to those that come after it."""
+def as_imported(label: Label) -> Imported:
+    """Return the event that this label becomes, for the labels after it."""
     fields = {name: canonical_json(value) for name, value in label.fields.items()}
-    return Told(label.event_id, label.at, fields, label.source, set())
+    return Imported(label.event_id, label.at, fields, label.source, set())
 
 
-def told_in(record: Record) -> list[Told]:
-    """Return what earlier imports told of one join key."""
+def imported_in(record: Record) -> list[Imported]:
+    """Return the feedback events of a record that came from imports."""
     found = {
-        id_: Told(id_, event.at, {n: canonical_text(v) for n, v in event.feedback.items()}, event.source, set())
+        id_: Imported(id_, event.at, {n: canonical_text(v) for n, v in event.feedback.items()}, event.source, set())
         for id_, event in record.feedback.items()
         if id_.startswith(IMPORTED)
     }
@@ -49,30 +51,36 @@ def told_in(record: Record) -> list[Told]:
     for retraction in standing(own):
         for id_ in retraction.event_ids or ():
             if id_ in found:
-                found[id_].taken.update(found[id_].fields if retraction.fields is None else retraction.fields)
+                found[id_].taken_back.update(found[id_].fields if retraction.fields is None else retraction.fields)
     return list(found.values())
 
 
-def corrected(label: Label, told: Sequence[Told]) -> Label:
-    """Return the label, later than all it contradicts at its own time, and with what it takes back of them."""
-    others = [other for other in told if _is_of_its_moment(label, other)]
+def corrected(label: Label, imported: Sequence[Imported]) -> Label:
+    """Return the label with a time after the events that it contradicts, and with the fields that it takes back.
+
+    Only events that were imported for the label's own time are looked at. It adds to their `taken_back`.
+    """
+    others = [other for other in imported if _is_of_its_moment(label, other)]
     rivals = [other.at for other in others if _contradicts(label, other)]
     corrects = {}
     for other in others:
-        if other.source == label.source and (shared := (label.fields.keys() & other.fields.keys()) - other.taken):
-            other.taken |= shared
+        if other.source == label.source and (shared := (label.fields.keys() & other.fields.keys()) - other.taken_back):
+            other.taken_back |= shared
             corrects[other.event_id] = tuple(sorted(shared))
     at = max(rivals) + _STEP if rivals else label.at
     return structs.replace(label, at=at, corrects=corrects) if rivals or corrects else label
 
 
-def same_in(label: Label, told: Iterable[Told]) -> Told | None:
-    """Return the event that says what this label says, whatever its id: a column may have been of another type."""
+def same_in(label: Label, imported: Sequence[Imported]) -> Imported | None:
+    """Return the event with the same values as this label; None if there is none.
+
+    Its id may differ: in an earlier import the column may have had another type.
+    """
     fields = None
-    for other in told:
+    for other in imported:
         if other.event_id == label.event_id:
             return other
-    for other in told:
+    for other in imported:
         if _is_of_its_moment(label, other) and other.source == label.source:
             fields = fields or {name: canonical_json(value) for name, value in label.fields.items()}
             if fields == other.fields:
@@ -80,11 +88,11 @@ def same_in(label: Label, told: Iterable[Told]) -> Told | None:
     return None
 
 
-def corrections_of(label: Label, own: Told, told: Iterable[Told]) -> list[str]:
-    """Return the event ids by which this label, told before as `own`, was corrected since."""
+def corrections_of(label: Label, own: Imported, imported: Iterable[Imported]) -> list[str]:
+    """Return the ids of the events that corrected this label after it was imported as `own`."""
     return [
         other.event_id
-        for other in told
+        for other in imported
         if other is not own
         and other.source == own.source
         and _is_of_its_moment(label, other)
@@ -94,13 +102,13 @@ def corrections_of(label: Label, own: Told, told: Iterable[Told]) -> list[str]:
 
 
 def retraction_id(old: str, new: str) -> str:
-    """Return the id of the event by which one label takes back what another told."""
+    """Return the id of the retraction by which the event `new` takes back fields of the event `old`."""
     return f"{IMPORTED}{hashlib.sha256(f'{old} {new}'.encode()).hexdigest()[:32]}"
 
 
-def _is_of_its_moment(label: Label, other: Told) -> bool:
+def _is_of_its_moment(label: Label, other: Imported) -> bool:
     return other.event_id != label.event_id and other.event_id.startswith(label.moment)
 
 
-def _contradicts(label: Label, other: Told) -> bool:
+def _contradicts(label: Label, other: Imported) -> bool:
     return any(name in other.fields and other.fields[name] != canonical_json(v) for name, v in label.fields.items())

@@ -1,6 +1,6 @@
-"""A CSV file, read by pyarrow as it streams: all cells as bytes, so that none is turned into a number on its way.
+"""A CSV file, which pyarrow streams. All cells are read as bytes, so that pyarrow turns none into a number.
 
-A row of too few or too many cells is one refused row; a cell that is no text in the file's encoding, too.
+A row with too few or too many cells is one refused row. So is a row with a cell that is not text in the encoding.
 """
 
 import io
@@ -21,13 +21,13 @@ from .lines import BATCH_LINES, Line, one_line
 
 _SEPARATORS = (",", ";", "\t", "|")
 ROW_BYTES_MAX = 1 << 20
-"""As much as an event may hold. pyarrow reads some thirty blocks of this size ahead, so it is what memory costs."""
+"""As much as an event may hold. pyarrow reads some thirty blocks of this size ahead, so this sets its memory."""
 _SOME_BYTES = 4_096
-"""Where binary data shows itself: a text holds no NUL."""
+"""Read from the start of a file to detect binary data: a text holds no NUL."""
 
 
 class _Seen:
-    """A file that counts the quotes and lines that pass."""
+    """A file that counts the quotes and lines that are read from it."""
 
     closed = False
 
@@ -47,7 +47,7 @@ class _Seen:
 
 
 class CsvFile:
-    """See `Source`. `separator` and `encoding` are guessed where they are None: by the header, and UTF-8."""
+    """See `Source`. If `separator` is None, the header decides it; if `encoding` is None, it is UTF-8."""
 
     is_typed = False
 
@@ -64,7 +64,7 @@ class CsvFile:
         return self._header
 
     def doubts(self) -> Sequence[str]:
-        """See `Source`. A quote that is never closed takes what follows into its cell, and no reader tells."""
+        """See `Source`. A quote that is never closed takes the rows after it into its cell. No reader reports that."""
         if self._encoding is None and self._seen.quotes % 2 and self._seen.lines > self._rows + 1:
             return [
                 f"{self.name} has an odd number of quotes: if one is never closed, the rows after it are in its cell"
@@ -75,7 +75,7 @@ class CsvFile:
         pass
 
     def batches(self, wanted: Sequence[str]) -> Iterator[list[Line]]:
-        """See `Source`. pyarrow numbers the rows it refuses, the header being 1; the others come in order."""
+        """See `Source`. pyarrow numbers only the rows that it refuses (the header is 1). The others come in order."""
         bad: dict[int, str] = {}
 
         def refuse(row: Any) -> str:
@@ -98,14 +98,14 @@ class CsvFile:
             yield [Line(row, (), bad[row]) for row in sorted(bad)]
 
     def _guarded(self, read: Callable[[], Any]) -> Any:
-        """Return what pyarrow reads. Raises JoinbackError for what stops it."""
+        """Return what pyarrow reads. Raises JoinbackError if it cannot read on."""
         try:
             return read()
         except LookupError:
-            raise JoinbackError(f"no encoding {self._encoding!r}; such as utf-8, latin-1, cp1252, utf-16") from None
+            raise JoinbackError(f"no encoding {self._encoding!r}; try utf-8, latin-1, cp1252 or utf-16") from None
         except UnicodeError:
             raise JoinbackError(
-                f"{self.name} is no text in {self._encoding or 'UTF-8'}; say --encoding, such as latin-1 or utf-16"
+                f"{self.name} is not text in {self._encoding or 'UTF-8'}; add --encoding, such as latin-1 or utf-16"
             ) from None
         except (pyarrow.ArrowException, OSError, EOFError, zlib.error) as error:
             if "straddling" in str(error):
@@ -118,7 +118,7 @@ class CsvFile:
         return self._guarded(
             lambda: csv.open_csv(
                 file,
-                # One thread: else rows that are refused have no numbers.
+                # One thread: with several, refused rows have no numbers.
                 read_options=csv.ReadOptions(
                     use_threads=False, block_size=ROW_BYTES_MAX, encoding=self._encoding or "utf8"
                 ),
@@ -133,45 +133,45 @@ class CsvFile:
         return cast(BinaryIO, self._guarded(lambda: opened(self._path)))
 
     def _guessed(self) -> str:
-        """The separator that the header has most of. Raises JoinbackError for a file that is none, or no text."""
+        """Return the most frequent separator of the header. Raises JoinbackError for an empty or binary file."""
         with closing(self._file()) as file:
             start = self._guarded(lambda: file.read(_SOME_BYTES))
         if not start.strip():
             raise JoinbackError(f"{self.name} is empty")
         if b"\0" in start and self._encoding is None:
             raise JoinbackError(
-                f"{self.name} is binary, or text in UTF-16 (then say --encoding utf-16); what a file is, is told by"
-                " its name: .csv, .tsv, .parquet, .jsonl, .xlsx"
+                f"{self.name} is binary, or text in UTF-16 (then add --encoding utf-16); the name of a file says what"
+                " it is: .csv, .tsv, .parquet, .jsonl, .xlsx"
             )
         text = self._guarded(lambda: start.decode(self._encoding or "utf-8", errors="replace"))
         header = text.lstrip("\ufeff\r\n").partition("\n")[0]
-        # The first of equals.
+        # The first of those that occur equally often.
         return max(_SEPARATORS, key=header.count)
 
     def _read_header(self) -> list[str]:
         with (
             closing(self._file()) as file,
-            # As text: a first block that is none in this encoding would say nothing of its header.
+            # Read no column: if the first block is not text in this encoding, the header may still be readable.
             self._reader(file, csv.ConvertOptions(include_columns=[]), lambda row: "skip") as reader,
         ):
             return [str(name) for name in self._guarded(lambda: reader.schema.names)]
 
 
 def _numbered(batch: Any, wanted: Sequence[str], rows: Iterator[int], bad: dict[int, str]) -> Iterator[Line]:
-    """The batch's rows with their numbers, and before each those that were refused."""
+    """Yield the rows of a batch with their numbers, and in between the rows that were refused."""
     for cells in zip(*map(_texts, batch.columns), strict=True):
         row = next(rows)
         while row in bad:
             yield Line(row, (), bad.pop(row))
             row = next(rows)
         if None in cells:
-            yield Line(row, (), f"{wanted[cells.index(None)]} is no UTF-8; say --encoding, such as latin-1")
+            yield Line(row, (), f"{wanted[cells.index(None)]} is not UTF-8; add --encoding, such as latin-1")
         else:
             yield Line(row, cells)
 
 
 def _texts(column: Any) -> list[str | None]:
-    """The cells as text; None for one that is none."""
+    """Return the cells as text; None for a cell that is not UTF-8."""
     try:
         texts: list[str | None] = column.cast(pyarrow.string()).to_pylist()
     except pyarrow.ArrowInvalid:

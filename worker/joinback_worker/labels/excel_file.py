@@ -1,6 +1,6 @@
-"""A sheet of an Excel file, read by openpyxl row after row: a whole sheet may be a million rows.
+"""A sheet of an Excel file. openpyxl reads it row by row, as a sheet may have a million rows.
 
-A cell has the type that Excel gives it. A formula counts as the value that Excel saved with it.
+A cell has the type that Excel gives it. Of a formula we read the value that Excel saved with it.
 """
 
 import warnings
@@ -20,7 +20,7 @@ _ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NUM!", "#NAME?", "
 
 
 class ExcelFile:
-    """See `Source`. The first sheet, or the one named; its first row is the header. Empty rows are left out."""
+    """See `Source`. Reads the named sheet, or the first one. Its first row is the header. Empty rows are left out."""
 
     is_typed = True
 
@@ -28,7 +28,7 @@ class ExcelFile:
         self.name = path.name
         try:
             with warnings.catch_warnings():
-                # Of styles and other extensions that hold no cell.
+                # It warns of styles and other extensions, which hold no cells.
                 warnings.simplefilter("ignore")
                 self._book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         except (InvalidFileException, BadZipFile, KeyError, ValueError, OSError) as error:
@@ -59,7 +59,7 @@ class ExcelFile:
             chosen = [cells[place] if place < len(cells) else None for place in places]
             broken = [name for name, cell in zip(wanted, chosen, strict=True) if cell in _ERRORS]
             if broken:
-                lines.append(Line(number, (), f"{broken[0]} is an error of Excel's"))
+                lines.append(Line(number, (), f"{broken[0]} holds an error of Excel"))
             elif any(cell is not None for cell in cells):
                 lines.append(Line(number, chosen))
             if len(lines) == BATCH_LINES:
@@ -71,6 +71,6 @@ class ExcelFile:
     def _rows(self, first: int) -> Iterator[tuple[Any, ...]]:
         try:
             yield from self._sheet.iter_rows(min_row=first, values_only=True)
-        # Of XML that is damaged, and of what its parts lack.
+        # openpyxl raises these for damaged XML and missing parts.
         except (BadZipFile, KeyError, ValueError, SyntaxError, OSError) as error:
             raise JoinbackError(f"{self.name} cannot be read as Excel's .xlsx: {one_line(error)}") from None

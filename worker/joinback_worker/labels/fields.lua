@@ -1,7 +1,7 @@
--- Reads which events some records have, without their contents.
+-- Reads which events some records have, without the contents of the events.
 -- KEYS  the record keys
--- ARGV  1 fields of one record at most; of a larger one, and of what is no record, nothing is told
--- Returns for each key the names of its fields.
+-- ARGV  1 the most fields of one record; a larger record, and a key that is not a record, counts as empty
+-- Returns for each key an array of the names of its fields.
 local fields_max = tonumber(ARGV[1])
 local found = {}
 for i, key in ipairs(KEYS) do

@@ -1,4 +1,4 @@
-"""How a file is opened: as bytes, unpacked if its name says that it is packed."""
+"""Opens a file as bytes, and unpacks it if its name says that it is packed."""
 
 import gzip
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One import, from what was asked for to its report."""
+"""One import, from the request to the report."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,59 +16,63 @@ from joinback.settings import Settings
 from joinback_worker.notes.layouts import Layout, applications, layouts
 
 from .importing import Importing, Listener
+from .label_sender import LabelSender
 from .lines import Source
 from .lookup import looking_up
 from .plan import Plan, Roles
 from .report import Report, ReportFile
 from .ruling import ruling_of
-from .settled import Told
+from .settled import Given
 from .sources import Reading, open_file, open_query
-from .teller import Teller
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """What was asked for."""
+    """What an import is asked to do."""
 
     application: str
     place: str
-    """A file; with a query a URL, or the variable that holds it, so that no list of processes shows its password."""
+    """A file. With a query: a URL, or the name of the variable that holds it, so that `ps` shows no password."""
     query: str | None = None
     reading: Reading
     roles: Roles
-    told: Told
-    told_by: str | None = None
-    """Who tells the labels, for fields whose rules rank sources."""
+    given: Given
+    feedback_source: str | None = None
+    """Who the labels come from, for fields whose rules rank sources."""
     orphans: bool = False
-    """Write labels that match no prediction, too."""
+    """Whether to write labels too that match no prediction."""
     dry_run: bool = False
 
 
 class Watcher(Listener, Protocol):
-    """Who is told all that happens before it begins, too."""
+    """What shows the progress to a person, from the survey on."""
 
     def looked_at(self, rows: int) -> None:
-        """The survey has seen so many rows."""
+        """Show that the survey has seen this many rows."""
 
     def settles(self, source: str, columns: Mapping[str, str], doubts: Sequence[str]) -> None:
-        """What each column is, and what a person should look at. Nothing has been written yet."""
+        """Show column -> what it is, and what a person should look at. Nothing is written yet."""
 
     def begins(self, rows: int) -> None:
-        """So many rows will be looked up."""
+        """Show that the second reading begins, of this many rows."""
 
 
 async def run(settings: Settings, job: Job, file: ReportFile, watcher: Watcher, redis: Redis) -> Report:
-    """Survey, say what it is, look up, write. Raises JoinbackError, and what Redis raises when it does not answer."""
+    """Survey the source, show what its columns are, look up each label and write it. Return the report.
+
+    Raises JoinbackError, and what Redis raises when it does not answer.
+    """
     ruling = ruling_of(settings, job.application)
     known = await layouts(redis)
     published = (await applications(redis)).get(job.application, wire.Application())
     with closing(_opened(job)) as source:
-        told = structs.replace(job.told, declared=ruling.types(job.roles), declared_in=ruling.declared_in)
-        plan = Plan(job.application, job.roles, source, told, job.told_by)
+        given = structs.replace(job.given, declared=ruling.types(job.roles), declared_in=ruling.declared_in)
+        plan = Plan(job.application, job.roles, source, given, job.feedback_source)
         rows = 0
         for count in plan.survey(source.batches(plan.wanted), datetime.now(UTC)):
             rows += count
             watcher.looked_at(rows)
-        watcher.settles(source.name, plan.says(), [*source.doubts(), *ruling.doubts(job.roles, job.told_by)])
+        doubts = [*source.doubts(), *ruling.doubts(job.roles, job.feedback_source)]
+        watcher.settles(source.name, plan.descriptions(), doubts)
         async with looking_up(redis, settings, job.application, known.get(job.application, Layout())) as lookup:
             importing = Importing(
                 job.application,
@@ -82,8 +86,8 @@ async def run(settings: Settings, job: Job, file: ReportFile, watcher: Watcher, 
             watcher.begins(rows)
             if job.dry_run:
                 return await importing.run(source, None, watcher)
-            with closing(Teller(settings, redis, job.application, source.name, job.told_by)) as teller:
-                return await importing.run(source, teller, watcher)
+            with closing(LabelSender(settings, redis, job.application, source.name, job.feedback_source)) as sender:
+                return await importing.run(source, sender, watcher)
 
 
 def _opened(job: Job) -> Source:

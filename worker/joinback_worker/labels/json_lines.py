@@ -1,4 +1,4 @@
-"""A file of JSON, one object a line, each read by msgspec: a line that is none is one refused row.
+"""A file of JSON with one object per line, read by msgspec. A line that is not a JSON object is one refused row.
 
 Blank lines are not counted.
 """
@@ -18,13 +18,13 @@ from .files import opened
 from .lines import BATCH_LINES, Line, one_line
 
 LINE_BYTES_MAX = 4 << 20
-"""Four times what an event may hold: what is longer is no line."""
-_LOOKED_AT = 1_000
-"""Lines whose keys are the columns; of a column that none of them has, nobody can tell a typing mistake."""
+"""Four times what an event may hold. A longer line means that the file is not JSON Lines."""
+_LINES_WITH_COLUMNS = 1_000
+"""The keys of the first lines are the columns. A column that none of them has is taken for a typing mistake."""
 
 
 class JsonLines:
-    """See `Source`. A key that an object has not is a missing cell."""
+    """See `Source`. If an object lacks a key, its cell is missing."""
 
     is_typed = True
 
@@ -32,11 +32,11 @@ class JsonLines:
         self.name = path.name
         self._path = path
         if not self.columns():
-            raise JoinbackError(f"{self.name} is empty, or no line of it is a JSON object")
+            raise JoinbackError(f"{self.name} is empty, or its first lines hold no JSON object")
 
     def columns(self) -> Sequence[str]:
         names: dict[str, None] = {}
-        for _, found in islice(self._objects(), _LOOKED_AT):
+        for _, found in islice(self._objects(), _LINES_WITH_COLUMNS):
             if isinstance(found, dict):
                 names |= dict.fromkeys(found)
         return list(names)
@@ -53,7 +53,7 @@ class JsonLines:
             if isinstance(found, dict):
                 lines.append(Line(row, [found.get(name) for name in wanted]))
             else:
-                lines.append(Line(row, (), found if isinstance(found, str) else "no JSON object"))
+                lines.append(Line(row, (), found if isinstance(found, str) else "not a JSON object"))
             if len(lines) == BATCH_LINES:
                 yield lines
                 lines = []
@@ -61,7 +61,7 @@ class JsonLines:
             yield lines
 
     def _objects(self) -> Iterator[tuple[int, Any]]:
-        """Each line's number and what it holds; text says why it cannot be read."""
+        """Yield of each line its number, and its object; None if it is not an object, a text if it is not JSON."""
         decode = msgspec.json.Decoder().decode
         row = 0
         try:
@@ -69,7 +69,7 @@ class JsonLines:
                 while line := file.readline(LINE_BYTES_MAX):
                     if len(line) == LINE_BYTES_MAX:
                         raise JoinbackError(
-                            f"{self.name} has a line of more than {LINE_BYTES_MAX >> 20} MiB; write one object a line"
+                            f"{self.name} has a line of more than {LINE_BYTES_MAX >> 20} MiB; write one object per line"
                         )
                     line = line.removeprefix(b"\xef\xbb\xbf").strip()
                     if not line:
@@ -79,6 +79,6 @@ class JsonLines:
                         found = decode(line)
                         yield row, found if isinstance(found, dict) else None
                     except (ValueError, RecursionError) as error:
-                        yield row, f"no JSON: {one_line(error)}"
+                        yield row, f"not JSON: {one_line(error)}"
         except (OSError, EOFError, zlib.error) as error:
             raise JoinbackError(f"{self.name} cannot be read: {one_line(error)}") from None

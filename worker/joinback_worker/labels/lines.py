@@ -1,4 +1,4 @@
-"""What every source of labels gives: its columns, and its lines in batches."""
+"""The protocol of a source of labels: it gives its columns, and its lines in batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -7,36 +7,38 @@ from joinback.errors import JoinbackError
 from joinback_worker.nearest import nearest
 
 BATCH_LINES = 5_000
-"""A few megabytes of cells, and few enough batches that their own cost does not show."""
+"""A few megabytes of cells per batch, and so few batches that their own cost does not show."""
 
 
 class Line(NamedTuple):
-    """One line of a source: its cells in the order asked for, or why it has none."""
+    """One line of a source: its cells in the order of the wanted columns, or why it cannot be read."""
 
     row: int
     """1 is the first row of data: a header is not counted."""
     cells: Sequence[Any]
     trouble: str | None = None
+    """Why the line cannot be read; it has no cells then."""
 
 
 class Source(Protocol):
-    """A table of labels, read in one direction in bounded memory, as often as one likes."""
+    """A table of labels, which can be read several times, each time from the start and in bounded memory."""
 
     name: str
-    """As the report shows it; holds no secret."""
+    """The name that the report shows; it holds no secret."""
     is_typed: bool
-    """Whether its cells have types of their own. If not, each is text or None, and types are guessed."""
+    """Whether the source gives its cells types. If not, each cell is text or None, and the survey guesses the types."""
 
     def columns(self) -> Sequence[str]:
-        """Return the names of its columns, as far as they are known without reading all. Raises JoinbackError."""
+        """Return the names of the columns that are known without reading all lines. Raises JoinbackError."""
 
     def batches(self, wanted: Sequence[str]) -> Iterator[list[Line]]:
-        """Return all lines with the cells of these columns. Raises JoinbackError for what cannot be read at all."""
+        """Yield all lines in batches, with the cells of these columns. Raises JoinbackError if it cannot read on."""
 
     def doubts(self) -> Sequence[str]:
-        """Return what a person should look at, after all lines were read once."""
+        """Return what a person should look at. Call it when all lines have been read once."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the file, or what holds the rows."""
 
 
 def check_columns(wanted: Iterable[str], columns: Sequence[str]) -> None:
@@ -52,5 +54,5 @@ def check_columns(wanted: Iterable[str], columns: Sequence[str]) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Return another library's words on one line, cut where they go on and on."""
+    """Return the text of another library's error on one line, cut at 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__

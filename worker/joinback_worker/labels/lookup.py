@@ -1,4 +1,4 @@
-"""What is known of join keys: in Redis, where predictions wait for the worker, and in the sink, where they stay."""
+"""Looks up join keys: in Redis, where predictions wait for the worker, and in the sink, where they stay."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -29,37 +29,39 @@ from joinback_worker.sinks import Sink, open_sink
 from .plan import IMPORTED
 
 LABELS_AT_ONCE = 2_000
-"""Of a sink that finds a key by itself: some milliseconds of its time, and of Redis's."""
+"""Labels per look-up for a sink that finds a key by itself: it takes some milliseconds there, and as much in Redis."""
 LABELS_AT_ONCE_OF_FILES = 20_000
-"""Of a sink that reads all its files for each look-up: few of these, and with rows of some KB still 100 MB."""
+"""The same for a sink that reads all its files for each look-up: so there are few look-ups. With rows of some KB it
+takes 100 MB of memory."""
 _SAMPLE_STEPS = 50
+"""A sample of keys reads at most as many steps of Redis (50,000 keys), and as many pages of the sink."""
 _KEYS_PER_STEP = 1_000
-"""A millisecond of Redis's time. A sample of what keys look like passes 50,000 of Redis at most, and 50 pages of the
-sink."""
+"""Keys per command: a millisecond of Redis's time."""
 
 _RECORDS_PER_STEP = 200
-"""Whole records, of some KB each."""
+"""Whole records per round trip, at some KB each."""
 
 _fields = Script("labels/fields.lua")
 _decode_events = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class Known(NamedTuple):
-    """What there is of one join key."""
+    """What Redis and the sink together hold of one join key."""
 
     is_predicted: bool
     event_ids: frozenset[str]
-    """Of its feedback."""
+    """The ids of its feedback events."""
     is_retracted: bool = False
-    """Whether somebody took feedback of it back."""
+    """Whether somebody took back feedback of it; the retractions of corrections do not count."""
     predicted_at: datetime | None = None
+    """None if it has no prediction that can be read."""
 
 
 NOTHING = Known(is_predicted=False, event_ids=frozenset())
 
 
 class Lookup:
-    """Looks up keys of one application. Changes nothing."""
+    """Looks up keys of one application, and changes nothing."""
 
     def __init__(self, redis: Redis, sink: Sink | None, application: str, layout: Layout) -> None:
         self._redis = redis
@@ -69,11 +71,11 @@ class Lookup:
         self.at_once = LABELS_AT_ONCE if sink is None or sink.looks_up else LABELS_AT_ONCE_OF_FILES
 
     async def known(self, keys: Collection[str]) -> dict[str, Known]:
-        """Return what there is of these keys; those of which there is nothing are left out.
+        """Return key -> what is known of it, without the keys of which nothing is.
 
         Raises what Redis raises, and SinkUnavailable.
         """
-        # Redis first: what is drained in between is then in the sink.
+        # Redis first: what a worker drains in between is then found in the sink.
         in_redis = await self._in_redis(keys)
         rows = await self._rows(keys)
         known = {key: _known(in_redis.get(key, ()), rows.get(key)) for key in in_redis.keys() | rows.keys()}
@@ -83,7 +85,7 @@ class Lookup:
         return known
 
     async def _predicted_at(self, keys: Collection[str]) -> dict[str, datetime]:
-        """The times of predictions that wait for the worker; a few at a time, for their inputs may be large."""
+        """Return key -> time of its prediction, from Redis. A few records at a time, as their inputs may be large."""
         found: dict[str, datetime] = {}
         async for key, fields in self._read(keys):
             record = read_hash(self._application, key, fields.items()).record
@@ -92,7 +94,7 @@ class Lookup:
         return found
 
     async def _read(self, keys: Collection[str]) -> AsyncIterator[tuple[str, dict[str, bytes]]]:
-        """Whole records of Redis."""
+        """Yield (key, fields) of whole records of Redis."""
         places = [(key, tag) for key in keys for tag in self._layout.tags_of(self._application, key)]
         for start in range(0, len(places), _RECORDS_PER_STEP):
             part = places[start : start + _RECORDS_PER_STEP]
@@ -102,7 +104,7 @@ class Lookup:
                     yield key, {field.decode(errors="replace"): value for field, value in answer.items()}
 
     async def _in_redis(self, keys: Collection[str]) -> dict[str, list[str]]:
-        """The fields of those records that Redis holds."""
+        """Return key -> names of the fields of its record in Redis."""
         by_tag: dict[str, list[str]] = {}
         for key in keys:
             for tag in self._layout.tags_of(self._application, key):
@@ -117,8 +119,8 @@ class Lookup:
                         found.setdefault(key, []).extend(field.decode(errors="replace") for field in answer)
         return found
 
-    async def told(self, keys: Collection[str]) -> dict[str, Record]:
-        """Return the feedback of these keys and what was taken back of it, without their predictions.
+    async def feedback_of(self, keys: Collection[str]) -> dict[str, Record]:
+        """Return key -> record of its feedback and retractions, without its predictions.
 
         Raises what Redis raises, and SinkUnavailable.
         """
@@ -128,19 +130,19 @@ class Lookup:
         for key, row in (await self._rows(keys)).items():
             if row.feedback_events is not None:
                 events[key] |= {field: bytes(raw) for field, raw in _decode_events(row.feedback_events).items()}
-        # What somebody edited is no event, and contradicts nothing.
+        # A field that somebody edited is not an event any more, so it contradicts nothing.
         return {key: read_hash(self._application, key, fields.items()).record for key, fields in events.items()}
 
     async def _rows(self, keys: Collection[str]) -> dict[str, Row]:
         return await self._sink.get(self._application, list(keys)) if self._sink is not None and keys else {}
 
     async def some_keys(self, count: int) -> list[str]:
-        """Return some join keys that have a prediction, for how they look; as many as are found in a bounded search."""
+        """Return at most `count` join keys that have a prediction, to learn what keys look like. Bounded search."""
         keys: dict[str, None] = {}
-        # A login without the right to scan has hints all the same.
+        # A login that may not scan gets hints all the same, from the sink.
         with suppress(ResponseError):
             keys |= dict.fromkeys(await self._some_of_redis(count // 2))
-        # A pipe keeps nothing that could be read.
+        # A pipe holds nothing that could be read.
         with suppress(SinkUnavailable):
             keys |= dict.fromkeys(await self._some_of_sink(count - len(keys)))
         return list(keys)
@@ -183,15 +185,15 @@ def _has_prediction(fields: Collection[str]) -> bool:
 
 
 def _known(fields: Collection[str], row: Row | None) -> Known:
-    told = list(fields)
+    all_fields = list(fields)
     if row is not None and row.feedback_events is not None:
-        told += _decode_events(row.feedback_events)
+        all_fields += _decode_events(row.feedback_events)
     predicted_at = row.predicted_at if row is not None else None
     return Known(
         is_predicted=_has_prediction(fields) or predicted_at is not None,
-        event_ids=frozenset(field.removeprefix("feedback:") for field in told if field.startswith("feedback:")),
+        event_ids=frozenset(field.removeprefix("feedback:") for field in all_fields if field.startswith("feedback:")),
         is_retracted=any(
-            field.startswith("retraction:") and not field.startswith(f"retraction:{IMPORTED}") for field in told
+            field.startswith("retraction:") and not field.startswith(f"retraction:{IMPORTED}") for field in all_fields
         ),
         predicted_at=predicted_at,
     )
@@ -199,9 +201,9 @@ def _known(fields: Collection[str], row: Row | None) -> Known:
 
 @asynccontextmanager
 async def looking_up(redis: Redis, settings: Settings, application: str, layout: Layout) -> AsyncIterator[Lookup]:
-    """Look up in this Redis and the sink of the settings. Raises JoinbackError if rows go to another sink.
+    """Yield a look-up in this Redis and the sink of the settings. Raises JoinbackError if rows go to another sink.
 
-    A sink that is not there yet holds no rows.
+    If the sink does not exist yet, the look-up is in Redis alone.
     """
     if why := await refusal(redis, settings, application):
         raise JoinbackError(why.replace("; nothing was claimed", ""))

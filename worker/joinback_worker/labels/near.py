@@ -1,4 +1,4 @@
-"""Which other form of the keys would match, and for how many of those that did not: tried, not supposed."""
+"""Finds another form of the keys under which unmatched keys would match, and counts for how many: it tries them."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,42 +11,43 @@ from joinback_worker.key_forms import Form, Looks, dict_forms, forms, learn, wit
 from .lookup import Lookup
 
 KEYS_TRIED = 200
-"""Of all that did not match, evenly drawn: a habit of a whole file shows in far fewer."""
+"""Drawn evenly from all keys that did not match. A mistake of a whole file shows in far fewer."""
 KEYS_LEARNED_FROM = 1_000
+"""Keys with a prediction, which show what keys look like: their prefix, their length."""
 HINTS_MAX = 3
 
 
 class Stray(Struct, frozen=True):
-    """A key that did not match, and the cells from which JoinKey.from_dict might have made one that does."""
+    """A key that did not match, and the cells from which JoinKey.from_dict may have made the right key."""
 
     key: str
     fields: Mapping[str, Any]
 
 
 class Hint(Struct, frozen=True, kw_only=True):
-    """A form by which keys that did not match would."""
+    """A form under which keys that did not match would match."""
 
     how: str
     matches: int
     tried: int
     example: tuple[str, str]
-    """A key as it is in the file, and as it would match."""
+    """A key as it is in the file, and the key that would match."""
 
     @property
     def prefix(self) -> str | None:
-        """What the keys lack at their beginning, and nothing else."""
+        """The prefix that the keys lack, if nothing else is wrong with them; else None."""
         ours, theirs = self.example
         prefix = theirs.removesuffix(ours)
         return prefix if self.how == with_prefix(prefix) else None
 
 
 class Strays:
-    """An even sample of the keys that did not match, in bounded memory: each of them is as likely to be in it."""
+    """A sample of the keys that did not match, in bounded memory. Each key is in it with the same probability."""
 
     def __init__(self) -> None:
         self.sample: list[Stray] = []
         self._seen = 0
-        # The same file gives the same hints.
+        # A fixed seed: the same file gives the same hints.
         self._random = random.Random(0)  # noqa: S311
 
     def place(self) -> int | None:
@@ -62,7 +63,7 @@ class Strays:
 
 
 async def hints(lookup: Lookup, strays: list[Stray]) -> list[Hint]:
-    """Return the forms that would match most of these keys. Raises what the look-up raises."""
+    """Return the HINTS_MAX forms under which the most keys would match. Raises what the look-up raises."""
     looks = learn(await lookup.some_keys(KEYS_LEARNED_FROM))
     others = [_others(stray, looks) for stray in strays]
     predicted = await predicted_of(lookup, others)
@@ -80,7 +81,7 @@ def _others(stray: Stray, looks: Looks) -> list[Form]:
 
 
 async def predicted_of(lookup: Lookup, others: Iterable[Sequence[Form]]) -> set[str]:
-    """Return which of all these forms have a prediction. Raises what the look-up raises."""
+    """Return the keys of all these forms that have a prediction. Raises what the look-up raises."""
     keys = list(dict.fromkeys(form.key for candidates in others for form in candidates))
     predicted: set[str] = set()
     for start in range(0, len(keys), lookup.at_once):

@@ -1,6 +1,6 @@
-"""Numbers as people write them: which mark is the decimal one is settled by a column, never by a cell.
+"""Numbers as people write them. A whole column settles which mark is the decimal one; a cell alone never does.
 
-`1,234` alone may be 1234 or 1.234; beside `0,5` it is the latter, beside `1,234,567` the former.
+`1,234` alone may be 1234 or 1.234. In a column with `0,5` it is 1.234, in one with `1,234,567` it is 1234.
 """
 
 import re
@@ -12,9 +12,9 @@ POINT: Decimal = "."
 COMMA: Decimal = ","
 
 _GROUPS = {POINT: r"[, '\u2019\u00a0\u202f]", COMMA: r"[. '\u2019\u00a0\u202f]"}
-"""What may stand between thousands: the other mark, an apostrophe, or a space of any kind."""
+"""Decimal mark -> what may separate thousands: the other mark, an apostrophe, or a space of any kind."""
 INT_DIGITS_MAX = 18
-"""More is a number of a card or an account, and overflows 64 bits at its readers."""
+"""A longer number is one of a card or an account, and does not fit into the 64 bits of its readers."""
 
 
 @cache
@@ -26,7 +26,7 @@ def _pattern(decimal: Decimal) -> re.Pattern[str]:
 
 
 def parsed(text: str, decimal: Decimal) -> int | float | None:
-    """Return the number, an int if it is written as one; None for what is none."""
+    """Return the number, an int if it is written as one; None if the text is not a number."""
     if len(text) <= INT_DIGITS_MAX and text.isdigit() and text.isascii():
         return int(text)
     found = _pattern(decimal).fullmatch(text)
@@ -41,5 +41,5 @@ def parsed(text: str, decimal: Decimal) -> int | float | None:
 
 
 def has_leading_zero(text: str) -> bool:
-    """Whether this is digits that a number would lose: an id, not an amount."""
+    """Return whether the text is digits with a leading zero, which a number would lose: an id, not an amount."""
     return len(text) > 1 and text[0] == "0" and text.isdigit()

@@ -1,4 +1,4 @@
-"""A Parquet file, read by pyarrow in batches: cells have the types that the file gives them."""
+"""A Parquet file, which pyarrow reads in batches. Cells have the types that the file gives them."""
 
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -21,7 +21,7 @@ class ParquetFile:
     def __init__(self, path: Path) -> None:
         self.name = path.name
         try:
-            # Not mapped nor read ahead: a row group may be larger than memory.
+            # Without reading ahead: a row group may be larger than memory.
             self._file = parquet.ParquetFile(path, pre_buffer=False)
         except (pyarrow.ArrowException, OSError) as error:
             raise JoinbackError(f"{self.name} cannot be read as Parquet: {one_line(error)}") from None
@@ -53,7 +53,7 @@ def _cells(column: Any) -> list[Any]:
     if pyarrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pyarrow.types.is_timestamp(column.type):
-        # Python's times know microseconds.
+        # Python's times have microseconds, the file's may have nanoseconds.
         column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
     cells: list[Any] = column.to_pylist()
     return cells

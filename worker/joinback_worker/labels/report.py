@@ -1,4 +1,4 @@
-"""What became of each line: counts that add up, the first lines of each kind, and all of them in a file if asked."""
+"""What became of each line: counts that add up, the first lines of each kind, and all lines in a file of --report."""
 
 from pathlib import Path
 from types import TracebackType
@@ -12,13 +12,13 @@ from joinback.errors import JoinbackError
 from .near import Hint
 
 LISTED_MAX = 10
-"""Of each kind on a screen; a habit shows in fewer, and --report has all."""
+"""Lines of each kind on the screen: enough to see a repeated mistake. --report has all."""
 
 What = Literal["refused", "unmatched", "taken_back", "not_sampled"]
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
-    """One line that did not become a label, as --report writes it."""
+    """One line that was not sent, as --report writes it."""
 
     row: int
     what: What
@@ -34,26 +34,26 @@ class Report(Struct, kw_only=True):
     unmatched: int = 0
     already_told: int = 0
     taken_back: int = 0
-    """Labels that a retraction covers, so that to tell them changes nothing."""
+    """Labels that a retraction covers, so that sending them would change nothing."""
     refused: int = 0
     without_a_label: int = 0
     told: int = 0
-    """Labels that Redis has now: the matched, and with --orphans the unmatched."""
+    """Labels that were sent, and that Redis has: the matched ones, and with --orphans the unmatched ones."""
     not_sampled: int = 0
     """Labels whose predictions were never logged, by the published sample rate."""
     before_prediction: int = 0
-    """Of the matched, those whose time is before their prediction's."""
+    """Matched labels whose time is before the time of their prediction."""
     listed: list[Entry] = []
     hints: list[Hint] = []
 
     @property
     def is_complete(self) -> bool:
-        """Whether every label of a sampled prediction has found it, and counts."""
+        """Whether every label of a sampled prediction found its prediction, and counts."""
         return not self.refused and not self.unmatched and not self.taken_back
 
 
 class ReportFile:
-    """Where each entry is written, if anywhere."""
+    """The file of --report; without a path it writes nothing."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -74,6 +74,7 @@ class ReportFile:
             self._file.close()
 
     def write(self, entry: Entry) -> None:
+        """Write one entry as a line of JSON. Raises JoinbackError."""
         if self._file is None:
             return
         try:
@@ -83,5 +84,6 @@ class ReportFile:
 
 
 def as_json(report: Report) -> dict[str, Any]:
+    """Return the report as a JSON object."""
     found: dict[str, Any] = msgspec.to_builtins(report)
     return found

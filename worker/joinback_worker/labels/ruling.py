@@ -1,4 +1,4 @@
-"""What the rules of the application say of an import: the types of its columns, and which labels would be dropped."""
+"""The rules of the application, as an import needs them: the types of columns, and the labels that would be dropped."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -20,13 +20,16 @@ class Ruling:
     """The rules of one application, as an import needs them."""
 
     def __init__(self, rules: Rules, declared_in: str = "") -> None:
-        """`declared_in` is the name of their file."""
+        """`declared_in` is the name of the rules' file."""
         self._rules = rules
         self.declared_in = declared_in
         self._window = timedelta(seconds=rules.join_window_s)
 
     def types(self, roles: Roles) -> dict[str, str]:
-        """Return column -> kind, where all of its fields are declared alike; not of what is a part of the key."""
+        """Return column -> kind of the columns whose fields are all declared with the same type.
+
+        Columns of the time and of the key are left out.
+        """
         kinds: dict[str, set[str | None]] = {}
         for name, column in roles.fields.items():
             field = self._rules.feedback.get(name)
@@ -35,29 +38,32 @@ class Ruling:
         alike = {column: next(iter(found)) for column, found in kinds.items() if len(found) == 1 and column not in used}
         return {column: kind for column, kind in alike.items() if kind is not None}
 
-    def doubts(self, roles: Roles, told_by: str | None) -> Iterator[str]:
-        """Yield what a person should look at: names that are nearly those of the rules."""
+    def doubts(self, roles: Roles, feedback_source: str | None) -> Iterator[str]:
+        """Yield what a person should look at: names that the rules do not have, if they have similar ones."""
         declared = self._rules.feedback
         for name in roles.fields:
             if name not in declared and (near := nearest(name, list(declared), TYPO_RATIO_MIN)):
                 yield f"{self.declared_in} declares no field {name!r}; did you mean {near!r}?"
         ranked = {name: field.sources for name, field in declared.items() if field.sources and name in roles.fields}
         known = list(dict.fromkeys(source for sources in ranked.values() for source in sources))
-        if told_by is not None and known and told_by not in known:
-            near = nearest(told_by, known, TYPO_RATIO_MIN)
+        if feedback_source is not None and known and feedback_source not in known:
+            near = nearest(feedback_source, known, TYPO_RATIO_MIN)
             hint = f"did you mean {near!r}?" if near else f"they rank {', '.join(known)}"
-            yield f"no sources of {', '.join(ranked)} name {told_by!r}, so all others come before it; {hint}"
+            yield f"no sources of {', '.join(ranked)} name {feedback_source!r}, so all others come before it; {hint}"
 
     def breach(self, label: Label) -> str | None:
-        """Return how the label breaks what a strict field declares: the worker would make it a dead letter."""
+        """Return how the label breaks the declaration of a strict field; None if it does not.
+
+        The worker would make a dead letter of such a label.
+        """
         for name in sorted(label.fields.keys() & self._rules.strict):
             value = Raw(wire.encode(label.fields[name]))
             if trouble := trouble_with(self._rules.feedback[name], value):
-                return f"{name} {trouble}, and {self.declared_in} is strict of it"
+                return f"{name} {trouble}, and {self.declared_in} declares it strict"
         return None
 
     def lateness(self, label: Label, predicted_at: datetime) -> str | None:
-        """Return how late the label is for the join window of its prediction."""
+        """Return how late the label is for the join window of its prediction; None if it is in time."""
         late = label.at - predicted_at - self._window
         if late <= timedelta(0):
             return None
@@ -66,6 +72,6 @@ class Ruling:
 
 
 def ruling_of(settings: Settings, application: str) -> Ruling:
-    """Return what the settings' file says. Raises ConfigurationError for what is wrong with it."""
+    """Return the rules of the application in the settings' file. Raises ConfigurationError if the file is wrong."""
     config = config_of(settings)
     return Ruling(config.rules_of(application), Path(config.path).name if config.path else "")

@@ -1,6 +1,6 @@
-"""One form for one value: 3 and 3.0 are the same number, and which of them a cell becomes is chance.
+"""One form for one value: 3 and 3.0 are the same number, and it is chance which of them a cell becomes.
 
-An integer column is one of floats as soon as a single row has a fraction, or a spreadsheet was saved again.
+A column of integers becomes one of floats as soon as a single row has a fraction, or when a spreadsheet is saved again.
 """
 
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 _EXACT_MAX = 2**53
-"""Up to here each integer is a double of its own."""
+"""Up to here each integer has a double of its own."""
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -29,5 +29,5 @@ def canonical_json(value: Any) -> bytes:
 
 
 def canonical_text(text: Any) -> bytes:
-    """Return the same of a value that is JSON already."""
+    """Return the canonical form of a value that is JSON already."""
     return canonical_json(msgspec.json.decode(text))

@@ -1,4 +1,4 @@
-"""What was told of the columns, and what they are settled to be."""
+"""What the user gave of the columns, and what they are settled to be."""
 
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
@@ -10,28 +10,32 @@ from .cell_values import shown
 from .numbers import Decimal
 
 
-class Told(Struct, frozen=True, kw_only=True):
-    """What somebody said of the cells, so that it is not guessed."""
+class Given(Struct, frozen=True, kw_only=True):
+    """What the user or the rules give of the cells, so that the survey need not guess it."""
 
     types: Mapping[str, str] = {}
     """Column -> kind."""
     declared: Mapping[str, str] = {}
-    """Column -> kind, by the rules; `types` come first."""
+    """Column -> kind by the rules. `types` overrule it."""
     declared_in: str = ""
     """The name of the rules' file."""
     nulls: frozenset[str] = frozenset()
+    """Texts that mean a missing cell, in addition to the usual ones."""
     decimal: Decimal | None = None
     day_first: bool | None = None
     zone: tzinfo | None = None
+    """Of times that name no zone; None is UTC."""
 
 
 class Settled(Struct, frozen=True, kw_only=True):
-    """A column as it is read: `says` is for a person, `read` raises Unreadable."""
+    """How a column is read."""
 
     name: str
     kind: str
-    says: str
+    description: str
+    """For a person."""
     read: Callable[[Any], Any]
+    """Returns the value of a cell. Raises Unreadable."""
 
 
 class Seen(Struct):

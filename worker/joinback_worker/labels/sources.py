@@ -1,4 +1,4 @@
-"""Which reader a source has: by the name of the file, or by the URL of a query. Each is imported when it is needed."""
+"""The reader of a source, by the name of the file or the URL of the query. A reader is imported when it is needed."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -34,7 +34,7 @@ _READERS = {
 
 
 class Reading(Struct, frozen=True, kw_only=True):
-    """What was told of how to read a file."""
+    """How to read a file, as far as the user gave it; None is guessed."""
 
     kind: str | None = None
     separator: str | None = None
@@ -43,27 +43,27 @@ class Reading(Struct, frozen=True, kw_only=True):
 
 
 def open_file(path: Path, reading: Reading) -> Source:
-    """Return a file's reader. Raises JoinbackError, in one line, for what is none, empty, or of another kind."""
+    """Return a file's reader. Raises JoinbackError, on one line, if the file is missing, empty or unknown."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     kind = reading.kind or KINDS.get(suffixes[-1] if suffixes else "")
     if not path.exists():
         raise JoinbackError(f"there is no file {path}")
     if not path.is_file() and not path.is_dir():
-        # It is read twice.
-        raise JoinbackError(f"{path} is no file; write it to a file first")
+        # A pipe, say: it cannot be read twice.
+        raise JoinbackError(f"{path} is not a file; write its content to a file first")
     if not path.is_file():
-        raise JoinbackError(f"{path} is no file; to load several, import them one by one")
+        raise JoinbackError(f"{path} is a directory; to load several files, import them one by one")
     if path.stat().st_size == 0:
         raise JoinbackError(f"{path.name} is empty")
     if kind is None:
-        raise JoinbackError(f"what kind of file is {path.name}? say --format csv, parquet, json or excel")
+        raise JoinbackError(f"the kind of {path.name} is not known; add --format csv, parquet, json or excel")
     for option, value, own in (
         ("--separator", reading.separator, "csv"),
         ("--encoding", reading.encoding, "csv"),
         ("--sheet", reading.sheet, "excel"),
     ):
         if value is not None and kind != own:
-            raise JoinbackError(f"{option} is of {_NAMES[own]}, and {path.name} is {_NAMES[kind]}")
+            raise JoinbackError(f"{option} is for {_NAMES[own]}, and {path.name} is {_NAMES[kind]}")
     if kind == "csv":
         separator = reading.separator or ("\t" if ".tsv" in suffixes else None)
         return _reader(kind)(path, separator, reading.encoding)
@@ -71,7 +71,7 @@ def open_file(path: Path, reading: Reading) -> Source:
 
 
 def open_query(url: str, query: str) -> Source:
-    """Run a query, and return its rows' reader. Raises JoinbackError, in one line and without a password."""
+    """Run a query, and return the reader of its rows. Raises JoinbackError, in one line and without a password."""
     return _reader("sql")(url, query)
 
 

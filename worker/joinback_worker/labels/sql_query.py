@@ -1,6 +1,6 @@
-"""The rows of a query, over any SQLAlchemy URL: it runs once, and what it gave is kept in a file until the end.
+"""The rows of a query, over any SQLAlchemy URL. The query runs once, and its rows stay in a temporary file to the end.
 
-So the second reading sees the rows that the first one surveyed, and a warehouse is asked, and paid, once.
+So the second reading sees the rows that the first one surveyed, and a warehouse is asked and paid once.
 """
 
 import pickle
@@ -19,7 +19,7 @@ from joinback.urls import shown_url
 from .lines import BATCH_LINES, Line, one_line
 
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
-"""Where a URL names no driver: the one of Joinback's own sink. SQLAlchemy would take one that few have."""
+"""Scheme without a driver -> with the driver of Joinback's own sink. SQLAlchemy would take one that few have."""
 
 
 class SqlQuery:
@@ -55,7 +55,7 @@ class SqlQuery:
 
     def _next(self) -> list[tuple[Any, ...]]:
         try:
-            # Nobody else has this file: it has no name.
+            # Safe to unpickle: the file has no name, so nobody else can write it.
             batch: list[tuple[Any, ...]] = pickle.load(self._spool)  # noqa: S301
         except EOFError:
             return []
@@ -73,7 +73,8 @@ class SqlQuery:
             raise JoinbackError(f"{self.name} needs its driver for SQLAlchemy: {what}; pip install it") from None
         try:
             with engine.connect() as connection:
-                # As it is written, with its colons and per cents. A server that can sends rows as they are asked for.
+                # Run it as it is written: colons and percent signs are not parameters. If the server can, it sends rows
+                # as they are read.
                 options = {"stream_results": True, "max_row_buffer": BATCH_LINES, "no_parameters": True}
                 result = connection.exec_driver_sql(query, execution_options=options)
                 if not result.returns_rows:
@@ -85,6 +86,8 @@ class SqlQuery:
             cause = getattr(error, "orig", None) or error
             raise JoinbackError(f"{self.name} does not answer the query: {one_line(cause)}") from None
         except OSError as error:
-            raise JoinbackError(f"the rows of the query find no room in {tempfile.gettempdir()}: {error}") from None
+            raise JoinbackError(
+                f"the rows of the query do not fit into {tempfile.gettempdir()}: {error}; make room, or set TMPDIR"
+            ) from None
         finally:
             engine.dispose()

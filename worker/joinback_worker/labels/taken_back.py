@@ -1,4 +1,4 @@
-"""Labels that somebody took back: told once more, they would change nothing, which must be said."""
+"""Labels that somebody took back. Sent again they would change nothing, so the import reports them instead."""
 
 from datetime import UTC, datetime
 
@@ -14,21 +14,21 @@ _NULL = Raw(b"null")
 
 
 def is_covered(record: Record, label: Label, event_id: str) -> bool:
-    """Return whether a retraction that stands takes back all that this label says, told or not yet, under this id.
+    """Return whether valid retractions take back all fields of this label, whether it was sent under this id or not.
 
-    Those of corrections do not count: what they take back is told in another way.
+    Retractions of corrections do not count: the import reports those labels as corrected.
     """
-    told = record.feedback.get(event_id) or wire.Feedback(
+    event = record.feedback.get(event_id) or wire.Feedback(
         v=wire.PLAIN_VERSION,
         at=label.at,
         logged_at=datetime.now(UTC),
         feedback=dict.fromkeys(label.fields, _NULL),
     )
-    retractions = {id_: event for id_, event in record.retractions.items() if not id_.startswith(IMPORTED)}
+    retractions = {id_: other for id_, other in record.retractions.items() if not id_.startswith(IMPORTED)}
     probe = Record(
         application=record.application,
         join_key=record.join_key,
-        feedback={event_id: told},
+        feedback={event_id: event},
         retractions=retractions,
     )
     return is_taken_back(probe, event_id, ())

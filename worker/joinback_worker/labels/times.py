@@ -1,7 +1,7 @@
-"""Times as tables hold them: ISO 8601, days before or after months, local times of a named zone.
+"""Times as tables hold them: in ISO 8601, with the day or the month first, or as local times of a named zone.
 
-Whether the day or the month comes first is settled by the column: `03/04/2026` alone may be either, beside
-`13/04/2026` it is the third of April. `03.04.2026` has the day first everywhere.
+A whole column settles whether the day or the month comes first: `03/04/2026` alone may be either; in a column with
+`13/04/2026` it is the third of April. With dots, as in `03.04.2026`, the day always comes first.
 """
 
 import re
@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from .cell_values import Unreadable, shown
 
 FUTURE_MAX = timedelta(days=1)
-"""A zone that was left out shifts a time by 14 hours at most; what is further ahead has not happened."""
+"""A missing zone shifts a time by at most 14 hours. A time further ahead than this has not happened yet."""
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
-"""Before it are the zeros of spreadsheets (1900) and of Unix (1970), not labels."""
+"""Times before it are no labels but zeros: of spreadsheets (1900) and of Unix (1970)."""
 UNITS_S = {"unix_s": 1.0, "unix_ms": 0.001, "unix_us": 0.000001}
-"""Numbers since 1970, if told: a number alone does not say its unit."""
+"""Unit of a number since 1970 -> seconds. `--type` gives the unit; a number alone does not show it."""
 
 _DAYS = re.compile(
     r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})"
@@ -28,18 +28,18 @@ _ZONE_APART = re.compile(r"(?:\s+(?=[+-]\d\d:?\d\d$)|\s*(?:UTC|GMT)$)", re.ASCII
 
 
 SERIALS = range(25_569, 73_051)
-"""Days from 1970 to 2099 as spreadsheets count them; as seconds they are a few hours of the year 1970."""
+"""Numbers of the days from 1970 to 2099 in spreadsheets. As Unix seconds they would all lie on one day of 1970."""
 
 
 def fix_of_number(cell: Any, column: str) -> str:
-    """Return what to do about a time that is a number: a spreadsheet's days are not those of Unix."""
+    """Return how to fix a time that is a number: a day of a spreadsheet, or seconds (or parts) since 1970."""
     try:
         is_serial = int(float(cell)) in SERIALS
     except (ValueError, OverflowError):
         is_serial = False
     if is_serial:
-        return "a spreadsheet counts days so: format the column as a date there, and save it again"
-    return f"say --type {column}=unix_s, unix_ms or unix_us"
+        return "it looks like a spreadsheet's day number: format the column as a date there, and save it again"
+    return f"add --type {column}=unix_s, unix_ms or unix_us"
 
 
 class Days(NamedTuple):
@@ -52,7 +52,7 @@ class Days(NamedTuple):
 
 
 def days_of(text: str) -> Days | None:
-    """Return the parts of a day that is not written year first; None for any other text."""
+    """Return the parts of a text that begins with a day or month; None for any other text."""
     found = _DAYS.fullmatch(text)
     if found is None:
         return None
@@ -61,7 +61,7 @@ def days_of(text: str) -> Days | None:
 
 
 def iso(text: str) -> datetime | None:
-    """Return a time that is written year first; None for what is none."""
+    """Return the time of a text that begins with the year; None for any other text."""
     if text[4:5] == "/" and text[7:8] == "/":
         text = text.replace("/", "-", 2)
     if text[4:5] != "-" and text[8:9] != "T":
@@ -77,7 +77,7 @@ def iso(text: str) -> datetime | None:
 
 
 class TimeReader:
-    """Reads the cells of a column of times as settled: in which order, zone and unit."""
+    """Reads the cells of a column of times, by the order, zone and unit that the survey settled."""
 
     def __init__(self, *, now: datetime, zone: tzinfo, day_first: bool = True, unit: str | None = None) -> None:
         self._latest = now + FUTURE_MAX
@@ -90,12 +90,11 @@ class TimeReader:
         try:
             at = self._in_zone(self._parsed(cell)).astimezone(UTC)
         except (TypeError, ValueError, OverflowError, OSError):
-            raise Unreadable(f"{shown(cell)} is no time") from None
+            raise Unreadable(f"{shown(cell)} is not a time") from None
         if at > self._latest:
             raise Unreadable(f"{shown(cell)} is in the future")
         if at < EARLIEST:
             raise Unreadable(f"{shown(cell)} is before {EARLIEST.year}")
-        # A subclass would be written by rules of its own.
         return at
 
     def _parsed(self, cell: Any) -> datetime:
@@ -104,10 +103,10 @@ class TimeReader:
         if isinstance(cell, datetime):
             return cell
         if isinstance(cell, date):
-            return datetime(cell.year, cell.month, cell.day)  # noqa: DTZ001 - its zone comes next
+            return datetime(cell.year, cell.month, cell.day)  # noqa: DTZ001 - the zone is added later
         if not isinstance(cell, str):
             fix = f"; {fix_of_number(cell, 'COLUMN')}" if isinstance(cell, int | float) else ""
-            raise Unreadable(f"{shown(cell)} is no time{fix}")
+            raise Unreadable(f"{shown(cell)} is not a time{fix}")
         if (at := iso(cell)) is not None:
             return at
         if (days := days_of(cell)) is not None:
@@ -116,12 +115,12 @@ class TimeReader:
             raise Unreadable(f"{shown(cell)} has a year of two digits; write it in full")
         if cell.isdigit():
             raise Unreadable(f"{shown(cell)} is a number; {fix_of_number(cell, 'COLUMN')}")
-        raise Unreadable(f"{shown(cell)} is no time; write ISO 8601, such as 2026-11-23T11:00:00Z")
+        raise Unreadable(f"{shown(cell)} is not a time; write ISO 8601, such as 2026-11-23T11:00:00Z")
 
     def _of_days(self, days: Days) -> datetime:
         day, month = (days.first, days.second) if self._day_first or days.mark == "." else (days.second, days.first)
         year, hour, minute, second, part, half, zone = days.rest
-        at = datetime(  # noqa: DTZ001 - its zone comes next
+        at = datetime(  # noqa: DTZ001 - the zone is added later
             int(year or 0), month, day, _hour(int(hour or 0), half), int(minute or 0), int(second or 0),
             int((part or "0")[:6].ljust(6, "0")),
         )  # fmt: skip
@@ -134,7 +133,7 @@ class TimeReader:
             return at
         local = at.replace(tzinfo=self._zone)
         if self._zone is not UTC and local.astimezone(UTC).astimezone(self._zone).replace(tzinfo=None) != at:
-            raise Unreadable(f"{at.isoformat(' ')} is no time in {self._zone}: the clocks went forward over it")
+            raise Unreadable(f"{at.isoformat(' ')} does not exist in {self._zone}: its clocks were put forward over it")
         return local
 
 

@@ -1,7 +1,7 @@
-"""What a column of values is: settled by all of its cells, and said, before anything is written.
+"""The survey of a column of values. All its cells settle what it is, and that is reported before anything is written.
 
-What a column leaves open (1,234 or 1.234; numbers but for one text) is asked, with the cells that leave it open,
-and never guessed.
+If the cells leave it open (1,234 or 1.234; numbers but for one text), the user is asked, and shown such a cell. Nothing
+is guessed then.
 """
 
 import decimal
@@ -14,7 +14,7 @@ from joinback.errors import JoinbackError
 from . import numbers
 from .cell_values import DIGITS, KINDS, WORDS, reader_of, shown
 from .numbers import COMMA, POINT, Decimal
-from .settled import Seen, Settled, Told
+from .settled import Given, Seen, Settled
 
 
 class ValueSurvey:
@@ -33,7 +33,7 @@ class ValueSurvey:
         self._first: dict[str, Seen] = {}
 
     def see(self, row: int, cell: Any) -> None:
-        """Count a cell that says something."""
+        """Count a cell that has a value."""
         self._total += 1
         if type(cell) is not str:
             self._types[type(cell).__name__] += 1
@@ -50,14 +50,14 @@ class ValueSurvey:
             self._note(f"not {COMMA}", row, cell)
             return
         else:
-            self._note("no word", row, cell)
+            self._note("not a word", row, cell)
         if numbers.has_leading_zero(cell):
             self._note("leading zero", row, cell)
         self._see_number(row, cell)
 
     def _see_number(self, row: int, cell: str) -> None:
         point = numbers.parsed(cell, POINT)
-        # Most cells hold neither mark.
+        # Most cells hold neither mark, so they need not be parsed twice.
         comma = point if type(point) is int and cell.isalnum() else numbers.parsed(cell, COMMA)
         for mark, number in ((POINT, point), (COMMA, comma)):
             if number is None:
@@ -72,33 +72,33 @@ class ValueSurvey:
         if what not in self._first:
             self._first[what] = Seen(row, cell)
 
-    def settle(self, told: Told, now: datetime) -> Settled:
-        """Return what the column is. Raises JoinbackError, which asks, where its cells leave that open."""
-        kind, why = told.types.get(self.name), "as told"
+    def settle(self, given: Given, now: datetime) -> Settled:
+        """Return what the column is. Raises JoinbackError, which asks the user, if its cells leave that open."""
+        kind, why = given.types.get(self.name), "as given"
         if kind is not None and kind not in KINDS:
             raise JoinbackError(f"--type {self.name}={kind}: a field is one of {', '.join(KINDS)}")
-        if kind is None and self.name in told.declared:
-            kind, why = told.declared[self.name], f"as {told.declared_in} declares"
+        if kind is None and self.name in given.declared:
+            kind, why = given.declared[self.name], f"as {given.declared_in} declares"
         if kind is not None:
-            return self._settled(kind, why, self._decimal(told) if kind in ("int", "float") else POINT)
+            return self._settled(kind, why, self._decimal(given) if kind in ("int", "float") else POINT)
         if self._total == 0:
-            return self._settled("any", "no cell says anything")
+            return self._settled("any", "all cells are empty")
         if self._has_fractions and self._types.keys() <= {"int", "float", "Decimal"}:
-            # Excel and JSON write 3.0 as 3.
+            # All are numbers, and Excel and JSON write 3.0 as 3.
             return self._settled("float", "")
         if self._is_typed:
             return self._settled("any", ", ".join(f"{name}" for name, _ in self._types.most_common()))
-        return self._guess(told)
+        return self._guess(given)
 
-    def _guess(self, told: Told) -> Settled:
+    def _guess(self, given: Given) -> Settled:
         if self._words + self._digits == self._total and self._words:
             return self._settled("bool", "")
         if (zero := self._first.get("leading zero")) is not None:
             return self._settled("str", f"leading zeros: {zero}")
-        self._check_mixed("bool", self._words + (self._digits if self._words else 0), "no word")
+        self._check_mixed("bool", self._words + (self._digits if self._words else 0), "not a word")
         if 2 * max(self._fits.values()) <= self._total:
             return self._settled("str", "")
-        decimal = self._decimal(told)
+        decimal = self._decimal(given)
         if self._fits[decimal] == self._total:
             kind = "float" if self._floats[decimal] else "int"
             hint = f"only 0 and 1; --type {self.name}=bool if they mean no and yes" if self._is_digits() else ""
@@ -110,21 +110,21 @@ class ValueSurvey:
         return self._digits == self._total
 
     def _check_mixed(self, kind: str, fitting: int, odd: str) -> None:
-        """Raise where most cells are of a kind: the others may be its mistakes, or the column be text."""
+        """Raise JoinbackError if most cells are of a kind: the others may be mistakes, or the column is text."""
         if 2 * fitting > self._total:
             raise JoinbackError(
                 f"{self.name} is {kind} in {fitting:,} of {self._total:,} rows, but {self._first[odd]};"
-                f" say --type {self.name}={kind} (those rows are refused), --type {self.name}=str, or --null for it"
+                f" add --type {self.name}={kind} (others are refused), --type {self.name}=str, or --null for that text"
             )
 
-    def _decimal(self, told: Told) -> Decimal:
-        if told.decimal is not None:
-            return told.decimal
+    def _decimal(self, given: Given) -> Decimal:
+        if given.decimal is not None:
+            return given.decimal
         point, comma = self._fits[POINT], self._fits[COMMA]
         if point == comma and (either := self._first.get("either")) is not None:
             raise JoinbackError(
                 f"{self.name}: {either}, which is {numbers.parsed(either.cell, POINT)} or"
-                f" {numbers.parsed(either.cell, COMMA)}, and no other cell tells; say --decimal . or --decimal ,"
+                f" {numbers.parsed(either.cell, COMMA)}, and no other cell decides it; add --decimal . or --decimal ,"
             )
         return COMMA if comma > point else POINT
 
@@ -136,10 +136,10 @@ class ValueSurvey:
             value = numbers.parsed(seen.cell, decimal) if isinstance(seen.cell, str) else None
             marks = "" if value is None else f"{shown(seen.cell)} is {value}"
         if why.startswith("as "):
-            says = ": ".join(filter(None, (f"{kind}, {why}", marks)))
+            description = ": ".join(filter(None, (f"{kind}, {why}", marks)))
         else:
-            says = ": ".join(filter(None, (kind, ", ".join(filter(None, (why, marks))))))
-        return Settled(name=self.name, kind=kind, says=says, read=reader_of(kind, decimal))
+            description = ": ".join(filter(None, (kind, ", ".join(filter(None, (why, marks))))))
+        return Settled(name=self.name, kind=kind, description=description, read=reader_of(kind, decimal))
 
 
 def _other(decimal: Decimal) -> Decimal:

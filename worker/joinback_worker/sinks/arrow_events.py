@@ -1,4 +1,4 @@
-"""Event rows as an Arrow table: what Parquet and Delta files hold."""
+"""Rows of events as an Arrow table, which Parquet and Delta files hold, and back."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def table_of(events: EventColumns) -> pa.Table:
-    """Raises SinkRefused for what Arrow cannot hold."""
+    """Return the events as a table with the columns `SCHEMA`. Raises SinkRefused for what Arrow cannot hold."""
     try:
         return pa.Table.from_arrays([_array(events, field) for field in SCHEMA], schema=SCHEMA)
     except (pa.ArrowException, UnicodeError, OverflowError) as error:
@@ -43,24 +43,24 @@ def _array(events: EventColumns, field: pa.Field) -> pa.Array:
 
 
 def _since_1970(times: Sequence[datetime]) -> pa.Array:
-    """In microseconds. Of a datetime with a zone Arrow asks the zone, each time."""
+    """Return the times in microseconds. As durations: Arrow would ask each datetime for its zone."""
     return pa.array([time - _EPOCH for time in times], pa.duration("us"))
 
 
 def stored_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Stored]:
-    """What was looked up, column by column as `Stored` has them."""
+    """Yield the rows of batches that have the columns of `Stored`."""
     for batch in batches:
         yield from map(Stored, *(batch.column(name).to_pylist() for name in Stored._fields))
 
 
 def headers_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Stored]:
-    """The same of what was looked up without contents."""
+    """Yield the rows of batches that have only the columns `HEADER`."""
     for batch in batches:
         yield from map(header_of, *(batch.column(name).to_pylist() for name in HEADER))
 
 
 def by_application(batch: pa.RecordBatch) -> Iterator[tuple[str, Iterable[Stored]]]:
-    """The rows of a batch that has `application` beside the columns of `Stored`."""
+    """Yield (application, rows) of a batch that has the column `application` and those of `Stored`."""
     rows: defaultdict[str, list[Stored]] = defaultdict(list)
     for application, stored in zip(batch.column("application").to_pylist(), stored_of([batch]), strict=True):
         rows[application].append(stored)

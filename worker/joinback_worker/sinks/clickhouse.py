@@ -1,7 +1,7 @@
-"""The ClickHouse sink: events are appended, the view `records` folds them.
+"""The ClickHouse sink: it appends events, and the view `records` folds them.
 
-Reached over HTTP by clickhouse-connect (`clickhouse://`, `clickhouses://` for TLS), or in this very process
-(`chdb:///directory`), where the engine comes as a wheel.
+The driver clickhouse-connect reaches a server over HTTP (`clickhouse://`, `clickhouses://` for TLS), or the engine
+chDB, which comes as a wheel and runs in this process (`chdb:///directory`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,18 +44,18 @@ T = TypeVar("T")
 
 
 def open_url(url: str, policy: Policy) -> Sink:
-    """`clickhouse://user:password@host:8123/database`, `clickhouses://…` for TLS, or `chdb:///directory`."""
+    """Return the sink of `clickhouse://user:password@host:8123/database`, `clickhouses://…` or `chdb:///directory`."""
     return ClickHouseSink(*connection_of(url), policy)
 
 
 def schema(url: str, settings: Settings) -> str:
-    """All migrations, and what the worker's user needs once they are there."""
-    open_url(url, Policy())  # a wrong URL is told
+    """Return all migrations, then the grants of the worker and of readers, then a copy for dashboards as a comment."""
+    open_url(url, Policy())  # a wrong URL raises ConfigurationError
     statements = [statement.strip() for statements in MIGRATIONS for statement in statements]
     record = f"INSERT INTO joinback_migrations SELECT {len(MIGRATIONS)}, now64(6)"
     made = ";\n\n".join([MIGRATIONS_TABLE.strip(), *statements, record, *GRANTS]) + ";"
     copy = "\n".join(f"-- {line}" for line in f"{RECORDS_COPY.strip()};".splitlines())
-    return f"{made}\n\n-- If dashboards read it often, a copy that is folded anew every five minutes:\n{copy}"
+    return f"{made}\n\n-- If dashboards read it often: a copy that ClickHouse folds again every five minutes.\n{copy}"
 
 
 class ClickHouseSink(MergeOnRead):
@@ -67,11 +67,10 @@ class ClickHouseSink(MergeOnRead):
         self._connect = connect
         self._name = name
         self._client: Client | None = None
-        self._told: set[str] = set()
-        """Applications whose policy this sink has written."""
+        self._published: set[str] = set()
+        """Applications whose policy this sink has written, or found in the table."""
 
     def _translated(self, work: Callable[[], T]) -> T:
-        """Run on the sink's thread; ClickHouse's errors become ours, by its error codes."""
         return translated(self._name, work)
 
     def _open(self) -> None:
@@ -95,9 +94,9 @@ class ClickHouseSink(MergeOnRead):
         except Error as error:
             if self._directory is None or error.code is not None:
                 raise
-            # The engine tells why on stderr alone. One process holds the directory, for as long as it lives.
+            # The engine writes the reason to stderr alone. One process holds the directory until it ends.
             raise SinkUnavailable(
-                f"{self._name}: cannot be opened; another process may hold it, and it takes one at a time"
+                f"{self._name}: cannot be opened; only one process at a time can use it, and another one may"
             ) from error
 
     def _close(self) -> None:
@@ -106,15 +105,15 @@ class ClickHouseSink(MergeOnRead):
 
     def _merge(self, records: Sequence[Any]) -> Merged:
         for application in {record.application for record in records}:
-            self._tell_policy(application)
+            self._publish_policy(application)
         return super()._merge(records)
 
     def _close_matured(self, application: str) -> None:
-        """Closed by the view, which reads the time from the policy."""
-        self._tell_policy(application)
+        """Write the policy. The view reads the time from it, and closes the rows."""
+        self._publish_policy(application)
 
     def _append(self, events: EventColumns) -> None:
-        # Of a time the driver would ask its zone, each time; a number is taken as it is.
+        # As numbers: the driver would ask each datetime for its zone.
         times = {name: list(map(microseconds, getattr(events, name))) for name in ("event_at", "logged_at")}
         times["written_at"] = [microseconds(events.written_at[0])] * len(events)
         self._opened().insert(
@@ -142,14 +141,14 @@ class ClickHouseSink(MergeOnRead):
         for part in in_parts(join_keys):
             question, parameters = look_up(application, part, ["count()"])
             ((held,),) = self._opened().query(question, parameters=parameters).result_rows
-            # A mutation looks at every part of the table, and mostly there is nothing left to erase.
+            # Ask first: a mutation looks at every part of the table, and most keys hold nothing any more.
             if held:
                 self._opened().command(deletion(application, part), settings=DELETED_WHEN_ANSWERED)
                 deleted += int(held)
         return deleted
 
     def _whole(self, application: str) -> Iterator[list[Record]]:
-        # A page cuts no record in two.
+        # A page holds whole records.
         for _, rows in self._everything(application):
             yield whole_records(application, rows)
 
@@ -172,33 +171,33 @@ class ClickHouseSink(MergeOnRead):
 
     def _refold(self, application: str, dry_run: bool) -> Refolded:
         if not dry_run:
-            self._tell_policy(application)
+            self._publish_policy(application)
         return Refolded()
 
     def _try_rights(self) -> None:
-        """Insert no row, which asks for the same rights."""
+        """Insert zero rows: it needs the same rights as a merge."""
         self._opened().command("INSERT INTO events SELECT * FROM events WHERE 0")
         self._opened().command("INSERT INTO policies SELECT * FROM policies WHERE 0")
 
-    def _tell_policy(self, application: str) -> None:
-        """Write what the view folds by, if it is not what stands there."""
-        if application in self._told:
+    def _publish_policy(self, application: str) -> None:
+        """Write the policy by which the view folds, unless the table holds the same one."""
+        if application in self._published:
             return
         rules, now = self._policy.rules, self._policy.now
-        # The time only where it decides: else each tick would write a row.
-        said = (declared(rules), microseconds(now) if now is not None and rules.mature else None)
+        # Write the time only if a rule depends on it. Else each drain would add a row.
+        wanted = (declared(rules), microseconds(now) if now is not None and rules.mature else None)
         client = self._opened()
-        standing = client.query(
+        published = client.query(
             "SELECT rules, now_us FROM policies FINAL WHERE application = {application:String}",
             parameters={"application": application},
         ).result_rows
-        if list(standing) != [said]:
+        if list(published) != [wanted]:
             names = ["application", "rules", "now_us", "written_at"]
             ((written_at,),) = client.query(POLICY_TIME, parameters={"application": application}).result_rows
             client.insert(
-                "policies", [(application, *said, written_at)], column_names=names, settings=STORED_WHEN_ANSWERED
+                "policies", [(application, *wanted, written_at)], column_names=names, settings=STORED_WHEN_ANSWERED
             )
-        self._told.add(application)
+        self._published.add(application)
 
     def _sample(self, application: str) -> Iterator[list[Row]]:
         parameters = {"application": application, "limit": SAMPLE_ROWS}
@@ -220,11 +219,11 @@ class ClickHouseSink(MergeOnRead):
             self._opened().command(statement)
 
     def _readers_policy(self, application: str) -> Policy:
-        standing = self._opened().query(
+        published = self._opened().query(
             "SELECT rules, now_us FROM policies FINAL WHERE application = {application:String}",
             parameters={"application": application},
         )
-        for text, now_us in standing.result_rows:
+        for text, now_us in published.result_rows:
             return policy_from(text, now_us)
         return self._policy
 

@@ -15,33 +15,33 @@ _REFUSED = frozenset(
         469,  # VIOLATED_CONSTRAINT: one that somebody added
     }
 )
-"""What these very rows cause, by ClickHouse's ErrorCodes. Not what an altered table causes: no row would do then."""
+"""ErrorCodes that these very rows cause. An altered table causes others: no row would fit then, so none is to blame."""
 _ADVICE: dict[int | None, str] = {
     None: "does not answer; check that it runs and that JOINBACK_SINK_URL points at it",
-    60: "a table of the sink is gone; put it back, or delete the rows of joinback_migrations",
-    81: "the database does not exist; CREATE DATABASE, or name another in JOINBACK_SINK_URL",
-    159: "took too long; see what else it does",
+    60: "a table of the sink is gone; restore it, or delete the rows of joinback_migrations",
+    81: "the database does not exist; create it, or name another one in JOINBACK_SINK_URL",
+    159: "took too long; see what else it is busy with",
     164: "is read-only for this user; grant INSERT",
     192: "does not know this user; check JOINBACK_SINK_URL",
     194: "refused the login; check JOINBACK_SINK_URL",
-    241: "is out of memory; give it more",
+    241: "is out of memory; give it more memory",
     242: "the table is read-only; check its replicas",
     243: "the disk is full; make room",
-    252: "has too many parts; let it merge",
-    497: "this user lacks a right; see joinback sink schema",
+    252: "a table has too many parts; wait until ClickHouse has merged them",
+    497: "this user lacks a right; `joinback sink schema` prints the grants",
     516: "refused the login; check JOINBACK_SINK_URL",
 }
 
-# It logs each failed request with a traceback; we say what failed in one line of our own.
+# The driver logs each failed request with a traceback. Our own error names the failure in one line.
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
-# And below it each connection that was refused.
+# The library below it logs each refused connection.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 T = TypeVar("T")
 
 
 def translated(name: str, work: Callable[[], T]) -> T:
-    """Return what `work` does on the sink of this name. Raises SinkRefused or SinkUnavailable."""
+    """Run the work on the sink of this name and return what it returns. Raises SinkRefused, SinkUnavailable."""
     try:
         return work()
     except (DataError, UnicodeError, OverflowError) as error:
@@ -50,7 +50,7 @@ def translated(name: str, work: Callable[[], T]) -> T:
         if error.code in _REFUSED:
             raise SinkRefused(f"ClickHouse refused the rows: {error.name}") from error
         raise SinkUnavailable(f"{name}: {_advice(error.code)} ({error.name or 'no answer'})") from error
-    # The driver lets some of urllib3's and chDB's own errors through.
+    # The driver does not translate some errors of urllib3 and chDB.
     except (OSError, RuntimeError) as error:
         raise SinkUnavailable(f"{name}: {_advice(None)} ({type(error).__name__})") from error
 

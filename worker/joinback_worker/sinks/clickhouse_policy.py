@@ -1,4 +1,4 @@
-"""What the view of ClickHouse folds by: an application's rules as a row of `policies` holds them, and back."""
+"""The policy by which the view of ClickHouse folds: an application's rules as a row of `policies`, and back."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,20 +19,20 @@ class _Declared(Struct):
 
 
 def declared(rules: Rules) -> str:
-    """The rules as the view reads them: JSON, each cell plain."""
+    """Return the rules as the view reads them: a JSON object of the members of `_Declared`."""
     plain = _Declared(rules.join_window_s, rules.row_maturity_s, rules.labels, list(plain_fields(rules)))
     return msgspec.json.encode(plain).decode()
 
 
 def policy_from(text: str, now_us: int | None) -> Policy:
-    """The policy that folds as the view does. Raises msgspec.MsgspecError for what is no such text."""
+    """Return the policy that folds as the view does. Raises msgspec.MsgspecError if the text is not of `declared`."""
     if not text:
-        # Nothing is late before a drain has said what is.
+        # No drain has published rules yet, so no feedback is late.
         return Policy(Rules(join_window_s=CENTURY_S))
     plain = msgspec.json.decode(text, type=_Declared)
     rules = Rules(
         join_window_s=plain.join_window_s,
-        # Of the fields without one too, which are never later than the last.
+        # The row's maturity. Fields that declare none take it too, and theirs is never later than the row's.
         maturity_s=plain.maturity_s,
         labels=plain.labels,
         feedback={field.name: _rules_of(field) for field in plain.fields},

@@ -1,4 +1,4 @@
-"""What ClickHouse is asked."""
+"""The queries and statements that the ClickHouse sink sends."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,38 +8,39 @@ from .directory import COPY_ROWS
 from .event_log import Stored
 
 PARAMETER_BYTES = 96 << 10
-"""Of keys in one parameter, as JSON of which each character is escaped: the server takes 128 KiB in each
+"""Of keys in one parameter, counted as JSON with each character escaped. The server takes 128 KiB per parameter
 (http_max_field_value_size)."""
 
-# The newest policy counts: by the server's clock, and after the one that stands, should that be from the future.
+# The newest policy counts. Its time is the server's, or just after the last policy if that one is from the future.
 POLICY_TIME = """
 SELECT greatest(now64(6, 'UTC'), max(written_at) + INTERVAL 1 MICROSECOND) FROM policies
 WHERE application = {application:String}
 """
-# A record's rows are never cut in two: WITH TIES.
+# WITH TIES: a page holds all rows of each of its records.
 PAGE = (
     f"SELECT application, {', '.join(Stored._fields)} FROM events"  # noqa: S608
     " WHERE (application, join_key) > ({application:String}, {join_key:String})"
     f" ORDER BY application, join_key LIMIT {COPY_ROWS} WITH TIES"
 )
-# By the clock of who wrote them: what was drained last.
+# The rows that were drained last, by the clocks of their writers.
 NEWEST = " UNION ALL ".join(
     f"(SELECT join_key FROM events WHERE application = {{application:String}} AND kind = '{kind}'"  # noqa: S608
     " ORDER BY written_at DESC LIMIT {limit:UInt32})"
     for kind in ("prediction", "feedback")
 )
 DELETED_WHEN_ANSWERED = {"mutations_sync": 2}
-"""On each replica. A lightweight DELETE would only hide the rows until some later merge."""
+"""Waits for each replica. A lightweight DELETE would only hide the rows until a later merge of the parts."""
 STORED_WHEN_ANSWERED = {"async_insert": 0, "wait_for_async_insert": 1}
-"""Whatever the user's profile says: servers from 26.3 on queue inserts by default, and may be told not to wait."""
+"""Overrides the user's profile: servers from 26.3 on queue inserts by default, and a profile may not wait for them."""
 
 
 def look_up(application: str, join_keys: Sequence[str], columns: Sequence[str]) -> tuple[str, dict[str, str]]:
     """Return the query for all rows of these keys, and its parameters.
 
-    One, however many keys: those of a batch are anywhere, so that each query reads the keys of the whole table.
+    It is one query, however many keys there are. The keys of a batch lie anywhere, so each query reads the keys of the
+    whole table.
     """
-    # As JSON: the driver escapes a text as one, but a list key by key.
+    # As JSON texts: the driver escapes a text at once, but a list key by key.
     parts = {f"keys_{n}": json.encode(part).decode() for n, part in enumerate(in_parts(join_keys))}
     arrays = ", ".join(f"JSONExtract({{{name}:String}}, 'Array(String)')" for name in parts)
     query = (
@@ -50,9 +51,9 @@ def look_up(application: str, join_keys: Sequence[str], columns: Sequence[str]) 
 
 
 def deletion(application: str, join_keys: Sequence[str]) -> str:
-    """Return the statement that deletes all rows of these keys, of one of `in_parts`.
+    """Return the statement that deletes all rows of these keys, which are one part of `in_parts`.
 
-    Its texts are in hex: the server keeps it as it was sent, and has no parameters in it.
+    Its texts are in hex: the server keeps the statement as a text, and such a text takes no parameters.
     """
     keys = ", ".join(map(_literal, join_keys))
     return f"ALTER TABLE events DELETE WHERE application = {_literal(application)} AND join_key IN ({keys})"
@@ -63,7 +64,7 @@ def _literal(text: str) -> str:
 
 
 def in_parts(join_keys: Sequence[str]) -> Iterator[list[str]]:
-    """Yield the keys in parts, each small enough for a parameter or a statement."""
+    """Yield the keys in parts, each small enough for one parameter or one statement."""
     part: list[str] = []
     size = 0
     for key in join_keys:

@@ -1,10 +1,10 @@
--- One row per (application, join_key): the union of its events, folded by the law of fold.py and row.py.
+-- One row per (application, join_key): the union of its events, folded as the worker folds them (joinback_worker/law).
 --
--- No aggregate here depends on the order in which rows were inserted or parts were merged: each event is taken
--- by its smallest digest, and what is ordered is ordered by (ordered_at_us, event_id).
+-- No aggregate here depends on the order in which rows were inserted or parts were merged: of each event the row with
+-- the smallest digest counts, and every order is that of (ordered_at_us, event_id).
 CREATE OR REPLACE VIEW records AS
 WITH
--- The rules as the last drain of each application had them, and its time.
+-- The rules of each application as of its last drain, and the time of that drain.
 policy AS (
     SELECT application, argMax(rules, written_at) AS declared, argMax(tuple(now_us), written_at).1 AS now_us
     FROM policies
@@ -22,10 +22,12 @@ ruling AS (
             sources Array(String), default Nullable(String), maturity_s Nullable(Float64)))') AS rules
     FROM policy
 ),
--- For an aggregate to say whether a label was told: to keep every list of names there costs more than all else.
+-- With it the aggregate below finds whether feedback holds a label. To keep all names of fields in it instead would
+-- cost more than the rest of the view.
 (SELECT mapFromArrays(groupArray(toString(application)), groupArray(labels)) FROM ruling) AS labels_of,
--- Nearly every key is plain: one prediction and one feedback event at most, each maybe repeated, nothing taken back.
--- Told by one aggregate, as wide as what is asked for; each of its two readers sees the filters of a query.
+-- Nearly every key is plain: it has at most one prediction and one feedback event (which may be repeated), and no
+-- retraction. ClickHouse runs this aggregate for each of its two readers, with only the columns that the query needs
+-- and with the filters of the query.
 keys AS (
     SELECT
         application, join_key,
@@ -45,14 +47,14 @@ keys AS (
         anyIf(e.outputs, kind = 'prediction') AS outputs,
         anyIf(e.tags, kind = 'prediction') AS tags,
         anyIf(e.sample_rate, kind = 'prediction') AS sample_rate,
-        anyIf(ordered_at_us, kind = 'feedback') AS said_t,
-        anyIf(event_id, kind = 'feedback') AS said_id,
+        anyIf(ordered_at_us, kind = 'feedback') AS feedback_t,
+        anyIf(event_id, kind = 'feedback') AS feedback_id,
         anyIf(tuple(e.version, e.environment), kind = 'feedback') AS of_feedback,
-        anyIf(event, kind = 'feedback') AS said_event,
+        anyIf(event, kind = 'feedback') AS feedback_event,
         maxIf(if(empty(labels_of[toString(application)]), notEmpty(fields),
-            hasAny(fields, labels_of[toString(application)])), kind = 'feedback') AS tells_a_label,
-        anyIf(fields, kind = 'feedback') AS said_fields,
-        anyIf(field_values, kind = 'feedback') AS said_values,
+            hasAny(fields, labels_of[toString(application)])), kind = 'feedback') AS has_label,
+        anyIf(fields, kind = 'feedback') AS feedback_fields,
+        anyIf(field_values, kind = 'feedback') AS feedback_values,
         max(ordered_at_us != toUnixTimestamp64Micro(event_at)) AS clock_skew,
         max(written_at) AS updated_at
     FROM events AS e
@@ -61,14 +63,14 @@ keys AS (
 plain AS (
     SELECT
         *,
-        -- Nothing is late before a drain has said what is.
+        -- Before the first drain has published the rules, nothing is late.
         has_feedback AND (NOT has_prediction
-            OR said_t <= winner_t + if(is_declared, declared_window_s, 1e12) * 1e6) AS is_in_time,
-        if(is_in_time, said_fields, emptyArrayString()) AS names
+            OR feedback_t <= winner_t + if(is_declared, declared_window_s, 1e12) * 1e6) AS is_in_time,
+        if(is_in_time, feedback_fields, emptyArrayString()) AS names
     FROM keys LEFT JOIN ruling USING (application)
     WHERE is_plain
 ),
--- The other keys. Each event once. tuple(): argMin passes over NULL otherwise.
+-- The other keys, with each event once. tuple(), as argMin would pass over a NULL.
 one AS (
     SELECT
         application, join_key, kind, event_id,
@@ -83,7 +85,7 @@ one AS (
         argMin(tuple(outputs), digest).1 AS event_outputs,
         argMin(tuple(sample_rate), digest).1 AS event_sample_rate,
         argMin(fields, digest) AS names,
-        argMin(field_values, digest) AS told,
+        argMin(field_values, digest) AS values_json,
         argMin(all_fields, digest) AS everything,
         max(written_at) AS event_written_at
     FROM events AS e JOIN (SELECT application, join_key FROM keys WHERE NOT is_plain) AS other
@@ -101,13 +103,14 @@ gathered AS (
         argMinIf(tuple(event_outputs), (t, event_id), kind = 'prediction').1 AS outputs,
         argMinIf(tuple(event_tags), (t, event_id), kind = 'prediction').1 AS tags,
         argMinIf(tuple(event_sample_rate), (t, event_id), kind = 'prediction').1 AS sample_rate,
-        -- Of the winner; of an orphan, of what was told last.
+        -- From the prediction that wins; an orphan takes them from its last feedback.
         argMinIf(tuple(event_version, event_environment), (t, event_id), kind = 'prediction') AS of_winner,
         argMaxIf(tuple(event_version, event_environment), (t, event_id), kind = 'feedback') AS of_feedback,
-        arraySort(groupArrayIf((t, event_id, names, told, if(startsWith(event_json, '{"v":2'),
-            JSONExtractString(event_json, 'source'), '')), kind = 'feedback')) AS said,
-        -- The latest first.
-        arrayReverseSort(groupArrayIf((t, event_id, names, everything, event_json), kind = 'retraction')) AS taken_back,
+        arraySort(groupArrayIf((t, event_id, names, values_json, if(startsWith(event_json, '{"v":2'),
+            JSONExtractString(event_json, 'source'), '')), kind = 'feedback')) AS feedback_sorted,
+        -- The latest retraction first.
+        arrayReverseSort(groupArrayIf((t, event_id, names, everything, event_json), kind = 'retraction'))
+            AS retractions_sorted,
         arraySort(groupArrayIf((kind, t, event_id, event_json), kind != 'prediction')) AS history,
         arraySlice(arraySort(groupArrayIf((t, event_id, concat(
             left(event_json, length(event_json) - 1), ',"inputs":', event_inputs, ',"outputs":', event_outputs,
@@ -119,22 +122,23 @@ gathered AS (
     FROM one
     GROUP BY application, join_key
 ),
--- What retractions name, and which of them a later one takes back: from the latest on, each that stands takes back
--- those of the earlier ones that it names.
+-- The retractions, and those of them that a later one takes back (`void`). It goes from the latest to the earliest:
+-- each retraction that is not void makes void the earlier ones that it names.
 named AS (
     SELECT
         *,
         arrayMap(r -> (r.1, r.2, r.3, r.4, startsWith(r.5, '{"v":2'), JSONExtract(r.5, 'event_ids', 'Array(String)')),
-            taken_back) AS retractions,
+            retractions_sorted) AS retractions,
         arrayFold(
             (sofar, r) -> if(has(sofar.1, r.2), (sofar.1, arrayPushBack(sofar.2, r.2)),
                 (arrayConcat(sofar.1, JSONExtract(r.5, 'retraction_ids', 'Array(String)')), sofar.2)),
-            taken_back, (emptyArrayString(), emptyArrayString())).2 AS void,
+            retractions_sorted, (emptyArrayString(), emptyArrayString())).2 AS void,
         arrayMap(r -> r.name, rules) AS ruled_names
     FROM gathered LEFT JOIN ruling USING (application)
 ),
--- What was told within the join window and not taken back: (t, event_id, name, value, rank of its source).
-told AS (
+-- The values of feedback that came within the join window and that no retraction takes back:
+-- (t, event_id, name, value, rank of the source).
+valid AS (
     SELECT
         *,
         arrayFilter(
@@ -143,35 +147,36 @@ told AS (
             arrayFlatten(arrayMap(
                 e -> arrayMap((name, value) -> (e.1, e.2, name, value, e.5), e.3, e.4),
                 arrayFilter(e -> predictions = 0
-                    OR e.1 <= first.1 + if(is_declared, declared_window_s, 1e12) * 1e6, said)
+                    OR e.1 <= first.1 + if(is_declared, declared_window_s, 1e12) * 1e6, feedback_sorted)
             ))
-        ) AS standing,
+        ) AS not_taken_back,
         arrayMap(f -> (f.1, f.2, f.3, f.4, if(has(rules[indexOf(ruled_names, f.3)].sources, f.5),
             indexOf(rules[indexOf(ruled_names, f.3)].sources, f.5),
-            length(rules[indexOf(ruled_names, f.3)].sources) + 1)), standing) AS all_told
+            length(rules[indexOf(ruled_names, f.3)].sources) + 1)), not_taken_back) AS valid_values
     FROM named
 ),
--- Of each field the values of its best source.
+-- Of these, for each field the values of its best source.
 weighed AS (
     SELECT
         *,
-        if(arrayUniq(arrayMap(f -> f.5, all_told)) < 2, all_told, arrayFilter(
-            f -> f.5 = arrayMin(arrayMap(g -> g.5, arrayFilter(g -> g.3 = f.3, all_told))), all_told)) AS counted,
+        if(arrayUniq(arrayMap(f -> f.5, valid_values)) < 2, valid_values, arrayFilter(
+            f -> f.5 = arrayMin(arrayMap(g -> g.5, arrayFilter(g -> g.3 = f.3, valid_values))), valid_values)
+        ) AS counted,
         arrayMap(f -> f.1, arrayFilter(f -> empty(labels) OR has(labels, f.3), counted)) AS label_times
-    FROM told
+    FROM valid
 ),
--- Of either: each told field with its values and their times.
+-- The plain and the other keys together: each field of the feedback with its values and their times.
 gathered_fields AS (
     SELECT
         application, join_key, now_us, maturity_s, rules, has_prediction, winner_t, winner_id, winner_at,
         winner_logged_at,
         if(has_prediction, of_winner, of_feedback) AS described,
         inputs, outputs, tags, sample_rate,
-        arraySort(arrayMap((name, value) -> (name, [value], [said_t]), names,
-            if(is_in_time, said_values, emptyArrayString()))) AS told_fields,
-        is_in_time AND tells_a_label AS is_labelled,
-        said_t AS first_label_t,
-        if(has_feedback, concat('{', toJSONString(concat('feedback:', said_id)), ':', said_event, '}'), NULL)
+        arraySort(arrayMap((name, value) -> (name, [value], [feedback_t]), names,
+            if(is_in_time, feedback_values, emptyArrayString()))) AS given_fields,
+        is_in_time AND has_label AS is_labelled,
+        feedback_t AS first_label_t,
+        if(has_feedback, concat('{', toJSONString(concat('feedback:', feedback_id)), ':', feedback_event, '}'), NULL)
             AS feedback_events,
         CAST(NULL, 'Nullable(String)') AS conflicts,
         clock_skew, updated_at,
@@ -197,7 +202,7 @@ gathered_fields AS (
         clock_skew, updated_at, row_version
     FROM weighed
 ),
--- Each field's values as ones of the declared type where that loses nothing, and what nobody told in time.
+-- Each field's values as values of the declared type, if that loses nothing; and the fields that take their default.
 folded AS (
     SELECT
         *,
@@ -214,16 +219,16 @@ folded AS (
             rules[indexOf(ruled_names, g.1)].scalar = 'str' AND left(v, 1) NOT IN ('"', '{', '['),
                 concat('"', v, '"'),
             v
-        ), g.2), rules[indexOf(ruled_names, g.1)].reducer, g.3), told_fields) AS by_field,
-        arrayFlatten(arrayMap(g -> g.3, told_fields)) AS times,
+        ), g.2), rules[indexOf(ruled_names, g.1)].reducer, g.3), given_fields) AS by_field,
+        arrayFlatten(arrayMap(g -> g.3, given_fields)) AS times,
         has_prediction AND NOT is_labelled
             AND ifNull(winner_t < now_us - maturity_s * 1e6, false) AS is_unlabelled,
         arrayFilter(r -> has_prediction AND isNotNull(r.default)
             AND ifNull(winner_t < now_us - r.maturity_s * 1e6, false)
-            AND NOT has(arrayMap(g -> g.1, told_fields), r.name), rules) AS defaults
+            AND NOT has(arrayMap(g -> g.1, given_fields), r.name), rules) AS defaults
     FROM gathered_fields
 ),
--- The numbers among them with the text they came in.
+-- The numbers among the values, each with its text.
 numbered AS (
     SELECT
         *,
@@ -252,7 +257,7 @@ SELECT
             arrayMap(g -> (g.1, multiIf(
                 g.3 = 'first', g.2[1],
                 g.3 = 'count', toString(arrayCount(v -> v != 'null', g.2)),
-                -- The most frequent; of several, the one told last.
+                -- The most frequent value; of several, the one that came last.
                 g.3 = 'majority', arraySort((v, n) -> (-countEqual(g.2, v), -n), g.2, arrayEnumerate(g.2))[1],
                 g.3 NOT IN ('sum', 'mean', 'min', 'max'), g.2[-1],
                 empty(g.4), 'null',

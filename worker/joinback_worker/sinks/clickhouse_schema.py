@@ -1,7 +1,7 @@
 """ClickHouse's tables `events` and `policies`, and the view `records` over them.
 
-Neither table is partitioned: a replacing engine replaces within a partition only, and a batch that spans
-several is not all or nothing. Both hold the same rows whatever the order and number of their inserts.
+Neither table is partitioned: a ReplacingMergeTree replaces rows within a partition only, and an insert into several
+partitions is not all or nothing. Both tables hold the same rows whatever the order and number of their inserts.
 """
 
 import re
@@ -18,31 +18,31 @@ CREATE TABLE IF NOT EXISTS events (
     join_key      String,
     kind          LowCardinality(String) COMMENT 'prediction, feedback or retraction',
     event_id      String,
-    digest        Int64 COMMENT 'of different rows under one event_id the smallest counts',
-    ordered_at_us Int64 COMMENT 'what orders events: microseconds since 1970, UTC',
+    digest        Int64 COMMENT 'if one event_id has different rows, the smallest digest counts',
+    ordered_at_us Int64 COMMENT 'the time that orders events: microseconds since 1970, UTC',
     event_at      DateTime64(6, 'UTC'),
     logged_at     DateTime64(6, 'UTC'),
     version       LowCardinality(Nullable(String)),
     environment   LowCardinality(Nullable(String)),
     tags          Nullable(String) COMMENT 'JSON' CODEC(ZSTD(1)),
-    event         String COMMENT 'JSON, of a prediction without inputs, outputs, sample_rate' CODEC(ZSTD(1)),
+    event         String COMMENT 'JSON, for a prediction without inputs, outputs, sample_rate' CODEC(ZSTD(1)),
     inputs        Nullable(String) COMMENT 'JSON' CODEC(ZSTD(1)),
     outputs       Nullable(String) COMMENT 'JSON' CODEC(ZSTD(1)),
     sample_rate   Nullable(Float64),
-    fields        Array(String) COMMENT 'that feedback tells, or a retraction takes back',
-    field_values  Array(String) COMMENT 'JSON of each field that feedback tells',
-    all_fields    Bool COMMENT 'a retraction of all fields',
+    fields        Array(String) COMMENT 'names of the fields that feedback gives, or a retraction takes back',
+    field_values  Array(String) COMMENT 'JSON of the value of each field of feedback',
+    all_fields    Bool COMMENT 'true: a retraction of all fields',
     written_at    DateTime64(6, 'UTC')
 )
--- Repeated rows vanish in merges; until then the view counts them once.
+-- ClickHouse removes repeated rows when it merges parts; until then the view counts them once.
 ENGINE = ReplacingMergeTree
 ORDER BY (application, join_key, kind, event_id, digest)
--- A look-up by key reads a granule: small ones. An insert is on disk when it is acknowledged.
+-- A look-up by key reads whole granules, so they are small. An insert is on disk when it is acknowledged.
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1
 """
 
 COLUMN_TYPES = dict(re.findall(r"^    (\w+) +(.+?)(?: COMMENT '[^']*')?(?: CODEC\(.*\))?,?$", EVENTS, re.MULTILINE))
-"""Name -> type, as the server tells them too."""
+"""Column -> type, as the server spells it in system.columns."""
 
 RECORDS_COPY = """
 CREATE MATERIALIZED VIEW IF NOT EXISTS records_copy
@@ -50,15 +50,15 @@ REFRESH EVERY 5 MINUTE
 ENGINE = MergeTree ORDER BY (application, join_key)
 AS SELECT * FROM records
 """
-"""For dashboards, for whoever wants it: the rows of `records`, folded anew every five minutes and swapped in at once.
-Its database must be of the engine Atomic, as a server's are; chDB's `default` is not."""
+"""Optional, for dashboards: the rows of `records`, which ClickHouse folds again every five minutes and then swaps in.
+Its database needs the engine Atomic, which a server's databases have; chDB's `default` does not."""
 
 POLICIES = """
 CREATE TABLE IF NOT EXISTS policies (
     application       String,
     join_window_s     Float64,
     reducers          Map(String, String),
-    matured_before_us Nullable(Int64) COMMENT 'predictions from before, without feedback, are unlabelled',
+    matured_before_us Nullable(Int64) COMMENT 'predictions before it, without feedback, are unlabelled',
     default_feedback  Nullable(String) COMMENT 'JSON',
     written_at        DateTime64(6, 'UTC')
 )
@@ -70,10 +70,10 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 RECORDS = (Path(__file__).parent / "clickhouse_records.sql").read_text(encoding="utf-8")
 
 RULES = (
-    "ALTER TABLE policies ADD COLUMN IF NOT EXISTS rules String DEFAULT '' COMMENT 'JSON: what is declared'"
+    "ALTER TABLE policies ADD COLUMN IF NOT EXISTS rules String DEFAULT '' COMMENT 'JSON: the declared rules'"
     " AFTER application",
     "ALTER TABLE policies ADD COLUMN IF NOT EXISTS now_us Nullable(Int64)"
-    " COMMENT 'when its last drain began: by this time rows mature' AFTER rules",
+    " COMMENT 'when its last drain began: rows are mature as of this time' AFTER rules",
     RECORDS,
     *(
         f"ALTER TABLE policies DROP COLUMN IF EXISTS {column}"
@@ -82,10 +82,11 @@ RULES = (
 )
 
 PLAIN_PATH = (RECORDS,)
-"""The same rows, told sooner: a view that stands is the one it was made as."""
+"""The same rows, computed faster. A view that exists keeps the query it was made with, so it is replaced here."""
 
 MIGRATIONS = [(EVENTS, POLICIES), RULES, PLAIN_PATH]
-"""By number, from 1. ClickHouse has no transactions: each statement may run again, and the record comes last."""
+"""The statements of each migration, counted from 1. ClickHouse has no transactions: so each statement may run again,
+and the record of the migration comes last."""
 
 MIGRATIONS_TABLE = """
 CREATE TABLE IF NOT EXISTS joinback_migrations (number UInt32, applied_at DateTime64(6, 'UTC'))
@@ -102,11 +103,11 @@ GRANTS = [
 
 
 def migrate(client: Client, name: str, migrates: bool = True) -> None:
-    """Make what is not there. Raises SinkUnavailable for a schema of a newer worker.
+    """Run the missing migrations. Raises SinkUnavailable if the schema is of a newer worker.
 
-    Unless it `migrates`, one of an older worker stays as it is, and is SinkOlder.
+    Raises SinkOlder if it is of an older worker and `migrates` is False; the schema then stays as it is.
     """
-    # Asked first: where all is there, a user without the right to CREATE will do.
+    # Look first: if nothing is missing, a user without the right to CREATE can run the worker.
     made = client.command("EXISTS TABLE joinback_migrations")
     applied = int(client.query("SELECT max(number) FROM joinback_migrations").result_rows[0][0]) if made else 0
     if applied > len(MIGRATIONS):
@@ -130,5 +131,5 @@ def check_columns(client: Client, name: str) -> None:
     )
     for column, type_ in COLUMN_TYPES.items():
         if found.get(column) != type_:
-            standing = f"is {found[column]}" if column in found else "is missing"
-            raise SinkUnavailable(f"{name}: column {column} of table events {standing}, not {type_}; put it back")
+            state = f"is {found[column]}, not {type_}" if column in found else f"is missing; it was {type_}"
+            raise SinkUnavailable(f"{name}: column {column} of table events {state}; restore it")

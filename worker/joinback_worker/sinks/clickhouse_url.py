@@ -1,4 +1,4 @@
-"""The URL of a ClickHouse sink: how it is connected to, and which place it is."""
+"""The URL of a ClickHouse sink: how to connect to it, and the place that it names."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,30 +14,30 @@ from joinback.errors import ConfigurationError
 from .place import parts_of
 
 CONNECT_TIMEOUT_S = 10
-"""A server under load may take some seconds; more is an outage, and the next tick's."""
+"""A server under load may take some seconds. If it takes longer it is down, and the next drain tries again."""
 ANSWER_TIMEOUT_S = 30
-"""Many times what a chunk takes, and within the drain's own limit."""
+"""Many times what a batch takes, and below the limit of a drain."""
 
 
 class Connection(NamedTuple):
-    """What a URL says."""
+    """What a URL names."""
 
     connect: Callable[[], Client]
     name: str
     """For messages: without user and password."""
     directory: Path | None
-    """Of the engine in this process."""
+    """Of the engine in this process; None for a server."""
 
 
 def connection_of(url: str) -> Connection:
-    """Return how to connect; nothing is connected yet. Raises ConfigurationError."""
+    """Return how to connect, without connecting. Raises ConfigurationError."""
     parts = parts_of(url)
     if parts.scheme == "chdb":
         return _embedded(parts)
     port = parts.port
     if not parts.hostname or port == 0 or parts.query:
         raise ConfigurationError(
-            "JOINBACK_SINK_URL is no ClickHouse URL; write clickhouse://user:password@host:8123/database,"
+            "JOINBACK_SINK_URL is not a ClickHouse URL; write clickhouse://user:password@host:8123/database,"
             " or clickhouses://… for TLS"
         )
     secure = parts.scheme == "clickhouses"
@@ -51,18 +51,18 @@ def connection_of(url: str) -> Connection:
         database=unquote(parts.path.strip("/")) or "default",
         connect_timeout=CONNECT_TIMEOUT_S,
         send_receive_timeout=ANSWER_TIMEOUT_S,
-        # The cycle decides what is tried again.
+        # The drain decides what is tried again.
         query_retries=0,
-        # Keys of a look-up do not fit into a URL.
+        # The keys of a look-up do not fit into a URL, so they go into the body.
         form_encode_query_params=True,
-        # One client, one thread: a session would only forbid two sinks at once.
+        # Each client has one thread. A session would only keep two sinks from working at once.
         autogenerate_session_id=False,
     )
     return Connection(connect, f"ClickHouse at {parts.hostname}", None)
 
 
 def place(url: str) -> tuple[str, ...]:
-    """Return what makes it this sink and no other."""
+    """Return the host, port and database that tell this sink from others."""
     parts = parts_of(url)
     port = parts.port or (8443 if parts.scheme == "clickhouses" else 8123)
     return "clickhouse", str(parts.hostname), str(port), unquote(parts.path.strip("/")) or "default"

@@ -1,6 +1,7 @@
-"""The Delta Lake sink: events are appended, a view folds them. See docs/how-to/query.md for the view.
+"""The Delta Lake sink: it appends events, and a view folds them. docs/how-to/query.md shows the view.
 
-On object storage a commit is durable. On a local disk delta-rs does not fsync: use that for development.
+On object storage a commit is durable. On a local disk it is not, as delta-rs does not fsync: use a disk for development
+alone.
 """
 
 import os
@@ -33,11 +34,11 @@ from .merge_on_read import MergeOnRead
 from .place import parts_of
 
 COMMIT_RETRIES = 15
-"""Two appends do not conflict, but each commit takes the next number; so many others may come in between."""
+"""Two appends do not conflict, but each commit takes the next version number. So many others may take it before."""
 TRANSACTION_RETENTION = "interval 30 days"
-"""How long a batch is known by its id: far longer than a repetition takes."""
+"""How long the table remembers the id of a batch: a batch is repeated far sooner."""
 COMMIT_TURNS = 10
-"""Times that an append or a deletion begins: one conflicts with the other, and each takes as long as a batch."""
+"""How often an append or a deletion is tried. The two conflict with each other, and each takes as long as a batch."""
 VACUUM_RETENTION_H = 168
 """Delta's own default: a reader that began within a week still finds its files."""
 
@@ -45,14 +46,15 @@ T = TypeVar("T")
 
 
 def open_url(url: str, policy: Policy) -> Sink:
-    """`delta:///relative/path`, `delta:////absolute/path`, or `delta+s3://bucket/path`.
+    """Return the sink of `delta:///relative/path`, `delta:////absolute/path`, or `delta+s3://bucket/path`.
 
-    Options of the store are taken from the environment (AWS_REGION, AWS_ENDPOINT_URL, …) and from the query.
+    It takes the options of the store from the environment (AWS_REGION, AWS_ENDPOINT_URL, …) and from the URL's query.
     """
     return DeltaSink(*location_of(url), policy)
 
 
 def location_of(url: str) -> tuple[str, dict[str, str]]:
+    """Return where the table is, as deltalake takes it, and the options of its store. Raises ConfigurationError."""
     parts = parts_of(url)
     path = unquote(parts.path)
     if parts.scheme == "delta+s3":
@@ -66,7 +68,7 @@ def location_of(url: str) -> tuple[str, dict[str, str]]:
 
 
 class DeltaSink(MergeOnRead):
-    """A batch is one commit. A batch that was committed before, by its content, is not committed again."""
+    """A batch is one commit, whose id comes from its content. A batch that is already committed is not repeated."""
 
     def __init__(self, location: str, options: dict[str, str], policy: Policy) -> None:
         super().__init__(policy)
@@ -75,31 +77,29 @@ class DeltaSink(MergeOnRead):
         self._table: DeltaTable | None = None
 
     def _translated(self, work: Callable[[], T]) -> T:
-        return _in_our_words(self._location, work)
+        return _with_our_errors(self._location, work)
 
     def _open(self) -> None:
-        self._table = self._standing_table() if self.read_only else self._made()
-        standing = {field.name: field.type for field in pa.schema(self._table.schema().to_arrow())}
-        for field in SCHEMA:
-            if field.name not in standing or not _alike(standing[field.name], field.type):
-                found = f"is {standing[field.name]}" if field.name in standing else "is missing"
-                raise SinkUnavailable(
-                    f"Delta table at {self._location}: column {field.name} {found}, not {field.type}; put it back"
-                )
+        self._table = self._existing_table() if self.read_only else self._created_table()
+        found = {field.name: field.type for field in pa.schema(self._table.schema().to_arrow())}
+        for name, type_ in zip(SCHEMA.names, SCHEMA.types, strict=True):
+            if name not in found or not _holds_the_same(found[name], type_):
+                state = f"is {found[name]}, not {type_}" if name in found else f"is missing; it was {type_}"
+                raise SinkUnavailable(f"Delta table at {self._location}: column {name} {state}; restore it")
 
-    def _standing_table(self) -> DeltaTable:
+    def _existing_table(self) -> DeltaTable:
         try:
             return DeltaTable(self._location, storage_options=self._options)
         except TableNotFoundError as error:
             raise SinkMissing(f"the sink {self._location} does not exist yet") from error
 
-    def _made(self) -> DeltaTable:
+    def _created_table(self) -> DeltaTable:
         return DeltaTable.create(
             self._location,
             schema=Schema.from_arrow(SCHEMA),
             mode="ignore",
             name="events",
-            description="Joinback: one row an event; see the view `records`",
+            description="Joinback: one row per event; see the view `records`",
             configuration={"delta.setTransactionRetentionDuration": TRANSACTION_RETENTION},
             storage_options=self._options,
         )
@@ -108,10 +108,10 @@ class DeltaSink(MergeOnRead):
         self._table = None
 
     def _merge(self, records: Sequence[Record]) -> Merged:
-        return _anew(partial(super()._merge, records))
+        return _tried_again(partial(super()._merge, records))
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        return _anew(partial(super()._rows, application, join_keys))
+        return _tried_again(partial(super()._rows, application, join_keys))
 
     def _append(self, events: EventColumns) -> None:
         batch, rows = events.content_id, table_of(events)
@@ -141,12 +141,16 @@ class DeltaSink(MergeOnRead):
         keys = ", ".join(map(_literal, join_keys))
         wanted = f"application = {_literal(application)} AND join_key IN ({keys})"
         deleted = self._committed(lambda table: int(table.delete(wanted)["num_deleted_rows"] or 0))
-        # Else the former files hold it for a week. Not `full`: that takes files which another one is about to commit.
+        # Else the old files hold the events for another week. Not `full=True`: that deletes files too which another
+        # writer is about to commit.
         self._opened().vacuum(0, dry_run=False, enforce_retention_duration=False)
         return deleted
 
     def _committed(self, work: Callable[[DeltaTable], T]) -> T:
-        """Do what ends in a commit on the table's newest version; again, if what another one committed forbids it."""
+        """Do work that ends in a commit, on the newest version of the table. Return what it returns.
+
+        Try it again if it conflicts with what another writer has committed meanwhile.
+        """
         table = self._opened()
         for _ in range(COMMIT_TURNS - 1):
             table.update_incremental()
@@ -170,8 +174,11 @@ class DeltaSink(MergeOnRead):
         return self._table
 
 
-def _anew(work: Callable[[], T]) -> T:
-    """Look up again, in the table's newest version, if an erasure took the files of the last one away meanwhile."""
+def _tried_again(work: Callable[[], T]) -> T:
+    """Do work that looks up, and return what it returns. Try it again if an erasure has deleted the files meanwhile.
+
+    Each try reads the newest version of the table.
+    """
     for _ in range(COMMIT_TURNS - 1):
         with suppress(FileNotFoundError):
             return work()
@@ -179,7 +186,7 @@ def _anew(work: Callable[[], T]) -> T:
 
 
 def _wanted(application: str, join_keys: Sequence[str] | None, column: Callable[[str], ds.Expression]) -> ds.Expression:
-    """The rows of these keys, or of all of an application."""
+    """Return the filter for the rows of these keys, or for all rows of an application (None)."""
     wanted = column("application") == application
     return wanted if join_keys is None else wanted & column("join_key").isin(join_keys)
 
@@ -187,10 +194,11 @@ def _wanted(application: str, join_keys: Sequence[str] | None, column: Callable[
 def _batches(
     table: DeltaTable, wanted: Callable[[Callable[[str], ds.Expression]], ds.Expression], **options: Any
 ) -> Iterator[pa.RecordBatch]:
-    """Look into the files that may hold what is wanted, by their statistics.
+    """Yield the rows that are wanted.
 
-    A file that a deletion wrote anew has text of a type that Arrow cannot compare; cast, it can. But of what is cast
-    it knows no statistics.
+    First choose the files that may hold them, by their statistics. Then filter their rows, with text columns cast: a
+    deletion rewrites files with a text type (string_view) that Arrow cannot compare. One filter cannot do both: Arrow
+    uses no statistics of a cast column.
     """
     dataset = table.to_pyarrow_dataset()
     files = list(dataset.get_fragments(wanted(ds.field)))
@@ -199,32 +207,32 @@ def _batches(
 
 
 def _literal(text: str) -> str:
-    """As DataFusion's SQL has it."""
+    """Return the text as a literal of DataFusion's SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def _alike(a: pa.DataType, b: pa.DataType) -> bool:
-    """Whether two types hold the same; Arrow has several strings and lists."""
+def _holds_the_same(a: pa.DataType, b: pa.DataType) -> bool:
+    """Return whether two types hold the same values: Arrow has several types of strings and of lists."""
     if (pa.types.is_list(a) or pa.types.is_large_list(a)) and pa.types.is_list(b):
-        return _alike(a.value_type, b.value_type)
+        return _holds_the_same(a.value_type, b.value_type)
     texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return a == b or (any(is_text(a) for is_text in texts) and pa.types.is_string(b))
 
 
 def place(url: str) -> tuple[str, ...]:
-    """Of an object store; a local table is known by its path."""
+    """Return the place of a table in an object store. A local table is known by its path; see `schemes.place_of`."""
     location, options = location_of(url)
     store = options.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL", "")
     return "delta+s3", location.rstrip("/"), store
 
 
 def schema(url: str, settings: Settings) -> str:
-    """The view for DuckDB; the table makes itself."""
+    """Return the view for DuckDB. The worker creates the table itself."""
     return lake_view.view(lake_view.delta_source(location_of(url)[0]), settings)
 
 
 def compact(url: str) -> str:
-    """Merge small files, and delete what no reader of the last week needs. Returns what was done, in one line.
+    """Merge small files, and delete files that no reader of the last week needs. Return one line on what was done.
 
     Raises SinkUnavailable.
     """
@@ -237,15 +245,15 @@ def compact(url: str) -> str:
         table.create_checkpoint()
         return f"{done['numFilesRemoved']} files became {done['numFilesAdded']}; {len(removed)} old ones deleted"
 
-    return _in_our_words(location, work)
+    return _with_our_errors(location, work)
 
 
-def _in_our_words(location: str, work: Callable[[], T]) -> T:
-    """Run the work; errors of Arrow and Delta become ours, by type."""
+def _with_our_errors(location: str, work: Callable[[], T]) -> T:
+    """Run the work and return what it returns; turn errors of Arrow and Delta into SinkUnavailable, by type."""
     try:
         return work()
     except TableNotFoundError as error:
-        raise SinkUnavailable(f"no Delta table at {location}; it is made anew at the next tick") from error
+        raise SinkUnavailable(f"no Delta table at {location}; the next drain creates one") from error
     except (DeltaError, pa.ArrowException, OSError) as error:
         why = f"cannot be used now; check the store and its rights ({type(error).__name__})"
         raise SinkUnavailable(f"Delta table at {location} {why}") from error

@@ -1,6 +1,7 @@
-"""A directory of files, a batch each, for pipelines: named by its content, so the same batch again is the same file.
+"""A directory of files for pipelines: one file per batch, named by its content. The same batch again is the same file.
 
-A file appears whole: it is written beside, synced, and renamed. See docs/how-to/query.md for the view that folds them.
+A file appears whole: it is written under another name, synced and renamed. docs/how-to/query.md shows the view that
+folds the files.
 """
 
 import fcntl
@@ -23,26 +24,27 @@ from .merge_on_read import MergeOnRead
 from .place import parts_of
 
 LEFTOVER_S = 86_400
-"""A file half written so long ago is of a process that died; a slow disk is not that slow."""
+"""A part file this old is of a process that died: no disk is so slow that a batch takes a day."""
 
 COMPACTED_BYTES = 64 << 20
-"""A file this large is left alone: readers go through it in parts, and a compaction holds a few in memory."""
+"""A compaction leaves a file of this size alone: it holds in memory the files that it combines."""
 
 COPY_ROWS = 1_000
-"""Of a batch that is copied elsewhere: at 1 KB an event it is 1 MB of memory, and as much as a drain's chunk."""
+"""Rows per batch of a copy: 1 MB of memory at 1 KB per event."""
 
 Buffer: TypeAlias = bytes | memoryview
 T = TypeVar("T")
 
 
 class DirectorySink(MergeOnRead):
-    """See `Sink` for the promise. A format fills in `_encoded` and `_read`.
+    """A sink of files. See `Sink` for what it keeps. A format fills in the abstract methods.
 
-    Nothing is looked up for a batch: the directory has no index. So `merge` tells joined, orphan and late by
-    what Redis holds; the view knows better. `get` reads every file.
+    A directory has no index, so `merge` looks up nothing: it reports joined, orphans and late feedback by what Redis
+    holds, and only the view knows all. `get` reads every file.
     """
 
     suffix: ClassVar[str]
+    """Of the files, without the dot."""
     looks_up = False
     emits_joined = False
 
@@ -52,31 +54,34 @@ class DirectorySink(MergeOnRead):
 
     @abstractmethod
     def _encoded(self, events: EventColumns) -> Buffer:
-        """A whole file of these events."""
+        """Return the content of a file with these events."""
 
     @abstractmethod
     def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], Buffer]:
-        """One file of the rows of several, each once."""
+        """Return the rows of several files as one file, each row once; and the identities of the rows."""
 
     @abstractmethod
     def _without(self, path: Path, application: str, join_keys: frozenset[str]) -> tuple[int, set[Identity], Buffer]:
-        """How many rows of a file are of these keys; if there are any, the file's other rows, and a file of those."""
+        """Return how many rows of a file are of these keys, the identities of its other rows, and those as a file.
+
+        If no row is of these keys, the file is empty bytes.
+        """
 
     @abstractmethod
     def _read(self, path: Path, application: str, join_keys: frozenset[str]) -> Iterable[Stored]:
-        """The rows of these keys in one file."""
+        """Return the rows of these keys in one file."""
 
     def _translated(self, work: Callable[[], T]) -> T:
         try:
             return work()
         except OSError as error:
             raise SinkUnavailable(
-                f"sink directory {self.directory}: {error.strerror or 'unreadable'}; mend it, and the worker goes on"
+                f"sink directory {self.directory}: {error.strerror or 'unreadable'}; repair it, and the worker goes on"
             ) from error
 
     @abstractmethod
     def _all(self, path: Path) -> Iterator[tuple[str, Iterable[Stored]]]:
-        """All rows of one file, in bounded batches of one application each."""
+        """Yield (application, rows) of all rows of one file, in batches that fit into memory."""
 
     def _open(self) -> None:
         if self.read_only:
@@ -86,11 +91,12 @@ class DirectorySink(MergeOnRead):
         self.directory.mkdir(parents=True, exist_ok=True)
         left = {}
         for path in self.directory.glob(".*.part"):
-            # It may get its name just now.
+            # Its writer may be renaming it at this moment.
             with suppress(FileNotFoundError):
                 left[path] = path.stat().st_mtime
         if left:
-            # By the clock that gave them their times: another worker may be writing one at this moment.
+            # Compare with the clock of the file system, which gave the part files their times: a young one may be one
+            # that another worker is writing.
             with TemporaryFile(dir=self.directory) as file:
                 now = os.fstat(file.fileno()).st_mtime
             for path in [path for path, time in left.items() if now - time > LEFTOVER_S]:
@@ -103,7 +109,7 @@ class DirectorySink(MergeOnRead):
         self._appear(events.content_id, self._encoded(events))
 
     def _appear(self, name: str, content: Buffer) -> Path:
-        """Make a file of this name, whole and durable."""
+        """Write a file of this name, whole and durable, and return its path."""
         path = self.directory / f"{name}.{self.suffix}"
         part = path.with_name(f".{path.name}.{os.getpid()}-{id(self):x}.part")
         try:
@@ -120,6 +126,7 @@ class DirectorySink(MergeOnRead):
 
     @contextmanager
     def _folder(self) -> Iterator[int]:
+        """Open the directory, for its lock and for fsync."""
         folder = os.open(self.directory, os.O_RDONLY)
         try:
             yield folder
@@ -128,7 +135,10 @@ class DirectorySink(MergeOnRead):
 
     @contextmanager
     def _rewriting(self) -> Iterator[None]:
-        """One at a time: a compaction would write anew what an erasure took out. Who appends need not wait."""
+        """Hold the lock that a compaction and an erasure need, so that neither writes back what the other deletes.
+
+        A writer that appends does not need it.
+        """
         with self._folder() as folder:
             fcntl.flock(folder, fcntl.LOCK_EX)
             yield
@@ -162,9 +172,10 @@ class DirectorySink(MergeOnRead):
         self._appear(".joinback-check", b"").unlink()
 
     def compact(self) -> str:
-        """Combine small files, then delete them. Returns what was done. Raises SinkUnavailable.
+        """Combine small files, then delete them. Return one line on what was done. Raises SinkUnavailable.
 
-        In between their rows stand there twice, which changes nothing; a process that dies leaves it so.
+        Between the two steps, or if the process dies there, the directory holds the rows twice. The view counts them
+        once.
         """
         return self._translated(self._compact)
 
@@ -194,7 +205,7 @@ class DirectorySink(MergeOnRead):
 
 
 def directory_of(url: str) -> Path:
-    """The path of `<scheme>:///relative` or `<scheme>:////absolute`. Raises ConfigurationError."""
+    """Return the path of `<scheme>:///relative` or `<scheme>:////absolute`. Raises ConfigurationError."""
     parts = parts_of(url)
     path = unquote(parts.path.removeprefix("/"))
     if parts.netloc or not path or parts.query:

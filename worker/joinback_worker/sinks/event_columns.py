@@ -1,4 +1,4 @@
-"""A batch's events as columns of the table `events`: what a store that keeps columns takes as it is. Pure."""
+"""The events of a batch as columns of the table `events`: a store that writes columns takes them as they are. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -15,10 +15,11 @@ T = TypeVar("T")
 
 
 class EventColumns:
-    """The events of some records: an attribute for each of `COLUMNS`, each with one cell per event.
+    """The events of some records: one attribute per column of `event_log.COLUMNS`, each with one cell per event.
 
-    First predictions, then feedback, then retractions. JSON is text as it was logged; None is what an event does not
-    have. The properties are made when they are asked for: the largest columns need not be in memory all at once.
+    The cells of all columns have the same order: first predictions, then feedback, then retractions. JSON is text as it
+    was logged. A cell is None if its event has no such value. A property makes its column anew each time it is read, so
+    the largest columns need not be in memory at once; read each once. Each time has its zone.
     """
 
     def __init__(self, records: Sequence[Record], written_at: datetime) -> None:
@@ -31,8 +32,8 @@ class EventColumns:
         self.events: list[wire.Event] = [*self.predictions, *self.feedback, *self.retractions]
         encoded = list(map(wire.encode, self.events))
         self.digest = list(map(digest, encoded))
-        self.others_encoded = encoded[len(self.predictions) :]
-        """JSON of each event that is no prediction."""
+        self.event_encoded = [*map(_header, self.predictions, encoded), *encoded[len(self.predictions) :]]
+        """JSON of each event, as bytes; of a prediction without `inputs`, `outputs` and `sample_rate`."""
         self._written_at = written_at
 
     def _placed(self, records: Sequence[Record], of: Callable[[Record], Mapping[str, E]]) -> list[E]:
@@ -51,7 +52,7 @@ class EventColumns:
 
     @property
     def content_id(self) -> str:
-        """The batch's name: the same events, the same name, whoever writes them and when."""
+        """The name of the batch, as `event_log.content_id` makes it: the same events have the same name."""
         return content_id(zip(self.application, self.join_key, self.kind, self.event_id, self.digest, strict=True))
 
     @property
@@ -64,12 +65,12 @@ class EventColumns:
 
     @property
     def ordered_at(self) -> list[datetime]:
-        """What orders events: `event_at`, or `logged_at` if that is skewed."""
+        """The time that orders events: `event_at`, or `logged_at` if the producer's `event_at` lies too far ahead."""
         return list(map(effective_at, self.events))
 
     @property
     def ordered_at_us(self) -> list[int]:
-        """The same in microseconds since 1970, for any year."""
+        """`ordered_at` in microseconds since 1970. It holds any year, which the times of some stores do not."""
         return list(map(microseconds, self.ordered_at))
 
     @property
@@ -94,9 +95,8 @@ class EventColumns:
 
     @property
     def event(self) -> list[str]:
-        """JSON of the event; of a prediction without `inputs`, `outputs` and `sample_rate`."""
-        headers = [wire.encode(header(event)).decode() for event in self.predictions]
-        return [*headers, *map(bytes.decode, self.others_encoded)]
+        """JSON of each event; that of a prediction lacks `inputs`, `outputs` and `sample_rate`."""
+        return list(map(bytes.decode, self.event_encoded))
 
     @property
     def inputs(self) -> list[str | None]:
@@ -111,42 +111,39 @@ class EventColumns:
         return self.of_predictions(event.sample_rate for event in self.predictions)
 
     def of_predictions(self, cells: Iterable[T]) -> list[T | None]:
-        """A column of these cells, one per prediction; of other events it has none."""
-        return [*cells, *[None] * len(self.others_encoded)]
+        """Return a column from one cell per prediction; the cells of other events are None."""
+        return [*cells, *[None] * (len(self) - len(self.predictions))]
 
     @property
     def fields(self) -> list[list[str]]:
-        """The fields that feedback tells, or a retraction takes back."""
-        told = [list(event.feedback) for event in self.feedback]
-        return [*[[]] * len(self.predictions), *told, *(event.fields or [] for event in self.retractions)]
+        """The names of the fields that a feedback event gives, or that a retraction takes back."""
+        given = [list(event.feedback) for event in self.feedback]
+        return [*[[]] * len(self.predictions), *given, *(event.fields or [] for event in self.retractions)]
 
     @property
     def field_values(self) -> list[list[str]]:
-        """JSON of each field that feedback tells."""
+        """JSON of the value of each field of a feedback event, in the order of `fields`."""
         return self.of_feedback([bytes(value).decode() for value in event.feedback.values()] for event in self.feedback)
 
     def of_feedback(self, cells: Iterable[list[T]]) -> list[list[T]]:
-        """A column of these cells, one per feedback event; of other events they are empty."""
+        """Return a column from one cell per feedback event; the cells of other events are empty lists."""
         return [*[[]] * len(self.predictions), *cells, *[[]] * len(self.retractions)]
 
     @property
     def all_fields(self) -> list[bool]:
-        """A retraction of all fields; its `fields` is empty."""
-        told = len(self.predictions) + len(self.feedback)
-        return [False] * told + [event.fields is None for event in self.retractions]
+        """Whether the event is a retraction of all fields; its `fields` is empty then."""
+        others = len(self.predictions) + len(self.feedback)
+        return [False] * others + [event.fields is None for event in self.retractions]
 
     @property
     def written_at(self) -> list[datetime]:
         return [self._written_at] * len(self)
 
 
-def header(event: wire.Event) -> wire.Event:
-    """What all kinds of events share."""
-    return wire.Event(
-        v=event.v,
-        at=event.at,
-        logged_at=event.logged_at,
-        version=event.version,
-        environment=event.environment,
-        tags=event.tags,
-    )
+def _header(event: wire.Prediction, encoded: bytes) -> bytes:
+    """Return the JSON of a prediction without `inputs`, `outputs` and `sample_rate`, which stand last in it."""
+    if event.tags:
+        # One of them may be called `inputs`.
+        shared = {name: getattr(event, name) for name in wire.Event.__struct_fields__}
+        return wire.encode(wire.Event(**shared))
+    return encoded[: encoded.index(b',"inputs":')] + b"}"

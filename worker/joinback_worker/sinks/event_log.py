@@ -1,7 +1,7 @@
-"""The table `events` of append stores: one row an event, as it was logged, and the way back to records. Pure.
+"""The table `events` of sinks that store events: one row per event, as it was logged; and back to records. Pure.
 
-Rows are only ever added, and may stand there several times: an event's place is (application, join_key, kind,
-event_id), and of different rows at one place (a producer's fault) the smallest `digest` counts.
+Rows are only added, and one row may be stored several times. (application, join_key, kind, event_id) names an event. If
+a producer logged different events under one name, the row with the smallest `digest` counts.
 """
 
 from collections import defaultdict
@@ -43,16 +43,16 @@ COLUMNS = (
     "all_fields",
     "written_at",
 )
-"""What each of them holds: `event_columns.EventColumns`."""
+"""`event_columns.EventColumns` has one attribute per column, which says what it holds."""
 
 
 def microseconds(time: datetime) -> int:
-    """Since 1970, exactly."""
+    """Return the microseconds since 1970, exactly."""
     return (time - _EPOCH) // _MICROSECOND
 
 
 class Stored(NamedTuple):
-    """What of a row is read back: enough for its event."""
+    """The columns of a row that are read back: they are enough to make its event again."""
 
     join_key: str
     kind: str
@@ -65,17 +65,18 @@ class Stored(NamedTuple):
 
 
 HEADER = ("join_key", "kind", "event_id", "digest", "event")
+"""The columns that `header_of` takes."""
 
 
 def header_of(join_key: str, kind: str, event_id: str, digest: int, event: str) -> Stored:
-    """Return a row of which `inputs` and `outputs` were not read: a prediction that says nothing but its time."""
+    """Return a row whose `inputs` and `outputs` were not read. Of a prediction they become `null`."""
     if kind != "prediction":
         return Stored(join_key, kind, event_id, digest, event, None, None, None)
     return Stored(join_key, kind, event_id, digest, event, "null", "null", wire.UNSAMPLED)
 
 
 def records_from(application: str, rows: Iterable[Stored]) -> dict[str, Record]:
-    """Each join key's record, from the rows of one application, which may repeat."""
+    """Return join key -> record, from rows of one application. A row may come several times."""
     chosen: defaultdict[str, dict[str, Stored]] = defaultdict(dict)
     for row in rows:
         fields = chosen[row.join_key]
@@ -89,20 +90,20 @@ def records_from(application: str, rows: Iterable[Stored]) -> dict[str, Record]:
 
 
 def whole_records(application: str, rows: Iterable[Stored]) -> list[Record]:
-    """As `records_from`, for a copy: raises SinkUnavailable for an event that it would have to leave behind."""
+    """As `records_from`, for a copy: raises SinkUnavailable for an event that it cannot read, and so would lose."""
     records = records_from(application, rows := list(rows))
     held = sum(len(r.predictions) + len(r.feedback) + len(r.retractions) for r in records.values())
     if held < len({(row.join_key, row.kind, row.event_id) for row in rows}):
         keys = sorted({row.join_key for row in rows})
         raise SinkUnavailable(
-            f"an event of {application!r}, between {keys[0]!r} and {keys[-1]!r}, is none that this version can read;"
-            " upgrade, or delete it"
+            f"this version cannot read an event of {application!r} between {keys[0]!r} and {keys[-1]!r};"
+            " upgrade, or delete the event"
         )
     return list(records.values())
 
 
 def _payload(row: Stored) -> bytes:
-    """The event as its record's hash holds it."""
+    """Return the event as its record's hash in Redis holds it."""
     if row.inputs is None:
         return row.event.encode()
     rest = f',"inputs":{row.inputs},"outputs":{row.outputs},"sample_rate":{row.sample_rate!r}}}'
@@ -110,11 +111,11 @@ def _payload(row: Stored) -> bytes:
 
 
 Identity: TypeAlias = tuple[str, str, str, str, int]
-"""Of a row: application, join_key, kind, event_id, digest. Rows that share it are repetitions."""
+"""application, join_key, kind, event_id, digest of a row. Two rows that share them are the same row, stored twice."""
 
 
 def content_id(identities: Iterable[Identity]) -> str:
-    """A batch's name: the same events, the same name, whoever writes them and when. 32 hex digits."""
-    # By join key first: what is compared then is mostly a text alone, and what is sorted twice is sorted once.
+    """Return a name for a batch, 32 hex digits. The same events have the same name, whoever writes them and when."""
+    # Sort by join key alone first: that compares one text per row, and the second sort finds them nearly in order.
     ordered = sorted(sorted(identities, key=itemgetter(1)))
     return sha256(msgspec.msgpack.encode(ordered)).hexdigest()[:32]

@@ -1,7 +1,7 @@
-"""The events of a record together again, where a store gives them in no order: sorted on disk, by join key.
+"""Makes records whole when a store gives their events in no order: it sorts the events on disk by join key.
 
-Memory is that of SQLite's sorter and of one batch, however much there is; the disk holds each event once, in a file
-of SQLite's own that has no name and ends with the reading (SQLITE_TMPDIR says where).
+It takes the memory of SQLite's sorter and of one batch, however many events there are. The disk holds each event once,
+in a temporary file of SQLite without a name, which vanishes after the reading. SQLITE_TMPDIR names its directory.
 """
 
 import sqlite3
@@ -17,18 +17,21 @@ from joinback_worker.law.record_hash import read_hash
 
 PAGE_RECORDS = 1_000
 PAGE_BYTES = 16 << 20
-"""Of a page: what its reader holds in memory. A page ends at whichever comes first."""
+"""Of one page: its reader holds that much in memory. A page ends at the limit that it reaches first."""
 _CACHE_KIB = 16 << 10
-"""Of SQLite's pages, and of its sorter before it goes to disk."""
+"""Of memory for SQLite's pages, and as much for its sorter before it writes to disk."""
 
 Parts = dict[str, bytes]
-"""As in a record's hash: `<kind>:<event_id>` -> JSON."""
+"""`<kind>:<event_id>` -> JSON, as in a record's hash in Redis."""
 
 
 def gathered(application: str, batches: Iterable[Iterable[Record]]) -> Iterator[list[Record]]:
-    """Yield the records of one application, each whole and once, by join key. Raises SinkUnavailable: no room."""
+    """Yield each record of one application once and whole, sorted by join key, in pages.
+
+    Raises SinkUnavailable if the disk has no room.
+    """
     try:
-        # A sink's thread reads, but whoever gives up reading may end this on another.
+        # The sink's thread reads. But if the reader stops early, another thread may close this generator.
         with closing(sqlite3.connect("", isolation_level=None, check_same_thread=False)) as file:
             for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
                 file.execute(f"PRAGMA {setting}")

@@ -1,4 +1,4 @@
-"""The JSON Lines sink: `jsonl:///directory`. One event a line, its JSON as it was logged."""
+"""The JSON Lines sink: `jsonl:///directory`. One event per line, with its JSON as it was logged."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from joinback_worker.law.rules import Policy
 
 from . import Sink, lake_view
 from .directory import COPY_ROWS, Buffer, DirectorySink, directory_of
-from .event_columns import EventColumns, header
+from .event_columns import EventColumns
 from .event_log import Identity, Stored
 from .json_line import one_line
 
@@ -24,16 +24,17 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def open_url(url: str, policy: Policy) -> Sink:
+    """Return the sink of `jsonl:///relative` or `jsonl:////absolute`."""
     return JsonLinesSink(directory_of(url), policy)
 
 
 def schema(url: str, settings: Settings) -> str:
-    """The view for DuckDB; the directory makes itself."""
+    """Return the view for DuckDB. The worker creates the directory itself."""
     return lake_view.view(lake_view.jsonl_source(directory_of(url).absolute()), settings)
 
 
 class _Line(Struct, omit_defaults=True, gc=False):
-    """A line as it is written, column by column: JSON stands in it as JSON, and None is left out."""
+    """A line as it is written. It holds a column of JSON as JSON, not as text, and leaves out None."""
 
     application: str
     join_key: str
@@ -57,7 +58,7 @@ class _Line(Struct, omit_defaults=True, gc=False):
 
 
 class _Read(Struct):
-    """What is read back of a line."""
+    """The members of a line that are read back."""
 
     application: str
     join_key: str
@@ -65,7 +66,7 @@ class _Read(Struct):
     event_id: str
     digest: int
     event: Raw
-    # Empty where the line has none: `Raw | None` would decode only null.
+    # Empty if the line has none: `Raw | None` would decode only null.
     inputs: Raw = Raw()
     outputs: Raw = Raw()
     sample_rate: float | None = None
@@ -81,7 +82,7 @@ class JsonLinesSink(DirectorySink):
         return b"".join([one_line(line) for line in map(_ENCODER.encode, _lines_of(events))])
 
     def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], Buffer]:
-        # Of a repeated event the line written last, so that `updated_at` stays.
+        # Of a repeated event keep the line that was written last, so that `updated_at` stays.
         lines: dict[Identity, bytes] = {}
         for path in paths:
             for text, line in _lines(path):
@@ -117,7 +118,9 @@ def _lines(path: Path) -> Iterator[tuple[bytes, _Read]]:
             for text in file:
                 yield text, msgspec.json.decode(text, type=_Read)
     except msgspec.MsgspecError as error:
-        raise SinkUnavailable(f"sink file {path} holds a line that is no event of ours; move it away") from error
+        raise SinkUnavailable(
+            f"sink file {path} holds a line that is not an event of a worker; move the file elsewhere"
+        ) from error
 
 
 def _lines_of(events: EventColumns) -> Iterator[_Line]:
@@ -134,7 +137,7 @@ def _lines_of(events: EventColumns) -> Iterator[_Line]:
         events.version,
         events.environment,
         [event.tags or None for event in events.events],
-        [*map(header, events.predictions), *map(Raw, events.others_encoded)],
+        map(Raw, events.event_encoded),
         events.of_predictions(event.inputs for event in events.predictions),
         events.of_predictions(event.outputs for event in events.predictions),
         events.sample_rate,
@@ -163,4 +166,5 @@ def _stored(line: _Read) -> Stored:
 
 
 def compact(url: str) -> str:
+    """As `DirectorySink.compact`."""
     return JsonLinesSink(directory_of(url), Policy()).compact()

@@ -1,4 +1,4 @@
-"""The view `records` over a lake, in DuckDB's SQL, with the rules of these settings written into it."""
+"""The view `records` over a lake, in DuckDB's SQL. It holds the rules of the settings by which it is printed."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from joinback_worker.law.rules import Rules, plain_fields
 _VIEW = (Path(__file__).parent / "duckdb_records.sql").read_text(encoding="utf-8")
 _JSONL = """(
     SELECT * REPLACE (
-        -- A JSON null is a value, not the lack of one.
+        -- A JSON null is a value; it does not mean that there is none.
         CASE kind WHEN 'prediction' THEN coalesce(inputs, 'null') END AS inputs,
         CASE kind WHEN 'prediction' THEN coalesce(outputs, 'null') END AS outputs,
         list_transform(field_values, lambda value: coalesce(value, 'null')) AS field_values
@@ -26,20 +26,22 @@ _JSONL = """(
 
 
 def parquet_source(directory: Path) -> str:
+    """Return the table function that reads the files of a Parquet sink."""
     return f"read_parquet({_text(f'{directory}/*.parquet')})"
 
 
 def jsonl_source(directory: Path) -> str:
+    """Return the query that reads the files of a JSON Lines sink."""
     return _JSONL.format(files=_text(f"{directory}/*.jsonl"))
 
 
 def delta_source(location: str) -> str:
-    """By DuckDB's delta extension, which knows the table's newest version at each query."""
+    """Return the table function of DuckDB's delta extension. Each query reads the newest version of the table."""
     return f"delta_scan({_text(location)})"
 
 
 def view(source: str, settings: Settings) -> str:
-    """Two statements: `events` as it is stored, and `records` over it."""
+    """Return two statements: the view `events` of what is stored, and the view `records` over it."""
     config = config_of(settings)
     policies = [_policy(application, rules) for application, rules in sorted(config.applications.items())]
     return _VIEW.format(
@@ -74,5 +76,5 @@ def _text_or_null(value: str | None) -> str:
 
 
 def _text(value: str) -> str:
-    """A literal of SQL."""
+    """Return the text as a literal of SQL."""
     return "'" + value.replace("'", "''") + "'"

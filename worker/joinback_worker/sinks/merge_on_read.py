@@ -1,8 +1,9 @@
-"""What append stores share: write a record's events, and leave the union and the fold to who reads.
+"""What sinks that store events share: they append a row per event, and the reader makes the union and folds it.
 
-No row depends on what the store holds, so two writers cannot lose what the other one wrote, and a repetition
-only adds rows that count once. What is looked up is for telling: whether feedback whose prediction Redis
-has let go joins, comes too late, or finds its record full.
+What a merge writes does not depend on what the store holds. So no writer can lose what another one wrote, and a
+repeated merge only adds rows that count once.
+A merge still looks up the keys of which no prediction comes with it, but only to report what becomes of them: the
+feedback joins a prediction that Redis no longer holds, comes too late, or its record is full.
 """
 
 from abc import abstractmethod
@@ -18,34 +19,53 @@ from joinback_worker.law.rules import Policy
 
 from . import Merged
 from .event_columns import EventColumns
-from .event_log import Stored, records_from, whole_records
+from .event_log import Stored, header_of, records_from, whole_records
 from .gathering import gathered
 from .on_thread import SAMPLE_ROWS, SinkOnThread
 
 HELD_BYTES = 64 << 20
-"""Of looked-up text at once; its objects in Python take some four times as much. It is as much as 100,000 feedback
-events: of ten each for a batch's 10,000 keys."""
+"""Of text that one look-up may read; as Python objects it takes some four times as much. 64 MiB are some 100,000
+feedback events, which is ten per key for a batch of 10,000 keys."""
 _ROW_BYTES = 500
-"""What the objects of a row take beside its text."""
+"""Memory that the objects of a row take in addition to its text."""
 
 
 class MergeOnRead(SinkOnThread):
-    """See `Sink` for the promise. A store fills in `_append` and `_stored`, and `_headers` if it looks up."""
+    """A sink that stores events, in a table with the columns `event_log.COLUMNS`. See `Sink` for what it keeps.
+
+    The worker reads back only `application` and the columns of `event_log.Stored`. The others are for people's SQL.
+    A store must fill in `_open`, `_close`, `_translated` and `_erase` of `SinkOnThread`, and here `_append` and
+    `_stored`. It should fill in `_everything`, without which nobody can read the sink or copy it. If it cannot find the
+    rows of a key without reading all, it sets `looks_up = False`; if it can, it may fill in the cheaper `_headers`.
+    """
 
     @abstractmethod
     def _append(self, events: EventColumns) -> None:
-        """Add a row for each event, of which there is one at least: all or none, durable when it returns."""
+        """Add a row per event: all or none, durable when it returns. There is at least one event.
+
+        The same events may come again, from anybody; their rows may then be stored twice, or once.
+        """
 
     @abstractmethod
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
-        """All rows of these keys, repeated ones too."""
+        """Return all rows of these keys, in any order. A row that is stored twice may come twice."""
 
     def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
-        """The same without inputs and outputs, one by one, each as `header_of` makes it."""
-        raise NotImplementedError
+        """Return the same rows without inputs and outputs: each as `header_of` makes it, from the columns `HEADER`.
+
+        Called only if the sink `looks_up`. Return an iterator that reads as it goes: its reader stops where the rows
+        become too many. By default it reads the whole rows.
+        """
+        return (
+            header_of(row.join_key, row.kind, row.event_id, row.digest, row.event)
+            for row in self._stored(application, join_keys)
+        )
 
     def _everything(self, application: str | None) -> Iterator[tuple[str, Iterable[Stored]]]:
-        """All rows, or those of one application, in bounded batches of one each; a record's may be in several."""
+        """Yield (application, rows) of one application, or of all (None), in batches that fit into memory.
+
+        The rows of one batch are of one application. The rows of one record may be in several batches.
+        """
         raise SinkUnavailable("nothing can be copied from this sink")
 
     def _pages(self, application: str | None) -> Iterator[list[Record]]:
@@ -61,7 +81,10 @@ class MergeOnRead(SinkOnThread):
             yield [row_of(record, policy) for record in records]
 
     def _sample(self, application: str) -> Iterator[list[Row]]:
-        """Whatever comes first: files lie in the order of their contents. A row may lack events that lie elsewhere."""
+        """As `Sink.sample`, but it reads what comes first, as nothing shows where the newest rows are.
+
+        A row may lack events that come later.
+        """
         policy, events = self._readers_policy(application), 0
         for _, some in self._everything(application):
             rows = list(some)
@@ -70,7 +93,7 @@ class MergeOnRead(SinkOnThread):
                 return
 
     def _readers_policy(self, application: str) -> Policy:
-        """What the view of this application folds by."""
+        """Return the policy by which the view folds this application."""
         return self._policy
 
     def _merge(self, records: Sequence[Record]) -> Merged:
@@ -87,9 +110,10 @@ class MergeOnRead(SinkOnThread):
         return Merged.of(found)
 
     def _with_known(self, records: Sequence[Record]) -> Iterator[tuple[Record, Record | None]]:
-        """Each record, and what the store has of it if its prediction did not come with it.
+        """Yield each record with what the store holds of its key, or None if nothing was looked up.
 
-        Nothing where that is not cheap: a batch is then told by what it holds itself.
+        A record that brings its prediction is not looked up. If the sink does not look up, no record is: the outcome is
+        then reported by the batch alone.
         """
         cold: defaultdict[str, list[Record]] = defaultdict(list)
         for record in records:
@@ -110,7 +134,10 @@ class MergeOnRead(SinkOnThread):
                 yield from ((record, held.get(record.join_key)) for record in part)
 
     def _bounded_headers(self, application: str, records: Sequence[Record]) -> list[Stored] | None:
-        """What the store has of these, or None if that is too much at once."""
+        """Return the rows that the store holds of these records; None if they are too many for the memory.
+
+        The rows of a single record are never too many.
+        """
         rows = []
         size = 0
         for row in self._headers(application, [record.join_key for record in records]):
@@ -125,11 +152,11 @@ class MergeOnRead(SinkOnThread):
         return {key: row_of(record, self._policy) for key, record in records.items()}
 
     def _close_matured(self, application: str) -> None:
-        """Nothing to write: a row is closed when it is read after its time."""
+        """Return None: there is nothing to write, as a reader of a row sees it closed after its time."""
 
 
 def _records_of(application: str, rows: Sequence[Stored]) -> dict[str, Record]:
-    """The records of these rows. What somebody edited so that it is no event is left out, and stays."""
+    """Return join key -> record of these rows. A row that somebody edited so that it is not an event is left out."""
     try:
         return records_from(application, rows)
     except (TypeError, ValueError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""A sink whose driver blocks: all its work runs on one thread of its own, off the event loop."""
+"""A sink with a blocking driver: all its work runs on one thread of its own, not on the event loop."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -16,15 +16,23 @@ from joinback_worker.law.rules import Policy
 from . import Merged, Refolded, Standing
 
 SAMPLE_ROWS = 5_000
-"""Of each side, predictions and labels: enough to meet a field that one row in a thousand has."""
+"""Of predictions, and as many of labels: enough to find a field that one row in a thousand has."""
 SAMPLE_BATCH = 500
-"""Rows at a time: at 1 MiB, the largest event, half a gigabyte; at 1 KB nothing."""
+"""Rows read at a time: half a gigabyte of memory if each has the largest event (1 MiB), half a megabyte at 1 KB."""
 
 T = TypeVar("T")
 
 
 class SinkOnThread(ABC):
-    """See `Sink` for the promise. The methods below are what a sink fills in; they run on the sink's thread."""
+    """Implements `Sink` by blocking methods, which a store fills in. See `Sink` for what they must keep.
+
+    The methods that begin with `_` are the store's. They run on the sink's one thread, one after the other, so they
+    need no lock among themselves; `_stop` is the exception. Each call of them goes through `_translated`, so they may
+    raise the driver's own errors. A generator among them (`_pages` and the like) runs there too, page by page, and
+    other calls may come between two pages. If the caller is cancelled, the work that runs still goes on to its end.
+
+    A store must fill in the abstract methods. The others have a default, which says what the sink cannot do.
+    """
 
     looks_up: ClassVar[bool] = True
     refolds: ClassVar[bool] = False
@@ -35,48 +43,51 @@ class SinkOnThread(ABC):
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        # One thread: drivers' connections are bound to the thread that made them, and one batch is under way at a time.
+        # One thread: some drivers bind a connection to the thread that made it, and a drain merges one batch at a time.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="joinback-sink")
 
     @abstractmethod
     def _open(self) -> None:
-        """Connect, and create or check the schema."""
+        """Connect, and create or check the schema; see `Sink.read_only` and `Sink.migrates`."""
 
     @abstractmethod
     def _close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection. Not called if `_open` raised: it must close what it had opened."""
 
     @abstractmethod
     def _merge(self, records: Sequence[Record]) -> Merged:
-        """As `Sink.merge`; there is one record at least."""
+        """As `Sink.merge`, with at least one record."""
 
     @abstractmethod
     def _close_matured(self, application: str) -> int | None:
-        """Write some of what matured, and return how many rows say something else now; None if nothing is left."""
+        """Write some of the rows that matured, and return how many changed; None if no row is left.
+
+        It is called until it returns None. Other calls may come in between.
+        """
 
     @abstractmethod
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        """As `Sink.get`."""
+        """As `Sink.get`, with at least one key."""
 
     @abstractmethod
     def _erase(self, application: str, join_keys: Sequence[str]) -> int:
-        """As `Sink.erase`; there is one key at least."""
+        """As `Sink.erase`, with at least one key."""
 
     def _pages(self, application: str | None) -> Iterator[list[Record]]:
         """As `Sink.records`."""
-        raise SinkUnavailable("this sink keeps nothing that could be read")
+        raise SinkUnavailable("rows cannot be read from this sink")
 
     def _whole(self, application: str) -> Iterator[list[Record]]:
         """As `Sink.whole_records`."""
-        raise SinkUnavailable("this sink keeps nothing that could be read")
+        raise SinkUnavailable("rows cannot be read from this sink")
 
     def _whole_rows(self, application: str) -> Iterator[list[Row]]:
         """As `Sink.rows`."""
-        raise SinkUnavailable("this sink keeps nothing that could be read")
+        raise SinkUnavailable("rows cannot be read from this sink")
 
     def _sample(self, application: str) -> Iterator[list[Row]]:
         """As `Sink.sample`."""
-        raise SinkUnavailable("this sink keeps nothing that could be read")
+        raise SinkUnavailable("rows cannot be read from this sink")
 
     def _standing(self, name: str) -> Standing | None:
         """As `Sink.standing`."""
@@ -84,7 +95,7 @@ class SinkOnThread(ABC):
 
     def _run_sql(self, statements: Sequence[str]) -> None:
         """As `Sink.run_sql`."""
-        raise SinkUnavailable("this sink keeps no views")
+        raise SinkUnavailable("this sink has no views")
 
     def _refold(self, application: str, dry_run: bool) -> Refolded:
         """As `Sink.refold`."""
@@ -92,19 +103,19 @@ class SinkOnThread(ABC):
 
     def _ask(self, question: str) -> list[tuple[Any, ...]]:
         """As `ask`."""
-        raise SinkUnavailable("this sink answers no questions")
+        raise SinkUnavailable("this sink does not answer SQL questions")
 
-    def _stop(self) -> None:  # noqa: B027 - a driver over HTTP has no way to
-        """Stop the statement of `_ask` that runs on the sink's thread; called from another one."""
+    def _stop(self) -> None:  # noqa: B027 - a driver over HTTP cannot
+        """Stop the statement of `_ask` that runs on the sink's thread. Another thread calls this."""
 
-    def _try_rights(self) -> None:  # noqa: B027 - a lake has no way to undo
+    def _try_rights(self) -> None:  # noqa: B027 - a lake cannot undo
         """As `Sink.try_rights`."""
 
     @abstractmethod
     def _translated(self, work: Callable[[], T]) -> T:
-        """Run the work; the driver's errors become SinkUnavailable or SinkRefused."""
+        """Run the work and return what it returns; turn the driver's errors into SinkUnavailable or SinkRefused."""
 
-    # --- the sink ---------------------------------------------------------------------------------------
+    # --- the methods of `Sink` --------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         try:
@@ -165,16 +176,17 @@ class SinkOnThread(ABC):
         await self._run(self._try_rights)
 
     async def ask(self, question: str) -> list[tuple[Any, ...]]:
-        """Return the rows of one SELECT; enter the sink as `read_only` for it. Raises SinkUnavailable.
+        """Return the rows of one SELECT. Enter the sink as `read_only` for it. Raises SinkUnavailable.
 
-        Nobody waits for the answer to one that is cancelled, so the statement is stopped where the engine can.
+        If the caller is cancelled, nobody waits for the answer any more, so the engine stops the statement if it can.
         """
         try:
             return await self._run(partial(self._ask, question))
         except asyncio.CancelledError:
-            # Elsewhere: it may ask the server, and this is the event loop.
+            # On another thread: the driver may have to ask the server, which would block the event loop.
             asyncio.get_running_loop().run_in_executor(None, self._stop)
             raise
 
     async def _run(self, work: Callable[[], T]) -> T:
+        """Run the work on the sink's thread, and return what it returns."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._translated, work)

@@ -1,4 +1,4 @@
-"""The Parquet sink: `parquet:///directory`. What reads Parquet reads it; zstd, one file a batch."""
+"""The Parquet sink: `parquet:///directory`. One file per batch, packed by zstd; any reader of Parquet reads it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,15 +18,17 @@ from .event_columns import EventColumns
 from .event_log import COLUMNS, Identity, Stored
 
 _REPEATED = ["application", "kind", "version", "environment", "tags", "sample_rate", "fields.list.element"]
-"""Columns of few values, which a dictionary makes small. For the others the writer would begin one, and give it up."""
+"""Columns with few distinct values, which a dictionary makes small. For others the writer would begin a dictionary and
+then give it up."""
 
 
 def open_url(url: str, policy: Policy) -> Sink:
+    """Return the sink of `parquet:///relative` or `parquet:////absolute`."""
     return ParquetSink(directory_of(url), policy)
 
 
 def schema(url: str, settings: Settings) -> str:
-    """The view for DuckDB; the directory makes itself."""
+    """Return the view for DuckDB. The worker creates the directory itself."""
     return lake_view.view(lake_view.parquet_source(directory_of(url).absolute()), settings)
 
 
@@ -38,7 +40,7 @@ class ParquetSink(DirectorySink):
 
     def _combined(self, paths: Sequence[Path]) -> tuple[set[Identity], Buffer]:
         table = pa.concat_tables([_table_in(path) for path in paths])
-        # Of a repeated event the row written last, so that `updated_at` stays.
+        # Of a repeated event keep the row that was written last, so that `updated_at` stays.
         newest = {place: number for number, place in enumerate(_identities(table))}
         return set(newest), _file_of(table.take(list(newest.values())))
 
@@ -76,7 +78,7 @@ def _table_in(path: Path, wanted: ds.Expression | None = None) -> pa.Table:
 
 
 def _not_ours(path: Path) -> SinkUnavailable:
-    return SinkUnavailable(f"sink file {path} is no Parquet file of ours; move it elsewhere")
+    return SinkUnavailable(f"sink file {path} is not a Parquet file of a worker; move it elsewhere")
 
 
 def _file_of(table: pa.Table) -> Buffer:
@@ -86,4 +88,5 @@ def _file_of(table: pa.Table) -> Buffer:
 
 
 def compact(url: str) -> str:
+    """As `DirectorySink.compact`."""
     return ParquetSink(directory_of(url), Policy()).compact()

@@ -1,4 +1,4 @@
-"""Where a sink's URL leads: the default's place, relative paths made absolute, and logins that cannot be misread."""
+"""The place that a sink's URL names: the default file, absolute paths, and checks of what is easily misread."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from joinback.errors import ConfigurationError
 
 DEFAULT_URL = "embedded:"
 FILE_SCHEMES = frozenset({"sqlite", "chdb", "delta", "parquet", "jsonl"})
-"""Sinks that are a file or a directory of this machine."""
+"""Schemes of the sinks that are a file or a directory of this machine."""
 
 _ROOTS = frozenset(
     {"data", "etc", "home", "mnt", "nfs", "opt", "private", "root", "run", "srv", "tmp", "usr", "var", "volumes"}
@@ -19,10 +19,13 @@ _SPECIAL = re.compile(r"[@/?#]")
 
 
 def default_file() -> Path:
-    """Return the default sink's file: one for each user, wherever a command is run. Raises ConfigurationError."""
+    """Return the file of the default sink: one per user, in whatever directory a command runs.
+
+    Raises ConfigurationError if the user has no home directory.
+    """
     data = os.environ.get("XDG_DATA_HOME", "")
     if not Path(data).is_absolute():
-        # As the XDG specification has it: a relative one is ignored.
+        # The XDG specification says so: ignore a relative path.
         try:
             data = str(Path.home() / ".local" / "share")
         except RuntimeError:
@@ -31,13 +34,13 @@ def default_file() -> Path:
 
 
 def absolute(url: str) -> str:
-    """Return the URL with the default's place and an absolute path. What is no URL of a file stays as it is."""
+    """Return the URL with an absolute path, and the URL of its file for the default. Other URLs stay as they are."""
     if url == DEFAULT_URL:
         return f"sqlite:///{quote(str(default_file()))}"
     relative = _relative(url)
     if relative is None:
         return url
-    # Cut by hand: urlsplit would normalise what the sink's own check should see.
+    # Not by urlsplit: it normalises, and the check of the sink must see what the user wrote.
     head, _, tail = url.partition(":///")
     path, question, query = tail.partition("?")
     return f"{head}:///{quote(str(Path.cwd()))}/{path}{question}{query}"
@@ -52,42 +55,42 @@ def path_of(url: str) -> Path | None:
 
 
 def parts_of(url: str) -> SplitResult:
-    """Return `urlsplit`'s parts. Raises ConfigurationError where it would raise ValueError, which quotes the URL."""
+    """Return the parts of `urlsplit`. Raises ConfigurationError instead of its ValueError, which quotes the URL."""
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
         scheme = url.partition(":")[0]
         raise ConfigurationError(
-            f"JOINBACK_SINK_URL is no URL of a sink; write {scheme}://user:password@host:port/database, or what"
-            " docs/how-to/sinks.md has"
+            f"JOINBACK_SINK_URL is not the URL of a sink; write {scheme}://user:password@host:port/database, or see"
+            " docs/how-to/sinks.md"
         ) from None
     return parts
 
 
 def warning(url: str) -> str | None:
-    """Return what a person should know of a relative path, in one line; None if the URL has none."""
+    """Return one line for a person on where a relative path leads; None if the URL has no relative path."""
     relative = _relative(url)
     if relative is None:
         return None
     scheme = url.partition(":")[0]
-    said = f"{scheme}:///{relative} is relative to the directory: {Path.cwd() / unquote(relative)}"
+    meaning = f"{scheme}:///{relative} is relative to the directory: {Path.cwd() / unquote(relative)}"
     first = relative.partition("/")[0].lower()
-    return f"{said}; write {scheme}:////{relative} for /{relative}" if first in _ROOTS else said
+    return f"{meaning}; write {scheme}:////{relative} for /{relative}" if first in _ROOTS else meaning
 
 
 def check_login(url: str, variable: str = "JOINBACK_SINK_URL") -> None:
-    """Raise ConfigurationError if a password's special characters are not encoded.
+    """Raise ConfigurationError if special characters of a user or password are not encoded.
 
-    Drivers end such a login at other places than a person does, and would take its tail for a host to name in
-    their messages.
+    A driver finds the end of such a login elsewhere than a person does. It would take the rest of the password for the
+    host, and show it in its messages.
     """
     base, _, query = url.partition("://")[2].partition("?")
     login, at, _ = base.rpartition("@")
     is_cut = any("@" in option.partition("=")[0] for option in query.split("&"))
     if is_cut or (at and _SPECIAL.search(login)):
         raise ConfigurationError(
-            f"{variable}: write what is special in user and password as %-codes: %40 for @, %2F for /, %3F for ?,"
+            f"{variable}: write special characters of user and password as %-codes: %40 for @, %2F for /, %3F for ?,"
             " %23 for #"
         )
 
@@ -95,16 +98,16 @@ def check_login(url: str, variable: str = "JOINBACK_SINK_URL") -> None:
 def check_slashes(url: str) -> None:
     """Raise ConfigurationError if the path of a file does not follow three slashes, as in `sqlite:/var/lib/x.db`.
 
-    urlsplit would take it for relative, and each such file for the same sink.
+    Such a path would be read as a relative one.
     """
     scheme, _, path = url.partition(":")
     if scheme in FILE_SCHEMES and not path.startswith("//"):
         example = f"{scheme}:////{path.lstrip('/') or 'var/lib/joinback'}"
-        raise ConfigurationError(f"JOINBACK_SINK_URL: a path follows three slashes, and its own; write {example}")
+        raise ConfigurationError(f"JOINBACK_SINK_URL: the path must follow three slashes; write {example}")
 
 
 def _relative(url: str) -> str | None:
-    """Return the path of a file's URL if it is relative."""
+    """Return the path of a file's URL if it is relative, else None."""
     scheme, _, path = url.partition(":///")
     path = path.partition("?")[0]
     return path if scheme in FILE_SCHEMES and path and not path.startswith("/") else None

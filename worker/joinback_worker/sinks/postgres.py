@@ -1,14 +1,16 @@
 """The PostgreSQL sink: one table `records`, which any number of workers merge into.
 
-Merge on write, one transaction a batch: lock the rows of its keys, merge, COPY the changed ones to a staging table and
-the new ones to where they belong, and update from staging. First all rows that are there are locked, in the order of
-the keys, then the new ones are inserted, in that order: so writers wait for each other, but never in a circle.
+It merges on write, in one transaction per batch: lock the rows of its keys, merge, COPY the changed rows to a staging
+table and the new ones to `records`, then update `records` from the staging table.
+All writers first lock the rows that are there, in the order of the keys, and then insert the new ones, in the same
+order. So they may wait for each other, but never in a circle.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -31,7 +33,8 @@ from .postgres_url import TIMEOUT_S, parameters_of
 from .postgres_url import place as place
 from .row_store import Change, Held, Overtaken
 
-# A question sorts one number per row: of a million rows that is this much. Compiling it takes longer than it saves.
+# A question of `joinback report` sorts one number per row: a million rows take this much memory. Compiling (jit) takes
+# longer than it saves.
 _TO_ANSWER = """
 SELECT set_config('transaction_read_only', 'on', true), set_config('work_mem', '128MB', true),
     set_config('jit', 'off', true)
@@ -41,9 +44,9 @@ T = TypeVar("T")
 
 
 def open_url(url: str, policy: Policy) -> Sink:
-    """`postgresql://user:password@host:5432/database`, with libpq's options behind a `?`.
+    """Return the sink of `postgresql://user:password@host:5432/database`; libpq's options may follow a `?`.
 
-    One option is ours: `timeout_s`, the seconds that one statement may take. Of libpq's,
+    One option is ours: `timeout_s`, the seconds that one statement may take. libpq's option
     `options=-csearch_path%3Djoinback` puts the table into a schema of its own.
     """
     parameters, timeout_s = parameters_of(url)
@@ -51,42 +54,52 @@ def open_url(url: str, policy: Policy) -> Sink:
 
 
 def schema(url: str, settings: Settings) -> str:
-    """Every migration, then the worker's grants, for `psql` and a role that may create tables.
+    """Return all migrations and the worker's grants, for `psql` and a role that may create tables.
 
-    It may be run again: what is there stays.
+    They may be run again: what is there stays.
     """
-    open_url(url, Policy())  # a wrong URL is told
-    head = "-- For psql, as the owner, and with the search_path of the worker's URL if that names one."
+    open_url(url, Policy())  # a wrong URL raises ConfigurationError
+    head = "-- For psql. Run it as the owner, with the search_path of the worker's URL if that names one."
     return head + "".join(map(migration, sorted(MIGRATIONS))) + GRANTS
 
 
 class PostgresSink(MergeOnWrite):
-    """FOR NO KEY UPDATE serialises the merges of a row, and the primary key those of a new one."""
+    """Two merges of one row wait for each other: by FOR NO KEY UPDATE, or by the primary key if the row is new."""
 
     def __init__(self, parameters: Mapping[str, Any], policy: Policy, timeout_s: float = TIMEOUT_S) -> None:
         super().__init__(policy)
         self._session = Session(parameters, timeout_s)
         self._overtaken = False
-        """Whether an insert of this transaction met a key that was there by then."""
+        """Whether an insert of this transaction met a key that another writer had inserted by then."""
         self._staged = 0
-        """Rows that wait in the staging table of whole rows, in this transaction."""
+        """Number of rows of this transaction in the staging table of whole rows."""
         self._staged_feedback = 0
-        """The same of what was told."""
+        """Number of rows of this transaction in the staging table of feedback columns."""
 
     async def _run(self, work: Callable[[], T]) -> T:
-        running = asyncio.ensure_future(super()._run(work))
+        """Run the work on the sink's thread, and hang up on a server that does not answer it.
+
+        The limits of a statement are the server's, and a server that has vanished enforces none: the thread would wait
+        for its socket without end. So the event loop watches `Session.seconds_left`, and shuts down the socket when the
+        time is over. The thread then gets an error, and `Session.translated` reports the time-out.
+        """
+        running = asyncio.ensure_future(super()._run(partial(self._connected, work)))
         try:
             while not running.done():
-                # The thread moves the time as it goes on, so it is looked at again and again.
+                # Each statement sets a later time, so look at it again and again.
                 await asyncio.wait({running}, timeout=min(1.0, max(0.05, self._session.seconds_left())))
                 self._session.hang_up_if_late()
             return running.result()
         finally:
             running.cancel()
 
-    def _translated(self, work: Callable[[], T]) -> T:
+    def _connected(self, work: Callable[[], T]) -> T:
+        """Run the work; connect again before it if the connection was lost."""
         if self._session.is_lost and work != self._close:
             self._open()
+        return work()
+
+    def _translated(self, work: Callable[[], T]) -> T:
         return self._session.translated(work)
 
     def _open(self) -> None:
@@ -96,7 +109,7 @@ class PostgresSink(MergeOnWrite):
         except BaseException as error:
             self._session.close()
             if isinstance(error, SinkRefused):
-                # By an event trigger, say: there is no row to blame.
+                # An event trigger refused, say. There is no row that could become a dead letter.
                 raise SinkUnavailable(f"sink {self._session.where}: the schema cannot be made: {error}") from error
             raise
 
@@ -116,7 +129,7 @@ class PostgresSink(MergeOnWrite):
                 yield
                 self._write_staged()
         except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
-            # Among workers there are none; a person's session takes its locks in any order.
+            # Workers cause neither among themselves. A person's session may take its locks in any order.
             raise Overtaken from error
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
@@ -130,7 +143,7 @@ class PostgresSink(MergeOnWrite):
         if not (wanted := _askable(application, join_keys)):
             return {}
         which = _json(["1" if key in whole else "" for key in wanted])
-        # Out of the order of the keys, so without waiting.
+        # After an insert met another writer's key, these locks are out of order, so they must not wait.
         query = table.SELECT_HELD_AT_ONCE if self._overtaken else table.SELECT_HELD
         try:
             found = self._select(query, _json(wanted), which, application)
@@ -145,17 +158,17 @@ class PostgresSink(MergeOnWrite):
         try:
             yield from self._session.execute(query, parameters)
         except psycopg.DataError as error:
-            # An `infinity`, or a year beyond 9999: PostgreSQL has such times, Python has not.
-            raise AlteredRow("of a time", "holds one that is out of range") from error
+            # An `infinity`, or a year beyond 9999: PostgreSQL has such times, Python does not.
+            raise AlteredRow("of type timestamptz", "holds a time that is not in the years 1 to 9999") from error
 
     def _insert(self, rows: Iterator[Row]) -> bool:
         try:
-            # What is locked and staged by now outlives a key that is there.
+            # If a key is there, only the insert is undone; the locks and the staged rows stay.
             with self._session.savepoint():
                 self._copy(table.COPY_NEW, rows)
         except psycopg.errors.UniqueViolation as error:
             if self._session.execute(IS_KEY, (error.diag.constraint_name,)).fetchone() != (True,):
-                raise  # an index that somebody added says no
+                raise  # an index that somebody added refuses the row
             self._overtaken = True
             return False
         return True
@@ -176,7 +189,7 @@ class PostgresSink(MergeOnWrite):
         self._staged_feedback += self._session.copy(table.COPY_FEEDBACK, table.FEEDBACK_TYPES, values)
 
     def _write_staged(self) -> None:
-        """Update the rows that were staged, which this transaction has locked."""
+        """Update `records` from the staging tables; this transaction has locked the rows."""
         if self._staged:
             self._session.execute(table.UPDATE_STAGED)
         if self._staged_feedback:
@@ -192,7 +205,7 @@ class PostgresSink(MergeOnWrite):
     def _is_same(self, row: Row, held: Row) -> bool:
         if row == held or row.feedback is None or held.feedback is None:
             return row == held
-        # Of all that is compared only this was through jsonb.
+        # `feedback` is the only compared column that jsonb has rewritten.
         return structs.replace(held, feedback=row.feedback) == row and table.same_value(row.feedback, held.feedback)
 
     def _delete(self, application: str, join_keys: Sequence[str]) -> int:
@@ -229,13 +242,13 @@ class PostgresSink(MergeOnWrite):
                     self._session.execute(statement)
         except psycopg.errors.InsufficientPrivilege as error:
             raise SinkUnavailable(
-                f"sink {self._session.where}: this role may not make the view; run what --print prints as the owner, or"
-                " GRANT CREATE ON SCHEMA … TO it"
+                f"sink {self._session.where}: this role may not create the view; run what --print prints as the owner,"
+                " or GRANT CREATE ON SCHEMA … TO this role"
             ) from error
         except psycopg.errors.DependentObjectsStillExist as error:
             raise SinkUnavailable(
-                f"sink {self._session.where}: a column's type changed, so the view must be made anew, and other views"
-                " depend on it; drop those first, or give another --name"
+                f"sink {self._session.where}: a column's type changed, so the view must be created again, and other"
+                " views depend on it; drop those first, or give another --name"
             ) from error
 
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
@@ -246,7 +259,7 @@ class PostgresSink(MergeOnWrite):
 
 
 def _askable(application: str, join_keys: Sequence[str]) -> list[str]:
-    """Return the keys that may have a row, in their order: none has a NUL, and PostgreSQL takes none in a question."""
+    """Return the keys that may have a row, sorted. PostgreSQL holds no NUL, and a parameter with one is an error."""
     return [] if "\0" in application else sorted(key for key in join_keys if "\0" not in key)
 
 

@@ -1,4 +1,4 @@
-"""The way of PostgreSQL's table from one release to the next, and whether it is as a worker made it."""
+"""Migrates PostgreSQL's table from one release to the next, and checks that it is as a worker made it."""
 
 import psycopg
 
@@ -19,7 +19,7 @@ from .row_columns import DROPPED_ADVICE
 
 
 def migrate(session: Session, *, may: bool) -> None:
-    """Run the migrations that are missing. Raises SinkOlder if there are some and it may not, SinkUnavailable."""
+    """Run the missing migrations. Raises SinkOlder if some are missing and it may not run them, and SinkUnavailable."""
     with session.transaction():
         applied = 0
         if session.execute("SELECT to_regclass('joinback_migrations')").fetchone() != (None,):
@@ -40,13 +40,13 @@ def migrate(session: Session, *, may: bool) -> None:
 
 
 def look(session: Session, *, read_only: bool) -> None:
-    """Check what is there. Raises SinkMissing, SinkOlder, or SinkUnavailable that names the column."""
+    """Check the tables. Raises SinkMissing, SinkOlder, or SinkUnavailable, which names the column."""
     where = f"sink {session.where}"
     with session.transaction():
         live = session.execute(LIVE_COLUMNS).fetchall()
-        # Who only reads may read a replica that has no such index.
+        # A reader may read a replica that lacks the primary key.
         is_keyed = read_only or session.execute(IS_KEYED).fetchone() == (True,)
-        # Who may only read rows cannot ask for their schema.
+        # A role that may only read `records` cannot ask which migrations ran.
         knows = read_only and session.execute(MAY_READ_APPLIED).fetchone() == (True,)
         applied = session.execute(APPLIED).fetchone() if knows else None
     if read_only and not live:

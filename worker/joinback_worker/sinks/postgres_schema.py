@@ -1,4 +1,4 @@
-"""The schema of PostgreSQL: numbered migrations, the worker's grants, and what an altered table lacks."""
+"""The schema of PostgreSQL: numbered migrations, the worker's grants, and the check of a table that exists."""
 
 from collections.abc import Collection, Mapping
 from textwrap import indent
@@ -29,11 +29,11 @@ TYPES = {
     "prediction_event_id": "text",
     "matures_at": "timestamp with time zone",
     "prediction": "json",
-    # These two by their defaults.
+    # Their defaults fill these two.
     "updated_at": "timestamp with time zone",
     "row_version": "bigint",
 }
-"""What the columns must be, as PostgreSQL spells it; a table that has more of them is fine."""
+"""Column -> type that it must have, as PostgreSQL spells it. A table may have more columns."""
 _BY_DEFAULT = frozenset({"updated_at", "row_version"})
 
 LIVE_COLUMNS = """
@@ -41,7 +41,7 @@ SELECT attname, format_type(atttypid, atttypmod),
     attnotnull AND NOT atthasdef AND attidentity = '' AND attgenerated = ''
 FROM pg_attribute WHERE attrelid = to_regclass('records') AND attnum > 0 AND NOT attisdropped
 """
-"""Name, type, and whether each insert must name it."""
+"""Of each column: name, type, and whether an insert must give it a value."""
 
 _KEYS = """
 SELECT FROM pg_index WHERE indrelid = to_regclass('records')
@@ -50,12 +50,12 @@ SELECT FROM pg_index WHERE indrelid = to_regclass('records')
         AND attname IN ('application', 'join_key')) = 2
 """
 IS_KEYED = f"SELECT EXISTS ({_KEYS})"
-"""Whether a key can have one row only."""
+"""Whether an index ensures that a key has one row only."""
 IS_KEY = f"SELECT EXISTS ({_KEYS} AND (SELECT relname FROM pg_class WHERE oid = indexrelid) = %s)"  # noqa: S608
-"""Whether the index of this name is what says so."""
+"""Whether the index of this name is the one that ensures it."""
 APPLIED = "SELECT coalesce(max(number), 0) FROM joinback_migrations"
 MAY_READ_APPLIED = "SELECT has_table_privilege(to_regclass('joinback_migrations'), 'SELECT')"
-"""NULL where there is no such table."""
+"""It returns NULL if there is no such table."""
 READERS_OF_DROPPED = """
 SELECT DISTINCT rule.ev_class::regclass::text AS name
 FROM pg_depend AS held
@@ -65,11 +65,11 @@ WHERE held.refclassid = 'pg_class'::regclass AND held.refobjid = to_regclass('re
     AND dropped.attname = 'feedback_is_default'
 ORDER BY name
 """
-"""The views that somebody made on the column that migration 2 drops."""
+"""The views that read the column that migration 2 drops; somebody else made them."""
 
 
 def check(live: Collection[tuple[str, str, bool]], is_keyed: bool, where: str) -> None:
-    """Raises SinkUnavailable if somebody altered the table so that the worker cannot use it."""
+    """Raise SinkUnavailable if somebody altered the table so that the worker cannot use it."""
     types = {name: type_ for name, type_, _ in live}
     if not types:
         raise SinkUnavailable(f"{where}: lost its table `records`; restore it")
@@ -92,7 +92,7 @@ def check(live: Collection[tuple[str, str, bool]], is_keyed: bool, where: str) -
 MIGRATIONS: Mapping[int, str] = {
     1: """
 CREATE TABLE records (
-    application         text COLLATE "C" NOT NULL,  -- "C": keys are no language, and no upgrade of one reorders them
+    application         text COLLATE "C" NOT NULL,  -- "C": plain byte order, which no upgrade of a locale changes
     join_key            text COLLATE "C" NOT NULL,
     status              text NOT NULL,              -- predicted, joined, orphan or unlabelled
     environment         text,
@@ -101,7 +101,7 @@ CREATE TABLE records (
     inputs              jsonb,
     outputs             jsonb,
     tags                jsonb,
-    feedback            jsonb,                      -- one value a field
+    feedback            jsonb,                      -- one value per field
     feedback_is_default boolean NOT NULL,
     feedback_at         timestamptz,
     first_feedback_at   timestamptz,
@@ -116,36 +116,36 @@ CREATE TABLE records (
     updated_at          timestamptz NOT NULL DEFAULT now(),
     row_version         bigint NOT NULL DEFAULT 1,
     PRIMARY KEY (application, join_key)
-) WITH (fillfactor = 80);  -- room for a row's next version: later feedback then often writes no index
+) WITH (fillfactor = 80);  -- leaves room for the next version of a row: later feedback then often writes no index
 CREATE INDEX records_by_time ON records (application, predicted_at);
--- What label maturity asks each tick: small, as both hold only rows that still wait.
+-- For label maturity, which the worker checks at each drain. Small: both hold only rows that still wait.
 CREATE INDEX records_waiting ON records (application, predicted_at) WHERE status = 'predicted';
 CREATE INDEX records_waiting_skewed ON records (application, logged_at) WHERE status = 'predicted' AND clock_skew;
 """,
     2: """
 ALTER TABLE records
-    ADD COLUMN default_fields jsonb,        -- the fields whose value nobody told: an array of names
-    ADD COLUMN field_times    json,         -- field -> {"first": ..., "last": ...}, of the values that count
+    ADD COLUMN default_fields jsonb,        -- the fields whose value is their default: an array of names
+    ADD COLUMN field_times    json,         -- field -> {"first": ..., "last": ...}, times of values that count
     ADD COLUMN matures_at     timestamptz;  -- when the clock alone may next change the row
 UPDATE records SET default_fields = (
     SELECT jsonb_agg(name ORDER BY name COLLATE "C") FROM jsonb_object_keys(feedback) AS name
 ) WHERE feedback_is_default;
--- Due at once: at the next tick the law says when they really are.
+-- Due at once: the next drain then sets the right time.
 UPDATE records SET matures_at = CASE
     WHEN clock_skew AND predicted_at - logged_at > interval '5 minutes' THEN logged_at ELSE predicted_at
 END WHERE status = 'predicted';
 DROP INDEX records_waiting, records_waiting_skewed;
 ALTER TABLE records DROP COLUMN feedback_is_default;
--- What maturity asks each tick: small, as it holds only rows that still wait.
+-- For maturity, which the worker checks at each drain. Small: it holds only rows that still wait.
 CREATE INDEX records_maturing ON records (application, matures_at) WHERE matures_at IS NOT NULL;
 """,
 }
-"""Numbers only grow, and a migration that was released never changes."""
+"""Numbers only grow. The statements of a released migration never change; their comments may."""
 
 _MIGRATION = """
 DO $joinback$
 BEGIN
-    -- One at a time, whoever runs it: a worker, another one that starts as well, or a person.
+    -- One at a time, whoever runs it: two workers that start together, or a person.
     PERFORM pg_advisory_xact_lock({lock});
     CREATE TABLE IF NOT EXISTS joinback_migrations (
         number     integer PRIMARY KEY,
@@ -159,10 +159,10 @@ END
 $joinback$;
 """
 _LOCK = 0x6A6F696E6261636B
-"""The bytes of `joinback`: nobody else's advisory lock by accident."""
+"""The bytes of `joinback`: nobody else uses this advisory lock by accident."""
 
 GRANTS = """
--- The least that a worker needs. Give it to the role that JOINBACK_SINK_URL names: GRANT joinback_worker TO ...
+-- The least that a worker needs. Grant it to the role that JOINBACK_SINK_URL names: GRANT joinback_worker TO ...
 DO $joinback$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'joinback_worker') THEN
@@ -174,11 +174,11 @@ END
 $joinback$;
 GRANT SELECT, INSERT, UPDATE, DELETE ON records TO joinback_worker;
 GRANT SELECT ON joinback_migrations TO joinback_worker;
--- Who only reads needs: GRANT SELECT ON records, joinback_migrations TO ...
+-- A role that only reads needs: GRANT SELECT ON records, joinback_migrations TO ...
 """
 
 
 def migration(number: int) -> str:
-    """One migration with its record, in one transaction, once however often it is run."""
+    """Return the SQL of one migration and of its record: one transaction, which changes nothing if it runs again."""
     statements = indent(MIGRATIONS[number].strip(), " " * 8)
     return _MIGRATION.format(lock=_LOCK, number=number, statements=statements)

@@ -1,6 +1,6 @@
-"""One connection to PostgreSQL: transactions with all their settings, statements that end, and a hang-up if not.
+"""One connection to PostgreSQL, whose statements always end: by the server's limit, or by a hang-up if it is silent.
 
-What a transaction needs is set inside it, so a pooler such as PgBouncer may stand between.
+Each transaction sets what it needs inside itself, so a pooler such as PgBouncer may stand in between.
 """
 
 import math
@@ -19,20 +19,20 @@ from joinback_worker.errors import SinkRefused, SinkUnavailable
 from .postgres_errors import connection_failed, translated
 
 CONNECT_TIMEOUT_S = 5
-"""Beyond any round trip and handshake. For each host of the URL, which may say otherwise by `connect_timeout`."""
+"""For each host of the URL: longer than any round trip and handshake. `connect_timeout` in the URL overrides it."""
 GRACE_S = 2.0
-"""A server that is only busy ends its statement itself; one that is silent for so much longer is hung up on."""
+"""A busy server ends a statement itself at its time limit. If it is silent for this much longer, we hang up."""
 
 _SETTINGS = b"""
 SELECT
     set_config('statement_timeout', %(timeout_ms)s::text, true),
     set_config('lock_timeout', (%(timeout_ms)s / 2)::text, true),
-    -- A worker that vanished without a word holds its locks no longer.
+    -- The locks of a worker that vanished end after this time.
     set_config('idle_in_transaction_session_timeout', (%(timeout_ms)s * 2)::text, true),
-    -- When a merge returns its rows are durable, whatever this role's default is.
+    -- When a merge returns, its rows are durable, whatever this role's default is.
     set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true),
     set_config('TimeZone', 'UTC', true),
-    -- "already exists, skipping" is no news.
+    -- Leaves out notices such as "already exists, skipping".
     set_config('client_min_messages', 'warning', true)
 """
 
@@ -40,18 +40,18 @@ T = TypeVar("T")
 
 
 class Session:
-    """For one thread, but for `hang_up_if_late` and `stop`, which another one calls."""
+    """Belongs to one thread. Only `seconds_left`, `hang_up_if_late` and `stop` may be called from another one."""
 
     def __init__(self, parameters: Mapping[str, Any], timeout_s: float) -> None:
         self._parameters = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "joinback", **parameters}
         self._timeout_s = timeout_s
         self._connection: psycopg.Connection[Any] | None = None
         self._answer_by = math.inf
-        """Until when the server must have answered, by the monotonic clock."""
+        """By when the server must have answered, on the monotonic clock; infinity while it need not answer."""
 
     @property
     def where(self) -> str:
-        """For messages: without user and password."""
+        """Host, port and database for messages, without user and password."""
         known = self._parameters
         host = known.get("host") or known.get("hostaddr") or "localhost"
         return f"{host}:{known.get('port', 5432)}/{known.get('dbname', '')}"
@@ -68,14 +68,14 @@ class Session:
         """Connect, or connect again. Raises SinkUnavailable."""
         self.close()
         try:
-            # No prepared statements: a pooler may give each transaction another session, and they are a session's.
+            # No prepared statements: they belong to a session, and a pooler may give each transaction another one.
             connection: psycopg.Connection[Any] = psycopg.connect(
                 **self._parameters, client_encoding="UTF8", autocommit=True, prepare_threshold=None
             )
         except psycopg.Error as error:
             raise connection_failed(error, self.where) from error
         self._connection = connection
-        # Whatever the database's default is: a row that was waited for is read as it is by then.
+        # Whatever the database's default is: after waiting for the lock of a row, read the row as it is then.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         set_json_loads(_as_it_is, connection)
         encoding = connection.info.parameter_status("server_encoding")
@@ -88,7 +88,7 @@ class Session:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Read committed, durable at its end, and with a limit on each statement, lock and pause."""
+        """Run a transaction: read committed, durable when it ends, with limits on each statement, lock and pause."""
         self._answer_from_now()
         with self._open.transaction():
             self._open.execute(_SETTINGS, {"timeout_ms": round(self._timeout_s * 1_000)})
@@ -97,7 +97,7 @@ class Session:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Within a transaction: what fails inside is undone alone."""
+        """Begin a savepoint of the transaction: if the block fails, only the block is undone."""
         with self._open.transaction():
             yield
 
@@ -106,17 +106,20 @@ class Session:
         return self._open.cursor(binary=True).execute(query.encode(), parameters)
 
     def copy(self, statement: str, types: list[str], rows: Iterable[list[Any]]) -> int:
-        """Stream rows into a table; how many they were. The server works while the next ones are made."""
+        """Stream rows into a table, and return how many. The server stores rows while the next ones are made."""
         number = 0
         self._answer_from_now()
         with self._open.cursor().copy(statement.encode()) as copy:
             copy.set_types(types)
-            for number, row in enumerate(rows, 1):  # noqa: B007 - the last one is the answer
+            for number, row in enumerate(rows, 1):  # noqa: B007 - the last number is the count
                 copy.write_row(row)
         return number
 
     def translated(self, work: Callable[[], T]) -> T:
-        """Run the work; PostgreSQL's errors become SinkUnavailable or SinkRefused, by SQLSTATE."""
+        """Run the work and return what it returns; turn PostgreSQL's errors into ours, by SQLSTATE.
+
+        Raises SinkUnavailable, SinkRefused.
+        """
         try:
             return work()
         except psycopg.Error as error:
@@ -126,24 +129,28 @@ class Session:
                     f"sink {self.where}: no answer within {waited_s:g} s; see why it hangs"
                 ) from error
             raise translated(error, self.where) from error
-        # Values that cannot be passed on: text that is no UTF-8, JSON nested deeper than the stack.
+        # Values that the driver cannot send: text that is not UTF-8, JSON nested deeper than the stack.
         except (UnicodeError, RecursionError) as error:
             raise SinkRefused(f"PostgreSQL cannot hold the rows: {type(error).__name__}") from error
         finally:
             self._answer_by = math.inf
 
     def seconds_left(self) -> float:
+        """Return the seconds until the server must have answered; infinity while it need not."""
         return self._answer_by - time.monotonic()
 
     def hang_up_if_late(self) -> None:
-        """End the connection of a server that does not answer: in such a one no limit of its own runs either."""
+        """Shut down the connection if the server has not answered in time.
+
+        A server that has vanished does not enforce its own limits either. The thread that waits gets an error.
+        """
         if self.seconds_left() > 0 or self._connection is None:
             return
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
             ours.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
-        """Have the server stop the statement that runs, if one does; another thread calls it."""
+        """Ask the server to stop the statement that runs, if there is one. Another thread calls this."""
         with suppress(psycopg.Error):
             self._open.cancel_safe(timeout=CONNECT_TIMEOUT_S)
 

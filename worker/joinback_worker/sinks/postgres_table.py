@@ -1,9 +1,9 @@
-"""The table `records` in PostgreSQL: the statements of a merge, and a row's way into it and back.
+"""The table `records` in PostgreSQL: the statements of a merge, and a row as SQL values and back.
 
-What people query is `jsonb`: inputs, outputs, tags, feedback. It sorts keys, rewrites numbers and drops
-doubled keys, so what the law compares is kept beside it as it was logged, byte for byte, as `json`: the
-winning prediction, the other ones, and the history of feedback. Else a repeated event would differ from
-itself, and which of two events with one id wins would depend on who came first.
+The columns that people query are `jsonb`: inputs, outputs, tags, feedback. jsonb sorts keys, rewrites numbers and
+drops doubled keys. So other columns keep as `json`, byte for byte as it was logged, what the law compares: the winning
+prediction, the other predictions, and the history of feedback. Without them a repeated event would differ from itself,
+and of two events with one id the first to arrive would win.
 """
 
 import json
@@ -24,25 +24,26 @@ from .postgres_schema import TYPES
 from .row_columns import COLUMNS, FEEDBACK_COLUMNS
 
 CELL_BYTES_MAX = 200 << 20
-"""jsonb holds 256 MB. Beyond a message of 1 GB the server would hang up, and each try would end the same way."""
+"""jsonb holds 256 MB. A message of more than 1 GB makes the server hang up, and each new try would end the same way."""
 
 _EXACT = ("inputs", "outputs", "tags")
-"""Read from `prediction`, not from their own columns."""
+"""These are read from `prediction`, not from their own columns."""
 _WRITTEN = (*COLUMNS, "prediction")
-# JSON is bytes already and goes as them: jsonb's binary form is a 1 and the text, json's the text alone.
+# JSON is bytes already, and COPY sends them as they are. The binary form of json is its text; that of jsonb is the
+# byte 1 and its text.
 COPY_TYPES = ["bytea" if TYPES[name].startswith("json") else TYPES[name] for name in _WRITTEN]
 _JSONB_PLACES = [COLUMNS.index(name) for name, type_ in TYPES.items() if type_ == "jsonb"]
 
 COPY_NEW = f"COPY records ({', '.join(_WRITTEN)}) FROM STDIN (FORMAT BINARY)"
 
 _STAGED = ", ".join(f"{name} {TYPES[name]}" for name in _WRITTEN)
-# By its columns: a pooled session may still hold the table of an older release.
+# The name depends on the columns: a pooled session may still hold the staging table of an older release.
 _STAGING = f"joinback_staging_{zlib.crc32(_STAGED.encode()):08x}"
-# Each transaction asks for it: behind a pooler it may run on another session than the last one.
+# Each transaction creates it if it is missing: a pooler may run it on another session than the last one.
 CREATE_STAGING = f"CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGING} ({_STAGED}) ON COMMIT DELETE ROWS"
 COPY_STAGED = COPY_NEW.replace("records", f"pg_temp.{_STAGING}", 1)
-# These rows are there and locked by this transaction, so nothing waits. A join instead could be planned as a scan
-# of the whole table, as nobody analyzes the staging table.
+# This transaction has locked these rows, so nothing waits. ON CONFLICT, not a join: nobody analyzes the staging table,
+# so the planner could choose to scan all of `records`.
 UPDATE_STAGED = (
     f"INSERT INTO records ({', '.join(_WRITTEN)}) SELECT {', '.join(_WRITTEN)} FROM pg_temp.{_STAGING}"  # noqa: S608
     " ON CONFLICT (application, join_key) DO UPDATE SET "
@@ -58,29 +59,33 @@ COPY_FEEDBACK = (
     f"COPY pg_temp.{_FEEDBACK_STAGING} (place, application, join_key, {', '.join(FEEDBACK_COLUMNS)})"
     " FROM STDIN (FORMAT BINARY)"
 )
-# A place comes and goes as the bytes that it is.
+# A tid is read and written as bytes, without a look into it.
 FEEDBACK_TYPES = ["bytea", "text", "text", *(COPY_TYPES[COLUMNS.index(name)] for name in FEEDBACK_COLUMNS)]
-# Locked by this transaction, the rows stay where they are. A place is one of a partition, hence the key as well.
+# This transaction has locked the rows, so none moves to another place. The partitions of a partitioned table repeat
+# places, so the statement compares the key too.
 UPDATE_FEEDBACK = (
     "UPDATE records SET "  # noqa: S608
-    + ", ".join(f"{name} = told.{name}" for name in FEEDBACK_COLUMNS)
-    + f", updated_at = now(), row_version = records.row_version + 1 FROM pg_temp.{_FEEDBACK_STAGING} AS told"
-    + " WHERE records.ctid = told.place AND (records.application, records.join_key) = (told.application, told.join_key)"
+    + ", ".join(f"{name} = staged.{name}" for name in FEEDBACK_COLUMNS)
+    + f", updated_at = now(), row_version = records.row_version + 1 FROM pg_temp.{_FEEDBACK_STAGING} AS staged"
+    + " WHERE records.ctid = staged.place"
+    + " AND (records.application, records.join_key) = (staged.application, staged.join_key)"
 )
-# Nobody analyzes the staging table: by a guess of its rows all of `records` might be read, or each key looked up again.
+# Nobody analyzes the staging table. By a wrong guess of its size the planner could read all of `records`, or look up
+# each key again. With these ways off it uses the places.
 BY_PLACE = "SELECT " + ", ".join(
     f"set_config('enable_{way}', 'off', true)"
     for way in ("seqscan", "indexscan", "bitmapscan", "hashjoin", "mergejoin")
 )
 
 _READ = [name for name in COLUMNS if name not in _EXACT]
-# Key by key through the primary key, and locked in that order: a join was planned as a scan of the whole
-# application while nobody had analyzed the table. As one JSON array, which is dumped four times faster than text[].
+# Key by key through the primary key, in the order of the keys. A join instead was planned as a scan of the whole
+# application while nobody had analyzed the table. The keys come as one JSON array: the driver dumps it four times
+# faster than text[].
 SELECT = f"""
 SELECT held.* FROM json_array_elements_text(%s::json) AS wanted(key) CROSS JOIN LATERAL (
     SELECT {", ".join(_READ)}, prediction FROM records WHERE application = %s AND join_key = wanted.key LIMIT 1
 ) AS held"""  # noqa: S608
-# Of the rows that are wanted bare, what stands in place of the prediction is never fetched from where TOAST keeps it.
+# A bare row has a constant in place of its prediction, so PostgreSQL does not fetch the prediction from TOAST.
 _BARE = """CASE WHEN wanted.whole = '1' THEN prediction
         WHEN prediction IS NOT NULL THEN '{"inputs":null,"outputs":null}' END"""
 SELECT_HELD = f"""
@@ -101,7 +106,7 @@ STANDING = """
 SELECT relkind = 'v', coalesce(obj_description(oid, 'pg_class'), '') FROM pg_class
 WHERE oid = to_regclass(quote_ident(%s))
 """
-# In whatever order it locks: whoever meets a merge's order the other way round begins again.
+# It may lock rows in any order. If that causes a deadlock with a merge, one of the two begins again.
 DELETE = (
     "DELETE FROM records WHERE application = %s AND join_key = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))"
 )
@@ -124,7 +129,7 @@ _decode_exact = msgspec.json.Decoder(_Exact).decode
 
 
 def to_sql(row: Row) -> list[Any]:
-    """The values of COPY, in its order. Raises SinkRefused for what PostgreSQL cannot hold."""
+    """Return the values of COPY_NEW, in its order. Raises SinkRefused for what PostgreSQL cannot hold."""
     values: list[Any] = list(structs.astuple(row))
     exact = None
     if row.inputs is not None and row.outputs is not None:
@@ -139,7 +144,7 @@ def to_sql(row: Row) -> list[Any]:
 
 
 def feedback_to_sql(place: bytes, row: Row) -> list[Any]:
-    """The values of COPY_FEEDBACK. Raises SinkRefused for what PostgreSQL cannot hold."""
+    """Return the values of COPY_FEEDBACK, in its order. Raises SinkRefused for what PostgreSQL cannot hold."""
     _check(row, None)
     values: list[Any] = [place, row.application, row.join_key, *_feedback_of(row)]
     for number in _FEEDBACK_JSONB_PLACES:
@@ -153,7 +158,7 @@ _FEEDBACK_JSONB_PLACES = [3 + number for number, name in enumerate(FEEDBACK_COLU
 
 
 def from_sql(values: Sequence[Any]) -> Row:
-    """The row of these cells. Raises AlteredRow for one that somebody edited so that it is none."""
+    """Return the row of these cells. Raises AlteredRow if somebody edited it so that nobody can read it."""
     cells: dict[str, Any] = dict(zip(_READ, values, strict=False))
     exact = None if values[-1] is None else _exact(values[-1])
     cells["inputs"] = bytes(exact.inputs) if exact else None
@@ -169,16 +174,16 @@ def _exact(cell: bytes) -> _Exact:
     try:
         return _decode_exact(cell)
     except (ValueError, RecursionError):
-        raise AlteredRow("prediction", "has not the inputs and outputs that were logged") from None
+        raise AlteredRow("prediction", "lacks the inputs and outputs that were logged") from None
 
 
 def same_value(a: bytes, b: bytes) -> bool:
-    """The same JSON, whatever the order of its keys and the form of its numbers."""
+    """Return whether two JSON texts have the same value, whatever the order of keys and the form of numbers."""
     return a == b or _value(a) == _value(b)
 
 
 def _value(text: bytes) -> Any:
-    # In a tuple of its own: true is no 1 in JSON. Decimal: all digits, and no limit on them.
+    # Decimal keeps all digits. The tuple keeps 1 and true apart, which Python holds for equal.
     return json.loads(text, parse_float=_number, parse_int=_number)
 
 
@@ -186,7 +191,7 @@ def _number(digits: str) -> tuple[Decimal]:
     return (Decimal(digits),)
 
 
-# Behind an even number of backslashes. Half a surrogate pair, which jsonb refuses as well, is no event already.
+# \u0000 after an even number of backslashes. jsonb also refuses half a surrogate pair, but no event contains one.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -199,6 +204,6 @@ def _check(row: Row, exact: bytes | None) -> None:
             continue
         if len(cell) > CELL_BYTES_MAX:
             raise SinkRefused(f"PostgreSQL cannot hold the {len(cell):,} bytes of one cell; {CELL_BYTES_MAX:,} at most")
-        # `json` would take it in, and fail each query that reads the row.
+        # `json` would accept it, and each query that reads the row would then fail.
         if rb"\u0000" in cell and _NUL.search(cell):
             raise SinkRefused(r"PostgreSQL cannot hold the character \u0000, and the JSON has one")

@@ -1,4 +1,4 @@
-"""What the URL of a PostgreSQL sink says: libpq's parameters, an option of ours, and which place it is."""
+"""The URL of a PostgreSQL sink: libpq's parameters, our own option, and the place that it names."""
 
 import math
 import os
@@ -11,11 +11,11 @@ from psycopg.conninfo import conninfo_to_dict
 from joinback.errors import ConfigurationError
 
 TIMEOUT_S = 20.0
-"""For one statement: a hundred batches' time, and well below the drain's own limit."""
+"""For one statement: a hundred times what a batch takes, and well below the limit of a drain."""
 
 
 def place(url: str) -> tuple[str, ...]:
-    """Host, port and database, and the schema if the URL names one; what it lacks is libpq's, from PG*."""
+    """Return host, port and database, and the schema if the URL names one. PG* variables fill in what it lacks."""
     known, _ = parameters_of(url)
     host = known.get("host") or known.get("hostaddr") or os.environ.get("PGHOST", "localhost")
     database = known.get("dbname") or os.environ.get("PGDATABASE") or known.get("user", "")
@@ -25,7 +25,7 @@ def place(url: str) -> tuple[str, ...]:
 
 
 def parameters_of(url: str) -> tuple[dict[str, Any], float]:
-    """Return libpq's parameters, and our own option. Raises ConfigurationError."""
+    """Return libpq's parameters, and the seconds of our own option `timeout_s`. Raises ConfigurationError."""
     base, _, query = url.partition("?")
     timeout_s = TIMEOUT_S
     theirs = []
@@ -38,10 +38,10 @@ def parameters_of(url: str) -> tuple[dict[str, Any], float]:
     try:
         return dict(conninfo_to_dict(f"{base}?{'&'.join(theirs)}")), timeout_s
     except psycopg.ProgrammingError:
-        # libpq's own words may quote a part of the password.
+        # libpq's own text may quote a part of the password.
         raise ConfigurationError(
-            "JOINBACK_SINK_URL is no URL of PostgreSQL; write postgresql://user:password@host:5432/database, with"
-            " %-codes for what is special in the password, and only options that libpq knows"
+            "JOINBACK_SINK_URL is not a PostgreSQL URL; write postgresql://user:password@host:5432/database, with"
+            " %-codes for special characters of the password, and only options that libpq knows"
         ) from None
 
 
@@ -51,5 +51,7 @@ def _seconds(value: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0.1 <= seconds < 86_400:
-        raise ConfigurationError("JOINBACK_SINK_URL: timeout_s is no number of seconds")
+        raise ConfigurationError(
+            "JOINBACK_SINK_URL: timeout_s must be a number of seconds, at least 0.1 and below 86400"
+        )
     return seconds

@@ -1,4 +1,4 @@
-"""The columns of a row, as the row stores write them, by what they hold and what may change them."""
+"""The columns of a row, as row stores write them: which hold times or JSON, and which feedback may change."""
 
 from joinback_worker.law.row import Row
 
@@ -21,6 +21,7 @@ FEEDBACK_COLUMNS = (
     "clock_skew",
     "matures_at",
 )
-"""What may change while the predictions stay: version and environment are an orphan's, whose feedback says them."""
-DROPPED_ADVICE = "feedback_is_default; the column is gone, default_fields says more"
-"""For whoever has a view of their own on the column that migration 2 drops."""
+"""The columns that may change while the predictions stay the same. An orphan takes version and environment from its
+feedback, so they are among them."""
+DROPPED_ADVICE = "feedback_is_default; migration 2 drops that column, and default_fields replaces it"
+"""The end of the error for somebody whose own view reads the column that migration 2 drops."""

@@ -1,4 +1,4 @@
-"""A table of rows, one per (application, join key): what its engine fills in, and how all of it is read."""
+"""A table with one row per (application, join key): the methods that an engine fills in, and how the table is read."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,78 +15,89 @@ from .on_thread import SAMPLE_BATCH, SAMPLE_ROWS, SinkOnThread
 from .row_columns import JSON
 
 TURNS_MAX = 10
-"""Times that a transaction begins. A key is inserted once, so each turn finds what overtook the one before."""
+"""How often one transaction is tried. A key is inserted once, so each try finds the row that the try before met too
+late."""
 PAGE_ROWS = 1_000
 PAGE_BYTES = 16 << 20
-"""Of a page: what a copy holds in memory. The next one has fewer rows if these were large."""
+"""Of one page: a copy holds that much in memory. If a page was larger, the next one has fewer rows."""
 
 T = TypeVar("T")
 
 
 class Held(NamedTuple):
-    """A row that is there."""
+    """A row that the table holds."""
 
     row: Row
-    """If it was read without its prediction's JSON: `null` in place of inputs and outputs, and no tags."""
+    """If it was read bare, that is without its prediction's JSON: its inputs and outputs are `null`, its tags None."""
     place: Any
-    """Where it stands, until the transaction ends."""
+    """Where the engine finds the row again, until the transaction ends: a row id, say."""
 
 
 Change = tuple[Held, Row]
-"""A row that is there, and what it is to say; the two differ in the columns FEEDBACK_COLUMNS alone."""
+"""A row that the table holds, and the row that it becomes. The two differ in the columns FEEDBACK_COLUMNS alone."""
 
 
 class Overtaken(Exception):
-    """Another writer came first: the transaction is rolled back and begins again, where it sees the other's rows."""
+    """Another writer came first. The transaction is rolled back and tried again; it then sees the other's rows."""
 
 
 class RowStore(SinkOnThread):
-    """An engine fills in the abstract methods; they run on the sink's thread."""
+    """An engine fills in the abstract methods. They run on the sink's thread; see `SinkOnThread`.
+
+    `_held`, `_insert`, `_update`, `_update_feedback`, `_delete` and `_matured` run within a `_transaction`; the others
+    do not, and may begin one of their own.
+    """
 
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[object]:
-        """All or nothing, durable at its end. May raise Overtaken."""
+        """Return a transaction: all or nothing, and durable when it ends. It may raise Overtaken."""
 
     @abstractmethod
     def _held(self, application: str, join_keys: Sequence[str], whole: Collection[str]) -> dict[str, Held]:
-        """The rows of these keys, which stay as they are until the transaction ends; absent ones are left out.
+        """Return join key -> row of these keys, without those that have no row.
 
-        But for the keys of `whole`, without the prediction's JSON.
+        No other writer may change these rows until the transaction ends. Rows of the keys in `whole` are read whole,
+        the others bare (see `Held.row`).
         """
 
     @abstractmethod
     def _insert(self, rows: Iterator[Row]) -> bool:
-        """Add rows of one application that `_held` did not find. False, and nothing done, if a key is there by now."""
+        """Add rows of one application that `_held` did not find, and return True.
+
+        If another writer has inserted one of their keys by now, add none of them and return False. Before it returns
+        True it must take all rows from the iterator, as each is counted when it is made.
+        """
 
     @abstractmethod
     def _update(self, rows: Iterator[Row]) -> None:
-        """Write rows of one application over those that `_held` found whole."""
+        """Replace rows of one application, which `_held` found and read whole."""
 
     @abstractmethod
     def _update_feedback(self, rows: Iterator[Change]) -> None:
-        """Write the columns FEEDBACK_COLUMNS of rows of one application over those that `_held` found."""
+        """Replace the columns FEEDBACK_COLUMNS of rows of one application, which `_held` found."""
 
     @abstractmethod
     def _delete(self, application: str, join_keys: Sequence[str]) -> int:
-        """Delete the rows of these keys, within a transaction; how many there were."""
+        """Delete the rows of these keys. Return how many there were."""
 
     def _erase(self, application: str, join_keys: Sequence[str]) -> int:
         return self._in_transaction(partial(self._delete, application, join_keys))
 
     @abstractmethod
     def _page(self, after: tuple[str, str], limit: int) -> list[Row]:
-        """The rows that follow this (application, join_key), in the engine's own order of both."""
+        """Return at most `limit` rows that follow this (application, join_key), in the engine's order of the two."""
 
     @abstractmethod
     def _matured(self, application: str, before: datetime, limit: int) -> list[str]:
-        """Join keys of rows that the clock alone may have changed by this time, at most so many."""
+        """Return at most `limit` join keys of rows whose `matures_at` is before this time."""
 
     def _in_transaction(self, work: Callable[[], T]) -> T:
-        # Anew, and not from the lost keys on: who waits for a row while holding later ones can deadlock.
+        # All of it again, not only the keys that were lost: who holds later rows and waits for an earlier one can
+        # deadlock.
         for _ in range(TURNS_MAX):
             with suppress(Overtaken), self._transaction():
                 return work()
-        raise SinkUnavailable(f"other writers came first, {TURNS_MAX} times; the next try may be quicker")
+        raise SinkUnavailable(f"other writers came first {TURNS_MAX} times; the next drain tries again")
 
     def _pages(self, application: str | None) -> Iterator[list[Record]]:
         pages = self._row_pages(("", "")) if application is None else self._pages_of(application)
@@ -94,7 +105,7 @@ class RowStore(SinkOnThread):
             yield [_readable(row) for row in rows]
 
     def _pages_of(self, application: str) -> Iterator[list[Row]]:
-        """The rows of one application: those behind it in the engine's order are not read."""
+        """Yield the rows of one application, and stop at the first row of the application that follows it."""
         for page in self._row_pages((application, "")):
             rows = [row for row in page if row.application == application]
             if rows:
@@ -118,7 +129,7 @@ class RowStore(SinkOnThread):
 
     @abstractmethod
     def _newest(self, application: str, limit: int) -> list[str]:
-        """The join keys of so many of the newest predictions, and of as many of the newest labels."""
+        """Return the join keys of the `limit` newest predictions, and of the `limit` newest labels."""
 
     def _sample(self, application: str) -> Iterator[list[Row]]:
         keys = self._newest(application, SAMPLE_ROWS)
@@ -131,7 +142,7 @@ def _readable(row: Row) -> Record:
         return unfold(row)
     except (SinkRefused, ValueError, AssertionError) as error:
         where = f"{row.application!r}, {row.join_key!r}"
-        raise SinkUnavailable(f"the row of {where} is not as a worker wrote it; mend or delete it") from error
+        raise SinkUnavailable(f"the row of {where} is not as a worker wrote it; repair or delete it") from error
 
 
 def _bytes_of(rows: Sequence[Row]) -> int:

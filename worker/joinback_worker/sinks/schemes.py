@@ -1,4 +1,4 @@
-"""Which file serves a sink's URL: one of ours by its scheme, or another package's by its entry point."""
+"""Which module serves a sink's URL: one of ours, or one of another package by its entry point. The scheme decides."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from joinback.urls import shown_url
 
 from .place import DEFAULT_URL, check_login, check_slashes, path_of
 
-# scheme -> module of this package
 SCHEMES = {
     "embedded": "sqlite",
     "sqlite": "sqlite",
@@ -28,33 +27,52 @@ SCHEMES = {
     "jsonl": "jsonl",
     "stdout": "stdout",
 }
+"""Scheme -> module of this package."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _EXTRAS = {"postgres": "postgres", "clickhouse": "clickhouse", "delta": "delta", "parquet": "parquet"}
-
+"""Module -> extra of our distribution that installs its driver."""
 
 _ONE_WRITER = frozenset({"embedded", "sqlite", "chdb", "stdout"})
-"""One file has one write lock, and one process one engine: several writers would only wait for each other."""
+"""Schemes with one writer at a time: several would only wait for the lock of the file, or for the engine."""
 WRITERS_MAX = 4
-"""More do not pay: beyond it one worker's Python is the limit, and each holds a connection and a chunk."""
+"""More writers of one worker do not pay: Python is then the limit, and each holds a connection and a batch."""
 
 ENTRY_POINTS = "joinback.sinks"
-"""The group in which an installed package offers a sink: the entry point's name is the scheme, its value a module with
-`open_url(url, policy) -> Sink` and `schema(url, settings) -> str`; for a server `place`, and maybe `compact`. A scheme
-of ours is never taken by another package."""
+"""The group of entry points in which an installed package offers a sink. The name of the entry point is the scheme. Its
+value is a module with these functions:
+
+- `open_url(url, policy) -> Sink`: return the sink, not entered yet. It must not connect. Raise ConfigurationError for a
+  wrong URL. Most sinks derive from `merge_on_read.MergeOnRead` (a store of events) or `merge_on_write.MergeOnWrite` (a
+  store of rows).
+- `schema(url, settings) -> str`: return what `joinback sink schema` prints: statements that create tables or views.
+- `place(url) -> tuple[str, ...]`, optional: return what tells this sink from others, without login and without options
+  that do not move its rows. By default it is the URL without its password.
+- `compact(url) -> str`, optional: do what `joinback sink compact` should do, and return one line on it.
+
+The worker runs up to `WRITERS_MAX` drains at once, each with a sink of its own. Another package cannot take a scheme of
+ours.
+"""
 
 
 def module_of(url: str) -> ModuleType:
-    """Return the file that serves a URL: `open_url`, `schema`, for a server `place`, and maybe `compact`.
+    """Return the module that serves a URL; `ENTRY_POINTS` lists its functions.
 
-    Raises ConfigurationError for a URL nobody serves, or whose login cannot be told from its host.
+    Raises ConfigurationError if no module serves the URL, its driver is not installed, its login is not encoded, or its
+    path is ambiguous.
     """
-    # Not urlsplit: it trips over what a password may hold.
+    # Not by urlsplit: it fails on some characters of a password.
     scheme = url.partition(":")[0]
     if scheme not in SCHEMES and scheme not in _offered():
-        # Without a `://` it may be anything, a password too.
+        # Without `://` the text may be anything, even a password, so do not show it.
         raise ConfigurationError(
             "JOINBACK_SINK_URL"
-            + (" is empty" if not url else f" starts with {scheme!r}" if _SCHEME.match(url) else " is no URL of a sink")
+            + (
+                " is empty"
+                if not url
+                else f" starts with {scheme!r}"
+                if _SCHEME.match(url)
+                else " is not the URL of a sink"
+            )
             + f"; known are: {', '.join([*SCHEMES, *_offered()])} (such as sqlite:////var/lib/joinback.db)"
         )
     check_login(url)
@@ -74,7 +92,7 @@ def module_of(url: str) -> ModuleType:
 
 @cache
 def _offered() -> dict[str, EntryPoint]:
-    """Return the sinks of other packages by scheme: looked up once, as that reads every installed package."""
+    """Return scheme -> entry point of other packages. It looks once, as it reads the metadata of every package."""
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
@@ -90,7 +108,10 @@ def _loaded(entry: EntryPoint) -> ModuleType:
 
 
 def place_of(url: str) -> tuple[str, ...]:
-    """Return what makes a sink this one and no other: no login, and no option that does not move its rows."""
+    """Return what tells a sink from others: no login, and no option that does not move its rows.
+
+    Two URLs with the same place name the same sink.
+    """
     path = path_of(url)
     if path is not None:
         return url.partition(":")[0].replace(DEFAULT_URL[:-1], "sqlite"), str(path.resolve())
@@ -99,5 +120,5 @@ def place_of(url: str) -> tuple[str, ...]:
 
 
 def writers_max(url: str) -> int:
-    """Return how many drains one worker should run at once into this sink."""
+    """Return how many drains of one worker may write into this sink at once."""
     return 1 if url.partition(":")[0] in _ONE_WRITER else WRITERS_MAX

@@ -1,7 +1,7 @@
 """The embedded sink: one SQLite file, readable with SQL while the worker writes.
 
-Merge on write: BEGIN IMMEDIATE takes the file's one write lock, so read, merge and upsert of a batch are one
-step for every other writer. WAL lets readers go on meanwhile; synchronous=FULL makes a commit durable.
+It merges on write. BEGIN IMMEDIATE takes the one write lock of the file, so no other writer comes between the read and
+the write of a batch. In WAL mode readers go on meanwhile. synchronous=FULL makes a commit durable.
 """
 
 import math
@@ -47,17 +47,17 @@ from .sqlite_table import (
 )
 
 BUSY_TIMEOUT_S = 10.0
-"""How long to wait for another writer: some batches' time, and well below the drain's own limit."""
+"""How long to wait for another writer: as long as a few batches take, and well below the limit of a drain."""
 _SELECT_KEYS = 500
-"""Keys of one look-up; SQLite takes 999 parameters in its older builds."""
+"""Keys of one query: older builds of SQLite take at most 999 parameters."""
 
 T = TypeVar("T")
 
 
 def open_url(url: str, policy: Policy) -> Sink:
-    """`sqlite:///relative.db` or `sqlite:////absolute.db`, as SQLAlchemy writes them.
+    """Return the sink of `sqlite:///relative.db` or `sqlite:////absolute.db`; SQLAlchemy writes them so too.
 
-    `?busy_timeout_s=30` waits that long for another writer's lock.
+    With `?busy_timeout_s=30` it waits that long for another writer's lock.
     """
     parts = parts_of(url)
     path = unquote(parts.path.removeprefix("/"))
@@ -69,7 +69,12 @@ def open_url(url: str, policy: Policy) -> Sink:
     try:
         busy_timeout_s = float(options.pop("busy_timeout_s", BUSY_TIMEOUT_S))
     except ValueError:
-        raise ConfigurationError("JOINBACK_SINK_URL: busy_timeout_s is no number of seconds") from None
+        busy_timeout_s = math.nan
+    # SQLite's own limit is an int of milliseconds: beyond it, it would not wait at all.
+    if not 0 <= busy_timeout_s < 86_400:
+        raise ConfigurationError(
+            "JOINBACK_SINK_URL: busy_timeout_s must be a number of seconds, at least 0 and below 86400"
+        )
     if options:
         raise ConfigurationError(
             f"JOINBACK_SINK_URL has no option {min(options)!r}; known is busy_timeout_s (sqlite:///joinback.db?…)"
@@ -78,14 +83,14 @@ def open_url(url: str, policy: Policy) -> Sink:
 
 
 def schema(url: str, settings: Settings) -> str:
-    """Every migration, for the `sqlite3` shell and an empty file. There are no roles to grant anything to."""
-    open_url(url, Policy())  # a wrong URL is told
+    """Return all migrations, for the `sqlite3` shell and an empty file. SQLite has no roles, so there are no grants."""
+    open_url(url, Policy())  # a wrong URL raises ConfigurationError
     migrations = [migration(number + 1) for number in range(len(MIGRATIONS))]
     return "".join(";\n".join(["BEGIN IMMEDIATE", *statements, "COMMIT;\n"]) for statements in migrations)
 
 
 class SQLiteSink(MergeOnWrite):
-    """BEGIN IMMEDIATE takes the one write lock, so nobody can insert a key in between."""
+    """BEGIN IMMEDIATE takes the one write lock, so nobody can insert a key between a read and a write."""
 
     def __init__(self, path: Path, policy: Policy, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         super().__init__(policy)
@@ -94,7 +99,6 @@ class SQLiteSink(MergeOnWrite):
         self._connection: sqlite3.Connection | None = None
 
     def _translated(self, work: Callable[[], T]) -> T:
-        """Run on the sink's thread; SQLite's errors become ours, by class."""
         return translated(self._path, work)
 
     def _open(self) -> None:
@@ -130,14 +134,15 @@ class SQLiteSink(MergeOnWrite):
 
     def _erase(self, application: str, join_keys: Sequence[str]) -> int:
         connection = self._open_connection()
-        # Else the bytes stay in the file's free pages.
+        # Overwrites what it deletes. Else the bytes stay in the free pages of the file.
         connection.execute("PRAGMA secure_delete = ON")
         try:
             deleted = super()._erase(application, join_keys)
         finally:
             connection.execute("PRAGMA secure_delete = OFF")
         if deleted:
-            # Else they stay in the WAL. While somebody reads it must wait; the file's last user does it then.
+            # Else the bytes stay in the WAL. While somebody reads, SQLite cannot empty it; the last connection to close
+            # does so then.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return deleted
 
@@ -169,7 +174,7 @@ class SQLiteSink(MergeOnWrite):
                 connection.execute(statement)
 
     def _insert_unseen(self, records: Sequence[Record], merged: Merged) -> Sequence[Record]:
-        """A record of predictions alone: SQLite says itself whether its key is there."""
+        """Insert records that hold predictions alone. SQLite itself finds whether their key is there."""
         now = text_of(datetime.now(UTC))
         execute = self._open_connection().cursor().execute
         left = []
@@ -206,12 +211,12 @@ class SQLiteSink(MergeOnWrite):
         try:
             connection.execute("SELECT ln(1)")
         except sqlite3.OperationalError:
-            # A build without mathematical functions.
+            # This build lacks the mathematical functions.
             connection.create_function("ln", 1, math.log, deterministic=True)
         return connection.execute(question).fetchall()
 
     def _stop(self) -> None:
-        # It may be closed by now.
+        # The connection may be closed by now.
         with suppress(sqlite3.ProgrammingError):
             self._open_connection().interrupt()
 

@@ -1,4 +1,4 @@
-"""SQLite's errors as ours: by class and result code, never by their text."""
+"""SQLite's errors as ours: retryable or not, by class and result code, never by their text."""
 
 import sqlite3
 from collections.abc import Callable
@@ -11,24 +11,27 @@ T = TypeVar("T")
 
 
 def translated(path: Path, work: Callable[[], T]) -> T:
-    """Run the work on this file. Raises SinkUnavailable with what to mend, or SinkRefused for what it cannot hold."""
+    """Run the work on this file and return what it returns.
+
+    Raises SinkUnavailable, which says what to repair, and SinkRefused for rows that SQLite cannot hold.
+    """
     try:
         return work()
     except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError) as error:
         raise SinkRefused(f"SQLite refused the rows: {error.sqlite_errorname}") from error
-    # Values that the binding itself cannot pass on: text that is no UTF-8, an integer beyond 64 bits.
+    # Values that Python's driver cannot pass to SQLite: text that is not UTF-8, an integer beyond 64 bits.
     except (UnicodeError, OverflowError, sqlite3.ProgrammingError) as error:
         raise SinkRefused(f"SQLite cannot hold the rows: {type(error).__name__}") from error
     except sqlite3.Error as error:
         if isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorname"):
-            # Not SQLite's: Python's module could not decode a cell.
-            raise AlteredRow("of text", "is no UTF-8") from error
+            # This is not SQLite's error: Python's driver could not decode a cell.
+            raise AlteredRow("of type TEXT", "is not UTF-8") from error
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         raise SinkUnavailable(f"sink file {path}: {_advice(name)} ({name})") from error
 
 
 def _advice(error_name: str) -> str:
-    """What to do, by SQLite's extended result code (its name begins with the primary one)."""
+    """Return what to do, by the name of SQLite's extended result code, which begins with that of the primary one."""
     advice = {
         "SQLITE_BUSY": "locked by another process; end its transaction",
         "SQLITE_LOCKED": "locked by another connection; end its transaction",

@@ -1,4 +1,4 @@
-"""The file of an SQLite sink: opened for a worker, or to be read; migrated, and checked to be as a worker made it."""
+"""The file of an SQLite sink: opens it for a worker or a reader, migrates it, and checks that a worker made it."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -13,13 +13,17 @@ from .row_columns import COLUMNS, DROPPED_ADVICE
 from .sqlite_table import MIGRATIONS, READERS_OF_DROPPED, migration
 
 CACHE_KIB = 64 << 10
-"""Of pages in memory. SQLite's own 2 MB do not hold the inner pages of a large index; each batch would read them."""
+"""Of pages in memory. SQLite's default of 2 MB does not hold the inner pages of a large index: each batch would read
+them again."""
 WAL_PAGES = 16 << 10
-"""64 MiB, before they are copied into the file: a page that several batches change is copied once."""
+"""64 MiB of changed pages, then SQLite copies them into the file: a page that several batches change is copied once."""
 
 
 def opened(path: Path, busy_timeout_s: float, *, migrates: bool) -> sqlite3.Connection:
-    """Return the connection of a worker. Raises SinkOlder if it may not migrate and has to, and SinkUnavailable."""
+    """Return a worker's connection. Raises SinkOlder if the file needs a migration and `migrates` is False.
+
+    Raises SinkUnavailable.
+    """
     _make_the_default_directory(path)
     connection = _connect(str(path), busy_timeout_s)
     try:
@@ -42,14 +46,16 @@ def opened(path: Path, busy_timeout_s: float, *, migrates: bool) -> sqlite3.Conn
 
 
 def opened_to_read(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
-    """Return a connection that makes no file beside this one: a plain look in WAL mode leaves two, owned by who looked.
+    """Return a reader's connection, which creates no file.
 
+    In WAL mode a usual connection would leave two files beside this one, owned by the user who looked.
     Raises SinkMissing, SinkOlder and SinkUnavailable.
     """
     if not path.exists():
         raise SinkMissing(f"the sink {path} does not exist yet")
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-    # While a writer has it open there is a `-wal`, which must be read; else nothing may change it unseen.
+    # A writer that has it open keeps a `-wal` file, which must be read. Without one nobody writes, so the file is
+    # immutable.
     if not path.with_name(f"{path.name}-wal").exists():
         uri += "&immutable=1"
     connection = _connect(uri, busy_timeout_s, uri=True)
@@ -64,13 +70,13 @@ def opened_to_read(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """All or nothing, and nobody else writes meanwhile."""
+    """Run a transaction: all or nothing, and nobody else writes meanwhile."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
         connection.execute("COMMIT")
     except BaseException:
-        # After a full disk SQLite has rolled back already, and says so by raising again.
+        # When the disk is full, SQLite has rolled back already, and a second ROLLBACK would raise.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
@@ -81,20 +87,20 @@ def _connect(where: str, busy_timeout_s: float, *, uri: bool = False) -> sqlite3
 
 
 def _make_the_default_directory(path: Path) -> None:
-    """For this user alone. Any other directory is the operator's to make."""
+    """Make the directory of the default file, readable by this user alone. The operator makes any other directory."""
     if path != default_file():
         return
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SinkUnavailable(
-            f"sink file {path}: its directory cannot be made ({error.strerror});"
+            f"sink file {path}: its directory cannot be created ({error.strerror});"
             " set JOINBACK_SINK_URL, or XDG_DATA_HOME"
         ) from error
 
 
 def _applied(connection: sqlite3.Connection) -> int:
-    """The newest migration that the file has seen."""
+    """Return the number of the newest migration that ran on the file."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
@@ -106,7 +112,7 @@ def _refuse_older(path: Path, applied: int) -> None:
 def _migrate_once(path: Path, connection: sqlite3.Connection) -> None:
     try:
         with transaction(connection):
-            # Read under the lock: another worker may have been first.
+            # Read again under the lock: another worker may have been first.
             if (number := _applied(connection) + 1) <= len(MIGRATIONS):
                 for statement in migration(number):
                     connection.execute(statement)

@@ -1,4 +1,4 @@
-"""The table `records` in SQLite: its schema, its statements, and a row's way into it and back."""
+"""The table `records` in SQLite: its schema, its statements, and a row as SQL values and back."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ CREATE TABLE records (
     inputs              TEXT,           -- JSON
     outputs             TEXT,           -- JSON
     tags                TEXT,           -- JSON
-    feedback            TEXT,           -- JSON: one value a field
+    feedback            TEXT,           -- JSON: one value per field
     feedback_is_default INTEGER NOT NULL,
     feedback_at         TEXT,
     first_feedback_at   TEXT,
@@ -43,21 +43,21 @@ CREATE TABLE records (
 )
 """,
         "CREATE INDEX records_by_time ON records (application, predicted_at)",
-        # What label maturity asks each tick: small, as both hold only rows that still wait.
+        # For label maturity, which the worker checks at each drain. Small: both hold only rows that still wait.
         "CREATE INDEX records_waiting ON records (application, predicted_at) WHERE status = 'predicted'",
         "CREATE INDEX records_waiting_skewed ON records (application, logged_at)"
         " WHERE status = 'predicted' AND clock_skew = 1",
     ),
     (
         "ALTER TABLE records ADD COLUMN default_fields TEXT",  # JSON: an array of names
-        "ALTER TABLE records ADD COLUMN field_times TEXT",  # JSON: field -> {"first": ..., "last": ...}
+        "ALTER TABLE records ADD COLUMN field_times TEXT",  # JSON: field -> {"first": ..., "last": ...}, times
         "ALTER TABLE records ADD COLUMN matures_at TEXT",  # when the clock alone may next change the row
         """
 UPDATE records SET default_fields = (
     SELECT json_group_array(key) FROM (SELECT key FROM json_each(records.feedback) ORDER BY key)
 ) WHERE feedback_is_default
 """,
-        # Due at once: at the next tick the law says when they really are.
+        # Due at once: the next drain then sets the right time.
         """
 UPDATE records SET matures_at = CASE
     WHEN clock_skew AND (julianday(predicted_at) - julianday(logged_at)) * 86400 > 300 THEN logged_at
@@ -67,24 +67,26 @@ END WHERE status = 'predicted'
         "DROP INDEX records_waiting",
         "DROP INDEX records_waiting_skewed",
         "ALTER TABLE records DROP COLUMN feedback_is_default",
-        # What maturity asks each tick: small, as it holds only rows that still wait.
+        # For maturity, which the worker checks at each drain. Small: it holds only rows that still wait.
         "CREATE INDEX records_maturing ON records (application, matures_at) WHERE matures_at IS NOT NULL",
     ),
 )
-"""The statements of each, counted from 1 in `PRAGMA user_version`. One that was released never changes."""
+"""The statements of each migration. `PRAGMA user_version` counts them from 1. The statements of a released migration
+never change; their comments may."""
 
 READERS_OF_DROPPED = """
 SELECT type, name FROM sqlite_master
 WHERE type IN ('view', 'trigger', 'index') AND sql LIKE '%feedback_is_default%' ORDER BY type DESC, name
 """
-"""What somebody made on the column that migration 2 drops: SQLite then refuses to drop it."""
+"""Views, triggers and indexes that somebody made on the column that migration 2 drops. SQLite refuses to drop a column
+that one of them uses."""
 
 _TIME_PLACES = [COLUMNS.index(name) for name in TIMES]
 _JSON_PLACES = [COLUMNS.index(name) for name in JSON]
 
-# Parameters, not json_each(?): SQLite's JSON functions end a text at its first NUL.
+# One parameter per key, not json_each(?): SQLite's JSON functions end a text at its first NUL.
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM records WHERE application = ? AND join_key IN (%s)"  # noqa: S608
-# By its type, for which no overflow page is read.
+# The type of a cell is known without its overflow pages, so a bare row reads none of the prediction's JSON.
 _BARE = {name: f"CASE typeof({name}) WHEN 'null' THEN NULL ELSE 'null' END" for name in ("inputs", "outputs")}
 _BARE["tags"] = "NULL"
 SELECT_WHOLE = SELECT.replace("SELECT ", "SELECT rowid, ", 1)
@@ -124,12 +126,12 @@ UPDATE_FEEDBACK = (
 
 
 def to_sql(row: Row) -> list[Any]:
-    """The values of COLUMNS."""
+    """Return the values of COLUMNS."""
     return _to_sql(structs.astuple(row), _TIME_PLACES, _JSON_PLACES)
 
 
 def feedback_to_sql(row: Row) -> list[Any]:
-    """The values of FEEDBACK_COLUMNS."""
+    """Return the values of FEEDBACK_COLUMNS."""
     return _to_sql(_feedback_of(row), _FEEDBACK_TIME_PLACES, _FEEDBACK_JSON_PLACES)
 
 
@@ -150,8 +152,9 @@ def _to_sql(cells: Iterable[Any], times: Sequence[int], jsons: Sequence[int]) ->
 
 
 def from_sql(values: Sequence[Any]) -> Row:
-    """The row of these cells. Raises AlteredRow for one that somebody edited so that it is none: SQLite lets
-    anything stand in any column.
+    """Return the row of these cells. Raises AlteredRow if somebody edited it so that nobody can read it.
+
+    SQLite accepts a value of any type in any column.
     """
     cells = list(values)
     for place in _TIME_PLACES:
@@ -159,8 +162,8 @@ def from_sql(values: Sequence[Any]) -> Row:
             try:
                 time = datetime.fromisoformat(cells[place])
             except (TypeError, ValueError):
-                raise AlteredRow(COLUMNS[place], "is no time in ISO 8601") from None
-            # As SQLite's own datetime('now') writes it.
+                raise AlteredRow(COLUMNS[place], "is not a time in ISO 8601") from None
+            # SQLite's own datetime('now') writes a time without a zone; it is UTC.
             cells[place] = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
     for place in _JSON_PLACES:
         if cells[place] is not None:
@@ -180,5 +183,5 @@ _CLOCK_SKEW = COLUMNS.index("clock_skew")
 
 
 def migration(number: int) -> list[str]:
-    """The statements of one migration and of its record; to be run in one transaction."""
+    """Return the statements of one migration and of its record. Run them in one transaction."""
     return [statement.strip() for statement in MIGRATIONS[number - 1]] + [f"PRAGMA user_version = {number}"]

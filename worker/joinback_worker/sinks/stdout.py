@@ -1,8 +1,8 @@
-"""The sink that is a pipe: `stdout:`, one joined row a line, as JSON.
+"""The sink that is a pipe: `stdout:` writes one row per line, as JSON.
 
-It holds nothing, so a row is what Redis holds of its record, written again whenever that changes; whoever reads
-keeps the last of each (application, join_key). Feedback that comes after Redis let its prediction go is a row
-of its own, `orphan`.
+A pipe holds nothing, so a row shows what Redis holds of its record. It is written again whenever that changes, and the
+reader keeps the last line of each (application, join_key). Feedback that comes after Redis has forgotten its prediction
+is a row of its own, with the status `orphan`.
 """
 
 import sys
@@ -29,24 +29,25 @@ T = TypeVar("T")
 
 
 def open_url(url: str, policy: Policy) -> Sink:
+    """Return the sink of `stdout:`."""
     parts = parts_of(url)
     if parts.netloc or parts.path or parts.query:
-        raise ConfigurationError("JOINBACK_SINK_URL: stdout takes nothing more; write stdout:")
+        raise ConfigurationError("JOINBACK_SINK_URL: nothing may follow the scheme of standard output; write stdout:")
     return StdoutSink(policy)
 
 
 def place(url: str) -> tuple[str, ...]:
-    """A pipe takes the rows too: what went there is no longer pending for another sink."""
+    """Return the one place of all pipes. A pipe is a sink too: what it took is no longer pending for another one."""
     return ("stdout",)
 
 
 def schema(url: str, settings: Settings) -> str:
-    """The columns of a line; there is nothing to create."""
-    return "-- one JSON object a line: " + ", ".join(Row.__struct_fields__)
+    """Return a comment that names the columns of a line. There is nothing to create."""
+    return "-- one JSON object per line: " + ", ".join(Row.__struct_fields__)
 
 
 class StdoutSink(SinkOnThread):
-    """Durable as far as the reader of the pipe is."""
+    """Its rows are as durable as the reader of the pipe makes them."""
 
     looks_up = False
     erases = False
@@ -55,7 +56,7 @@ class StdoutSink(SinkOnThread):
         try:
             return work()
         except OSError as error:
-            raise SinkUnavailable(f"nobody reads standard output ({error.strerror}); start the reader again") from error
+            raise SinkUnavailable(f"nobody reads standard output ({error.strerror}); start its reader again") from error
 
     def _open(self) -> None:
         pass
@@ -75,16 +76,18 @@ class StdoutSink(SinkOnThread):
         return merged
 
     def _close_matured(self, application: str) -> None:
-        """Nothing is kept, so nothing changes."""
+        """Return None: the sink holds no rows that could change."""
 
     def _erase(self, application: str, join_keys: Sequence[str]) -> int:
-        raise SinkUnavailable("rows went to standard output, where nothing can be erased; erase them where they ended")
+        raise SinkUnavailable(
+            "rows went to standard output, where nothing can be erased; erase them where the pipe ends"
+        )
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
         return {}
 
 
 def line_of(row: Row) -> bytes:
-    """The row as one line of JSON; its JSON columns are JSON in it."""
+    """Return the row as one line of JSON. It holds the JSON columns as JSON, not as text."""
     cells = {name: Raw(cell) if isinstance(cell, bytes) else cell for name, cell in structs.asdict(row).items()}
     return one_line(msgspec.json.encode(cells))

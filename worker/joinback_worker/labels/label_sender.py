@@ -1,4 +1,4 @@
-"""Labels become feedback events, by the client that services use; none is lost without a word."""
+"""Sends labels as feedback events, by the client that services use. A label that Redis does not take is an error."""
 
 import asyncio
 import time
@@ -15,36 +15,38 @@ from .corrections import retraction_id
 from .plan import Label
 
 FLUSH_WAIT_S = 60.0
-"""Without any event leaving: a failover takes some ten seconds, a restart that loads its data seldom more."""
+"""How long to wait while no event leaves: a failover takes some ten seconds, a restart of Redis seldom more."""
 _FLUSH_LOOK_S = 5.0
 _ROOM_LOOK_S = 1.0
 _UNSEEN_MAX = 50_000
-"""Keys, some 5 MB; then it waits for what is on its way."""
+"""Keys, some 5 MB of memory. At more of them it waits until Redis has all events."""
 _TAKEN_BACK_AT_ONCE = 10_000
-"""A tenth of the client's buffer, which drops what does not fit."""
+"""A tenth of the client's buffer, which would drop events that do not fit."""
 
-_REPEAT = "; mend that and repeat the import: what was told counts once"
+_REPEAT = "; fix that and repeat the import: a label that is sent twice counts once"
 
 
-class Teller:
-    """Writes labels to Redis. Waits while Redis is nearly full: the predictions of services come first."""
+class LabelSender:
+    """Sends labels to Redis. It waits while Redis is nearly full: the predictions of services come first."""
 
-    def __init__(self, settings: Settings, redis: Redis, application: str, place: str, told_by: str | None) -> None:
+    def __init__(
+        self, settings: Settings, redis: Redis, application: str, place: str, feedback_source: str | None
+    ) -> None:
         self._settings = settings
         self._redis = redis
         self._application = application
-        self._told_by = told_by
-        # By it one import can be found, and taken back.
+        self._feedback_source = feedback_source
+        # With this tag a person can find the events of one import, and take them back.
         self._tags = {"import": place}
         self._taken_back = 0
         self._unseen: set[str] = set()
-        """Of what was told since the last flush."""
+        """Keys of the labels that were sent since the last flush."""
         self._health = Health()
         self._client = joinback.Client().init(settings.redis_url, strict=True)
 
-    async def tell(self, labels: Sequence[Label], say: Callable[[str], None]) -> None:
-        """Hand labels to the client. Raises JoinbackError if it cannot take them."""
-        await self._wait_for_room(say)
+    async def send(self, labels: Sequence[Label], waits: Callable[[str], None]) -> None:
+        """Hand labels to the client; `waits` shows why it waits. Raises JoinbackError if the client refuses them."""
+        await self._wait_for_room(waits)
         try:
             self._unseen.update(label.key for label in labels)
             await asyncio.to_thread(self._log, labels)
@@ -59,12 +61,14 @@ class Teller:
             join_keys=[label.key for label in labels],
             timestamps=[label.at for label in labels],
             event_ids=[label.event_id for label in labels],
-            source=self._told_by,
+            source=self._feedback_source,
             tags=self._tags,
         )
 
     def _take_back(self, labels: Sequence[Label]) -> None:
-        """Before the corrections themselves: whoever stops in between repeats the import, and it tells both."""
+        """Send the retractions of corrections, before the corrections. If the import stops in between, the next one
+        sends both again.
+        """
         for label in labels:
             for old, fields in label.corrects.items():
                 self._client.retract(
@@ -79,25 +83,28 @@ class Teller:
                 if self._taken_back % _TAKEN_BACK_AT_ONCE == 0:
                     self._client.flush(FLUSH_WAIT_S)
 
-    async def has_all_of(self, keys: Collection[str]) -> None:
-        """Return when Redis has what was told of these keys: a look-up then finds it."""
+    async def deliver_all_of(self, keys: Collection[str]) -> None:
+        """Wait until Redis has all labels that were sent of these keys, so that a look-up finds them."""
         if self._unseen.isdisjoint(keys) and len(self._unseen) < _UNSEEN_MAX:
             return
         await self._flush()
         self._unseen.clear()
 
-    async def _wait_for_room(self, say: Callable[[str], None]) -> None:
-        """What is drained stays for a while, so a nearly full Redis needs that long, and a worker, to have room."""
+    async def _wait_for_room(self, waits: Callable[[str], None]) -> None:
+        """Wait until Redis is no longer nearly full. Raises JoinbackError if a worker had time enough to make room.
+
+        A record stays in Redis for a while after its drain, so making room takes that long.
+        """
         patience_s = self._settings.settled_ttl_s + 2 * self._settings.interval_s
         deadline = time.monotonic() + patience_s
         while why := (await self._health.look(self._redis)).get("memory_high"):
             if time.monotonic() > deadline:
                 raise JoinbackError(f"{why}; waited {patience_s:,} s for room; is a worker draining?{_REPEAT}")
-            say("waiting: Redis is nearly full, and the worker makes room")
+            waits("waiting: Redis is nearly full, and the worker makes room")
             await asyncio.sleep(_ROOM_LOOK_S)
 
     async def finish(self) -> int:
-        """Return how many labels Redis has, which is all. Raises JoinbackError if it is not."""
+        """Wait until Redis has all labels, and return how many. Raises JoinbackError if it does not have all."""
         await self._flush()
         stats = self._client.stats()
         if stats["sent"] != stats["logged"]:
@@ -109,7 +116,7 @@ class Teller:
         return int(stats["sent"]) - self._taken_back
 
     async def _flush(self) -> None:
-        """Wait until all has left, or nothing does any more."""
+        """Wait until all events have left, or until none has left for FLUSH_WAIT_S."""
         sent, deadline = -1, 0.0
         while not await self._client.aflush(_FLUSH_LOOK_S):
             stats = self._client.stats()
