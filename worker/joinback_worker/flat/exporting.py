@@ -16,9 +16,8 @@ from msgspec import Struct, field
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback_worker.config.rules_file import policy_of
-from joinback_worker.errors import WorkerError, no_row
+from joinback_worker.law.joining import row_of
 from joinback_worker.law.record import Record
-from joinback_worker.law.row import Row, project
 from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
@@ -164,7 +163,7 @@ class _Work:
         if not then.has_events:
             exported.unknown += 1
             return
-        row = _row(then, self._policy)
+        row = row_of(then, self._policy)
         if row.status == "orphan":
             exported.orphans += 1
             return
@@ -175,20 +174,11 @@ class _Work:
         self._spool.add(kept(row, age))
         if exported.difference is not None and self._job.since is not None:
             earlier = known(record, self._job.since)
-            before = _row(earlier, self._before) if earlier.predictions else None
+            before = row_of(earlier, self._before) if earlier.predictions else None
             changes = list(changes_of(before, row))
             exported.difference.count(before, changes)
             if self._changed is not None:
                 self._changed.add(changes)
-
-
-def _row(record: Record, policy: Policy) -> Row:
-    try:
-        return project(record, policy)[0]
-    except WorkerError:
-        raise
-    except Exception as error:
-        raise no_row(error) from error
 
 
 class Changed:
