@@ -45,6 +45,7 @@ class Local:
 
     @property
     def redis_url(self) -> str:
+        """The URL of the buffer, for a client."""
         return self.settings.redis_url
 
     def drain(self) -> Drained:

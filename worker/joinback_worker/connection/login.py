@@ -42,8 +42,9 @@ class Login(CredentialProvider):
             raise NoLogin(str(error)) from None
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """Do the same in a thread. If the callable hangs, nobody waits for the thread, at exit neither.
+        """Return what `get_credentials` returns, asked for in a thread. Raises NoLogin, also after ASK_S seconds.
 
+        If the callable hangs, nobody waits for the thread, not even the exit of the process.
         Logins at the same time share one call, so calls that hang do not add up.
         """
         if self._asked is None or self._asked.done():

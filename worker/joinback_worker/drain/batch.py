@@ -50,6 +50,7 @@ class Batch(Struct, kw_only=True):
     """How many entries it has."""
 
     def entries(self) -> Iterator[Entry]:
+        """Yield all entries of the batch."""
         return chain(
             chain.from_iterable(self.by_key.values()),
             chain.from_iterable(self.gone.values()),
@@ -70,6 +71,7 @@ class Batch(Struct, kw_only=True):
         self.dead = [dead for dead in self.dead if dead.entry.join_key not in join_keys]
 
     def bury(self, dead: DeadEntry) -> None:
+        """Add an entry whose record cannot become a row."""
         self.dead.append(dead)
         self.size += 1
 

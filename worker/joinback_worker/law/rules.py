@@ -49,6 +49,7 @@ class FieldRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def categories(self) -> list[str] | None:
+        """The texts that are its values; None if it has no categories."""
         return self.type if isinstance(self.type, list) else None
 
     @property

@@ -25,6 +25,7 @@ class Snapshot(Struct, frozen=True):
 
     @property
     def received(self) -> int:
+        """Events received, of all kinds."""
         return sum(number for name, number in self.counters.items() if name.startswith("received:"))
 
     @property
