@@ -5,7 +5,8 @@ import nox
 nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["quick", "lint"]
 
-PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+PYTHONS = [*nox.project.python_versions(nox.project.load_toml("pyproject.toml")), "3.14"]
+"""What the classifiers promise, and what is tried before it is promised."""
 QUICK = [
     "tests/client/test_wire.py",
     "tests/client/test_events.py",

@@ -83,7 +83,7 @@ def sender(buffer: Buffer, batch: list[Buffered]) -> dict[str, Callable[[], obje
         "sender: arguments": lambda: wire.write_arguments(TAG, 60, zip(fields, payloads, strict=True)),
         "sender: pack": lambda: packed(command),
         "sender: remember, to send again": lambda: replay.add(APPLICATION, b"-", "-", batch),
-        "sender: make room": lambda: buffer.leave(batch),
+        "sender: make room": lambda: buffer.free(batch),
     }
 
 

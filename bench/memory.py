@@ -3,7 +3,7 @@
     python bench/memory.py --minutes 30 --rate 300 --interval-s 60 --settled-ttl-s 300
 
 Prints, once a minute, Redis's memory above its start, and the JSON of the events of one interval and one settled
-TTL: what the sizing formula of docs/how-to/operate.md begins with. The worker is the process that README starts.
+TTL: what the sizing formula of docs/how-to/size-redis.md begins with. The worker is the process that README starts.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """What a merge of 10,000 records costs a row store of 1,000,000 rows, against its own bulk load of as many ready rows.
 
     python bench/row_sinks.py                                   # SQLite and PostgreSQL, five rounds
-    python bench/row_sinks.py --base 100000 --against ../before sqlite
+    python bench/row_sinks.py --base 100000 sqlite
 
 new: predictions nobody saw before. half: half of these, and half labels whose record Redis still holds, so that the
 prediction comes once more. late: labels alone, of which Redis holds nothing else. The floor of each loads 10,000 new
@@ -10,8 +10,7 @@ a binary COPY. "writes" is what the sink then writes, made ready before the cloc
 of a merge, without the look-up and the law.
 
 Each round runs all of them in turn, twice each, as SQLite moves its log into its file only now and then; a ratio is of
-one round. CPU is that of this process, and of the server where there is one. `--against` names a checkout of another
-commit, whose merges run beside these, in a process and a table of their own. Needs the dev extras.
+one round. CPU is that of this process, and of the server where there is one. Needs the dev extras.
 """
 
 import argparse
@@ -20,7 +19,6 @@ import gc
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -182,43 +180,6 @@ def rounds_of(steps: dict[str, Step], rounds: int) -> Iterator[dict[str, dict[st
             yield costs
 
 
-class Other:
-    """Another checkout's merges, in a process of its own."""
-
-    def __init__(self, checkout: Path, name: str, base: int, stack: ExitStack) -> None:
-        paths = [str(checkout / "client"), str(checkout / "worker")]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-        command = [sys.executable, __file__, "--serve", "--base", str(base), name]
-        self._process = stack.enter_context(
-            subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        )
-        assert self._process.stdin is not None
-        stack.callback(self._process.stdin.close)
-        self._answer()
-
-    def merge(self, case: str, turn: int) -> Cost:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{case} {turn}\n")
-        self._process.stdin.flush()
-        return Cost(*map(float, self._answer().split()))
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        answer = self._process.stdout.readline()
-        assert answer, "the other checkout's process ended"
-        return answer
-
-
-def serve(name: str, base: int) -> None:
-    """Merge what is asked for on the standard input."""
-    with ExitStack() as stack:
-        bench = Bench(name, base, stack)
-        print("ready", flush=True)
-        for line in sys.stdin:
-            case, turn = line.split()
-            print(*bench.merge(case, int(turn)), flush=True)
-
-
 def ratio(mine: Sequence[float], floor: Sequence[float]) -> str:
     ratios = sorted(a / b for a, b in zip(mine, floor, strict=True))
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
@@ -247,14 +208,9 @@ def main() -> None:
     parser.add_argument("engines", nargs="*", default=[*TARGETS])
     parser.add_argument("--base", type=int, default=1_000_000, help="rows of the table before the first round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--against", type=Path, help="a checkout of another commit")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     # As in a drain.
     gc.disable()
-    if options.serve:
-        serve(options.engines[0], options.base)
-        return
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.now(UTC):%F};"
         f" {SIZE:,} records into {options.base:,} rows, µs per record; median (least-most) of {options.rounds} rounds\n"
@@ -266,8 +222,6 @@ def main() -> None:
             bench = Bench(name, options.base, stack)
             steps: dict[str, Step] = {"floor": Bench(name, options.base, stack).floor}
             steps |= {"writes": bench.write, "merge": bench.merge}
-            if options.against is not None:
-                steps["merge, before"] = Other(options.against.resolve(), name, options.base, stack).merge
             found = list(rounds_of(steps, options.rounds))
         print("\n".join(table(name, found)), flush=True)
 

@@ -1,10 +1,8 @@
-"""What a drain costs beside what it must: the bare loop, more workers, a longer backlog; and beside another commit.
+"""What a drain costs beside what it must: the bare loop, more workers, a longer backlog.
 
     python bench/worker.py                                  # the tables, some ten minutes
     python bench/worker.py --quick                          # a check that it works
     python bench/worker.py --pending 5000000                # a longer backlog still: 8 GB of memory
-    git worktree add ../before 1b6c887
-    python bench/worker.py --against ../before              # joinback worker into SQLite, in turn
     python bench/worker.py --applications 10                # joinback drain into PostgreSQL, in turn
 
 Costs are CPU microseconds per event, worker and server apart, of two loops that take turns at one backlog; rates are
@@ -16,7 +14,6 @@ import asyncio
 import os
 import platform
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 
 import redis
@@ -77,14 +74,13 @@ def main() -> None:
     parser.add_argument("--pending", type=int, action="append", help="beside 10,000; may be told several times")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--only", choices=["costs", "rates"])
-    parser.add_argument("--against", type=Path, help="a checkout of another commit")
     parser.add_argument("--applications", type=int, default=1)
     parser.add_argument("--records", type=int, default=100_000, help="of whole processes")
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     configure_logging(40)
-    if options.against is not None or options.applications > 1:
-        worker_processes.run(options.against, options.applications, options.records, options.rounds)
+    if options.applications > 1:
+        worker_processes.run(options.applications, options.records, options.rounds)
         return
     rounds = 2 if options.quick else options.rounds
     events, records = (1_000, 2_000) if options.quick else (SHORT, options.records)

@@ -1,4 +1,4 @@
-"""The worker as README starts it, beside another commit's, and ten applications at once beside one after another.
+"""Ten applications drained at once, beside one after another.
 
 Prints the drained events per second of whole processes, start included, as medians of rounds with their spread,
 and the ratios of the rounds. The processes of a round run one after the other, in alternating order.
@@ -7,10 +7,9 @@ and the ratios of the rounds. The processes of a round run one after the other, 
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import median
 
@@ -22,11 +21,10 @@ from joinback_worker.embedded import embedded_valkey
 
 ROOT = Path(__file__).parents[1]
 FEATURES = {f"feature_{n:02}": n * 1.25 for n in range(20)}
-WORKER = ["-m", "joinback_worker", "worker"]
 DRAIN = ["-m", "joinback_worker", "drain"]
 ONE_BY_ONE = [
     "-c",
-    "import sys; from joinback_worker import drains; drains.writers_max = lambda url: 1;"
+    "import sys; from joinback_worker.drain import drainer; drainer.writers_max = lambda url: 1;"
     " sys.argv = ['joinback', 'drain']; from joinback_worker.cli import main; main()",
 ]
 
@@ -44,11 +42,11 @@ def log(url: str, applications: Sequence[str], records: int) -> None:
     client.close()
 
 
-def timed(checkout: Path, command: Sequence[str], url: str, sink_url: str, applications: Sequence[str]) -> float:
+def timed(command: Sequence[str], url: str, sink_url: str, applications: Sequence[str]) -> float:
     """Start a process, wait until nothing is pending, end it; return the seconds from start to nothing pending."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JOINBACK_")}
     environment |= {"JOINBACK_REDIS_URL": url, "JOINBACK_SINK_URL": sink_url, "JOINBACK_INTERVAL_S": "3600"}
-    environment["PYTHONPATH"] = f"{checkout / 'client'}{os.pathsep}{checkout / 'worker'}"
+    environment["PYTHONPATH"] = f"{ROOT / 'client'}{os.pathsep}{ROOT / 'worker'}"
     with redis.Redis.from_url(url) as server:
         started = time.perf_counter()
         with subprocess.Popen([sys.executable, *command], env=environment, stderr=subprocess.DEVNULL) as process:
@@ -73,42 +71,20 @@ def compare(names: tuple[str, str], runs: tuple[Callable[[int], float], Callable
     print(f"{'ratio':>24}: {median(ratios):10.2f}x ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
-def run(against: Path | None, application_count: int, records: int, rounds: int) -> None:
-    """Compare with that checkout; without one, these applications drained at once and one after the other."""
+def run(application_count: int, records: int, rounds: int) -> None:
+    """Compare these applications drained at once with one after the other."""
     applications = [f"bench_{n}" for n in range(application_count)]
 
-    def rate(checkout: Path, command: Sequence[str], sink_url: Callable[[str], str], label: str) -> float:
-        with embedded_valkey() as url:
+    def rate(command: Sequence[str]) -> float:
+        with embedded_valkey() as url, fresh_postgresql() as sink_url:
             log(url, applications, records)
-            return 2 * records / timed(checkout, command, url, sink_url(label), applications)
+            return 2 * records / timed(command, url, sink_url, applications)
 
-    with tempfile.TemporaryDirectory(prefix="joinback-bench-") as folder, ExitStack() as stack:
-        if against is not None:
-
-            def file_url(label: str) -> str:
-                return f"sqlite:///{folder}/{label}.db"
-
-            compare(
-                ("this checkout", "the other"),
-                (
-                    lambda turn: rate(ROOT, WORKER, file_url, f"this-{turn}"),
-                    lambda turn: rate(against.resolve(), WORKER, file_url, f"other-{turn}"),
-                ),
-                rounds,
-            )
-            return
-
-        def database_url(_: str) -> str:
-            return stack.enter_context(fresh_postgresql())
-
-        compare(
-            ("at once", "one after the other"),
-            (
-                lambda turn: rate(ROOT, DRAIN, database_url, f"at-once-{turn}"),
-                lambda turn: rate(ROOT, ONE_BY_ONE, database_url, f"one-by-one-{turn}"),
-            ),
-            rounds,
-        )
+    compare(
+        ("at once", "one after the other"),
+        (lambda _: rate(DRAIN), lambda _: rate(ONE_BY_ONE)),
+        rounds,
+    )
 
 
 def fresh_postgresql() -> AbstractContextManager[str]:

@@ -1,4 +1,4 @@
-"""Write docs/reference/commands.md anew from the commands' own help: `python docs/write_commands.py`."""
+"""Write docs/reference/commands.md from the help of the commands: `python docs/write_commands.py`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,25 +9,29 @@ from joinback_worker.cli import cli
 
 PAGE = Path(__file__).parent / "reference" / "commands.md"
 WIDTH = 80
-"""Of the narrowest terminal that people use."""
+"""Columns of the narrowest terminal that people use."""
 
 HEAD = """# Commands
 
-What `joinback COMMAND --help` prints. Exit codes: 0 done, 1 the answer is no, 2 something to mend, said in one line.
+This page has the help of every command, as `joinback COMMAND --help` prints it. It is for whoever types them.
 
-To complete commands in bash, put `eval "$(_JOINBACK_COMPLETE=bash_source joinback)"` into `~/.bashrc`.
-In zsh and fish it is `zsh_source` and `fish_source`.
+Exit codes: 0 done; 1 the answer is no; 2 the command could not do it, and one line says what to change.
+
+For completion in bash put `eval "$(_JOINBACK_COMPLETE=bash_source joinback)"` into `~/.bashrc`.
+In zsh use `zsh_source` in `~/.zshrc`. In fish use `_JOINBACK_COMPLETE=fish_source joinback | source`.
 """
 
 
 def page() -> str:
-    """Return the page as the commands of this version make it."""
+    """Return the page for the commands of this version."""
     root = click.Context(cli, info_name="joinback", terminal_width=WIDTH, **cli.context_settings)
     return "\n".join([HEAD, *_sections(cli, root)])
 
 
 def _sections(group: click.Group, parent: click.Context) -> Iterator[str]:
-    for name, command in sorted(group.commands.items()):
+    for name in group.list_commands(parent):
+        command = group.get_command(parent, name)
+        assert command is not None
         context = click.Context(command, parent=parent, info_name=name)
         yield f"## {context.command_path}\n\n```text\n{command.get_help(context).rstrip()}\n```\n"
         if isinstance(command, click.Group):

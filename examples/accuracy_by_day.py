@@ -1,9 +1,9 @@
-"""Accuracy by day that cannot flatter, in one SQL query: the diagnosis service is replayed over five past days.
+"""Print accuracy by day with its bounds, by one SQL query, from five past days of the diagnosis service.
 
     python examples/accuracy_by_day.py
 
-Uses JOINBACK_REDIS_URL and JOINBACK_SINK_URL if they are set; else a Valkey and an SQLite file that live as
-long as the script.
+It uses JOINBACK_REDIS_URL and JOINBACK_SINK_URL if they are set. Otherwise it starts a Valkey and an SQLite file
+that end with the script.
 """
 
 import os
@@ -25,7 +25,7 @@ from sklearn.model_selection import train_test_split
 import joinback
 from joinback_worker.embedded import embedded_valkey
 
-# Row numbers of the data: those to train on, and those to serve.
+# Row numbers of the data: first the cases to train on, then the cases to serve.
 KNOWN, HELD_OUT = train_test_split(range(len(MALIGNANT)), train_size=169, random_state=0, stratify=MALIGNANT)
 FIRST_DAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 DAYS = 5
@@ -50,7 +50,7 @@ ORDER BY day
 
 
 class Call(NamedTuple):
-    """One request to the service. Its time is the event's, not that of the replay."""
+    """One request to the service. `at` is the time of the event, not of the replay."""
 
     at: datetime
     path: str
@@ -58,7 +58,7 @@ class Call(NamedTuple):
 
 
 def calls() -> list[Call]:
-    """The whole replay, by time: a prediction of each case, and its diagnosis one to nine days later."""
+    """Return the whole replay in the order of time: a prediction per case, and its diagnosis one to nine days later."""
     planned = []
     chance = random.Random(0)
     for number, case in enumerate(HELD_OUT):
@@ -72,16 +72,19 @@ def calls() -> list[Call]:
 
 
 def send(service: FlaskClient, some_calls: Sequence[Call]) -> None:
+    """Post the calls to the service, each with the time of its event."""
     for call in some_calls:
         response = service.post(call.path, json={**call.body, "at": call.at.isoformat()})
         assert response.status_code < 300, response.text
 
 
 def drain() -> str:
-    """What cron does every few minutes in production, once Redis has all that was logged."""
+    """Drain once, after Redis has every logged event. Return the line that the command prints. In production a worker
+    does this every five minutes.
+    """
     if not joinback.flush(30.0):
         sys.exit("Redis does not take the events; is it up?")
-    # Only the example's own: a Redis in use holds other applications, and their rows belong elsewhere.
+    # Only this application: a Redis in use also holds others, whose rows belong elsewhere.
     command = [sys.executable, "-m", "joinback_worker", "drain", "--application", APPLICATION]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 

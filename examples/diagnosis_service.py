@@ -1,6 +1,6 @@
-"""A diagnosis service: it predicts from a cell sample now, and is told the true diagnosis days later.
+"""A diagnosis service: it predicts from a cell sample now, and gets the true diagnosis days later.
 
-The model is trained at start on the Breast Cancer Wisconsin (Diagnostic) data by W. H. Wolberg, W. N. Street
+It trains its model at start on the Breast Cancer Wisconsin (Diagnostic) data by W. H. Wolberg, W. N. Street
 and O. L. Mangasarian (UCI Machine Learning Repository, CC BY 4.0), read from the installed scikit-learn.
 """
 
@@ -22,11 +22,12 @@ MALIGNANT = DATA.target == list(DATA.target_names).index("malignant")
 
 
 def train(cases: list[int]) -> Pipeline:
-    """Fit on these rows of the data; predicts whether a case is malignant."""
+    """Return a model, fitted on these rows of the data, that predicts whether a case is malignant."""
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(DATA.data[cases], MALIGNANT[cases])
 
 
 def create_app(model: Pipeline) -> Flask:
+    """Return the service, with a route for predictions and a route for diagnoses."""
     app = Flask(__name__)
 
     @app.post("/cases/<case_id>/predict")
@@ -55,7 +56,7 @@ def create_app(model: Pipeline) -> Flask:
 
 
 def event_time() -> datetime | None:
-    """When it happened, if the request says so: a replay of past days does. Else joinback takes now."""
+    """Return the `at` of the request, which a replay of past days sends; without it None, which means now."""
     try:
         return datetime.fromisoformat(request.json["at"]) if "at" in request.json else None
     except (TypeError, ValueError) as error:

@@ -95,7 +95,7 @@ ON_EVERY_SERVER = {
     "test_overview",
     "test_write_script",
     "test_client",
-    "test_drop_teller",
+    "test_drop_reporter",
     "test_cycle",
     "test_group",
     "test_sizing",

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,13 @@ LINES_MAX = 250
 
 def imports(path: Path) -> set[str]:
     """Every module a file imports, in full."""
+    return imports_of(path, ast.parse(path.read_text()))
+
+
+def imports_of(path: Path, tree: ast.Module) -> set[str]:
     package = path.relative_to(CLIENT.parent if path.is_relative_to(CLIENT) else WORKER.parent).parent.parts
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -232,6 +237,35 @@ ROOMS = (
     "__main__",
 )
 """The rooms of the worker, the lowest first: each imports from those above it in this list, and from no other."""
+
+
+def test_no_circle_of_files() -> None:
+    """No file imports, by way of others, itself: not even inside a function. An import for types alone is none."""
+    arrows = {name_of(path): imports_at_run_time(path) for path in SOURCES}
+    graph = {name: {found for found in used if found in arrows and found != name} for name, used in arrows.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to((CLIENT if path.is_relative_to(CLIENT) else WORKER).parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def imports_at_run_time(path: Path) -> set[str]:
+    """The modules that a file imports when it runs. Of `from package import module` the module, not its package."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    found = imports_of(path, tree)
+    packages = {name for name in found if any(other.startswith(f"{name}.") for other in found & MODULES)}
+    return found - packages
+
+
+MODULES = {name_of(path) for path in SOURCES}
 
 
 def test_every_room_of_the_worker_is_on_the_plan() -> None:

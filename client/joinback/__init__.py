@@ -54,7 +54,7 @@ if typing.TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> str:
-        """`__version__`, of the installed package: looked up when asked for, as that is slow."""
+        """Return `__version__` of the installed package. Looked up on request only, because that is slow."""
         if name != "__version__":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import metadata

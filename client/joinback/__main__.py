@@ -12,7 +12,7 @@ A look around:   joinback demo       All commands: joinback --help"""
 
 
 def main() -> None:
-    """Print it. Does not connect."""
+    """Print the version, where events go, and what to do next. Does not connect."""
     print(f"joinback {joinback.__version__}")
     try:
         settings, lines = client_settings()

@@ -1,10 +1,11 @@
--- Tells the worker of an application: its shards and the rate of its sample. One key, which no batch touches.
+-- Announces an application to the worker: its shards and its sample rate. It uses one key, which no batch uses.
 --
 -- KEYS  1 joinback:applications
--- ARGV  1 application   2 its JSON as it was seen last, empty if there was none   3 its JSON as it should be then
+-- ARGV  1 application   2 its JSON as the caller last saw it, empty if there was none   3 its new JSON
 --       4 TTL of the key (s)
 --
--- Returns the JSON that stands now: the third argument, or what somebody else wrote meanwhile.
+-- Writes the new JSON only if the old one has not changed. Returns the JSON that stands now: the new one, or what
+-- somebody else wrote meanwhile.
 
 local stored = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if stored == ARGV[2] then

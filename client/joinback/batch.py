@@ -1,6 +1,6 @@
 """Many records of one call: the columns are checked as wholes, then the records are logged one by one.
 
-A wrong column is one error, and nothing of the call is logged: what is half logged cannot be repeated.
+A wrong column is one error, and nothing of the call is logged: a call that is half logged cannot be repeated.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .client import Client
 
 Cells = Mapping[str, Sequence[Any]]
-"""By the name of the column. A wrong cell is a NotLogged."""
+"""Name of a column -> its cells. In the place of a wrong cell stands the NotLogged that says why."""
 
 
 def log(
@@ -30,9 +30,9 @@ def log(
     wait_s: float,
     source: object = None,
 ) -> list[str]:
-    """What `Client.log_records` does. `version` and `tags` are for the records of which no column says its own."""
+    """Do what `Client.log_records` does. `version` and `tags` are for the records where no column has its own."""
     try:
-        # A name for the key, which is none of this call's.
+        # "-" stands in for a key: only the application is checked here.
         events.check_names(application, "-", None, None)
         patience = Patience(wait_s)
         events.source_of(source)
@@ -41,16 +41,16 @@ def log(
         table = read(given)
         total = _check(table)
     except Exception as error:
-        client._funnel.refuse(error, application)
+        client._funnel.drop(error, application)
         return []
     keys: list[str] = []
     constants = {"versions": events.text_of(version), "tags": tags}
     names = ("inputs", "outputs", "feedback", "join_keys", "timestamps", "event_ids", "versions", "tags")
     rows = [table.get(name, repeat(constants.get(name), total)) for name in names]
-    for inputs, outputs, feedback, key, at, event_id, said, own in zip(*rows, strict=True):
+    for inputs, outputs, feedback, key, at, event_id, version_text, own in zip(*rows, strict=True):
         if key is None and inputs is not None:
             key = ids.key_of(None)
-        # "" for the row that says nothing, not even of what.
+        # "" for a row without key and inputs: there is nothing to log.
         keys.append(key or "")
         if inputs is None and feedback is None:
             continue
@@ -58,7 +58,7 @@ def log(
         if funnel is None:
             continue
         logged_at = datetime.now(UTC)
-        common = (logged_at if at is None else at, logged_at, said, funnel.environment, own)
+        common = (logged_at if at is None else at, logged_at, version_text, funnel.environment, own)
         identity = ids.new_id() if event_id is None else event_id
         try:
             funnel.log(
@@ -67,7 +67,7 @@ def log(
         except InvalidEvent as error:
             raise InvalidEvent(f"record {len(keys)} of {total}: {error}; those before it were logged") from error
         except Exception as error:
-            funnel.refuse(error, application)
+            funnel.drop(error, application)
     return keys
 
 
@@ -84,10 +84,10 @@ _SIDES = frozenset({"inputs", "outputs"})
 
 
 def read(given: Mapping[str, Column | None], unnamed: str | None = None) -> Cells:
-    """The cells of the columns that are not None, by the rules that their names stand for.
+    """Return the cells of the columns that are not None. The name of a column says by which rules it is read.
 
-    `unnamed` is the field for the values of a Series without a name. Raises NotLogged if a column is none, or if
-    their lengths differ.
+    `unnamed` is the field for the values of a Series without a name. Raises NotLogged for what cannot be a column, and
+    if lengths differ.
     """
     _check_indexes(given)
     table: dict[str, Sequence[Any]] = {}
@@ -108,11 +108,11 @@ def read(given: Mapping[str, Column | None], unnamed: str | None = None) -> Cell
 
 
 def _check_indexes(given: Mapping[str, Column | None]) -> None:
-    """Raise NotLogged for columns of pandas with one index in two orders: one of them was sorted alone."""
+    """Raise NotLogged if pandas columns share an index in different orders: somebody sorted one without the others."""
     first: tuple[str, Any] | None = None
     for name, column in given.items():
         index: Any = getattr(column, "index", None)
-        # A list has an `index` too, to be called. That of a frame knows its equal.
+        # A list has a method `index`. Only the index of pandas has `equals`.
         if not callable(getattr(index, "equals", None)):
             continue
         if first is None:
@@ -123,7 +123,7 @@ def _check_indexes(given: Mapping[str, Column | None]) -> None:
 
 
 def refuse_wrong(table: Cells, *, if_all: bool = False) -> None:
-    """Raise NotLogged for the first column with a wrong cell; or, `if_all`, for one with no other cell."""
+    """Raise NotLogged for the first column with a wrong cell; with `if_all`, for the first with wrong cells only."""
     for name, items in table.items():
         wrong = [n for n, cell in enumerate(items) if type(cell) is NotLogged]
         if wrong and (len(wrong) == len(items) or not if_all):
@@ -131,7 +131,7 @@ def refuse_wrong(table: Cells, *, if_all: bool = False) -> None:
 
 
 def _check(table: Cells) -> int:
-    """How many records these are. Raises NotLogged unless each of them can be logged, or says nothing."""
+    """Return the number of records. Raises NotLogged unless each can be logged, or has no side at all."""
     if not table.keys() & {"inputs", "outputs", "feedback"}:
         raise NotLogged("invalid", "nothing to log; give inputs and outputs, or feedback")
     refuse_wrong(table)
@@ -149,7 +149,7 @@ def _mistakes(table: Cells, total: int) -> Iterator[tuple[str, list[int], str]]:
     yield "outputs" if "inputs" in table else "inputs", halves, "a prediction needs both inputs and outputs"
     if "feedback" in table:
         keys = table.get("join_keys", nothing)
-        # A table of labels alone has no use for a line without a key, whatever its labels.
+        # In a table of feedback alone each row needs a key, even if its feedback is missing.
         labels = table["feedback"] if "inputs" in table else repeat(True, total)
         rows = enumerate(zip(keys, inputs, labels, strict=True))
         alone = [n for n, (key, i, label) in rows if key is None and i is None and label is not None]

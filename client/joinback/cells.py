@@ -1,17 +1,17 @@
-"""What one cell of a column says: a key, a time, a version, or nothing.
+"""What one cell of a column means: a key, a time, a version, or nothing.
 
-| a cell | what it says |
+| a cell | what it means |
 | --- | --- |
-| missing: None, NaN, NaT, NA | a null in inputs and outputs; nothing in feedback and tags, so it erases nothing |
-| None in a dict that the caller made | null, which is a value; NaN, NaT and NA are missing there too |
-| a key: text | itself: `01007` and `1007.0` stay |
+| missing: None, NaN, NaT, NA | null in inputs and outputs; in feedback and tags the field is left out |
+| None in a dict that the caller made | null, as a value; NaN, NaT and NA are missing there too |
+| a key: text | itself: `01007` and `1007.0` do not change |
 | a key: an integer of any type, a whole float or Decimal, a UUID | its text: `numpy.int64(7)` and 7.0 are `7` |
 | a key: missing, or empty text | a new key for a prediction; refused for feedback |
-| a time: a datetime, also of pandas and numpy; a date; ISO 8601 text | itself, in UTC if it names no zone |
+| a time: a datetime, also of pandas and numpy; a date; ISO 8601 text | that time; UTC if it has no zone |
 | a time: missing | the time of the call |
-| a version: text or a number | its text; none if missing |
+| a version: text or a number | its text; no version if missing |
 
-Anything else is refused, with the whole column: nothing of the call is logged.
+Any other cell is wrong. A wrong cell makes the whole call a drop: nothing of it is logged.
 """
 
 import re
@@ -26,16 +26,16 @@ from .times import utc
 
 _PRESENT = frozenset({str, int, bool, dict, list, datetime, date})
 _ISO = re.compile(r"\d{4}(?:-\d\d-\d\d|\d{4}|-?W\d\d(?:-?\d)?)(?:[Tt ].+)?", re.DOTALL).fullmatch
-"""A date, and a time after a separator: `fromisoformat` takes milliseconds since 1970 for a day of 1612."""
+"""A date, then perhaps a separator and a time. `fromisoformat` alone reads milliseconds since 1970 as a day in 1612."""
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a table says that it has no value here."""
+    """Return whether this cell has no value: None, or a missing value of any library."""
     return value is None or is_gap(value)
 
 
 def is_gap(value: Any) -> bool:
-    """Whether this is NaN, NaT or NA, of any library: a missing value that is no None."""
+    """Return whether this is NaN, NaT or NA of any library: a missing value other than None."""
     kind = type(value)
     if kind in _PRESENT or value is None:
         return False
@@ -43,19 +43,19 @@ def is_gap(value: Any) -> bool:
         return value.is_nan() if isinstance(value, Decimal) else value != value
     if kind.__name__ in ("NaTType", "NAType"):
         return True
-    # A scalar of numpy, which does not take NaN for a float of Python's.
+    # A scalar of numpy: most of its types are not subclasses of float.
     return getattr(getattr(value, "dtype", None), "kind", "") in ("f", "M", "m") and bool(
         getattr(value, "shape", None) == () and value != value
     )
 
 
 def key(value: Any) -> str | None:
-    """A join key as text; None for a missing or empty one. Raises NotLogged."""
+    """Return a join key as text; None for a missing or empty one. Raises NotLogged."""
     return _name(value, wire.JOIN_KEY_BYTES_MAX)
 
 
 def event_id(value: Any) -> str | None:
-    """An event id as text; None for a missing or empty one. Raises NotLogged."""
+    """Return an event id as text; None for a missing or empty one. Raises NotLogged."""
     return _name(value, wire.EVENT_ID_BYTES_MAX)
 
 
@@ -72,20 +72,20 @@ def _name(value: Any, bytes_max: int) -> str | None:
 
 
 def _text(value: Any) -> str:
-    """The text of what is a key, or one in all but type. Raises NotLogged."""
+    """Return the text of a key, also of one that became a whole float or Decimal. Raises NotLogged."""
     try:
         return ids.key_text(value, whole_floats=True)
     except NotLogged:
         if not isinstance(value, float | Decimal):
             raise NotLogged("invalid", f"it is of type {type(value).__name__}; use integers, text or UUIDs") from None
-    # Not int(value): of Decimal("1E+1000000") that takes for ever.
+    # Not int(value): for Decimal("1E+1000000") that takes for ever.
     is_broken = Decimal(value).is_finite() and Decimal(value) != Decimal(value).to_integral_value()
     what = "with a fraction" if is_broken else "that has lost digits"
     raise NotLogged("invalid", f"a {type(value).__name__} {what}; read the column as Int64 or text")
 
 
 def when(value: Any) -> datetime | None:
-    """An event time in UTC; None for a missing one. Raises NotLogged."""
+    """Return an event time in UTC; None for a missing one. Raises NotLogged."""
     if type(value) is not datetime:
         if is_missing(value):
             return None
@@ -106,11 +106,11 @@ def _parsed(text: str) -> datetime:
             return datetime.fromisoformat(text)
     except ValueError:
         pass
-    raise NotLogged("invalid", "text that is no ISO 8601; use datetimes, or text such as 2026-11-23T11:00:00Z")
+    raise NotLogged("invalid", "the text is not ISO 8601; use datetimes, or text such as 2026-11-23T11:00:00Z")
 
 
 def version(value: Any) -> str | None:
-    """A version as text; None for a missing one. Raises NotLogged."""
+    """Return a version as text; None for a missing one. Raises NotLogged."""
     if is_missing(value):
         return None
     if isinstance(value, str | float | Decimal):
@@ -119,7 +119,7 @@ def version(value: Any) -> str | None:
 
 
 def each(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """What `read` makes of each; in the place of one that it refuses, the NotLogged."""
+    """Return what `read` makes of each item. Where it raises NotLogged, that exception stands in the list."""
     found: list[Any] = []
     for item in items:
         try:

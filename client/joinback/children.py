@@ -1,8 +1,8 @@
-"""What a child process that was spawned, not forked, does not inherit: what its parent said to `init`.
+"""A warning in spawned child processes, which do not inherit the arguments of their parent's `init`.
 
-multiprocessing's spawn and forkserver (the default from Python 3.14 on) and loky start their children anew, so a
-child configures itself from the environment: another Redis, no redaction. It cannot be given what is a function
-or a password; so the names alone of what was given stand in the environment, and the child says what it lacks.
+multiprocessing's spawn and forkserver (the default from Python 3.14 on) and loky start a new interpreter. The child
+then configures itself from the environment: perhaps with another Redis, and without redaction. Functions and passwords
+cannot be passed on to it. So the parent notes the names of its arguments in the environment, and the child warns.
 """
 
 import os
@@ -13,13 +13,13 @@ from . import log
 from .urls import shown_url
 
 _GIVEN = "_JOINBACK_INIT"
-"""Not JOINBACK_…: it is no setting. The process and the arguments' names only, since values may be secret."""
+"""Not JOINBACK_…, because it is not a setting. It holds the process and the arguments' names; values may be secret."""
 _VARIABLES = {"credentials": "JOINBACK_REDIS_CREDENTIALS"}
-"""What says the same as an argument of another name."""
+"""Argument -> the variable for the same, where their names differ."""
 
 
-def tell_children(given: Mapping[str, object]) -> None:
-    """Remember which arguments this process gave to `init`."""
+def note_arguments(given: Mapping[str, object]) -> None:
+    """Note for spawned children which arguments this process gave to `init`."""
     names = [name for name, value in given.items() if value]
     if names:
         os.environ[_GIVEN] = f"{os.getpid()}:{','.join(names)}"
@@ -27,17 +27,17 @@ def tell_children(given: Mapping[str, object]) -> None:
         del os.environ[_GIVEN]
 
 
-def inherited() -> list[str]:
-    """Which arguments the process gave that made this one by multiprocessing or its like."""
-    # Not imported before: then nobody made a process by it.
+def arguments_of_parent() -> list[str]:
+    """Return the names of the arguments of the parent's `init`, if multiprocessing or loky started this process."""
+    # Where it is not imported, it did not start this process.
     process = sys.modules.get("multiprocessing.process")
     parent = None if process is None else process.parent_process()
     pid, _, names = os.environ.get(_GIVEN, "").partition(":")
     return names.split(",") if parent is not None and pid == str(parent.pid) else []
 
 
-def say_what_is_missing(names: Sequence[str], redis_url: str) -> None:
-    """Warn if this process is configured from the environment alone, while its parent was by `init`."""
+def warn_of_missing(names: Sequence[str], redis_url: str) -> None:
+    """Warn if the environment does not replace these arguments of the parent's `init`."""
     missing = [name for name in names if _VARIABLES.get(name, f"JOINBACK_{name.upper()}") not in os.environ]
     if missing:
         log.warning(

@@ -1,7 +1,8 @@
 """The client: checks a call, encodes it on the spot, and leaves the rest to the delivery.
 
-Nothing here waits for Redis except `flush`, `close`, `ping` and `log_records`, and those are bounded. Nothing
-raises into the caller except `init` (a wrong setting) and, with `strict=True`, an event that cannot be logged.
+Only `flush`, `aflush`, `close`, `ping`, `log_records` and a second `init` wait, each for a bounded time. `init` and
+`set_sample_rate` raise ConfigurationError for a wrong setting. With `strict=True` an event that cannot be logged raises
+InvalidEvent. Nothing else raises into the caller.
 """
 
 import os
@@ -13,7 +14,7 @@ from uuid import UUID
 
 from . import batch, events, forks, ids, log
 from ._delivery import Funnel
-from .children import inherited, say_what_is_missing, tell_children
+from .children import arguments_of_parent, note_arguments, warn_of_missing
 from .columns import Column
 from .drops import NotLogged
 from .errors import ConfigurationError, InvalidEvent
@@ -23,19 +24,20 @@ from .times import utc
 
 if TYPE_CHECKING:
     from .credentials import Credentials
-    from .redaction import BeforeSend, Rule
+    from .hooks import BeforeSend
+    from .redaction_rules import Rule
 
 
 class Client:
-    """One buffer, one background thread, one connection to each server of a Redis. Thread-safe, fork-safe.
+    """One buffer, one background thread, and one connection per Redis server. Thread-safe and fork-safe.
 
-    Made without touching the environment or the network. Call `init`, or let the first event configure it
-    from JOINBACK_REDIS_URL and its sisters.
+    The constructor reads no environment variable and opens no connection. Call `init`, or let the first event configure
+    the client from JOINBACK_REDIS_URL and the other variables.
     """
 
     def __init__(self) -> None:
         self._funnel = Funnel(Options(), is_configured=False)
-        """The inner door; another one after each `init`."""
+        """The door to the delivery. Each `init` makes a new one."""
         self._make_lock()
         forks.renewed_in_children(self._make_lock)
 
@@ -61,27 +63,31 @@ class Client:
         redis: Any = None,
         credentials: "Credentials | None" = None,
     ) -> "Client":
-        """Configure the client; what is not given comes from the environment. Does not connect.
+        """Configure the client and return it. Does not connect. The environment gives what no argument gives.
 
         - `redis_url`: one server, a Redis Cluster, or the primary that Sentinels name; see `joinback.redis_url`.
-        - `redis`: instead of the URL, a client you made, whose settings are copied: a `redis.Redis` (also a
-          Sentinel's `master_for`) or a `redis.RedisCluster`. Joinback opens connections of its own.
-        - `credentials`: called at each login, in a background thread; returns (user, password), or a password or
-          token alone. For those that rotate; in place of what the URL or the client says. By default the callable
-          that JOINBACK_REDIS_CREDENTIALS names, but for a client you made.
-        - `buffer_ttl_s`: how long Redis keeps a record.
-        - `sample_rates`: application -> the share of its predictions to log, over 0 to 1; their feedback
+        - `environment`: text that stands on each event and row, such as `production`.
+        - `buffer_ttl_s`: how many seconds Redis keeps a record after its last event; from 1 to a year.
+        - `sample_rates`: application -> the share of its predictions to log, over 0 and at most 1. Their feedback
           follows, in every process.
         - `redact`, `before_send`: what must not leave the process; see `joinback.redaction`.
-        - `strict` raises InvalidEvent instead of counting a drop: for tests and notebooks.
-        - `spool_dir`: where events go that memory cannot hold while Redis is away, and at an exit that could
-          not deliver them; the next process with the same directory sends them. Without it they are dropped
-          and counted.
+        - `strict`: raise InvalidEvent instead of counting a drop. For tests and notebooks.
+        - `buffer_events_max`, `buffer_bytes_max`: how many events, and bytes of them, wait in memory at most.
+        - `spool_dir`: a directory for events that memory cannot hold while Redis is away, and for those that an exit
+          could not deliver. The next process with the same directory sends them. Without it they are dropped and
+          counted. `spool_bytes_max`: how many bytes it may hold.
+        - `redis`: a client that you made, instead of a URL: a `redis.Redis` (also a Sentinel's `master_for`) or a
+          `redis.RedisCluster`. Joinback copies its settings and opens connections of its own.
+        - `credentials`: a callable, for logins that rotate. A background thread calls it at each login. It returns
+          (user, password), or a password or token alone, in place of those in the URL or the client. By default it is
+          the callable that JOINBACK_REDIS_CREDENTIALS names; with `redis` there is no default.
 
-        Call it at start-up, before other threads log; called again, it delivers what was logged under the
-        old settings and counts from zero. Raises ConfigurationError for a wrong argument, and for a Redis URL
-        or a JOINBACK_REDIS_CREDENTIALS that is none. What else is wrong in the environment is told in the log,
-        and has no effect; a spool that cannot be made is told too, and logging goes on without it.
+        Call it at start-up, before other threads log. A second call first delivers what was logged under the old
+        settings, as `close` does, and counts from zero.
+
+        Raises ConfigurationError for a wrong argument, a wrong Redis URL and a wrong JOINBACK_REDIS_CREDENTIALS. Any
+        other wrong variable is logged and has no effect. If the spool's directory cannot be made, that is logged too,
+        and logging goes on without a spool.
         """
         options = options_of(
             redis_url=redis_url,
@@ -102,7 +108,7 @@ class Client:
         funnel.begin()
         self.close()
         self._funnel = funnel
-        tell_children(
+        note_arguments(
             {
                 "redis_url": redis_url, "environment": environment, "buffer_ttl_s": buffer_ttl_s,
                 "sample_rates": sample_rates, "redact": redact, "before_send": before_send,
@@ -112,34 +118,40 @@ class Client:
         return self
 
     def set_sample_rate(self, application: str, rate: float) -> None:
-        """From now on log this share of the application's predictions. Raises ConfigurationError."""
+        """Log this share of the application's predictions from now on. Their feedback follows, in every process.
+
+        `rate` is over 0 and at most 1. Raises ConfigurationError.
+        """
         self._configure_once()
         self._funnel.set_sample_rate(application, rate)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until Redis has all that was logged before this call, at most `timeout_s` seconds.
+        """Wait at most `timeout_s` seconds until Redis has all that was logged before. Return whether it has.
 
-        True only if Redis has it. False if the time ran out: the events stay buffered and the sender goes on. False
-        too if any logged since the last flush was dropped on its way (`buffer_full`, `wrong_type`, …; see `stats`);
-        what was wrong itself, such as `invalid`, was told at its call and does not count here. Blocks: in asyncio
-        code await `aflush`. For a process that may be frozen or killed after each request (serverless): call it there.
+        Returns False if the time ran out: the events stay buffered and the sender goes on. Returns False too if an
+        event logged since the last flush was dropped on its way (`buffer_full`, `wrong_type`, …; see `stats`). An event
+        that was itself wrong, such as `invalid`, was reported at its call and does not count here.
+
+        Blocks: in asyncio code await `aflush`. If the process may be frozen or killed after each request (serverless),
+        call it at the end of each request.
         """
         return self._funnel.flush(timeout_s)
 
     async def aflush(self, timeout_s: float = 5.0) -> bool:
-        """`flush` for asyncio: other tasks go on meanwhile."""
+        """Do the same as `flush`, in asyncio code: other tasks run meanwhile."""
         return await self._funnel.aflush(timeout_s)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Deliver what is buffered, at most `timeout_s` seconds, and stop. Runs by itself at interpreter exit.
+        """Deliver what is buffered, in at most `timeout_s` seconds, and stop. Return whether Redis has all of it.
 
-        True if Redis has all, as for `flush`. What was left is spooled, or counted as `undelivered` and logged;
-        events logged later are counted as `closed`, until `init` is called again.
+        Runs by itself when the interpreter exits. What is left goes to the spool, or is counted as `undelivered` and
+        logged. Events that are logged later are counted as `closed`, until `init` is called again. What was dropped
+        since the last flush makes it return False, as `flush` does.
         """
         return self._funnel.close(timeout_s)
 
     def ping(self) -> bool:
-        """Whether Redis answers, within some seconds. Logs why not. Never raises."""
+        """Return whether Redis answers within some seconds. If it does not, log why. Never raises."""
         try:
             self._configure_once()
         except ConfigurationError as error:
@@ -151,11 +163,11 @@ class Client:
         return trouble is None
 
     def stats(self) -> dict[str, Any]:
-        """Counts since `init` (or the fork): logged, sent, buffered, recovered, and dropped by reason.
+        """Return the numbers of events since `init`, or since the fork: logged, sent, buffered, dropped, recovered.
 
-        `logged = sent + buffered + sum(dropped.values())`, at every moment. `sent` means Redis has it;
-        `buffered` ones are in memory or in the spool; `recovered` ones are those of the logged that an
-        earlier process had left in the spool.
+        `logged = sent + buffered + sum(dropped.values())`, at every moment. `sent` events are in Redis. `buffered`
+        events are in memory or in the spool. `dropped` is a dict by reason; `joinback.drops` lists the reasons.
+        `recovered` are those of the logged events that an earlier process had left in the spool.
         """
         return self._funnel.stats()
 
@@ -175,16 +187,22 @@ class Client:
         event_id: str | None = None,
         source: str | None = None,
     ) -> str:
-        """Log a prediction (`inputs` and `outputs`), feedback on one (`feedback`), or both at once.
+        """Log a prediction (`inputs` and `outputs`), feedback on one (`feedback`), or both. Return the join key.
 
-        `join_key` is a str, a UUID or an integer of any kind. It is returned as text, or a new one if none was
-        given, even if the event is dropped; of what cannot be a key, such as 1.5, only its text is returned.
-        `timestamp` (a datetime, or ISO 8601 text) is when it happened, now if not given; a naive one is UTC.
-        Feedback is a dict of fields and may come before its prediction, more than once, and up to six months
-        late; an explicit None is a value.
-        `event_id` makes a repeated call (a retried task) count once; without it each call is an event.
-        `source` says who tells the feedback (`human`, `model`, `rule`, or a name), for fields whose rules rank sources.
-        Values become JSON by the rules in `joinback.values`. Never blocks; with `strict=True` raises InvalidEvent.
+        - `application`: the name of the model or use; printable text, at most 200 bytes.
+        - `inputs`, `outputs`: values of any type; `joinback.values` says how they become JSON. A prediction needs both.
+        - `feedback`: a dict with at least one field. It may come before its prediction, more than once, and up to six
+          months late. A field whose value is None has a value: null.
+        - `join_key`: a str, a UUID or an integer of any type; as text at most 512 bytes. Feedback needs the key of its
+          prediction. A prediction without a key gets a new one.
+        - `version`: the version of the model. `tags`: a dict for what else should stand on the row.
+        - `timestamp`: when it happened, as a datetime or ISO 8601 text; by default now. Without a time zone it is UTC.
+        - `event_id`: makes a repeated call (a retried task) count once; at most 64 bytes. Without it each call counts.
+        - `source`: who gave the feedback: `human`, `model`, `rule`, or a name. For fields whose rules rank sources.
+
+        Never blocks. An event that cannot be logged, or is larger than 1 MiB, is dropped: counted in `stats()`, and
+        explained in the log. With `strict=True` it raises InvalidEvent instead. The key is returned, as text, even if
+        the event is dropped; for a value that cannot be a key, such as 1.5, its text.
         """
         key = join_key if type(join_key) is str else ids.key_of(join_key)
         if (
@@ -198,7 +216,7 @@ class Client:
             and self._funnel.put_plain(application, key, inputs, outputs, version, tags)
         ):
             return key
-        # Not by a call, as nearly all funnels are open.
+        # Nearly all funnels are open, so the call is saved here.
         funnel = self._funnel if self._funnel.is_open else self._open_funnel()
         if funnel is None:
             return key
@@ -207,21 +225,21 @@ class Client:
             if inputs is None or outputs is None or feedback is not None or source is not None:
                 events.check_sides(inputs, outputs, feedback, join_key, source)
             if type(application) is not str:
-                # An Enum of texts would be written by its name.
+                # A str that is an Enum would be written by the name of its member.
                 application = str.__str__(application)
             logged_at = datetime.now(UTC)
             at = logged_at if timestamp is None else utc(timestamp)
-            said = version if version is None or type(version) is str else events.text_of(version)
+            version_text = version if version is None or type(version) is str else events.text_of(version)
             identity = ids.new_id() if event_id is None else str.__str__(event_id)
-            common = (at, logged_at, said, funnel.environment, tags)
+            common = (at, logged_at, version_text, funnel.environment, tags)
             funnel.log(application, key, identity, (inputs, outputs, feedback), common, source=source)
         except InvalidEvent:
             raise
-        # Whatever a caller's object does when it is looked at, the caller goes on.
+        # Anything: a caller's object may run code of its own. The caller goes on.
         except Exception as error:
-            funnel.refuse(error, application)
+            funnel.drop(error, application)
             if join_key is None and inputs is None:
-                # Feedback on nothing: a new key would look as if there were a prediction.
+                # Feedback without a key: a new key would look as if there were a prediction.
                 return ""
         return key
 
@@ -241,15 +259,20 @@ class Client:
         source: str | None = None,
         wait_s: float = WAIT_S,
     ) -> list[str]:
-        """Log many records: the n-th of each column belong together; `joinback.columns` says what a column is.
+        """Log many records, one per row of the columns. Return their join keys in order.
 
-        Returns their join keys, line by line. `joinback.cells` says what a cell means: a missing label says
-        nothing. A wrong column, or unequal lengths, are one counted drop with the number of wrong cells: nothing
-        is logged, and the list is empty. `tags` are one dict for all, or a column of them. `event_ids` make the
-        call repeatable: give the table's own ids, and what is logged twice counts once. `source` says who tells all of
-        the feedback, as in `log_record`.
+        A column is a list, a DataFrame, a Series or an array, all of one length: `joinback.columns` has the table. What
+        a cell means is in `joinback.cells`; a missing label, for example, changes nothing. The arguments are those of
+        `log_record`, and:
 
-        Blocks while the buffer is full, until nothing has left it for `wait_s` seconds; what then has no room is
+        - `version` is for all records; `versions` is a column. `tags` is one dict for all, or a column of dicts.
+        - `event_ids`: the ids of your table. A row that is logged twice then counts once.
+        - `wait_s`: how many seconds the call waits while nothing leaves a full buffer.
+
+        If a column is wrong, or the lengths differ, nothing is logged: the call is one counted drop, the log says how
+        many cells are wrong, and the list is empty. The key of a row without key and inputs is "".
+
+        Blocks while the buffer is full, until nothing has left it for `wait_s` seconds. A record without room is then
         counted as `buffer_full`. In asyncio code await `asyncio.to_thread(joinback.log_records, …)`, or give
         `wait_s=0`. With `strict=True` raises InvalidEvent for whatever cannot be logged.
         """
@@ -270,13 +293,19 @@ class Client:
         timestamp: datetime | str | None = None,
         event_id: str | None = None,
     ) -> None:
-        """Take feedback back: these fields of it, or all; what was said up to `timestamp`, now if not given.
+        """Take feedback back: these `fields`, or all, of the feedback whose time is not after `timestamp`.
 
-        `event_ids` names the feedback events to take back instead, whatever their time: what else was said stays.
-        `retraction_ids` names earlier retractions (their own `event_id`) to take back: what they took counts again.
-        Either takes an id also as it is shown in a row's history, `feedback:e1` for `e1` and `retraction:r1` for `r1`;
-        an empty list, or one that names this retraction itself, is counted as `invalid`.
-        The history stays on the row. Feedback with a later time counts again.
+        `timestamp` is now by default. Feedback with a later time counts. The history stays on the row.
+
+        - `event_ids`: take these feedback events back instead, whatever their time; of them `fields` only, if given.
+          Other events stay.
+        - `retraction_ids`: take these earlier retractions back, by the `event_id` of each. What they took back counts
+          again.
+        - `event_id`: the id of this retraction; a repeated call counts once.
+
+        An id may be written as a row's history shows it: `feedback:e1` for `e1`, `retraction:r1` for `r1`. An empty
+        list, or one that names this retraction itself, is counted as `invalid`. Never blocks; with `strict=True` raises
+        InvalidEvent.
         """
         funnel = self._open_funnel()
         if funnel is None:
@@ -290,25 +319,26 @@ class Client:
             logged_at = datetime.now(UTC)
             at = logged_at if timestamp is None else utc(timestamp)
             identity = ids.new_id() if event_id is None else str.__str__(event_id)
-            told = (fields, event_ids, retraction_ids)
-            event = events.retraction(at, logged_at, funnel.environment, *told, own_id=identity)
+            event = events.retraction(
+                at, logged_at, funnel.environment, fields, event_ids, retraction_ids, own_id=identity
+            )
             funnel.retract(application, key, identity, event)
         except InvalidEvent:
             raise
         except Exception as error:
-            funnel.refuse(error, application)
+            funnel.drop(error, application)
 
     def _open_funnel(self) -> Funnel | None:
-        """Return the door if events have somewhere to go; else None, and this one is counted and the log says why."""
+        """Return the door if events can be sent. Else count this event as dropped, log why, and return None."""
         if self._funnel.is_open:
             return self._funnel
         try:
             self._configure_once()
         except ConfigurationError as error:
-            self._funnel.refuse(NotLogged("misconfigured", str(error)))
+            self._funnel.drop(NotLogged("misconfigured", str(error)))
             return None
         if not self._funnel.is_open:
-            self._funnel.refuse(NotLogged("closed", "logged after close(); call joinback.init() to start again"))
+            self._funnel.drop(NotLogged("closed", "logged after close(); call joinback.init() to start again"))
             return None
         return self._funnel
 
@@ -316,6 +346,6 @@ class Client:
         forks.begin()
         with self._configuring:
             if not self._funnel.is_configured:
-                said = inherited()
+                arguments = arguments_of_parent()
                 self.init()
-                say_what_is_missing(said, self._funnel.options.redis_url)
+                warn_of_missing(arguments, self._funnel.options.redis_url)

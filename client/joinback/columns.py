@@ -1,17 +1,18 @@
-"""Many records at once: lists, frames, series and arrays, each as one Python value per record.
+"""Columns of many records: lists, frames, series and arrays, read as one Python value per record.
 
 | a column | the value of its n-th record |
 | --- | --- |
 | list, tuple, any other Sequence but text | its n-th item |
 | DataFrame (pandas, polars), Table or RecordBatch (pyarrow), structured array (numpy) | its n-th row, as a dict |
-| Series or Index with a name (pandas, polars) | a dict of one field, the name; of a key or time the value |
-| Series or Index without a name | its n-th value; a dict in a Series stands for itself, whatever its name |
-| numpy or pyarrow array, tensor, or what else has `tolist` | its n-th value; in two dimensions a row, as a list |
+| Series or Index with a name (pandas, polars) | a dict with the name as its field; the value alone for keys, times |
+| Series or Index without a name | its n-th value |
+| Series of dicts | its n-th dict, with or without a name |
+| numpy or pyarrow array, tensor, anything else with `tolist` | its n-th value; in two dimensions a row, as a list |
 
-Columns belong together by position. Those of pandas whose indexes are one, in two orders, are refused.
+Columns belong together by position. Columns of pandas that share an index in different orders are refused.
 
-pandas and the others are never imported: their objects are known by what they offer. What a cell means is said
-in `joinback.cells`.
+pandas and the others are never imported: their objects are recognised by their attributes. `joinback.cells` says what a
+cell means.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,8 +45,8 @@ Column: TypeAlias = Sequence[Any] | Table | ArrowArray
 class Values(NamedTuple):
     """A column as Python values.
 
-    `of_rows`: each is a dict that was made from a table's row. `of_cells`: each is a cell of a table, so that a
-    None is one that is missing. Neither: each is what the caller put there.
+    `of_rows`: each value is a dict made from a row of a table. `of_cells`: each value is a cell of a table, so a None
+    is a missing one. Neither: the caller made the values.
     """
 
     items: Sequence[Any]
@@ -55,36 +56,36 @@ class Values(NamedTuple):
 
 
 def plain(column: Any, name: str) -> Sequence[Any]:
-    """The values of a column of keys, times and the like. Raises NotLogged if it is no column."""
+    """Return the values of a column of keys, times and the like. Raises NotLogged for what cannot be such a column."""
     values = _read(column, name)
     if values.of_rows:
         raise NotLogged("invalid", f"{name} is a whole {type(column).__name__}; give one column of it")
     if str(getattr(column, "dtype", "")).lower() in ("float16", "float32"):
-        # Of a key beyond 2**24 the last digits are gone, and what is left looks whole.
+        # A key beyond 2**24 has lost its last digits, and still looks whole.
         raise NotLogged("invalid", f"{name} is {column.dtype}, which has lost digits; read it as Int64 or text")
     return values.items
 
 
 def features(column: Any, name: str, unnamed: str | None = None) -> Sequence[Any]:
-    """The values of a column of inputs or outputs, in which a missing cell is a null.
+    """Return the values of a column of inputs or outputs. A missing cell becomes null.
 
-    `unnamed` is the field for the values of a Series without a name. Raises NotLogged if it is no column.
+    `unnamed` is the field for the values of a Series without a name. Raises NotLogged for what cannot be a column.
     """
     values = _read(column, name)
     if not values.of_cells:
         return values.items
     label = values.name if values.name is not None or not _is_series(column) else unnamed
     if label is None:
-        # Not None, which would be a side that was not given.
+        # NaN becomes null in JSON. None would mean that this side was not given.
         return [_NULL if value is None else value for value in values.items]
     return [value if isinstance(value, Mapping) else {label: value} for value in values.items]
 
 
 def fields(column: Any, name: str, unnamed: str | None = None) -> list[Any]:
-    """The dicts of a column of feedback or tags, less what is missing; None for one of which nothing is left.
+    """Return the dicts of a column of feedback or tags without their missing fields; None where no field is left.
 
-    In the place of a value that is no dict, NotLogged. `unnamed` is as for `features`. Raises NotLogged if it is
-    no column.
+    A NotLogged stands in the place of a value that is not a dict. `unnamed` is as in `features`. Raises NotLogged for
+    what cannot be a column.
     """
     values = _read(column, name)
     if values.of_rows:
@@ -116,7 +117,7 @@ def _present(row: Mapping[Any, Any]) -> dict[Any, Any] | None:
 def _read(column: Any, name: str) -> Values:
     if isinstance(column, list | tuple):
         return Values(column)
-    # polars; its to_dict is by column.
+    # polars; its `to_dict` goes by column.
     if callable(convert := getattr(column, "to_dicts", None)):
         return Values(convert(), of_rows=True)
     # pandas; its Series have no columns.
@@ -142,26 +143,27 @@ def _array(column: Any, name: str) -> Values:
             column = column.astype("M8[us]")
         for convert in (getattr(column, "to_list", None), getattr(column, "tolist", None)):
             if callable(convert):
-                # "" is how polars says that there is none.
+                # polars names a Series "" where it has no name.
                 label = column.name if _is_series(column) and column.name != "" else None
                 return Values(convert(), of_cells=True, name=label)
         if isinstance(column, Sequence) and not isinstance(column, str | bytes | bytearray):
             return Values(column)
     kinds = "a list, a DataFrame, a Series or an array"
-    raise NotLogged("invalid", f"{name} must be {kinds}, one item a record, not {type(column).__name__}{_fix(column)}")
+    kind = type(column).__name__
+    raise NotLogged("invalid", f"{name} must be {kinds}, one item per record, not {kind}{_fix(column)}")
 
 
 def _fix(column: Any) -> str:
     if hasattr(column, "__next__"):
-        return "; list(…) makes one of it"
+        return "; make one with list(…)"
     if isinstance(column, Mapping):
-        return "; pandas.DataFrame(…) makes one of a dict of columns"
+        return "; make one of a dict of columns with pandas.DataFrame(…)"
     return "; collect() it first" if hasattr(column, "collect") else ""
 
 
 def _check_labels(labels: Any, name: str) -> None:
     if len(set(labels)) < len(labels):
-        # All but one of them would be left out.
+        # A dict would keep only one of them.
         raise NotLogged("invalid", f"{name} has several columns of one name: {sorted(map(str, labels))}")
 
 

@@ -1,4 +1,4 @@
-"""The file that JOINBACK_CONFIG names: rules by application, as TOML. Both sides read it, each its own part.
+"""The file that JOINBACK_CONFIG names: rules by application, as TOML. Client and worker each read their part of it.
 
 [applications.ads]
 sample_rate = 0.01
@@ -22,49 +22,49 @@ VARIABLE = "JOINBACK_CONFIG"
 
 
 class ConfigFile(Struct, frozen=True, dict=True):
-    """A file that is TOML; what its tables say is not checked."""
+    """A file that is valid TOML. The contents of its tables are not checked here."""
 
     path: str
     text: str
     tables: dict[str, Any]
 
     def where(self, keys: Sequence[str]) -> str:
-        """Return the place of what these keys lead to, for a person: the file, its line, the keys."""
+        """Return where the value at these keys stands, for a person: the file, its line, the keys."""
         shown = ".".join(key if key.replace("_", "").replace("-", "").isalnum() else repr(key) for key in keys)
         line = self.line_of(keys)
         return f"{self.path}, line {line}: {shown}" if line else f"{self.path}: {shown}"
 
     def line_of(self, keys: Sequence[str]) -> int | None:
-        """Return the line with which what these keys lead to is said first; None if it is not."""
+        """Return the number of the line where these keys first stand; None if they do not."""
         return self._lines.get(tuple(keys))
 
     @cached_property
     def _lines(self) -> Mapping[tuple[str, ...], int]:
-        """Each statement is TOML by itself: parsed alone, so that a long file is read once and not once per key."""
+        """Keys -> line. Each statement is TOML by itself and parsed alone, so a long file is read once."""
         found: dict[tuple[str, ...], int] = {}
         table: tuple[str, ...] = ()
         statement = ""
         for number, line in enumerate(self.text.split("\n"), 1):
             statement = f"{statement}\n{line}" if statement else line
             try:
-                said = list(_keys(tomllib.loads(statement)))
+                found_here = list(_keys(tomllib.loads(statement)))
             except tomllib.TOMLDecodeError:
                 continue  # in the middle of an array or a text of several lines
             is_header = statement.lstrip().startswith("[")
-            for keys in said:
+            for keys in found_here:
                 found.setdefault(keys if is_header else table + keys, number)
-            table = said[-1] if is_header else table
+            table = found_here[-1] if is_header else table
             statement = ""
         return found
 
     def applications(self) -> Iterator[tuple[str, Any]]:
-        """Yield the name and the table of each application; whatever stands there instead of a table."""
+        """Yield the name of each application, and its table; the file may have something else in its place."""
         tables = self.tables.get(APPLICATIONS, {})
         yield from tables.items() if isinstance(tables, dict) else ()
 
 
 def _keys(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield the keys that lead to each thing in it, the outer ones first."""
+    """Yield the keys that lead to each value in the table, the outer ones first."""
     for key, value in table.items():
         yield (key,)
         if isinstance(value, dict):
@@ -72,9 +72,9 @@ def _keys(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def read(path: str) -> ConfigFile:
-    """Return the file. Raises ConfigurationError, with the line, for one that cannot be read or is no TOML."""
+    """Return the file. Raises ConfigurationError, with the line, if it cannot be read or is not TOML."""
     try:
-        # Editors of Windows write a mark of the encoding in front.
+        # Editors on Windows write a byte order mark in front.
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or "it is no text in UTF-8"
@@ -87,11 +87,11 @@ def read(path: str) -> ConfigFile:
 
 APPLICATIONS = "applications"
 APPLICATION_KEYS = ("join_window_s", "sample_rate", "maturity_s", "labels", "feedback")
-"""What an application may have; the worker checks what it says."""
+"""The keys that an application may have. The worker checks their values."""
 
 
 def _strange(file: ConfigFile) -> Iterator[tuple[list[str], str]]:
-    """Yield the keys that nobody reads, and what was most likely meant: else a typo would log all without a word."""
+    """Yield unknown keys, each with the likely fix: a typo in `sample_rate` must not silently log everything."""
     import difflib  # only for a file, and slow to import
 
     def fix(name: str, known: Sequence[str]) -> str:
@@ -108,7 +108,7 @@ def _strange(file: ConfigFile) -> Iterator[tuple[list[str], str]]:
 
 
 def sample_rates_in(path: str) -> tuple[dict[str, float], list[str]]:
-    """Return the rates by application, and a line per thing that is wrong with them: a client goes on without it."""
+    """Return the rates by application, and one line per mistake. A client logs the line and goes on."""
     try:
         file = read(path)
     except ConfigurationError as error:

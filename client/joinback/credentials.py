@@ -1,6 +1,6 @@
-"""Logins that rotate: a callable that is asked at each of them, given to `init` or named by a setting.
+"""Logins that rotate: a callable, given to `init` or named by a setting, that is called at each login.
 
-What it says or raises is never shown: that may be the secret itself.
+What it returns or raises is never shown, because that may hold the secret.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from .errors import ConfigurationError
 from .redis_errors import Unreachable
 
 Credentials: TypeAlias = Callable[[], str | tuple[str, str]]
-"""Returns a password or token, or (user, password)."""
+"""The callable. It returns a password or token, or (user, password)."""
 
 COROUTINE_FUNCTION = "is a coroutine function; give a plain function"
 
 
 def ask(credentials: Credentials) -> tuple[str] | tuple[str, str]:
-    """Return what a login needs. Raises Unreachable if the callable fails, or returns something else."""
+    """Return (password,) or (user, password). Raises Unreachable if the callable fails or returns anything else."""
     try:
         given = credentials()
-    # By its name alone. sys.exit() too: it would end the sender's thread, or the worker.
+    # Only the name of the error is shown. SystemExit too: it would end the sender's thread, or the worker.
     except (Exception, SystemExit) as error:
         raise Unreachable(
             f"{shown(credentials)} raised {type(error).__name__}; it is asked again at the next login"
@@ -34,7 +34,7 @@ def ask(credentials: Credentials) -> tuple[str] | tuple[str, str]:
 
 
 def is_coroutine_function(credentials: Credentials) -> bool:
-    """Whether calling it only makes a coroutine: it is asked where no event loop runs."""
+    """Return whether a call only makes a coroutine. That cannot be used: the call is made where no event loop runs."""
     from inspect import iscoroutinefunction  # most services have a password in the URL, or none
 
     return iscoroutinefunction(credentials) or iscoroutinefunction(getattr(credentials, "__call__", None))  # noqa: B004
@@ -43,7 +43,7 @@ def is_coroutine_function(credentials: Credentials) -> bool:
 def credentials_at(reference: str, name: str) -> Credentials:
     """Return the callable at `package.module:function`. Raises ConfigurationError, which names the setting and the fix.
 
-    Of the reference at most its module is shown: somebody may have written a login there, user:password.
+    The error shows at most the module of the reference: a person may have written a login there, user:password.
     """
     found = _found(reference)
     if isinstance(found, str):
@@ -53,7 +53,7 @@ def credentials_at(reference: str, name: str) -> Credentials:
 
 @cache
 def _found(reference: str) -> Credentials | str:
-    """The callable, or what is wrong with the reference. Looked for once: an import that fails may take its time."""
+    """Return the callable, or what is wrong with the reference. Cached, because an import that fails may be slow."""
     module, _, path = reference.strip().partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
         return "names no callable; write package.module:function"
@@ -66,7 +66,7 @@ def _found(reference: str) -> Credentials | str:
                 " install it beside joinback, or put its folder into PYTHONPATH"
             )
         return f"names a module that imports {error.name}, which is not there; install it"
-    # Whatever a module does when it is imported, sys.exit included.
+    # Anything: a module may do anything when it is imported, even exit.
     except (Exception, SystemExit) as error:
         return f"names a module whose import raised {type(error).__name__}; `python -c 'import …'` shows where"
     for part in path.split("."):
@@ -80,7 +80,7 @@ def _found(reference: str) -> Credentials | str:
 
 
 def shown(credentials: Credentials) -> str:
-    """Return how lines name the callable: by its place."""
+    """Return how log lines name the callable: by its module and name."""
     names = (getattr(credentials, "__module__", None), getattr(credentials, "__qualname__", None))
     place = ":".join(name for name in names if isinstance(name, str)) or type(credentials).__qualname__
     return f"the callable for Redis's credentials, {place},"

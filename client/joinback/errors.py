@@ -1,4 +1,4 @@
-"""What Joinback raises. A class without a message of its own shows its docstring, so the two cannot drift."""
+"""The exceptions of Joinback. One that is raised without a message shows its docstring."""
 
 
 class JoinbackError(Exception):
@@ -9,15 +9,15 @@ class JoinbackError(Exception):
 
 
 class ConfigurationError(JoinbackError):
-    """A setting is wrong; the message names it and the fix."""
+    """A setting or an argument is wrong. The message names it and the fix."""
 
 
 class InvalidEvent(JoinbackError):
-    """An event that cannot be logged. Raised only with `strict=True`; otherwise counted as dropped."""
+    """The event cannot be logged. Raised only with `strict=True`; otherwise the event is counted as dropped."""
 
 
 class UndecodableEvent(JoinbackError):
-    """These bytes are no event."""
+    """These bytes are not an event."""
 
 
 class NewerWireVersion(JoinbackError):

@@ -1,4 +1,4 @@
-"""From the arguments of a call to its events: checks, encoding. No I/O."""
+"""From the arguments of a call to its events: checks, then JSON. No I/O."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -25,20 +25,20 @@ def check_sides(inputs: object, outputs: object, feedback: object, join_key: obj
         if join_key is None:
             raise NotLogged("invalid", "feedback needs the join_key of its prediction")
     if source is not None and feedback is None:
-        raise NotLogged("invalid", "source says who tells feedback, and there is no feedback")
+        raise NotLogged("invalid", "source says who gave the feedback, and there is no feedback")
     if feedback is not None and not (isinstance(feedback, Mapping) and len(feedback)):
         raise NotLogged("invalid", "feedback must be a dict with at least one field")
 
 
 checked_applications: set[object] = set()
-"""Names that were found right before, each a str; most calls bring one of a few."""
+"""Names that passed the check before, each a str. Most calls use one of a few."""
 
 
 def check_names(application: object, key: str, join_key: object, event_id: object) -> None:
-    """Raise NotLogged unless these can be parts of a Redis key. `key` is what `key_of` made of the join key."""
+    """Raise NotLogged unless these names are valid. `key` is what `key_of` made of the join key."""
     try:
         is_known = application in checked_applications
-    # A list, or an object with a hash of its own.
+    # A list cannot be hashed; a caller's object may raise anything.
     except Exception:
         is_known = False
     if not is_known:
@@ -46,7 +46,7 @@ def check_names(application: object, key: str, join_key: object, event_id: objec
             raise NotLogged("invalid", f"application must be printable text of 1 to {wire.APPLICATION_BYTES_MAX} bytes")
         if type(application) is str and len(checked_applications) < APPLICATIONS_REMEMBERED_MAX:
             checked_applications.add(application)
-    # The usual case in one look.
+    # The usual case, in one condition.
     if key is join_key and event_id is None and key.isprintable() and 0 < len(key) <= KEY_LENGTH_SURE:
         return
     if key is not join_key and join_key is not None and not (type(join_key) is int and key):
@@ -58,11 +58,14 @@ def check_names(application: object, key: str, join_key: object, event_id: objec
 
 
 KEY_LENGTH_SURE = wire.JOIN_KEY_BYTES_MAX // 4
-"""A character takes four bytes at most."""
+"""A key of so many characters fits: a character takes at most four bytes in UTF-8."""
 
 
 def is_name(value: object, bytes_max: int) -> bool:
-    """Printable text: a control character in a key could forge a log line or drive a terminal."""
+    """Return whether this is printable text of 1 to `bytes_max` bytes.
+
+    A control character in a key could forge a log line or drive a terminal.
+    """
     if not isinstance(value, str) or not value.isprintable() or not value or len(value) > bytes_max:
         return False
     # isprintable() refuses lone surrogates too, so the encoding cannot fail.
@@ -76,11 +79,11 @@ Common: TypeAlias = tuple[datetime, datetime, str | None, str | None, Mapping[st
 
 
 NO_TAGS: dict[str, Any] = {}
-"""One for all: nothing changes the tags of an event, it only replaces them."""
+"""One dict for all events: code replaces the tags of an event, but never changes them in place."""
 
 
 def feedback(common: Common, fields: Mapping[str, Any], source: str | None = None) -> wire.Feedback:
-    """Return the event of these fields. `source` is what `source_of` made of it."""
+    """Return the event of these fields. `source` is a result of `source_of`. Raises NotLogged."""
     at, logged_at, version, environment, tags = common
     return wire.Feedback(
         v=wire.PLAIN_VERSION if source is None else wire.WIRE_VERSION,
@@ -95,7 +98,7 @@ def feedback(common: Common, fields: Mapping[str, Any], source: str | None = Non
 
 
 def source_of(source: object) -> str | None:
-    """Return a caller's source as text of our own. Raises NotLogged."""
+    """Return a caller's source as a plain str. Raises NotLogged."""
     if source is None:
         return None
     if not is_name(source, wire.SOURCE_BYTES_MAX):
@@ -115,7 +118,7 @@ def tags_of(tags: object) -> dict[str, Any]:
 
 
 def copied(name: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping of the caller's as a dict of our own. Raises NotLogged: it may run code of its own."""
+    """Return a caller's mapping as a dict. Raises NotLogged if the mapping's own code raises."""
     try:
         return dict(mapping)
     except Exception as error:
@@ -131,7 +134,7 @@ def retraction(
     retraction_ids: Iterable[str] | None = None,
     own_id: str | None = None,
 ) -> wire.Retraction:
-    """Return the event. Raises NotLogged for lists that are none, or that name nothing there can be."""
+    """Return the event. Raises NotLogged for what is not a list of ids or names, and for ids that no event can have."""
     named = _ids("event_ids", event_ids, "feedback")
     undone = _ids("retraction_ids", retraction_ids, "retraction")
     if undone is not None and own_id in undone:
@@ -149,19 +152,19 @@ def retraction(
 
 
 def _ids(what: str, ids: Iterable[str] | None, kind: str) -> list[str] | None:
-    """Return ids of events of this kind, without the kind that stands before them wherever they are shown."""
+    """Return the ids without the prefix `<kind>:`, with which rows show them. Raises NotLogged."""
     if ids is None:
         return None
     try:
-        told: list[object] = [] if isinstance(ids, str) else list(ids)
+        given: list[object] = [] if isinstance(ids, str) else list(ids)
     except TypeError:
-        told = []
-    listed = [str.__str__(name).removeprefix(f"{kind}:") for name in told if isinstance(name, str)]
-    if not listed or len(listed) < len(told) or not all(is_name(name, wire.EVENT_ID_BYTES_MAX) for name in listed):
+        given = []
+    listed = [str.__str__(name).removeprefix(f"{kind}:") for name in given if isinstance(name, str)]
+    if not listed or len(listed) < len(given) or not all(is_name(name, wire.EVENT_ID_BYTES_MAX) for name in listed):
         raise NotLogged(
             "invalid",
             f"{what} must be a list of event ids, each printable text of 1 to {wire.EVENT_ID_BYTES_MAX} bytes;"
-            " left out, none is named",
+            " to name none, leave it out",
         )
     return listed
 
@@ -182,11 +185,11 @@ def _names(what: str, names: Iterable[str] | None, else_: str) -> list[str] | No
 
 Part = Literal["inputs", "outputs", "feedback", "tags"]
 PARTS: tuple[Part, ...] = ("inputs", "outputs", "feedback", "tags")
-"""What of an event is the caller's own, of any type and depth."""
+"""The parts of an event that hold the caller's own values, of any type and depth."""
 
 
 def text_of(name: object) -> str | None:
-    """Return a version, a name or an environment as text of our own; None stays None. Raises NotLogged."""
+    """Return a version, a name or an environment as a plain str; None stays None. Raises NotLogged."""
     if name is None:
         return None
     try:
@@ -196,18 +199,21 @@ def text_of(name: object) -> str | None:
 
 
 HEADER_BYTES = len('{"v":1,"at":"2026-11-23T11:00:00Z","logged_at":"2026-11-23T11:00:00Z')
-"""Our own times are in UTC; what a caller gave comes later."""
+"""The first bytes of an event hold our own times, which are in UTC. The caller's values come later."""
 
 
-def encode(event: wire.Event) -> bytes:
-    """The event's JSON, by the rules of `values`. Raises NotLogged: `unencodable` or `too_large`."""
+def payload_of(event: wire.Event) -> bytes:
+    """Return the event's JSON, by the rules of `values`. Raises NotLogged: `unencodable` or `too_large`.
+
+    May replace the caller's objects in the event by plain ones.
+    """
     payload: bytes | None
     try:
         payload = values.encode(event)
-        # Most payloads hold no T at all, and a call less is worth a line.
+        # Most payloads hold no T, and `find` alone is faster than the call.
         if payload.find(b"T", HEADER_BYTES) >= 0 and values.has_naive(payload, HEADER_BYTES):
             payload = None
-    # Anything: a caller's object may run code of its own here, and a cycle ends in RecursionError.
+    # Anything: a caller's object may run code of its own here, and a cycle raises RecursionError.
     except Exception:
         payload = None
     if payload is None:
@@ -223,7 +229,7 @@ def encode(event: wire.Event) -> bytes:
 
 
 def make_plain(event: wire.Event) -> None:
-    """Replace the caller's objects by plain ones of our own. Raises NotLogged, naming the path."""
+    """Replace the caller's objects in the event by dicts, lists and scalars. Raises NotLogged, which names the path."""
     try:
         for part in PARTS:
             if (value := getattr(event, part, None)) is not None:

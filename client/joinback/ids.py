@@ -1,4 +1,4 @@
-"""Ids of events, and join keys as text: what a caller gave, or a new one."""
+"""Event ids, and join keys as text: the caller's or new ones."""
 
 import itertools
 import operator
@@ -13,13 +13,13 @@ from .drops import NotLogged
 # Ids need to be unique, not secret.
 _random = random.Random()  # noqa: S311
 process = ""
-"""How each event id of this process begins."""
+"""The beginning of each event id of this process."""
 numbers = itertools.count()
-"""How it ends. Both are another one's in a forked child."""
+"""The end of each event id. A forked child has another beginning, and counts from 0."""
 
 
 def _begin_ids() -> None:
-    """At first, and in a forked child, which would repeat its parent's ids."""
+    """Choose a new beginning: at import, and in a forked child, which would otherwise repeat its parent's ids."""
     global process, numbers
     _random.seed()
     process = f"{_random.getrandbits(48):012x}-"
@@ -32,30 +32,30 @@ _here = forks.here
 
 
 def new_id() -> str:
-    """A new event id: twelve hex digits of this process and the event's number in it."""
+    """Return a new event id: twelve hex digits of this process, `-`, and the event's number in it."""
     if not _here[0]:
         forks.begin()
-    # Unique within one record is all it must be. As many random digits each time would cost thrice the time.
+    # It need only be unique within one record. Random digits for each id would take three times as long.
     return f"{process}{next(numbers)}"
 
 
 FLOAT_KEY_MAX = 2**53
-"""From here on a float no longer tells one integer from the next, so two keys may have become one."""
+"""From here on two integers can be the same float, so two keys may have become one."""
 
 
 def key_of(join_key: object, whole_floats: bool = False) -> str:
     """Return the join key as text; for None a new one, 32 hex digits. Never raises.
 
-    What is no key is for `check_names` to refuse; its text, or "" where it has none, can be told to a person,
-    and is never one that looks like a key of ours.
+    For what cannot be a key it returns its text, or "" if that fails: something a person can recognise, and no new key.
+    `check_names` then refuses it.
     """
     if join_key is None:
         if not _here[0]:
             forks.begin()
-        # uuid4 gives as many, for eight times the time.
+        # uuid4 gives as many digits, but takes eight times as long.
         return "%032x" % _random.getrandbits(128)  # noqa: UP031
     try:
-        # An int as it is, since nearly all keys that are no text are one.
+        # The shortest way for an int: nearly all keys that are not text are ints.
         return str(join_key) if type(join_key) is int else key_text(join_key, whole_floats)
     except (NotLogged, ValueError):
         pass
@@ -66,11 +66,11 @@ def key_of(join_key: object, whole_floats: bool = False) -> str:
 
 
 def key_text(join_key: object, whole_floats: bool = False) -> str:
-    """Return a join key as text: a str, a UUID, or whatever is an integer (numpy's too, and a whole Decimal).
+    """Return a join key as text: a str, a UUID, or an integer of any type (also of numpy, and a whole Decimal).
 
-    `whole_floats` takes 17.0 for 17 as well, as a column of ids with a gap becomes floats. Raises NotLogged.
+    With `whole_floats`, 17.0 is taken for 17: a column of ids with missing cells becomes floats. Raises NotLogged.
     """
-    # As it is, whatever __str__ its class has: an Enum of texts is its value.
+    # The text itself, whatever __str__ its class has: a str that is an Enum is its value.
     if isinstance(join_key, str):
         return str.__str__(join_key)
     try:
@@ -79,16 +79,17 @@ def key_text(join_key: object, whole_floats: bool = False) -> str:
         if (number := _integer(join_key, whole_floats)) is not None:
             return str(number)
     except (ValueError, OverflowError):
-        raise NotLogged("invalid", f"join_key is a number too long; at most {wire.JOIN_KEY_BYTES_MAX} digits") from None
+        digits_max = wire.JOIN_KEY_BYTES_MAX
+        raise NotLogged("invalid", f"join_key is a number with too many digits; at most {digits_max} fit") from None
     except Exception as error:
         kind = type(error).__name__
         raise NotLogged("invalid", f"join_key of type {type(join_key).__name__} raised {kind} as text") from None
-    fix = "; a float is no id: write int(x)" if isinstance(join_key, float) else "; convert it first"
+    fix = "; a float is not an id: write int(x)" if isinstance(join_key, float) else "; convert it first"
     raise NotLogged("invalid", f"join_key must be a str, an integer or a UUID, not {type(join_key).__name__}{fix}")
 
 
 def _integer(value: Any, whole_floats: bool) -> int | None:
-    """The integer that this is, exactly; None if it is none."""
+    """Return the exact integer that this is; None if it is not an integer."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):

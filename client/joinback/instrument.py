@@ -1,4 +1,4 @@
-"""A decorator for a predict function: its arguments are the inputs, what it returns is the outputs."""
+"""A decorator for a predict function: its arguments are the inputs, its result is the outputs."""
 
 import functools
 import inspect
@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 KeyOf = Callable[[dict[str, Any], Any], Any]
-"""From the arguments by name, and the result, to the join key."""
+"""Takes the arguments by name and the result; returns the join key."""
 
 
 def instrument(
@@ -28,16 +28,19 @@ def instrument(
     ignore: Collection[str] = (),
     client: "Client | None" = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Log each call of the function, sync or async, as a prediction once it has returned.
+    """Return a decorator that logs each call of a function, sync or async, as a prediction, once it has returned.
 
         @joinback.instrument("loans", join_key="loan_id", version="1.0")
         def predict(loan_id, amount, term_months): ...
 
-    `join_key` is the name of an argument, or a function of (arguments, result). Arguments in `ignore`, the
-    key's own, `self` and `cls` are not logged. The function behaves as before: what it raises is raised, and
-    whatever goes wrong with the logging is a counted drop. Raises ConfigurationError if the function has no
-    argument of that name, or is a generator: when a stream is whole, and whether it fits into an event, only
-    the function knows.
+    - `join_key`: the name of an argument, or a function of (arguments by name, result).
+    - `ignore`: names of arguments that are not logged. Neither are the key's argument, `self` and `cls`.
+    - `version`, `tags`: as in `log_record`.
+    - `client`: the client that logs; by default the one of the module's functions.
+
+    The function behaves as before: its exceptions pass through. If logging fails, that is a counted drop; with
+    `strict=True` it raises InvalidEvent. Raises ConfigurationError if the function has no argument of that name, and
+    for a generator: only its author knows when a stream is complete, and whether it fits into an event.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -63,7 +66,7 @@ def instrument(
                     raise ValueError("it is None")
             except Exception as error:
                 refusal = NotLogged("invalid", f"no join key for {function.__qualname__}: {words_of(error)}")
-                logging_client._funnel.refuse(refusal, application)
+                logging_client._funnel.drop(refusal, application)
                 return
             inputs = {name: value for name, value in arguments.items() if name not in hidden}
             logging_client.log_record(

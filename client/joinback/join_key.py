@@ -1,4 +1,4 @@
-"""Join keys made from the fields that identify a prediction, byte for byte as the Gantry SDK made them."""
+"""Join keys from the fields that identify a prediction, byte for byte as the Gantry SDK made them."""
 
 import hashlib
 import json
@@ -11,16 +11,17 @@ _NUMPY_SCALARS = frozenset({"float32", "float64", "int32", "int64", "bool", "boo
 
 
 class JoinKey(str):
-    """A join key. Any string is one; this class only knows how to make one from a dict."""
+    """A join key: a str that `from_dict` can make from a dict. Any other str can be a join key too."""
 
     __slots__ = ()
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "JoinKey":
-        """MD5 of the fields as sorted JSON: 32 hex digits, equal to Gantry's `JoinKey.from_dict`.
+        """Return the MD5 of the fields as sorted JSON, 32 hex digits: the same as Gantry's `JoinKey.from_dict`.
 
-        Not a security measure, only a name. Values: JSON's own, UUID, datetime (naive is UTC) and numpy
-        float32/64, int32/64 and `bool_`. Raises TypeError for anything else, and for fields that are no dict.
+        The MD5 is a name, not a security measure. Values may be those of JSON, UUID, datetime (a naive one is UTC) and
+        numpy's float32, float64, int32, int64 and `bool_`. Raises TypeError for other values, and unless `fields` is a
+        dict.
         """
         if not isinstance(fields, dict):
             raise TypeError(f"a join key is made from a dict, not from {type(fields).__name__}")
@@ -29,6 +30,7 @@ class JoinKey(str):
 
 
 def plain(value: object) -> object:
+    """Return a value that JSON can hold, as Gantry wrote it. Raises TypeError."""
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, datetime):

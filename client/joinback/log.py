@@ -1,7 +1,7 @@
-"""Joinback's lines in the host's log, by one door: a handler of the host's that raises reaches nobody.
+"""The one way to the service's log. If a log handler raises, the exception stops here.
 
-A caller's thread logs a wrong call, the sender's all the rest. Neither may end, or fail, because a disk is full
-where a handler writes.
+A caller's thread logs a wrong call; the sender's thread logs the rest. Neither may fail because, for example, the disk
+is full that a handler writes to.
 """
 
 import contextlib
@@ -13,16 +13,16 @@ from collections.abc import Mapping
 _logger = logging.getLogger("joinback")
 
 REPEAT_S = 60.0
-"""How often what lasts is told: an alarm that sees a log of the last minutes sees it, and no log fills up."""
+"""How often lasting trouble is logged again: an alarm over the last minutes of a log sees it, and no log fills up."""
 MESSAGES_MAX = 20
-"""A minute of the log can be read by a person; a message that differs each time must not fill memory."""
+"""Different messages per REPEAT_S: a person can read so many, and messages that always differ must not fill memory."""
 
-# "an event of 1048999 bytes" and "an event of 2000000 bytes" say the same.
+# "an event of 1048999 bytes" and "an event of 2000000 bytes" count as one message.
 _NUMBER = re.compile(r"\d+")
 
 
 def words_of(error: BaseException) -> str:
-    """Return the error's text, which may come from an object of the caller's; its type if it has none to tell."""
+    """Return the error's text; the name of its type if that fails, since it may be a class of the caller's."""
     try:
         return str(error)
     except Exception:
@@ -30,7 +30,7 @@ def words_of(error: BaseException) -> str:
 
 
 def debug(message: str, *, fault: BaseException) -> None:
-    """With the traceback of `fault`, for who looks closer."""
+    """Log with the traceback of `fault`."""
     with contextlib.suppress(Exception):
         _logger.debug(message, exc_info=fault, stacklevel=2)
 
@@ -41,7 +41,7 @@ def info(message: str, *arguments: object) -> None:
 
 
 def warning(message: str, *arguments: object, fault: BaseException | None = None) -> None:
-    """With the traceback of `fault`, if there is one."""
+    """Log a warning, with the traceback of `fault` if there is one."""
     with contextlib.suppress(Exception):
         _logger.warning(message, *arguments, exc_info=fault, stacklevel=2)
 
@@ -52,77 +52,79 @@ def error(message: str, *arguments: object, fault: BaseException) -> None:
 
 
 class Troubles:
-    """What is wrong now, by whom it concerns: told when it begins, each minute while it lasts, and when it ends.
+    """The trouble of each application, or of all. Logged when it begins, each minute while it lasts, and when it ends.
 
-    Several that have the same trouble are told of as one. One thread uses it.
+    The same trouble of several applications is logged as one. One thread uses it.
     """
 
     def __init__(self) -> None:
         self._now: dict[str, str] = {}
-        self._told_at: dict[str, float] = {}
-        self._told: set[str] = set()
-        """Whose end is to be told too. One that comes and goes within a minute is told once."""
+        """Whose -> what."""
+        self._logged_at: dict[str, float] = {}
+        """What -> when it was last logged."""
+        self._open: set[str] = set()
+        """Trouble whose end is still to be logged. If it ends within a minute of its last line, that is all."""
 
     def begins(self, whose: str, what: str) -> None:
-        """It began, or goes on."""
+        """Note that this trouble began, or lasts. Log it if it was not logged within a minute."""
         if self._now.get(whose, what) != what:
             self.forget(whose)
         self._now[whose] = what
         now = time.monotonic()
-        if now - self._told_at.get(what, now - REPEAT_S) >= REPEAT_S:
-            # What is long past need not be remembered, or text after text would gather here.
-            self._told_at = {text: at for text, at in self._told_at.items() if now - at < REPEAT_S}
-            self._told_at[what] = now
-            self._told.add(what)
+        if now - self._logged_at.get(what, now - REPEAT_S) >= REPEAT_S:
+            # Forget old texts, so that they do not pile up here.
+            self._logged_at = {text: at for text, at in self._logged_at.items() if now - at < REPEAT_S}
+            self._logged_at[what] = now
+            self._open.add(what)
             warning("joinback: %s", what)
 
     def ends(self, whose: str) -> None:
-        """It ended, if there was any."""
+        """Note that the trouble ended, if there was any. Log that if the trouble was logged and nobody else has it."""
         if self.forget(whose):
             warning("joinback: delivering again")
 
     def forget(self, whose: str) -> bool:
-        """Another trouble took its place. Returns whether it was told, and is nobody's any more."""
+        """Drop the trouble without a line in the log. Return whether it was logged and nobody else has it."""
         what = self._now.pop(whose, None)
-        if what is None or what in self._now.values() or what not in self._told:
+        if what is None or what in self._now.values() or what not in self._open:
             return False
-        self._told.discard(what)
+        self._open.discard(what)
         return True
 
 
 class Losses:
-    """What was dropped, in one line per minute: a line per event would be a second outage. One thread uses it."""
+    """Logs what was dropped, at most once per minute: a line per event would be a second outage. One thread uses it."""
 
     def __init__(self) -> None:
-        self._told: dict[str, int] = {}
-        self._tell_at = 0.0
+        self._logged: dict[str, int] = {}
+        self._log_at = 0.0
 
-    def tell(self, dropped: Mapping[str, int], *, now: bool = False) -> None:
-        """Say what came since the last line, if it is time or `now`. `dropped` are the counts by reason."""
-        if dropped == self._told or not any(dropped.values()):
+    def report(self, dropped: Mapping[str, int], *, now: bool = False) -> None:
+        """Log the drops since the last line, if a minute has passed, or at once if `now`. `dropped` is by reason."""
+        if dropped == self._logged or not any(dropped.values()):
             return
-        if not now and time.monotonic() < self._tell_at:
+        if not now and time.monotonic() < self._log_at:
             return
-        news = {reason: count - self._told.get(reason, 0) for reason, count in dropped.items()}
+        news = {reason: count - self._logged.get(reason, 0) for reason, count in dropped.items()}
         lost = ", ".join(f"{reason}={count}" for reason, count in news.items() if count)
         warning("joinback dropped %d events: %s", sum(news.values()), lost)
-        self._told = dict(dropped)
-        self._tell_at = time.monotonic() + REPEAT_S
+        self._logged = dict(dropped)
+        self._log_at = time.monotonic() + REPEAT_S
 
 
 class Complaints:
-    """Remembers what was told lately, by its words without their numbers. Any thread may use it."""
+    """Remembers which messages were logged within a minute; their numbers do not matter. Any thread may use it."""
 
     def __init__(self) -> None:
         self._again_at: dict[str, float] = {}
 
     def is_due(self, message: str) -> bool:
-        """Whether to tell this now; then it counts as told."""
+        """Return whether to log this message now. If so, it counts as logged."""
         form, now = _NUMBER.sub("#", message), time.monotonic()
         if now < self._again_at.get(form, 0.0):
             return False
         if len(self._again_at) >= MESSAGES_MAX:
-            self._again_at = {told: again_at for told, again_at in self._again_at.copy().items() if now < again_at}
+            self._again_at = {old: again_at for old, again_at in self._again_at.copy().items() if now < again_at}
             if len(self._again_at) >= MESSAGES_MAX:
                 return False
         self._again_at[form] = now + REPEAT_S

@@ -1,7 +1,7 @@
 """`memory://`: a Redis in the memory of this process, for a service's tests and for notebooks.
 
-It is fakeredis, listening on a port of loopback, so that client and worker go to it as to any server. It ends with
-the process. Each name, as in `memory://tests`, is one of its own, and each process has its own, forked children too.
+It is fakeredis, listening on a loopback port, so client and worker use it like any server. It ends with the process.
+Each name, as in `memory://tests`, is a Redis of its own. Each process has its own too, also a forked child.
 """
 
 import os
@@ -13,18 +13,18 @@ from .errors import ConfigurationError
 from .redis_url import Address
 
 _POLL_S = 0.02
-"""How long `forget` may wait for the server's thread."""
+"""How often the server's thread looks whether it is to end, which is how long `forget` may wait."""
 _servers: dict[tuple[int, str], Any] = {}
-"""By process and name."""
+"""(pid, name) -> server."""
 
 
 def address_of(name: str) -> Address:
-    """Return where it listens; at its first use it begins. Raises ConfigurationError if fakeredis is not there."""
+    """Return the address of the Redis of this name; the first use starts it. Raises ConfigurationError."""
     key = os.getpid(), name
     if key not in _servers:
         _leave_parents()
         made = _started()
-        # No lock, which a fork might find held: of two that began at once, one stays.
+        # No lock, because a fork could copy a held one. If two threads start a server at once, one server stays.
         if _servers.setdefault(key, made) is not made:
             _end(made)
     host, port = _servers[key].server_address
@@ -32,20 +32,20 @@ def address_of(name: str) -> Address:
 
 
 def forget(name: str) -> None:
-    """End it, with all it holds; the next use begins anew."""
+    """End the Redis of this name, with all its data. The next use starts an empty one."""
     if (server := _servers.pop((os.getpid(), name), None)) is not None:
         _end(server)
 
 
 def _started() -> Any:
     try:
-        # Without it fakeredis has no scripts, and says so at the first one only.
+        # Without lupa fakeredis runs no scripts, and fails only at the first one.
         import_module("lupa")
         from fakeredis import TcpFakeServer
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"memory:// needs {error.name}; in its clone: pip install '.[testing]'") from None
     server = TcpFakeServer(("127.0.0.1", 0), server_type="valkey")
-    # No connection that somebody left open may hold up the exit.
+    # An open connection must not delay the exit.
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(_POLL_S,), name="joinback-memory", daemon=True).start()
     return server
@@ -57,6 +57,6 @@ def _end(server: Any) -> None:
 
 
 def _leave_parents() -> None:
-    """Close a child's copies of its parent's ports: else nobody would be told that the parent has gone."""
+    """Close a child's copies of its parent's ports: otherwise the port of an ended parent would stay open."""
     for key in [key for key in _servers if key[0] != os.getpid()]:
         _servers.pop(key).socket.close()

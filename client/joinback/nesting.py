@@ -1,15 +1,15 @@
-"""How deep JSON may be nested, so that every store can read it."""
+"""The limit of nesting in an event's JSON, so that every store can read it."""
 
 import re
 from array import array
 from itertools import accumulate
 
 NESTING_MAX = 900
-"""Levels of arrays and objects in an event. SQLite's and ClickHouse's functions for JSON end at 1,000, and a row holds
-an event a few levels down; one cell that is deeper fails every query that looks into its column. Python's own encoders
-end near 1,000 up to 3.12, and at some ten thousand from 3.13 on."""
+"""Levels of arrays and objects in an event. The JSON functions of SQLite and ClickHouse stop at 1,000, and a row holds
+an event a few levels down. One deeper cell makes every query fail that looks into its column. Python's own encoders
+stop near 1,000 up to 3.12, and near ten thousand from 3.13 on."""
 BYTES_MIN = 2 * NESTING_MAX
-"""A payload that is deeper has more bytes: a bracket that opens and one that closes per level."""
+"""A deeper payload has more bytes than this: each level has an opening and a closing bracket."""
 
 _TEXTS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -17,15 +17,15 @@ _OTHERS = bytes(byte for byte in range(256) if byte not in b"[{]}")
 
 
 def is_too_deep(payload: bytes) -> bool:
-    """Whether JSON is nested deeper than NESTING_MAX. Linear in its size."""
+    """Return whether this JSON is nested deeper than NESTING_MAX, in time linear in its size."""
     if len(payload) < BYTES_MIN or payload.count(b"[") + payload.count(b"{") <= NESTING_MAX:
         return False
-    # One step down per bracket that opens, one up per bracket that closes: signed bytes.
+    # As signed bytes: +1 per opening bracket, -1 per closing one.
     steps = array("b", _TEXTS.sub(b"", payload).translate(_STEPS, _OTHERS))
     return max(accumulate(steps), default=0) > NESTING_MAX
 
 
 def check(payload: bytes) -> None:
-    """Raise ValueError if JSON is nested too deep."""
+    """Raise ValueError if this JSON is nested deeper than NESTING_MAX."""
     if is_too_deep(payload):
         raise ValueError(f"nested more than {NESTING_MAX} levels deep")

@@ -1,4 +1,4 @@
-"""What one client was told: where its events go, what becomes of them first, and how much room they may take."""
+"""The checked options of one client: where its events go, what is done to them before, and how much room they take."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -13,16 +13,17 @@ from .settings import Settings, check_redis_url, client_settings
 
 if TYPE_CHECKING:
     from .credentials import Credentials
-    from .redaction import BeforeSend, Hooks, Rule
+    from .hooks import BeforeSend, Hooks
+    from .redaction_rules import Rule
 
 BUFFER_EVENTS_MAX = 100_000
 """Twenty seconds at 5,000 events per second: a Redis restart or a failover."""
 BUFFER_BYTES_MAX = 64 << 20
-"""What a service can spare; 100,000 events of the usual 600 bytes are as much."""
+"""What a service can spare: 100,000 events of the usual 600 bytes."""
 SPOOL_BYTES_MAX = 1 << 30
-"""An hour of 500 events per second; a disk that a service shares has as much to spare."""
+"""An hour of 500 events per second of 600 bytes; a shared disk can spare as much."""
 CLOSE_TIMEOUT_S = 2.0
-"""An exit must not hang on a dead Redis; supervisors send SIGKILL after some ten seconds."""
+"""An exit must not hang on a dead Redis: supervisors send SIGKILL after some ten seconds."""
 SPOOL_BYTES_MIN = 32 << 20
 """Two segments: one being written, one being sent."""
 
@@ -32,7 +33,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
     redis_url: str = ""
     redis: Any = None
-    """A client that the caller made, instead of the URL."""
+    """A client of redis-py that the caller made, instead of the URL."""
     credentials: "Credentials | None" = None
     buffer_ttl_s: int = Settings().buffer_ttl_s
     buffer_events_max: int = BUFFER_EVENTS_MAX
@@ -45,7 +46,7 @@ class Options(Struct, frozen=True, kw_only=True):
     strict: bool = False
 
     def __repr__(self) -> str:
-        """Without the URL: it holds a password."""
+        """Leave out the URL, which may hold a password."""
         return f"Options(buffer_ttl_s={self.buffer_ttl_s}, spool_dir={self.spool_dir!r}, …)"
 
 
@@ -65,20 +66,20 @@ def options_of(
     redis: Any,
     credentials: "Credentials | None",
 ) -> Options:
-    """Return what `Client.init` was given, else what the environment says.
+    """Return the options from the arguments of `Client.init`, and from the environment where they are not given.
 
-    Makes the spool's directory; warns of what is wrong in the environment. Raises ConfigurationError.
+    Makes the spool's directory, and logs what is wrong in the environment. Raises ConfigurationError.
     """
     settings, lines = client_settings()
     url, name = (settings.redis_url, "JOINBACK_REDIS_URL") if redis_url is None else (redis_url, "redis_url")
     if redis is None:
         check_redis_url(url, name)
     elif redis_url is not None:
-        raise ConfigurationError("redis and redis_url both say where to; give one of them")
+        raise ConfigurationError("redis and redis_url both name a Redis; give one of them")
     credentials = _credentials_of(settings, redis, credentials)
     _check_number("buffer_ttl_s", settings.buffer_ttl_s if buffer_ttl_s is None else buffer_ttl_s, 1, 31_536_000)
     _check_number("buffer_events_max", buffer_events_max, 1)
-    # Less could not hold one event.
+    # A smaller buffer could not hold the largest event.
     _check_number("buffer_bytes_max", buffer_bytes_max, wire.EVENT_BYTES_MAX)
     _check_number("spool_bytes_max", spool_bytes_max, SPOOL_BYTES_MIN)
     spool_dir = _made(settings.spool_dir if spool_dir is None else spool_dir)
@@ -104,7 +105,7 @@ def options_of(
 
 
 def _credentials_of(settings: Settings, redis: Any, given: "Credentials | None") -> "Credentials | None":
-    """Return the callable that was given, else the one that the setting names; but not for a client of the caller's."""
+    """Return the callable that was given, else the setting's; the setting is not for a client that the caller made."""
     if given is None:
         if redis is not None or settings.redis_credentials is None:
             return None
@@ -112,7 +113,7 @@ def _credentials_of(settings: Settings, redis: Any, given: "Credentials | None")
 
         return credentials_at(settings.redis_credentials, "JOINBACK_REDIS_CREDENTIALS")
     if not callable(given):
-        raise ConfigurationError("credentials must be callable: it is asked for (user, password) at each login")
+        raise ConfigurationError("credentials must be callable: each login calls it for (user, password)")
     from .credentials import COROUTINE_FUNCTION, is_coroutine_function
 
     if is_coroutine_function(given):
@@ -123,7 +124,7 @@ def _credentials_of(settings: Settings, redis: Any, given: "Credentials | None")
 def _hooks_of(redact: "Iterable[str | Rule]", before_send: "BeforeSend | None") -> "Hooks | None":
     if not redact and before_send is None:
         return None
-    from .redaction import Hooks  # most services need none
+    from .hooks import Hooks  # most services need none
 
     return Hooks(redact, before_send)
 
@@ -135,7 +136,7 @@ def _check_number(name: str, value: object, low: int, high: int | None = None) -
 
 
 def _made(spool_dir: str | os.PathLike[str] | None) -> str | None:
-    """The spool's directory, made; None if there is to be none, or it cannot be: logging matters more."""
+    """Make the spool's directory and return it. None without one, or if that fails: logging matters more."""
     if not spool_dir:
         return None
     try:
@@ -143,7 +144,7 @@ def _made(spool_dir: str | os.PathLike[str] | None) -> str | None:
     except TypeError:
         raise ConfigurationError(f"spool_dir must be a path, not {type(spool_dir).__name__}") from None
     try:
-        # What callers log may be private.
+        # Events may be private.
         Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
         trouble = "" if os.access(path, os.W_OK | os.X_OK) else "is not writable; give this user the right"
     except (OSError, ValueError) as error:
@@ -155,9 +156,9 @@ def _made(spool_dir: str | os.PathLike[str] | None) -> str | None:
 
 
 def _rates_of(settings: Settings, given: Mapping[str, float] | None, lines: list[str]) -> dict[str, float]:
-    """Return what `Client.init` was given, else what the file of JOINBACK_CONFIG says.
+    """Return the rates given to `Client.init`, else those in the file of JOINBACK_CONFIG.
 
-    Raises ConfigurationError for what was given; what is wrong in the file is added to `lines`, to be told.
+    Raises ConfigurationError for wrong rates that were given. Adds to `lines` what is wrong in the file, to be logged.
     """
     if given is not None:
         return checked_rates(given)
@@ -171,7 +172,7 @@ def _rates_of(settings: Settings, given: Mapping[str, float] | None, lines: list
 
 
 def checked_rates(rates: Mapping[str, float]) -> dict[str, float]:
-    """Return the sample rates by application. Raises ConfigurationError."""
+    """Return the sample rates by application, as events carry them. Raises ConfigurationError."""
     if not isinstance(rates, Mapping):
         raise ConfigurationError('sample_rates must be a dict by application, such as {"ads": 0.01}')
     for application, rate in rates.items():

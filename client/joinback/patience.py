@@ -1,4 +1,4 @@
-"""How long a call of many records waits for the sender, where one of a single record would be dropped."""
+"""How long `log_records` waits for room in a full buffer. `log_record` never waits: its event is dropped."""
 
 import time
 
@@ -9,21 +9,25 @@ WAIT_S = 30.0
 
 
 class Patience:
-    """Of one call: it ends when nothing has left the buffer for `wait_s` seconds.
+    """The patience of one call. It ends when nothing has left the buffer for `wait_s` seconds.
 
-    Then the call goes on without waiting, until something leaves again.
+    Then the call goes on without waiting, until something leaves the buffer again.
+    Raises NotLogged if `wait_s` is wrong.
     """
 
     def __init__(self, wait_s: float = WAIT_S) -> None:
         if not isinstance(wait_s, int | float) or not wait_s >= 0:
             raise NotLogged("invalid", "wait_s must be a number of seconds, 0 or more")
         self.wait_s = wait_s
-        self._left_events = -1
+        self._freed_events = -1
         self._until = 0.0
 
-    def remaining_s(self, left_events: int) -> float:
-        """Return how long to wait yet, now that so many events ever left the buffer; 0 or less if no longer."""
+    def remaining_s(self, freed_events: int) -> float:
+        """Return how many seconds to wait from now on; 0 or less means not to wait.
+
+        `freed_events` is how many events ever left the buffer: if it has changed, the waiting starts anew.
+        """
         now = time.monotonic()
-        if left_events != self._left_events:
-            self._left_events, self._until = left_events, now + self.wait_s
+        if freed_events != self._freed_events:
+            self._freed_events, self._until = freed_events, now + self.wait_s
         return self._until - now

@@ -1,4 +1,4 @@
-"""The redaction rules, and what a path leads to."""
+"""The redaction rules, and how a path is followed."""
 
 import hashlib
 import hmac
@@ -14,17 +14,20 @@ from .events import PARTS
 
 JOIN_KEY = "join_key"
 HASH_HEX_DIGITS = 32
-"""128 bits: no two of a billion values share one."""
+"""128 bits: among a billion values no two share a pseudonym."""
 
 
 class Drop(Struct, frozen=True):
-    """Leave the value out; in an array, and for all of `inputs` or `outputs`, null stands in its place."""
+    """Leave the value out. In an array, and for all of `inputs` or `outputs`, null takes its place."""
 
     path: str
 
 
 class Hash(Struct, frozen=True):
-    """A pseudonym: HMAC-SHA256 of the value's JSON under `key`, 32 hex digits. Equal values stay equal."""
+    """Replace the value by a pseudonym: 32 hex digits of HMAC-SHA256 of its JSON under `key`.
+
+    Equal values get equal pseudonyms. None stays None.
+    """
 
     path: str
     key: str
@@ -39,7 +42,7 @@ class Hash(Struct, frozen=True):
 
 
 class Truncate(Struct, frozen=True):
-    """Of each text there and below, the first `length` characters, and … where there were more."""
+    """Shorten each text there and below to its first `length` characters; where there were more, … follows."""
 
     path: str
     length: int
@@ -49,9 +52,9 @@ class Truncate(Struct, frozen=True):
 
 
 class Replace(Struct, frozen=True):
-    """In each text there and below, what the regular expression matches, as `re.sub` does.
+    """Replace what the regular expression `pattern` matches in each text there and below, as `re.sub` does.
 
-    With `numbers`, also in each number as JSON writes it; one that matches becomes text.
+    With `numbers`, also in each number as JSON writes it. A number that changes becomes text.
     """
 
     path: str
@@ -67,28 +70,28 @@ Rule = Drop | Hash | Truncate | Replace
 
 
 def checked(rule: Any) -> list[str]:
-    """The path of a rule, as names."""
+    """Return the path of a rule, as a list of names. Raises ConfigurationError for a wrong rule."""
     if not isinstance(rule, Rule):
         raise ConfigurationError(f"redact takes paths and Drop, Hash, Truncate, Replace; not a {type(rule).__name__}")
     path = str(rule.path).split(".")
     if path == [JOIN_KEY] and not isinstance(rule, Hash):
         raise ConfigurationError('redact: a join key can only be hashed: Hash("join_key", key=…)')
     if path != [JOIN_KEY] and (path[0] not in PARTS or "" in path):
-        raise ConfigurationError(f"redact: {rule.path!r} is no path; begin with one of {', '.join(PARTS)}")
+        raise ConfigurationError(f"redact: {rule.path!r} is not a path; begin with one of {', '.join(PARTS)}")
     if len(path) == 1 and path[0] in ("feedback", "tags"):
-        raise ConfigurationError(f"redact: {rule.path!r} is all of it; name a field, such as {rule.path}.*")
+        raise ConfigurationError(f"redact: {rule.path!r} is the whole dict; name a field, such as {rule.path}.*")
     if isinstance(rule, Hash) and not (isinstance(rule.key, str) and rule.key):
         raise ConfigurationError(f"redact: the key of the Hash of {rule.path!r} must be text, and not empty")
     if isinstance(rule, Replace):
         try:
             re.compile(rule.pattern)
         except re.error as error:
-            raise ConfigurationError(f"redact: {rule.pattern!r} is no regular expression: {error}") from None
+            raise ConfigurationError(f"redact: {rule.pattern!r} is not a regular expression: {error}") from None
     return path
 
 
 def _names(holder: Any, name: str) -> Iterable[Any]:
-    """The keys of a dict, or the places in a list, that a name of a path stands for; none in anything else."""
+    """Return the keys of a dict, or the indices of a list, that this name in a path matches."""
     if isinstance(holder, dict):
         return list(holder) if name == "*" else [name] if name in holder else []
     if isinstance(holder, list):
@@ -97,7 +100,7 @@ def _names(holder: Any, name: str) -> Iterable[Any]:
 
 
 def found(holder: Any, path: Sequence[str]) -> Iterable[Any]:
-    """The values at the ends of a path."""
+    """Yield each value to which a path leads."""
     for key in _names(holder, path[0]):
         if path[1:]:
             yield from found(holder[key], path[1:])
@@ -106,7 +109,7 @@ def found(holder: Any, path: Sequence[str]) -> Iterable[Any]:
 
 
 def is_touched(value: Any, rule: Rule) -> bool:
-    """Whether the rule can change this: for those of text, whether there is any."""
+    """Return whether the rule applies to this value: Truncate and Replace apply where there is text."""
     if not isinstance(rule, Truncate | Replace):
         return True
     seen: list[str] = []
@@ -120,7 +123,7 @@ def is_touched(value: Any, rule: Rule) -> bool:
 
 
 def at(holder: Any, path: Sequence[str], rule: Rule) -> None:
-    """Apply a rule at the end of a path below this dict or list."""
+    """Apply a rule where a path from this dict or list leads."""
     name, deeper = path[0], path[1:]
     for key in _names(holder, name):
         if deeper:
@@ -134,7 +137,7 @@ def at(holder: Any, path: Sequence[str], rule: Rule) -> None:
 
 
 def _texts(value: Any, change: Callable[[str], str], numbers: bool = False) -> Any:
-    """The value with each text in it changed; with `numbers`, each number too that then reads otherwise."""
+    """Return the value with `change` applied to each text in it; with `numbers`, also to each number's JSON."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

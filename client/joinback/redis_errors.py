@@ -1,8 +1,8 @@
 """What an error of Redis means, in one line that names the fix.
 
-By Redis's own error code, the first word of its answer, and by the forms of answer known here. Its other words
-are shown only of what it said at connecting, before it was sent anything of a caller's; those of a later answer
-may quote the command, and with it somebody's data.
+An error is recognised by Redis's error code, the first word of its answer, or by the forms of answer listed here. The
+whole answer is shown only if Redis gave it at connecting, before it was sent any data. A later answer may quote the
+command, and so somebody's data.
 """
 
 import re
@@ -20,7 +20,7 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 _CODE = re.compile(r"[A-Z]{2,20}(?= |$)")
-# What may be shown of any answer: these hold names of commands, and nothing that a caller gave.
+# Parts that may be shown of any answer: they hold names of commands, but no data.
 _SHOWN = re.compile(
     r"max number of clients reached|max (?:daily )?request limit exceeded|max request size exceeded"
     r"|max concurrent connections exceeded|unknown (?:sub)?command ['`]?[A-Za-z_|-]{1,20}"
@@ -28,23 +28,23 @@ _SHOWN = re.compile(
     r"|upstream failure|no upstream host|Protocol error"
 )
 _WORDS_MAX = 120
-"""A line; what a proxy adds may be a page."""
+"""One line; a proxy may answer with a page."""
 
 SERVER_WIDE = frozenset(
     {
-        # It is full, or its disk is; somebody or the worker makes room.
+        # It is full, or its disk is; the worker or a person makes room.
         "OOM",
         "MISCONF",
-        # It is a replica, starts, or fails over.
+        # It is a replica, is starting, or fails over.
         "READONLY",
         "LOADING",
         "MASTERDOWN",
         "NOREPLICAS",
         "CLUSTERDOWN",
-        # It runs a script of somebody's, or ended ours.
+        # It runs somebody else's script, or ended ours.
         "BUSY",
         "UNBLOCKED",
-        # The login was changed on one side first.
+        # The login was changed on one side, and not yet on the other.
         "NOAUTH",
         "WRONGPASS",
         "MAXCLIENTS",
@@ -52,9 +52,9 @@ SERVER_WIDE = frozenset(
         "DENIED",
     }
 )
-"""Trouble of the server, whatever it was asked; any other refusal may be about one application's keys."""
+"""Codes of trouble with the server, whatever the command. Any other code may be about one application's keys."""
 OF_KEYS = frozenset({"WRONGTYPE", "CROSSSLOT", "NOPERM"})
-"""About the keys of one application, or this login's rights: another connection would hear the same."""
+"""Codes about the keys of one application, or this login's rights. A new connection would get the same answer."""
 
 _LOGIN = (
     "Redis refused the login; check user, password and database in JOINBACK_REDIS_URL,"
@@ -70,11 +70,11 @@ _ADVICE = {
     "WRONGTYPE": "a key of Joinback holds another type; find it with TYPE among joinback:applications, joinback:sink,"
     " joinback:workers, joinback:drops and joinback:{...}:pending, :stats, :dead, :history, and rename it",
     "MAXCLIENTS": "Redis has no connection to give; raise its maxclients, or close what is idle",
-    "LIMIT": "a limit of this Redis's plan or proxy is reached; raise it, or wait until it is counted anew",
+    "LIMIT": "a limit of this Redis's plan or proxy is reached; raise it, or wait until its count starts anew",
     "UNKNOWN": "this server lacks a command that Joinback needs: is it a Sentinel, a proxy, or was it renamed?",
     "DATABASE": "this Redis has no database of that number; mend the end of JOINBACK_REDIS_URL, such as /0",
     "SENTINEL": "this is a Sentinel and holds no data; point JOINBACK_REDIS_URL at the primary it watches",
-    "DENIED": "Redis is in protected mode and takes strangers from its own host only; give it a password",
+    "DENIED": "Redis is in protected mode: without a password it serves its own host only; give it a password",
     "CROSSSLOT": "a proxy or cluster cannot run a script over one application's keys; point at a node itself",
     "MISCONF": "Redis cannot write to its disk and so takes no writes; make room there, and see its log",
     "LOADING": "Redis has started and reads its data; it will answer when it has",
@@ -94,10 +94,11 @@ NO_CONNECTION = "no connection to Redis; check that it runs and that JOINBACK_RE
 
 
 class RedisRefusal(Exception):
-    """Redis answered a command with an error. Shows its code alone.
+    """Redis answered a command with an error. Its text is the error code alone.
 
-    `at_connect`: before it was sent anything of a caller's, so that its words may be shown. `at_login`: to AUTH
-    or SELECT. `of_node`: one node of a cluster said it, which speaks for its own keys only.
+    - `at_connect`: it answered before it was sent any data, so its words may be shown.
+    - `at_login`: it answered the login, AUTH or SELECT.
+    - `of_node`: one node of a cluster answered, so it is about the keys of that node only.
     """
 
     of_node = False
@@ -112,29 +113,29 @@ class RedisRefusal(Exception):
 
     @property
     def is_of_server(self) -> bool:
-        """Whether any other command to the same server would have fared the same."""
+        """Whether any other command to the same server would get the same answer."""
         return self.at_connect or self.code in SERVER_WIDE
 
     @property
     def is_server_wide(self) -> bool:
-        """Whether any other command would have fared the same."""
+        """Whether any other command would get the same answer."""
         return self.is_of_server and not self.of_node
 
 
 class Unreachable(ConnectionError):
-    """No connection, for a reason that is known: the message says it, and the fix."""
+    """There is no connection, for a known reason. The message names the reason and the fix."""
 
 
 class NodeDown(Unreachable):
-    """One node of a cluster does not answer; the keys of the others can be written meanwhile."""
+    """One node of a cluster does not answer. The keys of the other nodes can still be written."""
 
 
 class BrokenReply(ConnectionError):
-    """The answer is none to what was asked, so nothing that follows on this connection can be trusted."""
+    """The reply is not an answer to the command, so nothing that follows on this connection can be trusted."""
 
 
 def code_of(text: str) -> str:
-    """Redis's error code, or the kind of a known form of answer; ERR if there is neither."""
+    """Return Redis's error code, or the code of a known form of answer; ERR for any other."""
     for form, kind in _FORMS:
         if (match := form.search(text)) is not None:
             return kind or match.group(1)
@@ -143,9 +144,9 @@ def code_of(text: str) -> str:
 
 
 def words_of(text: str, *, whole: bool = False) -> str:
-    """Return what may be shown of an answer; `whole`, if it was to a command that held nothing of a caller's."""
+    """Return what may be shown of an answer; with `whole`, for a command without data, all but the quoted command."""
     if whole:
-        # What follows quotes the command, which may have been the login.
+        # The rest quotes the command, which may be the login.
         text = text.partition(", with args")[0].removeprefix("ERR ")
         return "".join(c if c.isprintable() else " " for c in text)[:_WORDS_MAX]
     shown = _SHOWN.search(text)
@@ -153,28 +154,28 @@ def words_of(text: str, *, whole: bool = False) -> str:
 
 
 def advice(error: RedisRefusal | OSError, where: str = "") -> str:
-    """One line that names the fix. `where` is the server's address, without any secret."""
+    """Return one line that names the fix. `where` is the server's address, without any secret."""
     if isinstance(error, RedisRefusal):
         return refusal_advice(error)
     if isinstance(error, Unreachable):
         return str(error)
-    # By its name: ssl is imported only where it is used.
+    # By its name, because ssl is imported only where it is used.
     if type(error).__name__ == "SSLCertVerificationError":
         return _CERTIFICATE
     if isinstance(error, TimeoutError):
         return NO_ANSWER.replace("Redis", f"Redis at {where}", 1) if where else NO_ANSWER
-    # The system's words, such as "Connection refused", or the resolver's.
+    # The words of the system or the resolver, such as "Connection refused".
     why = f" ({error.strerror})" if error.strerror else ""
     return NO_CONNECTION.replace("Redis", f"Redis at {where}{why}", 1) if where else NO_CONNECTION
 
 
 def refusal_advice(error: RedisRefusal) -> str:
-    """The same, of an answer, with Redis's own words where they may be shown."""
-    # A login is refused for other reasons too, which have a name of their own.
+    """Return the same for an answer, with Redis's own words where they may be shown."""
+    # A login that fails for another reason has a code of its own.
     what = _LOGIN if error.at_login and error.code not in _ADVICE else advice_on(error.code)
     return f"{what} (Redis says: {error.words})" if error.words else what
 
 
 def advice_on(code: str) -> str:
-    """The same, of an error code alone."""
+    """Return the same for an error code alone."""
     return _ADVICE.get(code, f"Redis answered {code}; its own log may say why")

@@ -1,15 +1,15 @@
-"""The URL of a Redis, read once for client and worker alike: what one side takes, the other takes too.
+"""The URL of a Redis, read by one function for client and worker: both take the same URLs.
 
     redis://[[user]:password@]host[:port][/database][?option=value&…]     one server
     rediss://…                                                           the same over TLS
     unix:///path/to.sock[?db=0]                                          one server on this host
-    redis+cluster://host:port[,host:port]                                a Redis Cluster; some of its nodes suffice
+    redis+cluster://host:port[,host:port]                                a Redis Cluster, by some of its nodes
     redis+sentinel://host:port[,host:port]/service[/database]            the primary that these Sentinels name
     rediss+cluster://…, rediss+sentinel://…                              the same over TLS
     memory://[name]                                                      in the memory of this process, for tests
 
-What is percent-encoded is decoded once, everywhere; a `+` stands for itself. The options are those of redis-py
-that mean the same on both sides, and `sentinel_username` and `sentinel_password`; the others are refused by name.
+Every part is percent-decoded once; a `+` stands for itself. The options are those of redis-py that mean the same on
+both sides, and `sentinel_username` and `sentinel_password`. Any other option is refused, with its name.
 """
 
 import re
@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from msgspec import Struct, structs
 
 from .errors import ConfigurationError
-from .redis_url_options import Refuse, database_number, options_of
+from .redis_url_options import Refuse, database_number, query_options
 
 Kind: TypeAlias = Literal["server", "cluster", "sentinel", "memory"]
 Address: TypeAlias = tuple[str, int]
@@ -45,16 +45,17 @@ _NAME_IN_MEMORY = re.compile(r"[A-Za-z0-9._-]*")
 
 
 class RedisUrl(Struct, frozen=True, kw_only=True):
-    """One Redis, of whatever shape. `nodes` are servers, or Sentinels; none, if `path` is a Unix socket.
+    """One Redis: a server, a cluster, or a primary by Sentinels.
 
-    What is None was not said; the sides have defaults of their own.
+    `nodes` are servers or Sentinels; empty, if `path` is a Unix socket. None means that the URL does not say; client
+    and worker then have their own defaults.
     """
 
     kind: Kind
     nodes: tuple[Address, ...] = ()
     path: str | None = None
     service: str | None = None
-    """What the Sentinels call the primary; of one in memory its name."""
+    """The Sentinels' name of the primary; for `memory://`, the name after it."""
     database: int = 0
     username: str | None = None
     password: str | None = None
@@ -72,18 +73,18 @@ class RedisUrl(Struct, frozen=True, kw_only=True):
 
     @property
     def scheme(self) -> str:
-        """As it stands before `://`."""
+        """The scheme, as it stands before `://`."""
         if self.path is not None or self.kind == "memory":
             return "memory" if self.path is None else "unix"
         return ("redis" if self.tls is None else "rediss") + ("" if self.kind == "server" else f"+{self.kind}")
 
     @property
     def where(self) -> str:
-        """Which server, or servers, without any secret."""
+        """The server or servers, without any secret."""
         return self.path or ",".join(map(shown_address, self.nodes))
 
     def __repr__(self) -> str:
-        """Without logins, and without what an option may hold."""
+        """Leave out logins, and the values of options."""
         login = "…@" if self.username or self.password else ""
         if self.kind == "memory":
             return f"RedisUrl(memory://{self.service})"
@@ -97,7 +98,7 @@ def shown_address(address: Address) -> str:
 
 
 def redis_url(text: str, name: str) -> RedisUrl:
-    """Read a URL. Raises ConfigurationError, which names the setting, what is wrong and the fix, never the URL."""
+    """Return what this URL says; `name` is its setting. Raises ConfigurationError, which never shows the URL."""
 
     def refuse(what: str) -> NoReturn:
         raise ConfigurationError(f"{name} {what}")
@@ -108,12 +109,12 @@ def redis_url(text: str, name: str) -> RedisUrl:
     kind, over_tls = _SCHEMES[scheme]
     if kind == "memory":
         if not _NAME_IN_MEMORY.fullmatch(rest):
-            refuse("is memory://, after which comes a name of letters and digits at most, such as memory://tests")
+            refuse("is memory://, after which comes a name of letters, digits, . _ and - only, such as memory://tests")
         return RedisUrl(kind=kind, service=rest)
     front, _, query = rest.partition("?")
     if "#" in rest:
         refuse("is not a Redis URL: it holds a #; in a user or password write %23")
-    options = options_of(query, refuse)
+    options = query_options(query, refuse)
     if scheme != "unix":
         authority, slash, tail = front.partition("/")
         login, at, places = authority.rpartition("@")
@@ -153,7 +154,7 @@ def _address(place: str, default_port: int, refuse: Refuse) -> Address:
 
 
 def _place(kind: Kind, tail: str, options: Mapping[str, Any], refuse: Refuse) -> dict[str, Any]:
-    """What the path says: a database, or a service and a database."""
+    """Return what the path names: a database, or a service and a database."""
     parts = [unquote(part) for part in tail.strip("/").split("/")] if tail.strip("/") else []
     found: dict[str, Any] = {}
     if kind == "sentinel":
@@ -172,21 +173,22 @@ def _checked(kind: Kind, over_tls: bool, options: Mapping[str, Any], refuse: Ref
     if tls and not over_tls:
         refuse(f"has the option {min(tls)} without TLS; write rediss instead of redis in front")
     if kind != "sentinel" and (set(options) & {"sentinel_username", "sentinel_password"}):
-        refuse("has a login for Sentinels, but names none; write redis+sentinel://host:port/service/0")
+        refuse("has a login for Sentinels, but names no Sentinel; write redis+sentinel://host:port/service/0")
     if kind == "cluster" and options.get("database"):
         refuse("names a database, and a Redis Cluster has only 0; leave it out")
     if over_tls and tls.get("ssl_cert_reqs") == "none":
-        # Else redis-py 5 refuses at each connection.
+        # Without this redis-py 5 fails at each connection.
         tls["ssl_check_hostname"] = False
     rest = {name: value for name, value in options.items() if not name.startswith("ssl_")}
     return RedisUrl(kind=kind, tls={"ssl_check_hostname": True} | tls if over_tls else None, **rest)
 
 
 def connection_options(url: RedisUrl, timeout_s: float, health_check_interval_s: int = 0) -> dict[str, Any]:
-    """Return redis-py's keyword arguments for a connection to one of the servers, host and port excepted.
+    """Return redis-py's keyword arguments for a connection to one of the servers, without host and port.
 
-    They are the same for its plain and its asyncio half, in each version from 5 on. The other arguments are
-    for what the URL does not say: redis-py itself waits for ever in one version, and for five seconds in another.
+    They are valid for its plain and its asyncio classes, in each version from 5 on. `timeout_s` and
+    `health_check_interval_s` apply where the URL says nothing: by itself one version of redis-py waits for ever, and
+    another for five seconds.
     """
     interval_s = health_check_interval_s if url.health_check_interval_s is None else url.health_check_interval_s
     options: dict[str, Any] = {
@@ -205,7 +207,7 @@ def connection_options(url: RedisUrl, timeout_s: float, health_check_interval_s:
 
 
 def sentinel_options(url: RedisUrl, timeout_s: float) -> dict[str, Any]:
-    """The same, for a connection to a Sentinel: it has a login of its own, or none, and no databases."""
+    """Return the same for a connection to a Sentinel, which has its own login, or none, and no databases."""
     theirs = structs.replace(url, username=url.sentinel_username, password=url.sentinel_password, database=0)
     return connection_options(theirs, timeout_s)
 

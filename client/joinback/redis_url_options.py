@@ -1,4 +1,4 @@
-"""The options in a Redis URL's query: those of redis-py that mean the same on both sides, and the others by name."""
+"""The options in a Redis URL's query: those that Joinback takes, and those of redis-py that it refuses, and why."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from urllib.parse import unquote
 Refuse: TypeAlias = Callable[[str], NoReturn]
 
 _DATABASE_DIGITS_MAX = 6
-"""No server has a million; it says itself how many it has."""
+"""No server has a million databases. The server itself says how many it has."""
 _TLS_VERSIONS = {
     "1.2": "TLSv1_2",
     "tlsv1.2": "TLSv1_2",
@@ -19,8 +19,8 @@ _TLS_VERSIONS = {
 }
 
 
-def options_of(query: str, refuse: Refuse) -> dict[str, Any]:
-    """Return what a query says, by the names and types of RedisUrl. `refuse` raises, with what is wrong."""
+def query_options(query: str, refuse: Refuse) -> dict[str, Any]:
+    """Return the options of a query, by the field names and types of RedisUrl. `refuse` raises for a wrong one."""
     found: dict[str, Any] = {}
     for option in query.split("&") if query else []:
         name, equals, value = option.partition("=")
@@ -30,9 +30,9 @@ def options_of(query: str, refuse: Refuse) -> dict[str, Any]:
             import difflib  # only for this message, and slow to import
 
             near = difflib.get_close_matches(name, _OPTIONS, n=1)
-            # What stands there may be the rest of a password that holds a ? or a &.
+            # The name may be the rest of a password that holds a ? or a &, so it is not shown.
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(_OPTIONS))}"
-            refuse(f"has an option that nobody knows; {hint} (in a password, ? is %3F and & is %26)")
+            refuse(f"has an unknown option; {hint} (in a password, ? is %3F and & is %26)")
         ours, read = _OPTIONS[name]
         if ours in found:
             refuse(f"has the option {name} twice")
@@ -64,7 +64,7 @@ def _seconds(value: str, refuse: Refuse) -> float:
         seconds = float(value)
     except ValueError:
         seconds = math.nan
-    # Not as -1, nan and inf, which some libraries take for "for ever": a hung server must not hold anybody.
+    # Some libraries take -1, nan and inf for "for ever": a hung server would then hold up the service.
     if not 0 < seconds < math.inf:
         refuse("write seconds, over 0, such as 2.5")
     return seconds
@@ -122,7 +122,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str, Refuse], Any]]] = {
     "ssl_min_version": ("ssl_min_version", _tls_version),
     "ssl_ciphers": ("ssl_ciphers", _text),
 }
-_OWN_RETRIES = "it tries again by itself, and counts"
+_OWN_RETRIES = "it retries by itself"
 _REFUSED = {
     "decode_responses": "it reads bytes",
     "encoding": "it reads bytes",
@@ -133,11 +133,11 @@ _REFUSED = {
     "max_connections": "a client holds one connection per server, and a worker as many as it drains at once",
     "timeout": "it is for a pool that blocks; write socket_timeout",
     "ssl": "write rediss:// instead of redis://",
-    # Not in redis-py 5's asyncio half, which the worker has.
+    # The worker uses redis-py 5's asyncio classes, which lack it.
     "ssl_ca_path": "write ssl_ca_certs, one file with all authorities",
     "ssl_password": "give it a key without a password, readable by its user alone",
-    "ssl_validate_ocsp": "only half of redis-py can",
-    "ssl_validate_ocsp_stapled": "only half of redis-py can",
-    "ssl_include_verify_flags": "redis-py 5 cannot",
-    "ssl_exclude_verify_flags": "redis-py 5 cannot",
+    "ssl_validate_ocsp": "redis-py's asyncio classes lack it",
+    "ssl_validate_ocsp_stapled": "redis-py's asyncio classes lack it",
+    "ssl_include_verify_flags": "redis-py 5 lacks it",
+    "ssl_exclude_verify_flags": "redis-py 5 lacks it",
 }

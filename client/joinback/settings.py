@@ -1,6 +1,6 @@
 """Every JOINBACK_* environment variable: name, unit, default, meaning, and who reads it, in one place.
 
-Each side checks what it reads itself: another's variable, a newer release's or Kubernetes' own must not end it.
+Each side checks only what it reads: a variable of the other side, of a newer release or of Kubernetes must not stop it.
 """
 
 import os
@@ -19,11 +19,11 @@ from .redis_url import redis_url
 _PREFIX = "JOINBACK_"
 
 CLIENT, WORKER, BOTH = "client", "worker", "both"
-"""Who reads a variable; it stands in the variable's type, beside its meaning."""
+"""Who reads a variable. It stands in the type of the variable's field, beside its meaning."""
 
 _CENTURY_S = 3_153_600_000
 _SHOWN_LENGTH_MAX = 200
-"""A wrong value is quoted in one line of a log."""
+"""A wrong value is quoted in one line of the log, so it is cut."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -114,16 +114,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     environment: Annotated[str | None, Meta(description="Written on each event, such as `production`."), CLIENT] = None
 
     def __repr__(self) -> str:
-        """Without the URLs, which hold passwords, and the password."""
+        """Leave out the URLs, which may hold passwords, and the password."""
         return f"Settings(interval_s={self.interval_s}, emit={self.emit!r}, environment={self.environment!r}, …)"
 
 
 def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Return what the process of a worker or of a command reads; the client's own variables stay at their defaults.
+    """Return the settings of a worker or a command. The client's own variables stay at their defaults.
 
-    An empty variable is as one that is not set. Raises ConfigurationError, naming the variable and the fix, for
-    a value of the wrong type or out of range, a malformed Redis URL, one of another process's memory, and a name
-    that is nearly one of the worker's. Another name that nobody knows may be a newer release's: it is logged.
+    An empty variable counts as not set. Raises ConfigurationError, which names the variable and the fix, for a value of
+    the wrong type or out of range, a malformed Redis URL, `memory://` (it would be empty here), and a name that is
+    nearly one of the worker's variables. Any other unknown name may be of a newer release: it is logged.
     """
     texts, unknown = _given(environ, WORKER)
     own = _variables(WORKER, BOTH)
@@ -146,10 +146,10 @@ def settings_from(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def client_settings(environ: Mapping[str, str] = os.environ) -> tuple[Settings, list[str]]:
-    """Return what a client reads, and a line for each variable that has no effect: unknown, or wrong.
+    """Return the settings of a client, and one line per variable that has no effect because it is unknown or wrong.
 
-    Whatever stands in the environment, logging goes on, by the default where a value is wrong. But
-    `redis_url` is as it was given: nothing can stand in for it, so `check_redis_url` has the word.
+    Where a value is wrong the default is used, so that logging goes on whatever is in the environment. There is no
+    substitute for a wrong Redis URL: `redis_url` is returned as it is, for `check_redis_url` to refuse.
     """
     texts, unknown = _given(environ, CLIENT)
     moved = _MOVED[CLIENT]
@@ -165,19 +165,21 @@ def client_settings(environ: Mapping[str, str] = os.environ) -> tuple[Settings, 
 
 
 def check_redis_url(url: str, name: str) -> None:
-    """Raise ConfigurationError if this is no Redis URL. Never repeats the URL: it may hold a password."""
+    """Raise ConfigurationError if this is not a Redis URL. Never shows the URL, which may hold a password."""
     redis_url(str(url), name)
 
 
 _FOREIGN = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_.+|ENV_.+)")
-"""What Kubernetes makes for each Service of a namespace, and Docker for each link, if its name begins with ours."""
+"""The variables that Kubernetes makes per Service, and Docker per link, whose name begins with `joinback`."""
 _TYPO = 0.8
-"""Of difflib's ratio: INTERVALL_S is nearly INTERVAL_S, but SETTLED_TTL_S is not BUFFER_TTL_S."""
+"""difflib's ratio from which a name counts as a typo: INTERVALL_S of INTERVAL_S, but not SETTLED_TTL_S of
+BUFFER_TTL_S."""
 _HINT = 0.6
+"""difflib's ratio from which a name is offered as a hint."""
 
 
 def _given(environ: Mapping[str, str], reader: str) -> tuple[dict[str, str], list[str]]:
-    """Return the texts by field of what this reader reads, and the variables that nobody knows."""
+    """Return field -> text of the variables that this reader reads, and the names of the unknown variables."""
     known = _variables(CLIENT, WORKER, BOTH)
     own = _variables(reader, BOTH)
     ours = {name: text for name, text in environ.items() if name.startswith(_PREFIX) and text.strip()}
@@ -187,7 +189,7 @@ def _given(environ: Mapping[str, str], reader: str) -> tuple[dict[str, str], lis
 
 def _is_foreign(variable: str, text: str) -> bool:
     name = variable.removeprefix(_PREFIX)
-    # A Service's address, a link's path; a bare number is somebody's own, and to be told.
+    # A Service's address or a link's path. A bare number is not theirs, so it is unknown.
     by_value = (name.endswith("PORT") and "://" in text) or (name.endswith("NAME") and text.startswith("/"))
     return by_value or _FOREIGN.fullmatch(name) is not None
 
@@ -198,7 +200,7 @@ def _hints() -> dict[str, Any]:
 
 
 def reader_of(field: str) -> str:
-    """Who reads this field: "client", "worker" or "both"."""
+    """Return who reads this field: "client", "worker" or "both"."""
     return next(who for who in _hints()[field].__metadata__ if isinstance(who, str))
 
 
@@ -208,12 +210,12 @@ def _variable(field: str) -> str:
 
 @lru_cache(maxsize=4)
 def _variables(*readers: str) -> dict[str, str]:
-    """Variable -> field, of what these read."""
+    """Return variable -> field, for the fields that these readers read."""
     return {_variable(name): name for name in Settings.__struct_fields__ if reader_of(name) in readers}
 
 
 def _value_of(variable: str, text: str, hint: Any) -> Any:
-    """Return what the text means as this type. Raises ConfigurationError."""
+    """Return the text as a value of this type. Raises ConfigurationError."""
     try:
         return msgspec.convert(text, hint, strict=False)
     except msgspec.ValidationError as error:
@@ -228,7 +230,7 @@ def _value_of(variable: str, text: str, hint: Any) -> Any:
 def _nearest(variable: str, known: Iterable[str], ratio_min: float) -> str | None:
     import difflib  # only for a message, and slow to import
 
-    # Without the prefix, which all share.
+    # Compare without the prefix, which is the same in all names.
     names = [name.removeprefix(_PREFIX) for name in known]
     near = difflib.get_close_matches(variable.removeprefix(_PREFIX), names, n=1, cutoff=ratio_min)
     return _PREFIX + near[0] if near else None
@@ -242,7 +244,7 @@ _MOVED = {
     },
     CLIENT: {"JOINBACK_SAMPLE_RATES": "sample_rate"},
 }
-"""By who read it, a variable of before, which was JSON; and where in the file of JOINBACK_CONFIG it is said now."""
+"""Reader -> variables of earlier releases, each with the key in the file of JOINBACK_CONFIG that replaces it."""
 
 
 def _moved(variable: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""For the tests of services that log: what they logged, and what became of it, without a server::
+"""For the tests of services that log: see what they logged, and how it was joined, without a server::
 
     def test_predict_is_logged():
         with joinback.testing.capture() as events:
@@ -32,7 +32,7 @@ from .errors import ConfigurationError
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """One event as Redis would hold it: encoded and read back, so values are JSON's. What it lacks is None."""
+    """One event as Redis would hold it: encoded and read back, so its values are JSON's. A missing value is None."""
 
     kind: wire.Kind
     application: str
@@ -55,10 +55,11 @@ class Event(Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def capture(client: Client | None = None) -> Iterator[list[Event]]:
-    """Within the block the client (the default one if none is given) collects its events in the list.
+    """Collect the events of a client in a list, within a `with` block. Yields the list.
 
-    Nothing is sent, and no Redis and no `init` are needed. The client is strict meanwhile: an event that
-    cannot be logged raises InvalidEvent. Sampling, redaction and `before_send` apply as they are configured.
+    `client` is the default one if none is given. Nothing is sent, and neither a Redis nor `init` is needed. Within the
+    block the client is strict: an event that cannot be logged raises InvalidEvent. Sampling, redaction and
+    `before_send` apply as configured.
     """
     if client is None:
         from . import default_client
@@ -80,43 +81,45 @@ def _read(application: str, join_key: str, field: str, payload: bytes) -> Event:
 
 
 class Local(Protocol):
-    """A worker in this process, which drains when it is told to."""
+    """A worker in this process, which drains when `drain` is called."""
 
     redis_url: str
-    """For another client in this process."""
+    """The URL of its Redis, for another client in this process."""
     redis: Any
-    """A redis.Redis, to look at what is buffered."""
+    """A `redis.Redis` on its Redis, to look at the keys."""
 
     def drain(self) -> Any:
-        """Deliver what was logged, and join it, as a worker does at each tick. Return its counts."""
+        """Deliver what was logged, and join it as a worker does in each drain. Return the counts of that drain."""
 
     def dead(self, application: str) -> list[dict[str, str]]:
-        """Return the dead letters of an application, oldest first: `key`, `event`, `reason`, `detail`, `bytes`."""
+        """Return an application's dead letters, oldest first, with `key`, `event`, `reason`, `detail` and `bytes`."""
 
     def rows(self, application: str | None = None) -> list[dict[str, Any]]:
-        """Return the rows by column, JSON decoded, of one application or of all; by application and join key.
+        """Return the rows of one application, or of all, ordered by application and join key.
 
-        After the block too.
+        A row is a dict by column, with JSON decoded. Works after the block too.
         """
 
 
 @contextmanager
 def local(client: Client | None = None, **settings: Any) -> Iterator[Local]:
-    """Within the block the client (the default one if none is given) and a worker work in this process, without a
-    server: on a Redis in memory, and a table, that end with the block.
+    """Run a client and a worker in this process without a server, within a `with` block. Yields the `Local`.
 
-    Needs the extra `testing`. `settings` are the worker's, by the names of the variables:
-    `emit="joined"`, `config="joinback.toml"`. With `redis_url="memory://"` the block drains what this
-    process has logged there, too, and with `sink_url="sqlite:///rows.db"` its rows stay. The client is strict
-    meanwhile; sampling, redaction and `before_send` apply as they are configured. Raises ConfigurationError if
-    something is missing or wrong.
+    `client` is the default one if none is given. Redis is in memory and the sink is a table in memory; both end with
+    the block. `settings` are the worker's, by the names of the variables: `emit="joined"`, `config="joinback.toml"`.
+    With `redis_url="memory://"` the block also drains what this process logged there before. With
+    `sink_url="sqlite:///rows.db"` the rows stay.
+
+    Within the block the client is strict: an event that cannot be logged raises InvalidEvent. Sampling, redaction and
+    `before_send` apply as configured. Needs the extra `testing`. Raises ConfigurationError if something is missing or
+    wrong.
     """
     if client is None:
         from . import default_client
 
         client = default_client
     try:
-        # By its name: nothing else of the client knows the worker.
+        # By name, because the client does not import the worker.
         running = import_module("joinback_worker.local").running
     except ModuleNotFoundError as error:
         raise ConfigurationError(

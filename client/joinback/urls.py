@@ -1,22 +1,22 @@
-"""How a URL is shown: by one function, so that no output can show a password."""
+"""The one function that makes a URL fit to be shown, so that no output shows a password."""
 
 from urllib.parse import unquote
 
 _HIDDEN = "…"
 _PLACES = frozenset({"host", "hostaddr", "port", "dbname", "db"})
-"""Options that say where something is: without them two places look like one."""
+"""Options that name a place. They are shown: without them two places would look the same."""
 
 
 def shown_url(url: str) -> str:
     """Return the URL as a log line or a terminal may show it: without passwords, tokens and most options' values.
 
-    A user name stands, if a password follows it; what stands alone before an `@` may be a token. Everything up
-    to the last `@` counts as login: a password somebody forgot to encode may hold `@`, `/`, `?` or `#`.
-    So too much may be hidden, but never too little. Control characters are escaped.
+    A user name is shown if a password follows it; alone before an `@` it may be a token. Everything up to the last `@`
+    counts as login, because a password that nobody encoded may hold `@`, `/`, `?` or `#`. So too much may be hidden,
+    but never too little. Control characters are escaped.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        # Such as stdout: or text that is no URL at all, and may be anything.
+        # Such as `stdout:`. Any other text may be a secret, so only what stands before the colon is shown.
         scheme, separator, rest = url.partition(":")
         return f"{_plain(scheme)}:" if separator else _HIDDEN
     login, at, place = rest.rpartition("@")

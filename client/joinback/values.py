@@ -1,4 +1,4 @@
-"""From any Python value to JSON: the rules, and the name of the place where none of them applies.
+"""From any Python value to JSON: the rules. Where no rule applies, the error names the place in the event.
 
 | a value | as JSON |
 | --- | --- |
@@ -11,15 +11,15 @@
 | Enum | its value |
 | dataclass; msgspec, attrs or pydantic object; any other Mapping | an object |
 | any other Sequence | an array |
-| numpy scalar or array, torch tensor, or what else has `tolist` | its Python value, arrays nested |
+| numpy scalar or array, torch tensor, anything else with `tolist` | its Python value; an array as nested arrays |
 | pandas Series | an object if its labels are text, such as a row; else an array |
 | pandas DataFrame | an array of its rows, each an object |
 | pandas.Timestamp | as datetime; NaT and NA as null |
 | a key of a dict that is not text | as text: dates in ISO 8601, an Enum's value, else as `str` writes it |
-| a lone surrogate in text | U+FFFD, as JSON in UTF-8 cannot hold it |
+| a lone surrogate in text | U+FFFD, because UTF-8 cannot hold it |
 
-Anything else is unencodable, and so is what contains itself. numpy, pandas and the others are never imported:
-their objects are known by what they offer.
+Anything else is unencodable. So is a value that contains itself, and one nested too deep (`joinback.nesting`). numpy,
+pandas and the others are never imported: their objects are recognised by their attributes.
 """
 
 import re
@@ -33,23 +33,23 @@ from uuid import UUID
 import msgspec
 
 DEPTH_MAX = 200
-"""Levels of nesting where a value must be walked; far beyond any features, well below Python's recursion limit."""
+"""Levels of nesting where `plain` must walk a value: far beyond any features, well below Python's recursion limit."""
 ITEMS_MAX = 1 << 20
-"""Of a sequence that makes its items as it goes, such as a range: an event of 1 MiB holds no more."""
+"""Items of a sequence that makes them on demand, such as a range. An event of 1 MiB holds no more."""
 PATH_LENGTH_MAX = 200
-"""A path is for a log line."""
+"""A path must fit into a log line."""
 
 _ATOMS = (bytes, bytearray, memoryview, date, time, timedelta, Decimal, UUID)
 
 
 class Unencodable(Exception):
-    """No rule for this value; the message names its path inside the event."""
+    """No rule applies to this value. The message names its path inside the event."""
 
 
 def plain(value: object, path: str = "$", inside: tuple[int, ...] = ()) -> Any:
-    """The value as dicts, lists and scalars of its own, which msgspec encodes by the rules above.
+    """Return a copy of the value in dicts, lists and scalars that `encode` writes by the rules above.
 
-    Slower than the encoder by far, and the one that knows where it stands. Raises Unencodable.
+    It is far slower than `encode`, but knows the path of each value. Raises Unencodable.
     """
     if value is None or type(value) in (bool, int, float):
         return value
@@ -73,19 +73,19 @@ def plain(value: object, path: str = "$", inside: tuple[int, ...] = ()) -> Any:
         nearer = simpler(value) if fields is None else fields
     except Exception as error:
         what = f"a {type(value).__name__} cannot be written as JSON; convert it first"
-        told = "" if isinstance(error, TypeError) else f" ({type(error).__name__})"
-        raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: {what}{told}") from None
+        cause = "" if isinstance(error, TypeError) else f" ({type(error).__name__})"
+        raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: {what}{cause}") from None
     return plain(nearer, path, inside)
 
 
-def simpler(value: Any) -> Any:  # noqa: C901 - a table, one line a rule
-    """One step from an object that msgspec cannot encode towards one that it can. Raises TypeError."""
+def simpler(value: Any) -> Any:  # noqa: C901 - a table, one rule per line
+    """Return a simpler value for an object that msgspec cannot encode. Raises TypeError if no rule applies."""
     kind = type(value)
     if isinstance(value, datetime):
-        # Before all else: pandas.NaT says that it is one.
+        # Before the rest: pandas.NaT is an instance of datetime too.
         if kind.__name__ == "NaTType":
             return None
-        # pandas.Timestamp has nanoseconds, which to_pydatetime() warns of.
+        # Not to_pydatetime(), which warns of the nanoseconds of a pandas.Timestamp.
         aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value
         return aware.isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
@@ -109,7 +109,7 @@ def simpler(value: Any) -> Any:  # noqa: C901 - a table, one line a rule
         return timedelta(value.days, value.seconds, value.microseconds)
     if isinstance(value, Mapping):
         return dict(value)
-    # A subclass, which msgspec does not take for its base.
+    # A subclass, which msgspec does not encode as its base.
     if isinstance(value, str):
         return str(value)
     if isinstance(value, float | int):
@@ -122,7 +122,7 @@ def simpler(value: Any) -> Any:  # noqa: C901 - a table, one line a rule
 
 
 def _fields(value: Any) -> dict[str, Any] | None:
-    """The fields of what msgspec encodes by itself, where something inside them made it stumble; else None."""
+    """Return the fields of an object whose class msgspec can encode, so that `plain` looks into them; else None."""
     kind = type(value)
     names = getattr(kind, "__struct_fields__", None) or getattr(kind, "__dataclass_fields__", None)
     if names is None and (attributes := getattr(kind, "__attrs_attrs__", None)) is not None:
@@ -141,17 +141,17 @@ def _text(value: str) -> str:
 
 
 encode = msgspec.json.Encoder(enc_hook=simpler).encode
-"""By the rules above, but for keys, naive datetimes and lone surrogates, which need `plain` first. Raises anything."""
+"""Encode by the rules above, but odd keys, naive datetimes and lone surrogates need `plain` first. Raises anything."""
 
 _NAIVE_END = re.compile(rb'T\d\d:\d\d:\d\d(?:\.\d{1,6})?"').match
 
 
 def has_naive(payload: bytes, start: int = 0) -> bool:
-    """Whether JSON, from `start` on, holds what `encode` made of a datetime without a time zone.
+    """Return whether this JSON, from `start` on, may hold a datetime without a time zone, as `encode` writes it.
 
-    Or a text that looks so: a second look will tell.
+    A text that looks like one counts too; `plain` then leaves the text as it is.
     """
-    # Letter by letter: a search by a regular expression takes as long as the encoding.
+    # By `find`: a search by a regular expression takes as long as the encoding.
     at = payload.find(b"T", start)
     while at >= 0:
         if payload[at + 3 : at + 4] == b":" and _NAIVE_END(payload, at):

@@ -1,34 +1,34 @@
-"""The wire contract: all that client and worker must agree on, and the only file that spells a Redis key.
+"""The wire contract: what client and worker must agree on. No other file spells a Redis key.
 
-Every key of one application lives under one hash tag, so a Redis Cluster keeps them in one slot and the
-write script stays atomic. `{tag}` is the application's name, percent-encoded where it would break the key;
-an application with several shards has one tag a shard, `name/shard`.
+All keys of one application have one hash tag, so a Redis Cluster keeps them in one slot and the write script stays
+atomic. `{tag}` is the application's name, percent-encoded where it would break the key. An application with several
+shards has one tag per shard, `name/shard`.
 
     joinback:{tag}:record:<join_key>   HASH    `<kind>:<event_id>` -> the event as JSON; and the worker's
                                                `late:<event_id>` -> how late that feedback came
     joinback:{tag}:pending             STREAM  group `worker`; `key=<join_key> kind=<kind> id=<event_id>`;
-                                               its own id is the receive time by Redis's clock
+                                               an entry's own id is the receive time by Redis's clock
     joinback:{tag}:dead                STREAM  what cannot become a row: key, event, reason, detail, bytes
     joinback:{tag}:stats               HASH    counters: received:<kind>, in_rows, duplicates, dead:<reason>, …
     joinback:{tag}:history             STREAM  the counters, and `pending`, as they were at the end of each drain
     joinback:{tag}:fields              HASH    `seen:<feedback field>` -> when it was first seen; `again:<field>` ->
-                                               when it was told a second time; `broken:<field>` -> how many of its
-                                               values are not what is declared of it
+                                               when it came a second time; `broken:<field>` -> how many of its values
+                                               are not of the declared type
     joinback:{tag}:erased              HASH    `salt`, and for each erased join key SHA-1(salt + join key) -> until when
-                                               whatever comes of it is erased again, in Unix seconds
+                                               new events of that key are erased again, in Unix seconds
     joinback:applications              HASH    application -> JSON {"shards":1,"sample_rate":1.0}
-    joinback:layouts                   HASH    `<shards>:<application>` -> when it was last seen with so many shards
-    joinback:rules                     HASH    `<digest>:<application>` -> which worker folded by these rules, since
-                                               when and when last, as JSON
+    joinback:layouts                   HASH    `<shards>:<application>` -> when it last had so many shards
+    joinback:rules                     HASH    `<digest>:<application>` -> which worker used these rules, when first and
+                                               when last, as JSON
     joinback:workers                   HASH    worker (host:pid) -> its newest sign of life, as JSON
     joinback:drains                    HASH    `done:<application>`, `failed:<application>` -> who drained it last, and
                                                when, as JSON
-    joinback:sink                      HASH    application, or `*` for all others -> which sink its rows go to: JSON
-                                               {"fingerprint":…,"url":…,"host":…,"since":…,"found":…}, no secret
-    joinback:drops                     STREAM  what clients dropped since each told it last: `process` and `number` (one
-                                               entry is told again if its answer is lost), `host`, `service`,
-                                               `dropped:<reason>:<application>` -> how many events
-    joinback:paused                    STRING  there while Redis is nearly full: clients hold predictions back
+    joinback:sink                      HASH    application, or `*` for all others -> the sink of its rows, as JSON
+                                               {"fingerprint":…,"url":…,"host":…,"since":…,"found":…}, without secrets
+    joinback:drops                     STREAM  what a client dropped since its last report: `process` and `number` (a
+                                               report whose answer is lost is sent again under its number), `host`,
+                                               `service`, `dropped:<reason>:<application>` -> how many events
+    joinback:paused                    STRING  exists while Redis is nearly full: clients hold predictions back
 
 Every key has a TTL: records and pending the buffer TTL, the others the constants below.
 """
@@ -50,16 +50,16 @@ from . import nesting
 from .errors import NewerWireVersion, UndecodableEvent
 
 WIRE_VERSION = 2
-"""The newest that this release reads. Raised when an older worker could misread a new event; it then leaves such
-events pending."""
+"""The newest version that this release reads. It rises if an older worker could misread a new kind of event: that
+worker then leaves such events pending."""
 PLAIN_VERSION = 1
-"""What an event carries that any worker reads. 2 is for feedback with a source, and retractions that name events."""
+"""The version of events that any worker reads. 2 is for feedback with a source, and retractions that name events."""
 
 Kind = Literal["prediction", "feedback", "retraction"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 LATE = "late"
-"""The kind of the worker's own field: this feedback was told as a dead letter, so it is told once."""
+"""The kind of the worker's own field in a record: this late feedback is a dead letter already."""
 
 APPLICATIONS_KEY = "joinback:applications"
 LAYOUTS_KEY = "joinback:layouts"
@@ -70,54 +70,54 @@ DROPS_KEY = "joinback:drops"
 PAUSED_KEY = "joinback:paused"
 SINK_KEY = "joinback:sink"
 ALL_APPLICATIONS = "*"
-"""The field of `joinback:sink` for every application without one of its own."""
+"""The field of `joinback:sink` for each application without a field of its own."""
 GROUP = "worker"
 
 # --- limits, each with its reason -----------------------------------------------------------------------
 
 APPLICATION_BYTES_MAX = 200
-"""It is a part of every key; longer names cost memory in each record."""
+"""The name is a part of every key, so a longer one costs memory per record."""
 JOIN_KEY_BYTES_MAX = 512
 """Room for a URL or a composite id, and still one line on a terminal."""
 EVENT_ID_BYTES_MAX = 64
 """Room for a UUID or a SHA-256 in hex."""
 SOURCE_BYTES_MAX = 64
-"""A name of who tells labels; it stands on each of its events."""
+"""The name of who gives labels. It stands on each of their events."""
 SHARDS_MAX = 1_024
-"""Each costs the worker a command per tick; a cluster has seldom a tenth as many nodes."""
+"""Each shard costs the worker a command per drain. A cluster seldom has a tenth as many nodes."""
 EVENT_BYTES_MAX = 1 << 20
-"""1 MiB, as Gantry had. Redis answers one big reply slowly for everybody else."""
+"""1 MiB, as in Gantry. While Redis sends one big reply, all its other clients wait."""
 RECORD_EVENTS_MAX = 1_000
-"""HGETALL of a hash this size takes about a millisecond; an endless record would block the server."""
+"""HGETALL of a hash of this size takes about a millisecond. A record without a limit would block the server."""
 DEAD_LETTERS_MAX = 100_000
-"""At 1 KB each about 100 MB, an amount one Redis survives; the counters still count beyond it."""
+"""At 1 KB each about 100 MB, which a Redis survives. The counters count further letters too."""
 DEAD_TTL_S = 30 * 86_400
 """A month: long enough to come back from a holiday and replay."""
 LATE_MARK_TTL_S = 86_400
-"""A mark on a record that Redis had let go: many times what a worker takes to come back and settle again."""
+"""For a mark on a record that Redis has let go: far longer than a worker takes to come back and settle again."""
 STATS_TTL_S = 180 * 86_400
-"""As long as the default join window: while a record can change, its counters are there."""
+"""As long as the default join window: while a record can change, its counters exist."""
 
 DROPS_ENTRIES_MAX = 2_000
-"""Some 400 KB: of a hundred processes that lose events all the time, the last twenty minutes of each."""
+"""Some 400 KB: the last twenty minutes of a hundred processes that all lose events all the time."""
 DROPS_TTL_S = 7 * 86_400
-"""A week, as the buffer's: who comes back from a long weekend still reads which service lost events."""
+"""A week, as for records: after a long weekend one can still read which service lost events."""
 HISTORY_ENTRIES_MAX = 2_016
-"""A week of drains every five minutes: this Monday beside the last one. Some 100 KB for each tag."""
+"""A week of drains every five minutes: enough to compare this Monday with the last. Some 100 KB per tag."""
 
 # --- events ---------------------------------------------------------------------------------------------
 
 if TYPE_CHECKING:
     Json = Any
 else:
-    # Encoded from any object; decoded as the bytes they were, which the worker carries through untouched.
+    # The client encodes any object here. The worker decodes the bytes as they are, and passes them on unchanged.
     Json = Raw
 
 UNSAMPLED = 1.0
 
 
 def sample_rate_of(rate: float) -> float:
-    """The rate as an event carries it: msgspec omits a default only if it is the very same object."""
+    """Return the rate as an event carries it: msgspec omits a default only if it is the same object."""
     return UNSAMPLED if rate == UNSAMPLED else rate
 
 
@@ -125,10 +125,10 @@ Utc = Annotated[datetime, Meta(tz=True)]
 
 
 class Event(Struct, kw_only=True, omit_defaults=True, gc=False):
-    """What the three kinds share. Immutable once written.
+    """The fields that the three kinds share. An event never changes once it is written.
 
-    `at` is when it happened, as the caller said; `logged_at` is the client's clock at the call, so that the
-    fold needs no clock of its own. The event id is not here: it is a part of the hash field's name.
+    `at` is the caller's time of what happened. `logged_at` is the client's clock at the call; it lets the worker judge
+    `at` without a clock. The event id is not here: it is a part of the hash field's name.
     """
 
     v: int
@@ -140,19 +140,23 @@ class Event(Struct, kw_only=True, omit_defaults=True, gc=False):
 
 
 class Prediction(Event, kw_only=True, omit_defaults=True, gc=False):
+    """What a model was asked and what it answered. `sample_rate` is the share of join keys that was logged."""
+
     inputs: Json
     outputs: Json
     sample_rate: float = UNSAMPLED
 
 
 class Feedback(Event, kw_only=True, omit_defaults=True, gc=False):
+    """What became of a prediction, as one or more fields."""
+
     feedback: dict[str, Json]
     source: str | None = None
-    """Who told it: `human`, `model`, `rule`, or a name of the caller's."""
+    """Who gave it: `human`, `model`, `rule`, or a name of the caller's."""
 
 
 class Retraction(Event, kw_only=True, omit_defaults=True, gc=False):
-    """Takes feedback back: what was told up to its time; or, if it names events, these and no others."""
+    """Takes feedback back: all events up to its time; or, if it names events, these and no others."""
 
     fields: list[str] | None = None
     """The feedback fields taken back; None means all of them."""
@@ -163,11 +167,11 @@ class Retraction(Event, kw_only=True, omit_defaults=True, gc=False):
 
 
 class Application(Struct, frozen=True):
-    """What `joinback:applications` says of one application; both sides read it."""
+    """The value of one application in `joinback:applications`. Both sides read it."""
 
     shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX)] = 1
     sample_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
-    """The highest rate at which predictions were logged, which feedback follows; None: there were none yet."""
+    """The highest rate at which predictions were logged; feedback follows it. None before the first prediction."""
 
 
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
@@ -186,22 +190,22 @@ encode = msgspec.json.Encoder().encode
 
 
 def decode_event(kind: str, data: bytes) -> Event:
-    """Read one hash value back.
+    """Return the event that a hash value holds.
 
-    Raises NewerWireVersion for an event that a later client wrote, UndecodableEvent for anything else that
-    is not an event of this kind.
+    Raises NewerWireVersion for an event of a later client, and UndecodableEvent for anything else that is not an event
+    of this kind.
     """
     try:
         nesting.check(data)
-        # As text it is checked whole; of bytes msgspec leaves unread what becomes Raw.
+        # As str the UTF-8 is checked everywhere; in bytes msgspec does not check what becomes Raw.
         event: Event = _DECODERS[kind].decode(data if data.isascii() else data.decode())
         version = event.v
         if event.at.tzinfo is not UTC or event.logged_at.tzinfo is not UTC:
             event.at, event.logged_at = event.at.astimezone(UTC), event.logged_at.astimezone(UTC)
         if isinstance(event, Prediction):
             event.sample_rate = sample_rate_of(event.sample_rate)
-    # RecursionError: nesting deeper than the decoder's stack. ValueError covers bad UTF-8 and bad JSON;
-    # OverflowError a time that leaves the years 1 to 9999 on its way to UTC.
+    # RecursionError: nested deeper than the decoder allows. ValueError: bad UTF-8 or bad JSON. OverflowError: a time
+    # that leaves the years 1 to 9999 when it becomes UTC.
     except (KeyError, ValueError, RecursionError, OverflowError) as error:
         version = _version_of(data)
         if version <= WIRE_VERSION:
@@ -213,7 +217,7 @@ def decode_event(kind: str, data: bytes) -> Event:
 
 
 def decode_application(data: bytes) -> Application | None:
-    """None if somebody wrote something else there."""
+    """Return the application; None if the value is something else, written by somebody else."""
     try:
         return msgspec.json.decode(data, type=Application)
     except ValueError:
@@ -229,48 +233,49 @@ def _version_of(data: bytes) -> int:
 
 # --- keys -----------------------------------------------------------------------------------------------
 
-# `/` too: an application named "loans/3" must not share a tag with shard 3 of "loans".
+# Also `/`: an application named "loans/3" must not share a tag with shard 3 of "loans".
 _UNSAFE_IN_TAG = re.compile(r"[{}%/\s\x00-\x1f\x7f-\x9f]")
 
 
 @lru_cache(maxsize=4096)
 def tag(application: str, shard: int = 0, shards: int = 1) -> str:
-    """The hash tag that all keys of this application (and shard) carry."""
+    """Return the hash tag of all keys of this application and shard."""
     name = _UNSAFE_IN_TAG.sub(lambda match: quote(match.group(), safe=""), application)
     return name if shards == 1 else f"{name}/{shard}"
 
 
 def tags(application: str, shards: int) -> Iterable[str]:
+    """Return the hash tags of all shards of this application."""
     return (tag(application, shard, shards) for shard in range(shards))
 
 
 def tag_of(application: str, join_key: str, shards: int) -> str:
-    """The tag that holds this join key. CRC-32, so that a producer in any language agrees."""
+    """Return the hash tag of this join key. By CRC-32, so that producers in any language agree."""
     return tag(application, zlib.crc32(join_key.encode()) % shards if shards > 1 else 0, shards)
 
 
 def layout_field(application: str, shards: int) -> str:
-    """The field of `joinback:layouts` that remembers this number of shards."""
+    """Return the field of `joinback:layouts` for this number of shards."""
     return f"{shards}:{application}"
 
 
 def rules_field(application: str, digest: str) -> str:
-    """The field of `joinback:rules` that says who folds the application by these rules."""
+    """Return the field of `joinback:rules` for these rules of the application."""
     return f"{digest}:{application}"
 
 
 def drain_field(application: str, *, is_done: bool) -> str:
-    """The field of `joinback:drains` that says when a drain of the application last ended well, or failed."""
+    """Return the field of `joinback:drains` for the application's last good drain, or its last failed one."""
     return f"{'done' if is_done else 'failed'}:{application}"
 
 
 def drop_field(reason: str, application: str) -> bytes:
-    """The field of an entry of `joinback:drops`. `application` is empty for drops that name none."""
+    """Return a field of an entry of `joinback:drops`. `application` is empty if the drops have none."""
     return f"dropped:{reason}:{application}".encode(errors="replace")
 
 
 def drop_of(field: bytes) -> tuple[str, str] | None:
-    """Reason and application of such a field; None for any other field."""
+    """Return reason and application of a `drop_field`; None for any other field."""
     kind, _, rest = field.decode(errors="replace").partition(":")
     reason, colon, application = rest.partition(":")
     return (reason, application) if kind == "dropped" and colon else None
@@ -305,33 +310,27 @@ def erased_key(tag: str) -> str:
 
 
 def keys_of(tag: str) -> list[str]:
-    """All keys of the tag but its records, and the tombstones of erased ones, which outlive the rest."""
+    """Return all keys of the tag, except its records and `erased`, which must outlive the rest."""
     return [key(tag) for key in (pending_key, stats_key, dead_key, history_key, fields_key)]
 
 
 # --- the one write path ---------------------------------------------------------------------------------
 
 WRITE_SCRIPT = (Path(__file__).parent / "write.lua").read_text(encoding="utf-8")
-"""Writes a batch of events of one tag, atomically. Its header is its contract, for producers in any language."""
+"""Writes a batch of events of one tag, atomically. Its header is the contract for producers in any language."""
 WRITE_SHA = hashlib.sha1(WRITE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 WRITE_REPLY_MIN = 4
-"""How many numbers its reply begins with: accepted, duplicates, overflowed, is_new."""
-ANNOUNCE_SCRIPT = (Path(__file__).parent / "announce.lua").read_text(encoding="utf-8")
-"""Tells the worker of an application, atomically."""
-NOTE_SCRIPT = (Path(__file__).parent / "note.lua").read_text(encoding="utf-8")
-"""Notes numbers of shards in joinback:layouts."""
-TELL_DROPS_SCRIPT = (Path(__file__).parent / "tell_drops.lua").read_text(encoding="utf-8")
-"""Adds an entry to joinback:drops."""
+"""The reply begins with so many numbers: accepted, duplicates, overflowed, is_new."""
 
 
 def write_keys(tag: str, join_keys: Iterable[str]) -> list[bytes]:
-    """KEYS of the write script: three keys of the tag, then the record key of each event."""
+    """Return KEYS of the write script: three keys of the tag, then the record key of each event."""
     prefix = record_key(tag, "")
     return [*map(str.encode, (pending_key(tag), stats_key(tag), dead_key(tag), *[prefix + key for key in join_keys]))]
 
 
 def write_arguments(tag: str, buffer_ttl_s: int, events: Iterable[tuple[str, bytes]]) -> list[bytes]:
-    """ARGV of the write script: limits, then the field and the JSON of each event."""
+    """Return ARGV of the write script: the limits, then the field and the JSON of each event."""
     limits = buffer_ttl_s, STATS_TTL_S, DEAD_TTL_S, DEAD_LETTERS_MAX, RECORD_EVENTS_MAX
-    told = [part for field, payload in events for part in (field.encode(), payload)]
-    return [b"%d" % limit for limit in (len(record_key(tag, "").encode()), *limits)] + told
+    written = [part for field, payload in events for part in (field.encode(), payload)]
+    return [b"%d" % limit for limit in (len(record_key(tag, "").encode()), *limits)] + written

@@ -60,8 +60,8 @@ def test_the_flattery(told: Report) -> None:
     for loan in made_up_loans(COUNT, NOW):
         truth[loan.served_at.date().isoformat()].append(loan.is_right)
     rows = [
-        "| day | labelled rows only | coverage | at 14 days | bounds | estimate | truth |",
-        "| --- |" + " --- |" * 6,
+        "| day (coverage) | labelled rows only | at 14 days | estimate (bounds) | truth |",
+        "| --- |" + " --- |" * 4,
     ]
     for day in ("2026-10-14", "2026-11-03", "2026-11-13", "2026-11-18", "2026-11-23"):
         both = [one for one in told.days if one.day == day]
@@ -75,8 +75,8 @@ def test_the_flattery(told: Report) -> None:
         at_age = f"{over('at_age', 'labels'):.3f}" if all(one.ripe for one in both) else "not yet"
         bounds = f"{over('at_least', 'predictions'):.3f}-{over('at_most', 'predictions'):.3f}"
         rows.append(
-            f"| {day} | {over('so_far', 'labels'):.3f} | {labels / n:.3f} | {at_age} | {bounds} |"
-            f" {over('estimate', 'predictions'):.3f} | {fmean(truth[day]):.3f} |"
+            f"| {day} ({labels / n:.0%}) | {over('so_far', 'labels'):.3f} | {at_age} |"
+            f" {over('estimate', 'predictions'):.3f} ({bounds}) | {fmean(truth[day]):.3f} |"
         )
     holds("flattery", "\n".join(rows))
 
@@ -85,7 +85,7 @@ def test_the_curve(told: Report) -> None:
     """The curve beside the truth, and the share of all rows that people take for it."""
     loans = list(made_up_loans(COUNT, NOW))
     points = {round(point.age_s / 86_400, 6): point for point in told.curves[0].points}
-    rows = ["| age, days | curve | band | at risk | share of all rows | truth |", "| --- |" + " --- |" * 5]
+    rows = ["| age, days | curve (band) | at risk | share of all rows | truth |", "| --- |" + " --- |" * 4]
     for age in AGES_D:
         point = points[float(age)]
         took = [(loan.told_at - loan.served_at).total_seconds() / 86_400 if loan.told_at else 1e9 for loan in loans]
@@ -93,7 +93,7 @@ def test_the_curve(told: Report) -> None:
             d <= age and loan.told_at is not None and loan.told_at <= NOW for d, loan in zip(took, loans, strict=True)
         ]
         rows.append(
-            f"| {age} | {point.share:.3f} | {point.low:.3f}-{point.high:.3f} | {point.at_risk:,} |"
+            f"| {age} | {point.share:.3f} ({point.low:.3f}-{point.high:.3f}) | {point.at_risk:,} |"
             f" {fmean(known):.3f} | {fmean(d <= age for d in took):.3f} |"
         )
     holds("curve", "\n".join(rows))

@@ -196,7 +196,7 @@ def test_one_server_is_no_cluster(redis_url: str) -> None:
     """The cluster's scheme before a single server names the one to write."""
     said = trouble_with(to(redis_url.replace("redis://", "redis+cluster://")), KEYS[0])
     assert said is not None
-    assert "is no node of a Redis Cluster; write redis:// instead" in said
+    assert "is not a node of a Redis Cluster; write redis:// instead" in said
 
 
 def test_hosts_that_are_not_told() -> None:

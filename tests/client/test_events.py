@@ -95,7 +95,7 @@ def test_an_integer_and_its_float_are_one_key_in_a_column(number: int, small: in
     """A column of ids with a gap becomes floats: the whole ones are the integers they were, where told so."""
     assert key_of(number) == key_text(number) == str(number)
     assert key_text(float(small), whole_floats=True) == str(small)
-    with pytest.raises(NotLogged, match="a float is no id"):
+    with pytest.raises(NotLogged, match="a float is not an id"):
         key_text(float(small))
 
 

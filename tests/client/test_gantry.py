@@ -25,7 +25,7 @@ import joinback
 from joinback import gantry, wire
 from joinback._delivery.rates import Rates
 from joinback.gantry import exceptions, recorder
-from joinback.gantry.options import options_of
+from joinback.gantry.options import gantry_options
 from joinback.patience import Patience
 from joinback.redaction import Hash
 from joinback.sampling import keeps
@@ -43,7 +43,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     shim = gantry._client
     monkeypatch.setattr(shim, "initialized", False)
     monkeypatch.setattr(shim, "send_in_background", True)
-    monkeypatch.setattr(shim, "_has_told_of_api_key", False)
+    monkeypatch.setattr(shim, "_has_logged_api_key", False)
     monkeypatch.setattr(shim._recorder, "environment", "dev")
     logger = logging.getLogger("joinback")
     level, handlers = logger.level, logger.handlers[:]
@@ -166,7 +166,7 @@ def test_arguments_come_before_the_environment(
 ) -> None:
     """What is not given comes from Gantry's variables; in AWS Lambda the default is to wait for Redis."""
     arguments = {"api_key": None, "logging_level": None, "environment": None, "send_in_background": None} | given
-    options = options_of(**arguments, environ=environ)
+    options = gantry_options(**arguments, environ=environ)
     found = (options.environment, options.logging_level, options.send_in_background, options.has_api_key)
     assert found == expected
 
@@ -386,7 +386,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"inputs": {"a": 1}, "outputs": 1, "sample_rate": 1.1}, "sample_rate must be between 0 and 1"),
     ({"feedback": {"a": 1}, "join_key": "k", "sample_rate": -1}, "sample_rate must be between 0 and 1"),
     ({"inputs": {"a": 1}, "outputs": 1, "tags": ["a"]}, "tags of one record must be a dict"),
-    ({"inputs": {"a": 1}, "outputs": 1, "join_key": "k", "feedback_id": "f"}, "give one of join_key, feedback_id"),
+    ({"inputs": {"a": 1}, "outputs": 1, "join_key": "k", "feedback_id": "f"}, "give only one of join_key, feedback_id"),
     ({"inputs": {"a": 1}, "outputs": 1, "feedback_keys": ["b"]}, "feedback_keys names 'b'"),
     ({"inputs": {"a": object()}, "outputs": 1, "feedback_keys": ["a"]}, "no join key: .* object"),
 ]
@@ -817,8 +817,8 @@ ODD = [
     ("1,900", "a number that is not written as in JSON"),
     ("7%", "a number that is not written as in JSON"),
     ("$900", "a number that is not written as in JSON"),
-    ("0.12345678901234567890", "a number that no float gives back"),
-    ("1e999", "a number that no float gives back"),
+    ("0.12345678901234567890", "a number whose digits no float keeps"),
+    ("1e999", "a number whose digits no float keeps"),
     ("inf", "text"),
     ("private", "text"),
     ("TRUE", "true or false among numbers"),

@@ -123,10 +123,10 @@ class SlowBuffer(Buffer):
     clock_s = 0.0
     is_stuck = False
 
-    def wait_left(self, left_events: int, timeout_s: float) -> None:
+    def wait_freed(self, freed_events: int, timeout_s: float) -> None:
         self.clock_s += min(timeout_s, 20)
         if not self.is_stuck:
-            self.leave(self.take(1, 10))
+            self.free(self.take(1, 10))
 
 
 def test_patience_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def test_patience_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     # Feedback may fill what predictions may not.
     buffer.wait_for_room(2, False, patience)
     buffer.is_stuck = False
-    buffer.leave(buffer.take(1, 10))
+    buffer.free(buffer.take(1, 10))
     buffer.wait_for_room(2, True, patience)
 
 
@@ -160,7 +160,7 @@ def test_who_waits_is_woken() -> None:
     waiting = threading.Thread(target=buffer.wait_for_room, args=(2, True, Patience(wait_s=3_600)), daemon=True)
     waiting.start()
     assert buffer.wake.wait(PATIENCE_S)
-    buffer.leave(buffer.take(1, 10))
+    buffer.free(buffer.take(1, 10))
     waiting.join(20)
     assert not waiting.is_alive()
 
@@ -426,7 +426,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (FEEDBACK | {"join_keys": pd.DataFrame({"id": [1, 2, 3]})}, "join_keys is a whole DataFrame; give one column"),
     (
         PREDICTIONS | {"timestamps": ["2026-01-02", "today", "1612120112345"]},
-        "timestamps: 2 of 3 .* index 1: text",
+        "timestamps: 2 of 3 .* index 1: the text is not",
     ),
     (PREDICTIONS | {"timestamps": [1_700_000_000] * 3}, "timestamps: 3 of 3 .* index 0: it is of type int"),
     (PREDICTIONS | {"timestamps": [NOON, NOON, "2026-13-01"]}, "timestamps: 1 of 3 .* index 2"),
@@ -441,8 +441,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"outputs": [1, 2, 3]}, "inputs: 3 of 3 .* a prediction needs both"),
     ({"inputs": [1, 2, 3], "outputs": [1, None, 3]}, "outputs: 1 of 3 .* index 1: a prediction needs both"),
     ({"join_keys": [1, 2, 3]}, "nothing to log"),
-    (PREDICTIONS | {"join_keys": iter("abc")}, r"join_keys must be a list.*; list\(…\) makes one"),
-    (PREDICTIONS | {"feedback": {"y": [1, 2, 3]}}, r"feedback must be a list.*; pandas.DataFrame\(…\) makes one"),
+    (PREDICTIONS | {"join_keys": iter("abc")}, r"join_keys must be a list.*; make one with list\(…\)"),
+    (PREDICTIONS | {"feedback": {"y": [1, 2, 3]}}, r"feedback must be a list.*; make one .*pandas.DataFrame\(…\)"),
     (
         PREDICTIONS | {"feedback": polars.LazyFrame({"y": [1, 2, 3]})},
         r"must be a list.*; collect\(\) it first",

@@ -61,7 +61,7 @@ def logged(application: Any, rate: float, redact: bool, call: dict[str, Any]) ->
     rates = {} if rate == 1 or call["join_key"] is None else {"loans": rate}
     hooks = None
     if redact:
-        from joinback.redaction import Hooks
+        from joinback.hooks import Hooks
 
         hooks = Hooks(["inputs.T"], None)
     funnel = client._funnel = Funnel(Options(sample_rates=rates, environment="test", hooks=hooks))

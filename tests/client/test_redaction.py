@@ -181,7 +181,7 @@ def test_a_rule_that_never_matches_is_told_once(caplog: pytest.LogCaptureFixture
             client.log_record("loans", inputs={"amount": 1}, outputs=1)
     told = [record.message for record in caplog.records]
     assert [message.split("'")[1] for message in told] == ["inputs.smm", "inputs.people.*.nmae", "inputs.amount"]
-    assert "or to no text" in told[2]
+    assert "or not to text" in told[2]
     with capture(client):
         for n in range(150):
             client.log_record("loans", feedback={"ok": n}, join_key="k")
@@ -255,14 +255,14 @@ def test_a_hashed_key_is_sampled_and_sharded_by_its_hash(settings: Settings, ser
     ("rules", "says"),
     [
         ("inputs.ssn", "must be a list"),
-        (["ssn"], "'ssn' is no path; begin with one of inputs, outputs, feedback, tags"),
-        (["inputs..ssn"], "is no path"),
+        (["ssn"], "'ssn' is not a path; begin with one of inputs, outputs, feedback, tags"),
+        (["inputs..ssn"], "is not a path"),
         (["feedback"], "name a field, such as feedback"),
-        ([Replace("inputs", "(", "")], "no regular expression"),
+        ([Replace("inputs", "(", "")], "not a regular expression"),
         ([17], "not a int"),
         (["join_key"], "a join key can only be hashed"),
         ([Truncate("join_key", 3)], "a join key can only be hashed"),
-        (["join_key.x"], "is no path"),
+        (["join_key.x"], "is not a path"),
         ([Hash("inputs.email", key="")], "must be text, and not empty"),
         ([Hash("inputs.email", key=None)], "must be text, and not empty"),  # type: ignore[arg-type]
     ],

@@ -141,7 +141,7 @@ def test_a_replica_that_a_sentinel_names_is_passed_over(sentinels: Sentinels) ->
         place = stale.removeprefix("redis://").removesuffix("/0")
         said = trouble_with(to(f"redis+sentinel://{place}/joinback"), KEY)
         assert said is not None
-        assert f"127.0.0.1:{named} is no primary any more" in said
+        assert f"127.0.0.1:{named} is not a primary any more" in said
         right = sentinels.sentinels[0].address
         with connected(f"redis+sentinel://{place},{right}/joinback") as transport:
             assert write(transport) == b"OK"

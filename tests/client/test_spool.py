@@ -224,7 +224,7 @@ def test_a_file_of_another_version_is_kept(tmp_path: Path, caplog: pytest.LogCap
     assert [spool.adopt(), spool.adopt()] == [0, 0]
     assert drained(spool) == ([], 0)
     assert path.with_suffix(".unread").read_bytes() == begins
-    assert caplog.text.count("no spool of this version") == 1
+    assert caplog.text.count("not a spool of this version") == 1
 
 
 def test_a_damaged_spool_is_told_and_the_rest_delivered(

@@ -40,8 +40,8 @@ def test_iso_text_is_a_time(text: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (1764000000, "of Unix seconds make datetime.fromtimestamp"),
-        (1764000000.5, "not float; of Unix seconds"),
+        (1764000000, "for Unix seconds write datetime.fromtimestamp"),
+        (1764000000.5, "not float; for Unix seconds"),
         ("1764000000", "ISO 8601 text, such as"),
         # fromisoformat takes it for the year 1612.
         ("1612120112345", "ISO 8601 text, such as"),

@@ -4,6 +4,7 @@ import pytest
 import redis
 
 from joinback import wire
+from joinback._delivery.scripts import ANNOUNCE
 from joinback._delivery.transport import transport_of
 from joinback.redis_errors import RedisRefusal
 from joinback.redis_url import redis_url as read_url
@@ -209,7 +210,7 @@ def test_a_new_stream_is_told(server: redis.Redis) -> None:
 
 def announce(server: redis.Redis, seen: str, wanted: str) -> str:
     arguments = [wire.APPLICATIONS_KEY, "loans", seen, wanted, 600]
-    answer: bytes = server.eval(wire.ANNOUNCE_SCRIPT, 1, *arguments)
+    answer: bytes = server.eval(ANNOUNCE.text, 1, *arguments)
     return answer.decode()
 
 

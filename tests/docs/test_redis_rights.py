@@ -1,12 +1,11 @@
 """docs/how-to/redis.md does not lie: the rights that deploy/redis/users.acl gives are enough, and no more than that."""
 
-import re
 from typing import Any
 
 import pytest
 import redis
 from conftest import PATIENCE_S, Cli, Stack
-from documents import REDIS, rights
+from documents import rights, rights_beside
 
 import joinback
 from joinback import wire
@@ -51,7 +50,7 @@ def test_the_least_rights_are_enough(stack: Stack, cli: Cli, spawn: Any, wait_un
 
 def test_what_the_commands_that_write_need_beside(stack: Stack, cli: Cli) -> None:
     """With the worker's rights and what the page adds for them, `label`, `retract` and `erase` reach Redis."""
-    beside = re.findall(r"`joinback label` need `([^`]*)`", REDIS.read_text())
+    (beside,) = rights_beside("- `joinback retract`, `joinback label`")
     name = "joinback-worker"
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="loan_17")
     stack.drain()
@@ -66,8 +65,8 @@ def test_what_the_commands_that_write_need_beside(stack: Stack, cli: Cli) -> Non
         assert stack.drain().error is None
         erased = cli("erase", "loans", "loan_17", "--yes", **as_worker)
         assert (erased.returncode, erased.stderr) == (0, "")
-        assert "+scan" in re.findall(r"`joinback erase --where` need `([^`]*)`", REDIS.read_text())
-        stack.server.execute_command("ACL", "SETUSER", name, "+scan")
+        (by_where,) = rights_beside("- `joinback requeue`, `joinback purge`, `joinback erase --where`")
+        stack.server.execute_command("ACL", "SETUSER", name, *by_where)
         by_what_was_logged = cli("erase", "loans", "--where", "inputs.user_id=42", **as_worker)
         assert (by_what_was_logged.returncode, by_what_was_logged.stderr) == (1, "")
     finally:

@@ -70,8 +70,8 @@ def test_four_moments(config: str, tmp_path: Path) -> None:
     """The table is what a sink holds, drained at each moment and not again."""
     rules = config_of(Settings(config=config)).rules_of("ads")
     lines = [
-        "| when | row | status | feedback | default_fields | feedback_delay_s |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| when, and which row | status | feedback | default_fields | feedback_delay_s |",
+        "| --- | --- | --- | --- | --- |",
     ]
 
     async def tick(seconds: int) -> list[str]:
@@ -83,13 +83,13 @@ def test_four_moments(config: str, tmp_path: Path) -> None:
         for key in "abc":
             assert rows[key] == project(life(key, seconds), policy)[0]
         return [
-            f"| {key} | {row.status} | {_code(row.feedback)} | {_code(row.default_fields)} |"
+            f": {key} | {row.status} | {_code(row.feedback)} | {_code(row.default_fields)} |"
             f" {'' if row.feedback_delay_s is None else row.feedback_delay_s} |"
             for key, row in sorted(rows.items())
         ]
 
     for moment, seconds in MOMENTS.items():
-        lines += [f"| after {moment} {cells}" for cells in asyncio.run(tick(seconds))]
+        lines += [f"| after {moment}{cells}" for cells in asyncio.run(tick(seconds))]
     found = TABLE.search(DOC)
     assert found is not None
     assert found[2].splitlines() == lines

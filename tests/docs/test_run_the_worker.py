@@ -32,7 +32,7 @@ def command_of(words: list[str]) -> click.Command:
     for word in words[1:]:
         if not isinstance(command, click.Group):
             break
-        found = command.commands.get(word)
+        found = command.get_command(click.Context(command), word)
         assert found is not None, f"no such command: {' '.join(words)}"
         command = found
     return command

@@ -270,7 +270,7 @@ def test_the_spool_outlives_the_process(site: Site, tmp_path: Path, wait_until: 
         f"joinback.init('redis://127.0.0.1:1/0', spool_dir={str(spool)!r}, buffer_events_max=2000)\n"
         "import time\n"
         "for n in range(10_000):\n"
-        "    while joinback.default_client._funnel._buffer.fill() > 0.75:\n"
+        "    while joinback.default_client._funnel._buffer.fullness() > 0.75:\n"
         "        time.sleep(0.001)\n"
         "    joinback.log_record('loans', feedback={'n': n}, join_key=f'k{n}')\n"
         "print(joinback.stats()['dropped']['buffer_full'], flush=True)\n"

@@ -20,6 +20,7 @@ DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "joinback.json").read_text
 (GROUP,) = yaml.safe_load((PROMETHEUS / "joinback.rules.yaml").read_text())["groups"]
 RULES: list[dict[str, Any]] = GROUP["rules"]
 RUNBOOK = (ROOT / "docs" / "how-to" / "alarms.md").read_text()
+DEAD_LETTERS = (ROOT / "docs" / "how-to" / "dead-letters.md").read_text()
 
 
 def queries() -> Iterator[str]:
@@ -87,15 +88,15 @@ def test_the_dashboard() -> None:
 
 
 def test_the_runbook_names_reasons_that_there_are() -> None:
-    """The reasons that the runbook explains are those that the code gives, of letters and of drops."""
+    """The reasons that the pages explain are those that the code gives, of letters and of drops."""
     sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
 
-    def named(section: str) -> set[str]:
-        rows = re.findall(r"^\| (`[^|]*) \|", sections[section], re.MULTILINE)
+    def named(text: str) -> set[str]:
+        rows = re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
         return {reason for row in rows for reason in re.findall(r"`(\w+)`", row)}
 
     sources = "\n".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
     given = set(re.findall(r'(?:DeadEntry|Bad|Unusable|Rejected)\((?:[\w.]+, )*"(\w+)"', sources))
     given |= {f"{kind}_overflow" for kind in ("prediction", "feedback", "retraction")} | {"pending_expired"}
-    assert named("JoinbackDeadLetters") == given
-    assert named("JoinbackClientDrops") <= LOST | WRONG_CALLS
+    assert named(DEAD_LETTERS) == given
+    assert named(sections["JoinbackClientDrops"]) <= LOST | WRONG_CALLS

@@ -1,4 +1,4 @@
-"""docs/how-to/sinks.md does not lie: its queries are answered as it says, and its recipe folds by the law."""
+"""docs/how-to/sinks.md, query.md and reference/row.md do not lie: URLs, columns, queries, and the recipe for polars."""
 
 import asyncio
 import os
@@ -28,12 +28,15 @@ from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import lake_view, open_sink
 from joinback_worker.sinks.schemes import SCHEMES
 
-DOC = (Path(__file__).parents[2] / "docs" / "how-to" / "sinks.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+URLS = (DOCS / "how-to" / "sinks.md").read_text()
+QUERIES = (DOCS / "how-to" / "query.md").read_text()
+COLUMNS = (DOCS / "reference" / "row.md").read_text()
 POLICY = Policy()
 
 
 def section(heading: str) -> str:
-    (text,) = re.findall(rf"^### {heading}.*?\n(.*?)(?=^##|\Z)", DOC, re.MULTILINE | re.DOTALL)
+    (text,) = re.findall(rf"^### {heading}.*?\n(.*?)(?=^##|\Z)", QUERIES, re.MULTILINE | re.DOTALL)
     return str(text)
 
 
@@ -130,13 +133,13 @@ def test_the_polars_recipe(tmp_path: Path) -> None:
 
 def test_every_url_is_in_the_table() -> None:
     """The schemes that the worker serves are those of the document."""
-    table = set(re.findall(r"`([a-z0-9+]+):(?://\S*)?`", DOC.partition("## The query")[0]))
+    table = set(re.findall(r"`([a-z0-9+]+):(?://\S*)?`", URLS.partition("## Write the URL")[0]))
     assert table - {"duckdb"} == set(SCHEMES)
 
 
 def test_the_columns_are_those_of_the_row() -> None:
     """Each column of `records` is explained, and no other."""
-    table = DOC.partition("## Two ways")[0]
+    table = COLUMNS.partition("## Types")[0]
     named = {
         name for cell in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
     }

@@ -162,7 +162,8 @@ def test_purge(stack: Stack, cli: Cli) -> None:
     stack.drain()
     log(stack, "c")
     stack.client.log_record("ads", inputs=1, outputs=2, join_key="a")
-    assert stack.client.flush(PATIENCE_S)
+    # A client that lives announces its applications again every few seconds.
+    assert stack.client.close(PATIENCE_S)
     held = "3 records, 1 waiting event and 0 dead letters of loans"
     assert cli("purge", "loans", "--dry-run").stdout == f"would purge {held}\n"
     refused = cli("purge", "loans")

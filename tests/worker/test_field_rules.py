@@ -44,6 +44,19 @@ def test_a_value_that_breaks_a_strict_field(stack: Stack, cli: Cli) -> None:
     assert stack.row("k")["feedback"] == '{"days":3,"repaid":"perhaps"}'
 
 
+def test_a_strict_field_and_an_entry_without_an_event_id(stack: Stack) -> None:
+    """A client of before, or another producer, names no event in its entry: what it brings is checked all the same."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="k")
+    stack.client.log_record("loans", feedback={"repaid": "perhaps"}, join_key="k", event_id="bad")
+    assert stack.client.flush(PATIENCE_S)
+    pending = wire.pending_key(wire.tag("loans"))
+    for entry_id, fields in stack.server.xrange(pending):
+        stack.server.xdel(pending, entry_id)
+        stack.server.xadd(pending, {name: fields[name] for name in (b"key", b"kind")})
+    assert stack.drain(STRICT).dead == 1
+    assert stack.row("k")["feedback"] is None
+
+
 def test_what_was_taken_in_before_a_field_was_strict(stack: Stack) -> None:
     """A stricter file buries nothing that a row holds already: only what comes from then on."""
     stack.client.log_record("loans", inputs=1, outputs=2, join_key="k")

@@ -68,7 +68,7 @@ def test_the_least_rights_of_an_import(stack: Stack, cli: Cli, labels: Labels) -
     """The worker's rights, and script|load, are enough; without the one to scan, the sink gives the hints."""
     predict(stack, "loan_1")
     stack.server.script_flush()
-    assert "need `+script|load`, `joinback import` too" in REDIS.read_text()
+    assert "`joinback import`: `+script|load`" in REDIS.read_text()
     stack.server.execute_command("ACL", "SETUSER", "importer", "reset", *rights("joinback-worker"), "+script|load")
     url = stack.settings.redis_url.replace("redis://", "redis://importer:secret@")
     try:

@@ -298,7 +298,7 @@ def test_a_queue_url_that_arq_cannot_use(cluster: Cluster, cli: Cli, settings: S
 
 def test_the_least_rights_are_enough_on_a_cluster(cluster: Cluster, cli: Cli, settings: Settings) -> None:
     """The worker's rights, and what docs/how-to/redis.md adds for a cluster and for `apps`, are enough."""
-    added = rights_beside("On a cluster the worker needs `")
+    added = [*rights_beside("On a cluster the worker needs `"), *rights_beside("- `joinback apps`")]
     rules = [*rights("joinback-worker"), *(right for span in added for right in span)]
     for application in APPLICATIONS:
         log(cluster, application, "k")

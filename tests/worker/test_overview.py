@@ -479,8 +479,8 @@ def test_what_somebody_else_wrote_hides_nothing(stack: Stack, server: redis.Redi
 
 
 def test_the_names_are_documented() -> None:
-    """Each finding has a line in docs/how-to/operate.md, as the code has it; and somewhere it is found."""
-    table = (ROOT / "docs/how-to/operate.md").read_text()
+    """Each finding has a line in docs/reference/findings.md, as the code has it; and somewhere it is found."""
+    table = (ROOT / "docs/reference/findings.md").read_text()
     code = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py") if path.name != "findings.py")
     assert set(WHY) == set(FINDING_NAMES) >= HINTS
     for name in FINDING_NAMES:

@@ -1,4 +1,4 @@
-"""docs/how-to/operate.md does not lie: Redis needs the memory that it says, and gets it back."""
+"""docs/how-to/size-redis.md does not lie: Redis needs the memory that it says, and gets it back."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from conftest import PATIENCE_S, Stack, wait_for
 
 from joinback import wire
 
-DOC = (Path(__file__).parents[2] / "docs" / "how-to" / "operate.md").read_text()
+DOC = (Path(__file__).parents[2] / "docs" / "how-to" / "size-redis.md").read_text()
 EVENTS = 20_000
 INTERVAL_S, SETTLED_TTL_S = 300, 3_600
 

@@ -1,7 +1,7 @@
 """From a checked event to Redis: the buffer, the thread that empties it, the spool, the replay, the transport.
 
-`Funnel` is the only door. Nothing outside imports anything else from here, and tests/test_layering.py says what this
-folder imports of the rest.
+`Funnel` is the only door: nothing outside imports anything else from this folder. tests/test_layering.py lists what
+this folder imports from the rest of the client.
 """
 
 from .funnel import Funnel

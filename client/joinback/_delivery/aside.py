@@ -1,8 +1,8 @@
-"""The events of one application that could not be written just now: they wait here, and nobody else's with them.
+"""A queue for the events of one application that could not be written. Other applications do not wait with them.
 
-What is refused as a batch is tried again in halves, down to one event, and what was refused last is tried last:
-so an event that is refused for ever, for a reason nobody knows, holds back itself alone. The order of events is
-of no matter to the join.
+A batch that is refused is tried again in halves, down to one event. Events that were refused go to the end of the
+queue. So an event that Redis always refuses, whatever the reason, holds up only itself. The join does not depend on the
+order of events.
 """
 
 import random
@@ -14,32 +14,32 @@ from itertools import islice
 from .buffer import Buffered
 
 BATCH_EVENTS_MAX = 1_000
-"""Beyond 50 events a script call saves no more CPU; more only helps where the round trip is slow."""
+"""More than 50 events per script call save no CPU; they only help where the round trip is slow."""
 BATCH_BYTES_MAX = 4 << 20
-"""One script call must not hold the server for more than some milliseconds."""
+"""One script call must not occupy the server for more than some milliseconds."""
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.05, 5.0
 FAULTS_MAX = 5
-"""A fault of ours may pass (no memory left, an interpreter that ends); what came so often for one event does not."""
+"""A fault of Joinback may pass (no memory left, an interpreter that ends). After so many for one event it will not."""
 
 
-# The system's: forked processes must not wait alike, and what a host seeds is the host's.
+# The system's random numbers: forked processes must not wait equally long, and a service may seed `random`.
 _random = random.SystemRandom()
 
 
 def backoff_s(attempt: int) -> float:
-    """How long to wait after so many attempts. Full jitter: a thousand processes must not come back at once."""
+    """Return how long to wait after so many attempts. With full jitter: many processes must not return at once."""
     return _random.uniform(0, min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2 ** min(attempt, 16)))
 
 
 class Aside:
-    """A queue of events, of which the first some are tried again when it is time."""
+    """A queue of events. The first ones, as one batch, are tried when `due_at` has come."""
 
     def __init__(self) -> None:
         self._events: deque[Buffered] = deque()
         self._size = BATCH_EVENTS_MAX
         self._attempt = 0
         self._faults: dict[tuple[str, str], int] = {}
-        """Of events that met a fault of ours alone, how often."""
+        """(join key, field) of an event -> how often it alone met a fault of Joinback."""
         self.due_at = 0.0
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class Aside:
         return time.monotonic() >= self.due_at
 
     def batch(self) -> list[Buffered]:
-        """The events to try next. They stay in the queue until `done`."""
+        """Return the events to try next. They stay in the queue until `done`."""
         batch: list[Buffered] = []
         size = 0
         for event in islice(self._events, self._size):
@@ -63,7 +63,7 @@ class Aside:
         return batch
 
     def done(self, count: int) -> None:
-        """The first so many have ended."""
+        """Remove the first `count` events, because they have ended."""
         for _ in range(count):
             _, join_key, field, _ = self._events.popleft()
             self._faults.pop((join_key, field), None)
@@ -72,14 +72,14 @@ class Aside:
         self.due_at = 0.0
 
     def refused(self, count: int) -> None:
-        """The first so many were refused; the others come first now."""
+        """Move the first `count` events to the end, because they were refused, and try fewer next time."""
         self._events.rotate(-count)
         self._size = max(1, count // 2)
         self._attempt += 1
         self.due_at = time.monotonic() + backoff_s(self._attempt)
 
     def failed(self, count: int) -> bool:
-        """A fault of ours met the first so many. Returns whether that is final: one event alone, and often enough."""
+        """Note that a fault of Joinback met the first `count` events. Return whether to give up this one event."""
         if count == 1:
             _, join_key, field, _ = self._events[0]
             faults = self._faults[join_key, field] = self._faults.get((join_key, field), 0) + 1
@@ -90,8 +90,9 @@ class Aside:
 
 
 def by_application(batch: Sequence[Buffered]) -> Mapping[str, Sequence[Buffered]]:
+    """Return application -> its events, in order."""
     applications = {event[0] for event in batch}
-    # Most services log under one name.
+    # Most services log for one application.
     if len(applications) == 1:
         return {applications.pop(): batch}
     groups: defaultdict[str, list[Buffered]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""One attempt at Redis after another, and what each means for the events: who has to wait, and what is told of it."""
+"""The attempts to write to Redis, and what each result means: which events wait, and what the log says."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -16,44 +16,45 @@ from .unwanted import Unwanted
 from .writer import Writer
 
 PAUSE_CHECK_S = 5.0
-"""How often to ask whether Redis is nearly full; the worker answers once a cycle."""
+"""How often to ask whether Redis is nearly full. The worker updates the answer once per drain."""
 
 RENEW_PAUSE_S = 1.0
-"""Between two attempts when nothing is written: one that fails at once must not be tried again at once."""
+"""The time between two calls of `renew`: one that fails at once must not be tried again at once."""
 
 _PAUSED = "Redis is nearly full, so predictions wait in the buffer; see joinback status"
 _WRONG_TYPE = "a record's key holds something that is not a hash; find it with TYPE and delete it"
 _REDIS = ""
-"""Whose trouble it is, when it is everybody's: no application is named so."""
+"""The key for trouble of all applications. No application has an empty name."""
 
 Dropped: TypeAlias = dict[DropReason, int]
-"""What Redis will not have, by reason."""
+"""Reason -> how many events of a batch Redis will never have."""
 Trouble: TypeAlias = Literal["unreachable", "refused", "failed"]
-"""Redis takes nothing from anybody; it refused these events; a fault of ours met them."""
+"""unreachable: Redis takes no events at all. refused: it refused these. failed: a fault of Joinback met them."""
 
 
 class Attempts:
-    """The sender's. Nothing here raises for anything Redis or the network does."""
+    """Used by the sender's thread. No error of Redis or the network is raised here."""
 
     def __init__(self, options: Options, rates: Rates, unwanted: Unwanted) -> None:
         self._writer = Writer(options, rates, unwanted)
         self.failed = 0
-        """How often in a row Redis was not reached; 0 while it is there, as far as is known."""
+        """How many attempts in a row did not reach Redis; 0 after one that did."""
         self._renew_after = 0.0
         self.pause_at = 0.0
-        """When to ask again whether Redis is nearly full."""
+        """The monotonic time to ask again whether Redis is nearly full."""
         self._is_paused = False
         self._since: float | None = None
+        """When the attempt that is under way began."""
         self._fault_at = 0.0
         self._troubles = log.Troubles()
 
     def write(self, application: str, events: Sequence[Buffered]) -> Dropped | Trouble:
-        """Try once. Returns what Redis will not have of them; or why they wait."""
+        """Try once to write events. Return how many Redis will never have, by reason; or the trouble, and they wait."""
         try:
             with self._under_way():
                 dropped = self._writer.write(application, events)
         except (OSError, RedisRefusal) as error:
-            return self._refused(application, error)
+            return self._trouble_of(application, error)
         except Exception as error:
             self._writer.disconnect()
             self.fault(f"{len(events)} events wait", error)
@@ -66,34 +67,34 @@ class Attempts:
             self._troubles.ends(application)
         return dropped
 
-    def _refused(self, application: str, error: OSError | RedisRefusal) -> Trouble:
+    def _trouble_of(self, application: str, error: OSError | RedisRefusal) -> Trouble:
         if isinstance(error, NodeDown):
-            # The other nodes of the cluster take what is theirs.
-            return self._refused_here(application, error)
+            # The other nodes of the cluster still take their events.
+            return self._refused(application, error)
         if not isinstance(error, RedisRefusal) or error.is_server_wide:
-            # After a failover the name leads elsewhere.
+            # After a failover the name leads to another server.
             self._writer.disconnect()
             self.failed += 1
             self._troubles.begins(_REDIS, advice(error, self._writer.where))
             return "unreachable"
         if error.code not in OF_KEYS and not error.of_node:
             self._writer.disconnect()
-        return self._refused_here(application, error)
+        return self._refused(application, error)
 
-    def _refused_here(self, application: str, error: RedisRefusal | NodeDown) -> Trouble:
+    def _refused(self, application: str, error: RedisRefusal | NodeDown) -> Trouble:
         self.failed = 0
         self._troubles.forget(_REDIS)
         self._troubles.begins(application, f"{advice(error)} (application {application!r})")
         return "refused"
 
     def fault(self, what_now: str, error: Exception) -> None:
-        """Log a fault of ours: one that comes again and again may not fill the host's log."""
+        """Log a fault of Joinback, at most once per minute: it must not fill the service's log."""
         if time.monotonic() >= self._fault_at:
             self._fault_at = time.monotonic() + log.REPEAT_S
             log.error("joinback: a fault in the sender; %s", what_now, fault=error)
 
     def is_paused(self) -> bool:
-        """Whether the worker found Redis nearly full. Unanswered, the last answer stands."""
+        """Return whether the worker found Redis nearly full. Without an answer, the last answer counts."""
         if time.monotonic() >= self.pause_at:
             self.pause_at = time.monotonic() + PAUSE_CHECK_S
             try:
@@ -103,7 +104,7 @@ class Attempts:
                 pass
             except (RedisRefusal, OSError) as error:
                 self._writer.disconnect()
-                # It may be the last attempt, of which nobody else would tell why it failed.
+                # If this is the last attempt, nothing else logs why it failed.
                 if isinstance(error, Unreachable):
                     self._troubles.begins(_REDIS, advice(error, self._writer.where))
             else:
@@ -113,11 +114,11 @@ class Attempts:
         return self._is_paused
 
     def renew_at(self) -> float:
-        """When to call `renew` though nothing is written."""
+        """Return the monotonic time at which to call `renew`, if nothing is written before."""
         return max(self._writer.renew_at(), self._renew_after)
 
     def renew(self) -> None:
-        """Announce again what was written, and tell what was dropped, if it is time; what fails is tried again."""
+        """Announce applications again and report drops, if it is time. What fails is tried again later."""
         if time.monotonic() >= self.renew_at():
             self._renew_after = time.monotonic() + RENEW_PAUSE_S
             try:
@@ -129,13 +130,13 @@ class Attempts:
                 self._writer.disconnect()
 
     def abort(self, after_s: float) -> None:
-        """From another thread: give up the attempt that is under way, if it has been for so long."""
+        """From another thread: end the attempt that is under way, if it has taken `after_s` seconds."""
         since = self._since
         if since is not None and time.monotonic() - since >= after_s:
             self._writer.abort()
 
     def end(self) -> None:
-        """The last attempt was made."""
+        """Announce and report for the last time, if Redis can be reached, and disconnect."""
         with self._under_way():
             self._writer.end(connect=not self.failed)
 

@@ -1,7 +1,7 @@
-"""What was taken from the buffer, or would not stay there, and has not ended: aside, held back, or on disk.
+"""The events that were taken from the buffer and have not ended.
 
-Events of an application that could not be written wait aside, predictions are held back while Redis is nearly full,
-and what memory cannot hold goes to the spool, if there is one.
+They wait in three places. Events that could not be written are put aside, per application. Predictions are held back
+while Redis is nearly full. What memory cannot hold goes to the spool on disk, if there is one.
 """
 
 import os
@@ -17,22 +17,22 @@ from .spool import Spool
 from .spool_segment import Frame
 
 SPOOL_AT, SPOOL_TO = 0.5, 0.25
-"""How full the memory is when events begin to go to disk, and when they cease: room for a burst on either side."""
+"""How full memory is when events start to go to disk, and when they stop. The rest is room for a burst."""
 LOOK_S = 0.1
-"""How often to look meanwhile: at 100,000 events per second a tenth of the default buffer comes in that time."""
+"""How often to look at memory meanwhile: 100,000 events per second fill a tenth of the default buffer in this time."""
 ADOPT_S = 60.0
-"""How often to look for the spool of a process that is gone."""
+"""How often to look for spool files of processes that are gone."""
 RETRY_S = 60.0
-"""How long a disk that took nothing is left alone."""
+"""How long to wait after the disk refused a write or a read."""
 
 
 class Backlog:
-    """The sender's; one thread uses it. They count as held by the buffer, and so as buffered."""
+    """Used by the sender's thread. The buffer counts these events as buffered, by `backlog_events`."""
 
     def __init__(self, options: Options, buffer: Buffer) -> None:
         self._buffer = buffer
         self._aside: dict[str, Aside] = {}
-        self._held = Aside()
+        self._held_back = Aside()
         self._spool = _spool(options)
         self._adopt_at = 0.0
         self._append_at = 0.0
@@ -45,21 +45,21 @@ class Backlog:
 
     @property
     def is_in_memory(self) -> bool:
-        """Whether some of these take up room in memory."""
-        return bool(self._aside or self._held)
+        """Whether some of these events are in memory."""
+        return bool(self._aside or self._held_back)
 
     @property
     def _spooled(self) -> int:
         return 0 if self._spool is None else self._spool.events
 
     def count(self) -> None:
-        """Tell the buffer how many these are."""
-        self._buffer.held = len(self._held) + sum(map(len, self._aside.values())) + self._spooled
+        """Update the buffer's count of these events."""
+        self._buffer.backlog_events = len(self._held_back) + sum(map(len, self._aside.values())) + self._spooled
 
     def due_at(self, pause_at: float) -> float:
-        """Return when to look again though nothing came. What is held back waits until `pause_at`."""
+        """Return the monotonic time to look again if nothing comes. Events held back wait until `pause_at`."""
         due = [queue.due_at for queue in self._aside.values()]
-        if self._held:
+        if self._held_back:
             due.append(pause_at)
         if self._spool is not None:
             due.append(self._adopt_at)
@@ -68,56 +68,56 @@ class Backlog:
         return min(due, default=float("inf"))
 
     def look_s(self, remaining_s: float) -> float:
-        """How long to wait before looking at the memory again."""
+        """Return how long to wait before the next look at memory."""
         return remaining_s if self._spool is None else min(remaining_s, LOOK_S)
 
     # --- in memory --------------------------------------------------------------------------------------
 
     def aside(self, application: str) -> Aside | None:
-        """Return the queue of an application, if any of its events wait."""
+        """Return the queue of an application; None if none of its events are aside."""
         return self._aside.get(application)
 
     def put_aside(self, application: str, events: Sequence[Buffered]) -> Aside:
-        """Let these wait behind those of their application that wait already; return its queue."""
+        """Add events to the queue of their application, and return the queue."""
         queue = self._aside.setdefault(application, Aside())
         queue.add(events)
         self.count()
         return queue
 
     def due(self) -> Iterator[tuple[str, Aside]]:
-        """Yield each application and queue of which it is time to try the first events."""
+        """Yield each application and its queue where it is time to try the first events."""
         for application, queue in list(self._aside.items()):
             if queue.is_due():
                 yield application, queue
 
     def ended(self, application: str, queue: Aside, count: int) -> None:
-        """The first so many of a queue have ended."""
+        """Remove the first `count` events of a queue, because they have ended."""
         queue.done(count)
         if not queue:
             self._aside.pop(application, None)
 
     def hold_back(self, events: Iterable[Buffered]) -> None:
-        """Let predictions wait until Redis has room."""
-        self._held.add(events)
+        """Add predictions to those that wait until Redis has room."""
+        self._held_back.add(events)
 
     @property
     def holds_back(self) -> bool:
         """Whether predictions wait until Redis has room."""
-        return bool(self._held)
+        return bool(self._held_back)
 
-    def take_held(self) -> list[Buffered]:
-        """Return the oldest that were held back. They count as buffered until settled."""
-        batch = self._held.batch()
-        self._held.done(len(batch))
+    def take_held_back(self) -> list[Buffered]:
+        """Remove and return the oldest predictions that were held back. They count as buffered until settled."""
+        batch = self._held_back.batch()
+        self._held_back.done(len(batch))
         return batch
 
     # --- to the disk ------------------------------------------------------------------------------------
 
     def relieve(self) -> None:
-        """Move the oldest events from memory to disk if there are many."""
+        """Move the oldest events from memory to disk while memory is too full."""
         while self._is_crowded() and (batch := self._oldest()):
             if not self._append(batch):
-                # Back where they can be found.
+                # Put them where they are found again.
                 for application, events in by_application(batch).items():
                     self.put_aside(application, events)
                 break
@@ -128,31 +128,31 @@ class Backlog:
             batch = queue.batch()
             self.ended(application, queue, len(batch))
             return batch
-        return self.take_held() or self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
+        return self.take_held_back() or self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
 
     def _is_crowded(self) -> bool:
-        """Whether events should go to disk, as far as the disk takes them."""
+        """Return whether events should go to disk now. False for a while after the disk refused some."""
         if self._spool is None or time.monotonic() < self._append_at:
             self._is_relieving = False
         else:
-            self._is_relieving = self._buffer.fill() > (SPOOL_TO if self._is_relieving else SPOOL_AT)
+            self._is_relieving = self._buffer.fullness() > (SPOOL_TO if self._is_relieving else SPOOL_AT)
         return self._is_relieving
 
     def _append(self, batch: Sequence[Buffered]) -> bool:
-        """Move events from memory to disk. False if there is no disk, or it does not take them; says so."""
+        """Move events from memory to disk. Return False if there is no spool, or if that failed, which is logged."""
         if self._spool is None:
             return False
         if not self._spool.append(batch):
             self._append_at = time.monotonic() + RETRY_S
             log.warning("joinback: %s", self._spool.trouble)
             return False
-        self._buffer.leave(batch)
+        self._buffer.free(batch)
         return True
 
     # --- and back ---------------------------------------------------------------------------------------
 
     def read(self) -> Frame | None:
-        """The oldest frame, if it is time for it."""
+        """Return the oldest frame of the spool; None if there is none, or it is not yet time for it."""
         if self._spool is None or time.monotonic() < self._read_at:
             return None
         frame = self._spool.read()
@@ -162,33 +162,33 @@ class Backlog:
         return frame
 
     def delivered(self, frame: Frame) -> None:
-        """The frame that was read last has ended."""
+        """Note that the frame that was read last has ended."""
         self._attempt = 0
         if self._spool is not None:
             self._spool.delivered(frame)
 
-    def refused(self) -> None:
-        """The frame that was read last stays, for some time."""
+    def postpone(self) -> None:
+        """Leave the frame that was read last in the spool, and wait before the next try."""
         self._attempt += 1
         self._read_at = time.monotonic() + backoff_s(self._attempt)
 
     def adopt(self) -> None:
-        """Take over what processes left that are gone, if it is time to look."""
+        """Take over the spool files of processes that are gone, if it is time to look for them."""
         if self._spool is None or time.monotonic() < self._adopt_at:
             return
         self._adopt_at = time.monotonic() + ADOPT_S
         if found := self._spool.adopt():
             self._buffer.recover(found)
-            self._buffer.held += found
+            self._buffer.backlog_events += found
             log.warning("joinback: %d events of an earlier process found in the spool", found)
 
     # --- the end ----------------------------------------------------------------------------------------
 
     def put_away(self) -> None:
-        """Move all that is in memory to the spool, or to the count of what was not delivered."""
+        """Move all events in memory to the spool, or count them as `undelivered`."""
         while batch := self._oldest():
             if not self._append(batch):
-                self._buffer.leave(batch)
+                self._buffer.free(batch)
                 for application, events in by_application(batch).items():
                     self._buffer.settle(len(events), {"undelivered": len(events)}, application)
 
@@ -206,7 +206,7 @@ def _spool(options: Options) -> Spool | None:
     try:
         return Spool(options.spool_dir, options.spool_bytes_max)
     except OSError as error:
-        # It was there when the client was configured, unless this system has no locks.
+        # The directory was there when the client was configured; or this system has no file locks.
         why = error.strerror or os.strerror(error.errno or 0)
         log.warning("joinback: no spool: %s; make %s writable and restart", why, options.spool_dir)
         return None

@@ -1,51 +1,60 @@
-"""The bounded buffer between the caller's threads and the sender's, and the count of every event.
+"""The bounded buffer between the caller's threads and the sender's, and the counts of all events.
 
-No lock stands in the caller's way: `deque.append` is atomic, and CPython changes threads only at calls and
-backward jumps, so `counter += 1` on a plain attribute is not torn either. That is what lets the identity
-`logged = sent + buffered + dropped` hold at every moment, seen from any thread.
+A caller waits for no lock: `deque.append` is atomic, and CPython switches threads only at calls and backward jumps, so
+no thread comes between the two halves of `counter += 1` on a plain attribute. So `logged = sent + buffered + dropped`
+holds at every moment, seen from any thread.
 """
 
 import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from joinback import wire
 from joinback.drops import DROP_REASONS, LOST, WANTED, DropReason, NotLogged
 from joinback.patience import Patience
 
 from .unwanted import Unwanted
 
 PREDICTION_SHARE = 0.9
-"""Predictions may fill this much of the buffer; the rest is for feedback, which is small and irreplaceable."""
+"""Predictions may fill this share of the buffer. The rest is for feedback, which is small and irreplaceable."""
 PATIENT_SHARE = 0.75
-"""Calls that can wait fill this much of it; the rest is for what other threads log meanwhile. More than where the
-sender begins to spool."""
+"""A call that can wait fills this share. The rest is for what other threads log meanwhile. It is more than the share at
+which the sender begins to spool."""
 LOOK_S = 60.0
-"""The longest single wait: a condition takes no infinity."""
+"""The longest single wait. A condition cannot wait for an infinite time."""
 
 Buffered: TypeAlias = tuple[str, str, str, bytes]
-"""One encoded event on its way: application, join key, field in the record's hash (`<kind>:<event_id>`), JSON.
+"""An encoded event: application, join key, field in the record's hash (`<kind>:<event_id>`), JSON.
 
-A plain tuple: a named one takes five times as long to make.
+A plain tuple, because a named one takes five times as long to make.
 """
 
 _payload = itemgetter(3)
 
 
 def size_of(batch: Iterable[Buffered]) -> int:
-    """The bytes of JSON in these events."""
+    """Return the bytes of JSON in these events."""
     return sum(map(len, map(_payload, batch)))
 
 
 class Buffer:
-    """A FIFO of encoded events, bounded by count and by bytes; when full it drops the newest.
+    """A queue of encoded events, bounded by count and by bytes. When it is full it drops the newest.
 
-    Any thread may `put` and `drop`; one thread, the sender's, does everything else but look.
+    Any thread may call the caller's side; only the sender's thread calls the sender's side. Three counters rise in this
+    order for each event, and never fall:
+
+    | counter | rises in | counts the events that |
+    | --- | --- | --- |
+    | `_put` | `put`, `recover` | were accepted |
+    | `_freed` | `free`, `recover` | no longer take up memory: they have ended, or are on disk |
+    | `_settled` | `settle` | have ended: Redis has them, or they are counted as dropped |
+
+    So `_put - _freed` events are in memory, and `_put - _settled` are buffered. An event that is dropped before it is
+    put counts in `_dropped_at_call` alone.
     """
 
     def __init__(self, events_max: int, bytes_max: int, wake_at: int) -> None:
@@ -55,37 +64,37 @@ class Buffer:
         self.start_empty()
 
     def start_empty(self) -> None:
-        """Forget everything: a forked child begins so, since its parent still delivers what it buffered."""
+        """Forget all events and counts. A forked child does so: its parent delivers what its parent buffered."""
         self._events: deque[Buffered] = deque()
         self.attended = False
-        """Whether somebody empties the buffer and is awake; if not, every `put` asks for it."""
+        """Whether the sender is awake. If not, each `put` asks to wake it."""
         self.wake = threading.Event()
-        """Set for the first event, and when `wake_at` wait: a wake-up per event would cost more than the event."""
+        """Wakes the sender: set for the first event and at `wake_at` events, as a wake-up costs more than an event."""
         self.urgent = False
-        """Whether somebody waits for what is in the buffer, so that it should not linger there."""
+        """Whether somebody waits for the events, so that the sender should not let a batch gather."""
         self._progress = threading.Condition()
-        self._refused = 0
+        self._dropped_at_call = 0
         self._put = 0
         self._put_bytes = 0
-        self._left = 0
-        self._left_bytes = 0
+        self._freed = 0
+        self._freed_bytes = 0
         self._make_room()
         self._settled = 0
         self._sent = 0
         self._recovered = 0
-        self.held = 0
-        """Taken events that the sender keeps back for now, in memory or on disk; they count as buffered."""
+        self.backlog_events = 0
+        """Events of the sender's backlog: taken but not settled, in memory or on disk. They count as buffered."""
         self._dropped: dict[str, int] = dict.fromkeys(DROP_REASONS, 0)
         self.unwanted = Unwanted()
-        self._lost_told = 0
+        self._lost_before = 0
 
     # --- the caller's side ------------------------------------------------------------------------------
 
     def put(self, event: Buffered, is_prediction: bool) -> bool:
-        """Append one event, or count it as dropped. Never blocks. Whether somebody must be called for it."""
-        events_until, bytes_until = self._predictions_until if is_prediction else self._until
+        """Append one event, or count it as dropped. Never blocks. Return whether the sender must be woken for it."""
+        events_limit, bytes_limit = self._full_for_predictions_at if is_prediction else self._full_at
         size = len(event[3])
-        if self._put >= events_until or self._put_bytes + size > bytes_until:
+        if self._put >= events_limit or self._put_bytes + size > bytes_limit:
             self.drop("buffer_full", event[0])
             return False
         self._put += 1
@@ -96,12 +105,12 @@ class Buffer:
         return not self.attended
 
     def wait_for_room(self, size: int, is_prediction: bool, patience: Patience) -> None:
-        """Wait until there is room for an event of so many bytes. Raises NotLogged if none came."""
+        """Wait until there is room for an event of `size` bytes. Raises NotLogged if the patience ends before."""
         while not self._is_below(PATIENT_SHARE, size):
-            left_events = self._left
-            remaining_s = patience.remaining_s(left_events)
+            freed_events = self._freed
+            remaining_s = patience.remaining_s(freed_events)
             if remaining_s > 0:
-                self.wait_left(left_events, min(remaining_s, LOOK_S))
+                self.wait_freed(freed_events, min(remaining_s, LOOK_S))
             elif self._fits(size, is_prediction):
                 return
             else:
@@ -109,37 +118,37 @@ class Buffer:
                 raise NotLogged("buffer_full", f"the buffer is full {waited}")
 
     def _fits(self, size: int, is_prediction: bool) -> bool:
-        """Whether `put` would take an event of so many bytes now."""
-        events_until, bytes_until = self._predictions_until if is_prediction else self._until
-        return self._put < events_until and self._put_bytes + size <= bytes_until
+        """Return whether `put` would accept an event of `size` bytes now."""
+        events_limit, bytes_limit = self._full_for_predictions_at if is_prediction else self._full_at
+        return self._put < events_limit and self._put_bytes + size <= bytes_limit
 
     def _is_below(self, share: float, size: int) -> bool:
-        """Whether memory is empty, or would be no fuller than this with one more event of so many bytes."""
-        events = self._put - self._left
-        waiting_bytes = self._put_bytes - self._left_bytes
+        """Return whether memory is empty, or at most this share of it is full with one more event of `size` bytes."""
+        events = self._put - self._freed
+        waiting_bytes = self._put_bytes - self._freed_bytes
         fits = events < self.events_max * share and waiting_bytes + size <= self.bytes_max * share
         return fits or events <= 0
 
-    def wait_left(self, left_events: int, timeout_s: float) -> None:
-        """Wait until another number of events than this ever left memory, or the time has run out."""
+    def wait_freed(self, freed_events: int, timeout_s: float) -> None:
+        """Wait until `_freed` is no longer this number, or the time has run out."""
         self.wake.set()
         with self._progress:
-            self._progress.wait_for(lambda: self._left != left_events, timeout_s)
+            self._progress.wait_for(lambda: self._freed != freed_events, timeout_s)
 
     def drop(self, reason: DropReason, application: str = "") -> None:
-        """Count an event that was logged and will not be sent."""
-        self._refused += 1
+        """Count an event that was logged but will not be sent."""
+        self._dropped_at_call += 1
         self._dropped[reason] += 1
         if reason not in WANTED:
             self.unwanted.count(reason, application)
 
     def stats(self) -> dict[str, Any]:
-        """`logged`, `sent`, `buffered` and `dropped` by reason; logged is always the sum of the others.
+        """Return `logged`, `sent`, `buffered`, and `dropped` by reason; logged is always the sum of the others.
 
-        Of the logged, `recovered` were logged by an earlier process and found in its spool.
+        `recovered` is the part of the logged that an earlier process logged, and that was found in its spool.
         """
-        refused, sent, put, settled, recovered, dropped = (
-            self._refused,
+        dropped_at_call, sent, put, settled, recovered, dropped = (
+            self._dropped_at_call,
             self._sent,
             self._put,
             self._settled,
@@ -147,7 +156,7 @@ class Buffer:
             self._dropped.copy(),
         )
         return {
-            "logged": put + refused,
+            "logged": put + dropped_at_call,
             "sent": sent,
             "buffered": put - settled,
             "recovered": recovered,
@@ -155,12 +164,12 @@ class Buffer:
         }
 
     def hurry(self) -> None:
-        """Ask the sender not to wait for more."""
+        """Ask the sender to deliver at once, without waiting for more events."""
         self.urgent = True
         self.wake.set()
 
     def wait_settled(self, timeout_s: float) -> bool:
-        """Wait until all that was put before this call is settled. False if the time ran out first."""
+        """Wait until all that was put before this call is settled. Return False if the time ran out first."""
         target = self._put
         deadline = time.monotonic() + timeout_s
         self.hurry()
@@ -173,35 +182,35 @@ class Buffer:
         return True
 
     def lost_nothing(self) -> bool:
-        """Whether nothing was dropped, that Redis should have, since this was last asked."""
+        """Return whether Redis has lost nothing since the last call: no drop for a reason in LOST."""
         lost = sum(self._dropped[reason] for reason in LOST)
-        told, self._lost_told = self._lost_told, lost
-        return lost == told
+        before, self._lost_before = self._lost_before, lost
+        return lost == before
 
     def is_settled(self, target: int) -> bool:
-        """Whether so many events have ended."""
-        # Held events are older than some that are settled.
-        return self._settled >= target and not self.held
+        """Return whether the first `target` events that were put have settled."""
+        # Events of the backlog may be older than some that have settled.
+        return self._settled >= target and not self.backlog_events
 
     @property
     def put_events(self) -> int:
-        """How many were ever put: the target of a flush that begins now."""
+        """How many events were ever put: the target of a flush that begins now."""
         return self._put
 
     # --- the sender's side ------------------------------------------------------------------------------
 
-    def fill(self) -> float:
-        """How full the memory is, of its bounds: 0 to about 1."""
-        events = (self._put - self._left) / self.events_max
-        return max(events, (self._put_bytes - self._left_bytes) / self.bytes_max)
+    def fullness(self) -> float:
+        """Return how full the memory is, as a share of its bounds: 0 to about 1."""
+        events = (self._put - self._freed) / self.events_max
+        return max(events, (self._put_bytes - self._freed_bytes) / self.bytes_max)
 
     def has_waiting(self) -> bool:
-        """Whether there is anything to take."""
+        """Return whether there is anything to take."""
         return bool(self._events)
 
     def sleep(self, timeout_s: float) -> None:
-        """Sleep until an event waits or somebody is in a hurry, at most so long."""
-        # In this order: whoever puts between the two lines sees that nobody is awake.
+        """Sleep until an event waits or somebody is in a hurry, at most `timeout_s` seconds."""
+        # In this order: a thread that puts between these lines sees that the sender is not awake, and wakes it.
         self.attended = False
         if not self._events and not self.urgent:
             self.wake.wait(timeout_s)
@@ -209,14 +218,14 @@ class Buffer:
         self.wake.clear()
 
     def linger(self, linger_s: float) -> None:
-        """Let a batch gather, unless it is large already or somebody waits for it."""
+        """Let a batch gather for `linger_s` seconds, unless it is large already or somebody waits for it."""
         if self._events and not self.urgent and len(self._events) < self._wake_at:
             self.wake.wait(linger_s)
             self.wake.clear()
         self.urgent = False
 
     def take(self, events_max: int, bytes_max: int) -> list[Buffered]:
-        """The oldest events, at most so many and about so many bytes. They count as buffered until settled."""
+        """Remove and return the oldest events, at most `events_max` and about `bytes_max`. They count as buffered."""
         popleft = self._events.popleft
         batch = [popleft() for _ in range(min(len(self._events), events_max))]
         if size_of(batch) <= bytes_max:
@@ -226,32 +235,32 @@ class Buffer:
         self._events.extendleft(reversed(batch[fitting:]))
         return batch[:fitting]
 
-    def leave(self, batch: Sequence[Buffered]) -> None:
-        """A taken batch is no longer in memory: settled, or on disk."""
-        self._left += len(batch)
-        self._left_bytes += size_of(batch)
+    def free(self, batch: Sequence[Buffered]) -> None:
+        """Count a taken batch as no longer in memory: it has ended, or is on disk."""
+        self._freed += len(batch)
+        self._freed_bytes += size_of(batch)
         self._make_room()
         with self._progress:
             self._progress.notify_all()
 
     def _make_room(self) -> None:
-        """Say up to which counts of events and bytes ever put there is room: a sum a batch, not one an event."""
-        self._until = (self._left + self.events_max, self._left_bytes + self.bytes_max)
-        self._predictions_until = (
-            self._left + int(self.events_max * PREDICTION_SHARE),
-            self._left_bytes + int(self.bytes_max * PREDICTION_SHARE),
+        """Compute at which totals `put` must refuse. Once per batch, so that `put` only compares."""
+        self._full_at = (self._freed + self.events_max, self._freed_bytes + self.bytes_max)
+        self._full_for_predictions_at = (
+            self._freed + int(self.events_max * PREDICTION_SHARE),
+            self._freed_bytes + int(self.bytes_max * PREDICTION_SHARE),
         )
 
     def recover(self, events: int) -> None:
-        """Take over events from the spool of a process that is gone: logged once more, by this one."""
-        # In this order: nobody who puts now must think that they take up room.
-        self._left += events
+        """Count events from the spool of a process that is gone. They count as logged by this process."""
+        # In this order: a thread that puts meanwhile must not find less room, since these events are on disk.
+        self._freed += events
         self._make_room()
         self._put += events
         self._recovered += events
 
     def settle(self, events: int, dropped: dict[DropReason, int], application: str = "") -> None:
-        """End so many taken events of an application: Redis acknowledged each, or it is counted under its reason."""
+        """Count so many taken events of an application as ended: `dropped` by reason, and the rest as sent."""
         sent = events - sum(dropped.values())
         for reason, count in dropped.items():
             self._dropped[reason] += count
@@ -262,23 +271,3 @@ class Buffer:
         self._settled += sent
         with self._progress:
             self._progress.notify_all()
-
-
-class Collecting(Buffer):
-    """A buffer that settles each event on the spot, and gives it to `give_to`: application, join key, field, JSON."""
-
-    def __init__(self, give_to: Callable[[str, str, str, bytes], object]) -> None:
-        # Room for one of any size.
-        super().__init__(events_max=1, bytes_max=wire.EVENT_BYTES_MAX * 2, wake_at=2)
-        self.attended = True
-        self._give_to = give_to
-        self._one = threading.Lock()
-
-    def put(self, event: Buffered, is_prediction: bool) -> bool:
-        # One thread at a time; a share of the room for predictions would be none.
-        with self._one:
-            super().put(event, False)
-            self.leave(self.take(1, 1))
-            self.settle(1, {})
-        self._give_to(*event)
-        return False

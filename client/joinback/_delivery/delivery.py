@@ -1,7 +1,7 @@
-"""The life of a delivery: a buffer and the thread that empties it, from the first event to the last.
+"""The life of a delivery: a buffer, and the thread that empties it, from the first event to the last.
 
-The thread starts with the first event. A forked child starts anew and empty, since its parent still delivers
-what its parent buffered. The interpreter's exit closes what is open.
+The first event starts the thread. A forked child starts with an empty buffer, because its parent delivers what the
+parent buffered. The exit of the interpreter closes the delivery.
 """
 
 import atexit
@@ -21,23 +21,23 @@ from .sender import Sender
 from .writer import transport_to
 
 LINGER_S = 0.05
-"""The knee between CPU (a wake-up costs more than an event) and what a SIGKILL may lose."""
+"""How long a batch gathers: a wake-up costs more CPU than an event, but a SIGKILL loses what has gathered."""
 WAKE_AT_EVENTS = 500
-"""A burst need not wait for the linger; half a batch is worth a wake-up."""
+"""Half a batch is worth a wake-up, so a burst need not wait for the linger."""
 FINALIZER_PRIORITY = 0
-"""Of multiprocessing's finalizers: the last of those that run before its children are joined."""
+"""Among multiprocessing's finalizers: the last that runs before its child processes are joined."""
 JOIN_S_MIN = 0.2
-"""For the thread to spool or count what is left, when the deadline went by with waiting."""
+"""Time for the thread to spool or count what is left, even if waiting took all of the timeout."""
 STUCK_S = 0.5
-"""At half of a close's time, an attempt that takes this long gets a fresh connection: the old one may be half open."""
+"""An attempt that takes so long at half of a close's timeout gets a new connection: the old one may be half open."""
 FLUSH_POLL_S = 0.005
-"""How often `aflush` looks: a tenth of the linger it waits for."""
+"""How often `aflush` looks: a tenth of the linger."""
 
 
 class Delivery:
-    """Takes encoded events from any thread and brings them to one Redis. Never blocks the caller.
+    """Takes encoded events from any thread and brings them to one Redis. Putting an event never blocks.
 
-    `Funnel` puts into the buffer, and calls `_attend` when told to.
+    `Funnel` puts events into the buffer, and calls `_attend` when the sender must be woken.
     """
 
     def __init__(self, options: Options, rates: Rates, buffer: Buffer | None = None) -> None:
@@ -45,13 +45,13 @@ class Delivery:
         self._rates = rates
         self._buffer = buffer or Buffer(options.buffer_events_max, options.buffer_bytes_max, WAKE_AT_EVENTS)
         self.is_open = True
-        """Whether events are taken; read as it is, without a call, by each event."""
+        """Whether events are accepted. Each event reads it directly, to save a call."""
         self._start_threadless()
         forks.renewed_in_children(self._begin_in_child)
 
     def _begin_in_child(self) -> None:
         self._rates.renew_lock()
-        # Nobody delivers what was logged where no thread could start.
+        # Where the parent could start no thread, nobody else delivers what it logged.
         inherits = not self._has_sender and uwsgi.is_heir(uwsgi.here())
         left = self._buffer.take(self._buffer.events_max, self._buffer.bytes_max) if inherits else []
         self._buffer.start_empty()
@@ -68,28 +68,28 @@ class Delivery:
         self._sender: Sender | None = None
 
     def begin(self) -> None:
-        """Make ready what a first event should not have to. Raises ConfigurationError for a `redis` that is no client.
+        """Prepare what the first event should not wait for. Raises ConfigurationError for a wrong `redis`.
 
-        redis-py is imported here, not in the sender's thread: a fork must not find it in the middle of an import.
+        It imports redis-py: if the sender's thread did, a fork could come in the middle of the import.
         """
         transport_to(self.options)
-        # Before the first event, so that whoever logs in an exit hook of its own can still be heard.
+        # Registered before the first event: exit hooks that are registered later run earlier, and may still log.
         atexit.register(self.close)
 
     def trouble(self) -> str | None:
         """Return why Redis does not answer, in one line; None if it does."""
-        from .transport import trouble_with  # brings redis-py, as `begin` has
+        from .transport import trouble_with  # imports redis-py, as `begin` does
 
         return trouble_with(transport_to(self.options), wire.APPLICATIONS_KEY.encode())
 
     def _attend(self) -> None:
-        """See to it that the thread runs, and is awake."""
+        """Start the thread if it does not run, and wake it."""
         if self._thread is None:
             self._start()
         self._buffer.wake.set()
 
-    def _tell_drops(self) -> None:
-        """See to it that the thread runs, which tells of drops too. It looks at them each minute; nobody wakes it."""
+    def _start_for_drops(self) -> None:
+        """Start the thread if it does not run: it reports drops too, each minute, so nobody wakes it."""
         if self._thread is None and self.is_open:
             self._start()
 
@@ -98,16 +98,16 @@ class Delivery:
         return self._buffer.stats()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was logged before has ended. True only if nothing was lost since the last flush."""
+        """Wait until all events logged before have settled. Return False if time ran out, or any was lost."""
         forks.begin()
-        # Both: what was lost is told to this flush, and to no later one.
+        # Both are evaluated: a loss is reported by this flush, and by no later one.
         return self._buffer.wait_settled(timeout_s) & self._buffer.lost_nothing()
 
     async def aflush(self, timeout_s: float) -> bool:
         import asyncio  # the service that awaits has it already; others need not pay for it
 
         forks.begin()
-        # No thread that waits for us: a cancelled flush would leave it behind.
+        # By polling: if a thread waited, a cancelled flush would leave it behind.
         target = self._buffer.put_events
         self._buffer.hurry()
         deadline = time.monotonic() + timeout_s
@@ -118,7 +118,10 @@ class Delivery:
         return self._buffer.lost_nothing()
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Deliver what is buffered, at most `timeout_s` seconds, and stop; spool what is left, or count it."""
+        """Deliver what is buffered, in at most `timeout_s` seconds, and stop. Spool what is left, or count it.
+
+        Return whether Redis has all of it, and nothing was lost since the last flush.
+        """
         forks.begin()
         self.is_open = False
         atexit.unregister(self.close)
@@ -135,9 +138,9 @@ class Delivery:
         self._stopping.set()
         self._buffer.wake.set()
         if self._sender is not None and not delivered:
-            # It may hang in a socket call, and what it holds is to be put away.
+            # The sender may hang in a socket call, and must still spool or count what it holds.
             self._sender.abort()
-        # If it hangs all the same: it is a daemon, and the interpreter ends without it.
+        # If it hangs even then: it is a daemon thread, and the interpreter ends without it.
         thread.join(max(JOIN_S_MIN, deadline - time.monotonic()))
         self._buffer.attended = False
         with self._lock:
@@ -146,10 +149,10 @@ class Delivery:
         return delivered & self._buffer.lost_nothing()
 
     def _abandon(self) -> int:
-        """Count what was logged while `close` ran, or never found a thread; nothing while a sender lives."""
+        """Drop what was logged while `close` ran, or while no thread could start. Return how many events."""
         count = 0
         while not self._has_sender and (late := self._buffer.take(WAKE_AT_EVENTS, self.options.buffer_bytes_max)):
-            self._buffer.leave(late)
+            self._buffer.free(late)
             self._buffer.settle(len(late), {"closed": len(late)})
             count += len(late)
         return count
@@ -167,12 +170,12 @@ class Delivery:
                 if (advice := uwsgi.advice(uwsgi.here())) is not None:
                     log.warning("joinback: %s", advice)
                 self._has_sender = self._buffer.attended = True
-                # A child of multiprocessing ends by os._exit, which runs its finalizers but no exit hook.
+                # A child of multiprocessing runs its finalizers and then os._exit, which runs no exit hooks.
                 if (util := sys.modules.get("multiprocessing.util")) is not None:
                     util.Finalize(self, _close, args=(weakref.ref(self),), exitpriority=FINALIZER_PRIORITY)
 
     def _new_thread(self) -> threading.Thread | None:
-        """The sender's, running; None if the system has no thread left, or the interpreter is about to end."""
+        """Return the sender's thread, running; None if the system has no thread left, or the interpreter is ending."""
         thread = threading.Thread(target=self._send, name="joinback-sender", daemon=True)
         try:
             thread.start()

@@ -1,4 +1,4 @@
-"""The door: from a call to the buffer, by way of sample, redaction and encoding; or to the count of drops."""
+"""The door to the delivery: an event is sampled, redacted, encoded and put into the buffer; or counted as dropped."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -12,7 +12,8 @@ from joinback.errors import InvalidEvent
 from joinback.options import Options, checked_rates
 from joinback.patience import Patience
 
-from .buffer import Buffer, Collecting
+from .buffer import Buffer
+from .collecting import CollectingBuffer
 from .delivery import Delivery
 from .rates import Rates
 
@@ -20,9 +21,9 @@ _here = forks.here
 
 
 class Funnel(Delivery):
-    """The way of every event of one configuration. Any thread may use it; it never blocks without a `Patience`.
+    """The way of every event under one configuration. Any thread may use it. It blocks only with a `Patience`.
 
-    Not `is_configured`, it only counts.
+    Before the client is configured a funnel with `is_configured=False` stands in: it only counts drops.
     """
 
     def __init__(
@@ -39,18 +40,18 @@ class Funnel(Delivery):
         self._hooks = options.hooks
         self._complaints = log.Complaints()
 
-    # --- another in its place ---------------------------------------------------------------------------
+    # --- funnels for tests ------------------------------------------------------------------------------
 
     def collecting(self, give_to: Callable[[str, str, str, bytes], object]) -> "Funnel":
-        """Return one that is strict and gives each event to `give_to`, at the call, instead of sending it.
+        """Return a strict funnel that gives each event to `give_to` at the call, instead of sending it.
 
         `give_to` takes application, join key, `<kind>:<event_id>` and JSON.
         """
         options = structs.replace(self.options, strict=True)
-        return Funnel(options, rates=self._rates.shared(), buffer=Collecting(give_to))
+        return Funnel(options, rates=self._rates.shared(), buffer=CollectingBuffer(give_to))
 
     def leading_to(self, redis_url: str, buffer_ttl_s: int) -> "Funnel":
-        """Return one that is strict and sends to another Redis: the same events, redacted and sampled alike."""
+        """Return a strict funnel to another Redis, with the same redaction and sample rates."""
         options = Options(
             redis_url=redis_url,
             buffer_ttl_s=buffer_ttl_s,
@@ -63,7 +64,7 @@ class Funnel(Delivery):
     # --- sample rates -----------------------------------------------------------------------------------
 
     def set_sample_rate(self, application: str, rate: float) -> None:
-        """From now on log this share of the application's predictions. Raises ConfigurationError."""
+        """Log this share of the application's predictions from now on. Raises ConfigurationError."""
         self._rates.configure(checked_rates({application: rate}))
 
     # --- events -----------------------------------------------------------------------------------------
@@ -71,10 +72,10 @@ class Funnel(Delivery):
     def put_plain(
         self, application: object, join_key: str, inputs: Any, outputs: Any, version: object, tags: object
     ) -> bool:
-        """Log a prediction of which nothing else is said and to which nothing is done, as of nearly all.
+        """Log a plain prediction, as nearly all are: checked names, no hook, no sample, and JSON at the first try.
 
-        False, and nothing was done, if it needs more than that: a check, a hook, a sample, another encoding, a word on
-        what is wrong. Then `log` has it. All in one place, since what it saves are the calls.
+        Return False, with nothing done, if the event needs more than that; `log` then does it. The checks are written
+        out here instead of being called: the calls are what this saves.
         """
         if (
             not self.is_open
@@ -128,11 +129,11 @@ class Funnel(Delivery):
         patience: Patience | None = None,
         call_rate: float | None = None,
     ) -> bool:
-        """Log one checked record as a prediction, feedback, or both, whose sides are inputs, outputs and feedback.
+        """Log one checked record as a prediction, feedback, or both. Return whether its key is in the sample.
 
-        `identity` is the id of its events. `call_rate` is the share of join keys to log, where a call brings its own.
-        Returns whether the key is in the sample. Raises NotLogged for tags, feedback, a source or a rate that is
-        none; with `strict`, InvalidEvent.
+        `sides` are inputs, outputs and feedback. `identity` is the id of its events. `call_rate` is the share of join
+        keys to log, for calls that have their own. Raises NotLogged for wrong tags, feedback, source or rate; with
+        `strict`, InvalidEvent.
         """
         inputs, outputs, feedback = sides
         rate = None if call_rate is None else self._rates.of_call(application, call_rate, predicts=inputs is not None)
@@ -159,7 +160,7 @@ class Funnel(Delivery):
         return is_kept
 
     def retract(self, application: str, join_key: str, identity: str, event: wire.Retraction) -> None:
-        """Log a retraction; it is sampled as the feedback is that it takes back. With `strict`, raises InvalidEvent."""
+        """Log a retraction, sampled like the feedback that it takes back. With `strict`, raises InvalidEvent."""
         self._put(application, join_key, f"retraction:{identity}", event, self._rates.of_feedback(application))
 
     def _put(
@@ -171,17 +172,17 @@ class Funnel(Delivery):
         rate: float,
         patience: Patience | None = None,
     ) -> bool:
-        """Encode now, so that the caller may change its dict after the call, and buffer the bytes.
+        """Encode the event, so that the caller may change its dicts after the call, and buffer the bytes.
 
-        `rate` is the share of join keys to keep; `patience` waits while the buffer is full. Returns False if the key
-        is outside the sample. With `strict`, raises InvalidEvent.
+        `rate` is the share of join keys to keep. With `patience` it waits while the buffer is full. Return False if the
+        key is outside the sample. With `strict`, raises InvalidEvent.
         """
         if not _here[0]:
             forks.begin()
         buffer = self._buffer
         try:
             if self._hooks is not None:
-                # First: sample and shard go by the key as it is stored.
+                # First, because sample and shard depend on the stored key.
                 join_key = self._hooks.stored_key(join_key)
             if rate < wire.UNSAMPLED and not sampling.keeps(application, join_key, rate):
                 buffer.drop("sampled_out")
@@ -189,20 +190,20 @@ class Funnel(Delivery):
             if self._hooks is not None and not self._hooks.apply(application, join_key, field, event):
                 buffer.drop("filtered")
                 return True
-            payload = events.encode(event)
+            payload = events.payload_of(event)
             if patience is not None:
                 buffer.wait_for_room(len(payload), type(event) is wire.Prediction, patience)
         except Exception as error:
-            self.refuse(error, application)
+            self.drop(error, application)
             return True
         if buffer.put((application, join_key, field, payload), type(event) is wire.Prediction):
             self._attend()
         return True
 
-    def refuse(self, error: Exception, application: object = None) -> None:
-        """Count the event under its reason and say why, each message once a minute; if strict, raise InvalidEvent.
+    def drop(self, error: Exception, application: object = None) -> None:
+        """Count an event as dropped, and log why, each message at most once per minute. If strict, raise InvalidEvent.
 
-        `application` is what the caller gave as one.
+        The reason is that of a NotLogged; any other error is `internal_error`. `application` is as the caller gave it.
         """
         if not _here[0]:
             forks.begin()
@@ -211,7 +212,7 @@ class Funnel(Delivery):
         if self.options.strict:
             raise InvalidEvent(words) from error
         self._buffer.drop(reason, application if type(application) is str else "")
-        self._tell_drops()
+        self._start_for_drops()
         if self._complaints.is_due(f"{reason}: {words}"):
             fault = error if reason == "internal_error" else None
             log.warning("joinback dropped an event (%s): %s", reason, words, fault=fault)

@@ -1,4 +1,4 @@
-"""Which share of an application's join keys is logged: of its predictions, and of their feedback.
+"""The share of an application's join keys that is logged: for its predictions, and for their feedback.
 
 A rate is over 0 and at most 1. Feedback follows the highest rate that any process published, so that feedback on a
 prediction that was kept is never dropped.
@@ -11,7 +11,7 @@ from joinback import log, wire
 from joinback.drops import NotLogged
 
 _warned: set[str] = set()
-"""Applications whose rate was found below the published one, of all clients of this process."""
+"""Applications for which this process has warned that its rate is below the published one."""
 
 
 class Rates:
@@ -19,31 +19,31 @@ class Rates:
 
     def __init__(self, configured: Mapping[str, float]) -> None:
         self.configured = dict(configured)
-        """Application -> the rate of its predictions in this process; unsampled, if it is not here."""
+        """Application -> the rate of its predictions in this process. All are logged if it is not here."""
         self._published: dict[str, float] = {}
-        """Application -> the rate of its feedback, as the sender read it from Redis."""
+        """Application -> the rate of its feedback, as the sender found it in Redis."""
         self._of_calls: dict[str, float] = {}
-        """Application -> the configured rate, where it came from calls that brought their own."""
+        """Application -> its configured rate, if calls with their own rate set it."""
         self.renew_lock()
 
     def renew_lock(self) -> None:
-        """In a forked child, whose parent's threads may have held it."""
+        """Make a new lock. A forked child needs one, because a thread of its parent may have held the old one."""
         self._lock = threading.Lock()
 
     def copy(self) -> "Rates":
-        """Return the same configured rates, for another Redis, which has published none."""
+        """Return a copy with the configured rates alone, for another Redis with its own published ones."""
         copied = Rates(self.configured)
         copied._of_calls = self._of_calls.copy()
         return copied
 
     def shared(self) -> "Rates":
-        """Return the same configured rates, changed together from now on; none is published."""
+        """Return rates without published ones, which share the configured ones: a change of one changes the other."""
         sharing = Rates({})
         sharing.configured, sharing._of_calls = self.configured, self._of_calls
         return sharing
 
     def configure(self, rates: Mapping[str, float]) -> None:
-        """From now on log these shares of these applications' predictions."""
+        """Log these shares of the applications' predictions from now on."""
         with self._lock:
             for application, rate in rates.items():
                 self._of_calls.pop(application, None)
@@ -58,17 +58,17 @@ class Rates:
     def of_feedback(self, application: str) -> float:
         """Return the share of join keys whose feedback to log: the published rate, or this process's own if higher.
 
-        The own one may not be published yet.
+        This process's own rate may not be published yet.
         """
         published = self._published.get(application, wire.UNSAMPLED)
         return max(published, self.configured.get(application, 0.0))
 
     def of_call(self, application: str, call_rate: float, *, predicts: bool) -> float:
-        """Return the share of join keys to log of a call that brings a rate of its own, 0 to 1.
+        """Return the share of join keys to log for a call with its own rate, from 0 to 1.
 
-        The highest rate of such predictions becomes the configured one, before the first event of that rate:
-        feedback on any of them is then kept too, in every process. A rate that was configured otherwise is an upper
-        bound. Raises NotLogged.
+        The highest rate of such predictions becomes the configured one before the first event at that rate. So feedback
+        on any of them is kept too, in every process. A rate that `init` or `set_sample_rate` configured is an upper
+        bound. Raises NotLogged for a wrong rate.
         """
         if not isinstance(call_rate, int | float) or not 0 <= call_rate <= 1:
             raise NotLogged("invalid", f"sample_rate must be between 0 and 1, not {call_rate!r}")
@@ -92,13 +92,13 @@ class Rates:
         return self.configured.get(application, wire.UNSAMPLED if predicts else None)
 
     def published(self, application: str) -> float:
-        """Return the share of join keys whose feedback Redis is to have."""
+        """Return the share of join keys whose feedback goes to Redis: the published rate."""
         return self._published.get(application, wire.UNSAMPLED)
 
     def publish(self, application: str, own: float | None, published: float | None) -> None:
-        """Note the rate that stands in Redis; `own` is what this process announced, None if nothing.
+        """Note the rate that is in Redis. `own` is the rate that this process announced, or None.
 
-        Warn once per application if this process logs fewer predictions than feedback is kept for.
+        Warn, once per application, if this process logs a smaller share of predictions than of feedback.
         """
         self._published[application] = published or wire.UNSAMPLED
         if own is None or published is None or own >= published or application in _warned:

@@ -1,7 +1,8 @@
-"""How a script of ours is run on a server: by its hash; loaded where it is not known; in full where neither may be."""
+"""How a Lua script runs on a server: by its hash; loaded first if the server does not know it; else as full text."""
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joinback import wire
@@ -19,30 +20,41 @@ class Script:
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
-WRITE, ANNOUNCE, NOTE, TELL_DROPS = map(
-    Script, (wire.WRITE_SCRIPT, wire.ANNOUNCE_SCRIPT, wire.NOTE_SCRIPT, wire.TELL_DROPS_SCRIPT)
-)
+_HERE = Path(__file__).parent
+
+
+def _in(folder: Path, name: str) -> Script:
+    return Script((folder / name).read_text(encoding="utf-8"))
+
+
+WRITE = Script(wire.WRITE_SCRIPT)
+# Beside write.lua: a producer in another language runs both.
+ANNOUNCE = _in(_HERE.parent, "announce.lua")
+NOTE_SHARDS = _in(_HERE, "note_shards.lua")
+REPORT_DROPS = _in(_HERE, "report_drops.lua")
 
 
 class Scripts:
-    """Of one transport. Raises what its calls raise: RedisRefusal or OSError."""
+    """Runs scripts over one transport. Raises what the transport raises: RedisRefusal or OSError."""
 
     def __init__(self, transport: "Transport") -> None:
         self._transport = transport
         self._in_full = False
+        """Whether this server runs scripts as full text only."""
 
     def forget(self) -> None:
-        """The next server may allow what this one did not."""
+        """Try by hash again: the next server may allow it."""
         self._in_full = False
 
     def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
+        """Return the script's reply. `keys` are all of one slot."""
         key = keys[0]
         rest = [b"%d" % len(keys), *keys, *arguments]
         if self._in_full:
             return self._transport.send([b"EVAL", script.text, *rest], key)
         try:
             return self._by_hash(script, rest, key)
-        # A right is lacking, a command was renamed, or a proxy asks another server each time.
+        # A right is missing, a command was renamed, or a proxy asks another server each time.
         except RedisRefusal as refusal:
             if refusal.code not in ("NOSCRIPT", "NOPERM", "UNKNOWN"):
                 raise
@@ -60,6 +72,6 @@ class Scripts:
         except RedisRefusal as refusal:
             if refusal.code != "NOSCRIPT":
                 raise
-        # A new server, a restarted one, or somebody ran SCRIPT FLUSH.
+        # The server is new, was restarted, or somebody ran SCRIPT FLUSH.
         self._transport.send([b"SCRIPT", b"LOAD", script.text], key)
         return self._transport.send(command, key)

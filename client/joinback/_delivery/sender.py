@@ -1,8 +1,8 @@
-"""The background thread: takes batches from the buffer and sees to each of them until Redis has it.
+"""The background thread: it takes batches from the buffer, and tries to write each until Redis has it.
 
-Event ids make a re-send harmless, so whatever may have been lost is sent again. Nothing is given up for an
-answer of Redis, whatever it says, but an event whose own record it calls no record: who runs Redis can mend all
-else. What memory cannot hold meanwhile goes to the spool, if there is one.
+Event ids make a second send harmless, so whatever may have been lost is sent again. Whatever Redis answers, the events
+wait: the people who run Redis can fix it. There is one exception: an event is dropped as `wrong_type` if the key of its
+record is not a hash. What memory cannot hold meanwhile goes to the spool, if there is one.
 """
 
 import threading
@@ -20,14 +20,14 @@ from .buffer import Buffer, Buffered
 from .rates import Rates
 
 IDLE_S_MAX = 60.0
-"""What was dropped at the call is told as often, though nothing else comes."""
+"""The longest sleep: so often drops at the call are logged, even if nothing else comes."""
 
 FAULT_S = 1.0
-"""How long to rest after a fault of ours outside a batch; it may be there again at once."""
+"""How long to rest after a fault of Joinback outside a batch, which may come again at once."""
 
 
 class Sender:
-    """The work of the thread. `stopping` ends it, after its current attempt; nothing else does."""
+    """The work of the thread. Only `stopping` ends it, after the attempt that is under way."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Sender:
         self._losses = log.Losses()
 
     def run(self, linger_s: float) -> None:
-        """Deliver until told to stop; what is left then goes to the spool, or counts as undelivered."""
+        """Deliver until `stopping` is set. What is left then goes to the spool, or counts as `undelivered`."""
         while not self._stopping.is_set():
             self._buffer.sleep(self._idle_s())
             self._buffer.linger(linger_s)
@@ -65,18 +65,18 @@ class Sender:
         self._report(now=True)
 
     def abort(self, after_s: float = 0.0) -> None:
-        """From another thread: give up the attempt that is under way, if it has been for so long."""
+        """From another thread: end the attempt that is under way, if it has taken `after_s` seconds."""
         self._attempts.abort(after_s)
 
     def _idle_s(self) -> float:
-        """For how long to sleep, if nothing comes."""
+        """Return how long to sleep if nothing comes."""
         due_at = min(self._backlog.due_at(self._attempts.pause_at), self._attempts.renew_at())
         return max(0.0, min(due_at - time.monotonic(), IDLE_S_MAX))
 
     # --- what comes next --------------------------------------------------------------------------------
 
     def _deliver_next(self) -> bool:
-        """Deliver the oldest events; while Redis is nearly full, feedback only. Returns whether to go on at once."""
+        """Deliver the oldest events; while Redis is nearly full, feedback only. Return whether to go on at once."""
         if self._backlog.is_in_memory:
             self._backlog.relieve()
         if not (self._backlog or self._buffer.has_waiting()):
@@ -94,23 +94,23 @@ class Sender:
         if self._deliver_spooled():
             return True
         self._try_again()
-        batch = self._backlog.take_held() or self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
-        # What comes while these are on their way waits its linger, or every batch would draw a small one after it.
+        batch = self._backlog.take_held_back() or self._buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
+        # Events that come during this attempt wait for the linger: otherwise a small batch would follow each batch.
         left = self._backlog.holds_back or self._buffer.has_waiting()
         self._deliver(batch)
         return left or any(self._backlog.due())
 
     def _deliver(self, batch: Sequence[Buffered]) -> None:
-        """See to a batch from memory: what cannot be written now is put aside, by application."""
+        """Write a batch from memory. What cannot be written now is put aside, by application."""
         self._backlog.count()
         for application, events in by_application(batch).items():
             queue = self._backlog.aside(application)
-            # Who waits already, or for Redis itself, waits in turn.
+            # No attempt if events of this application wait already, or if Redis was not reached: these wait behind.
             ended: Dropped | Trouble | None = None
             if queue is None and not self._attempts.failed:
                 ended = self._attempts.write(application, events)
             if isinstance(ended, dict):
-                self._buffer.leave(events)
+                self._buffer.free(events)
                 self._buffer.settle(len(events), ended, application)
                 continue
             queue = self._backlog.put_aside(application, events)
@@ -118,11 +118,11 @@ class Sender:
                 self._postpone(queue, len(events), ended)
 
     def _try_again(self) -> None:
-        """Try what is due of what was put aside."""
+        """Try the events that were put aside, where it is time."""
         for application, queue in self._backlog.due():
             if self._stopping.is_set():
                 break
-            # They stay counted as held until they are settled: it is the settling that wakes up a flush.
+            # They stay counted in the backlog until just before `settle`, which wakes a waiting flush.
             events = queue.batch()
             ended = self._attempts.write(application, events)
             if not isinstance(ended, dict):
@@ -132,12 +132,12 @@ class Sender:
                     continue
                 ended = {"internal_error": len(events)}
             self._backlog.ended(application, queue, len(events))
-            self._buffer.leave(events)
+            self._buffer.free(events)
             self._backlog.count()
             self._buffer.settle(len(events), ended, application)
 
     def _postpone(self, queue: Aside, count: int, trouble: Trouble) -> bool:
-        """The first so many of a queue were not written. Returns whether they are to be given up."""
+        """Choose when to try the first `count` events of a queue again. Return whether to give them up."""
         if trouble == "unreachable":
             self._wait(backoff_s(self._attempts.failed))
         elif trouble == "refused":
@@ -147,7 +147,7 @@ class Sender:
         return False
 
     def _deliver_spooled(self) -> bool:
-        """Deliver the oldest frame on disk. Returns whether to go on at once."""
+        """Deliver the oldest frame on disk. Return whether to go on at once."""
         frame = self._backlog.read()
         if frame is None:
             return False
@@ -155,8 +155,8 @@ class Sender:
         for application, events in by_application(frame.events).items():
             ended = self._attempts.write(application, events)
             if not isinstance(ended, dict):
-                # The file stays as it is, for later or for the next process; what is in memory goes its way.
-                self._backlog.refused()
+                # The file stays for a later try or the next process. Events in memory are tried meanwhile.
+                self._backlog.postpone()
                 if ended == "unreachable":
                     self._wait(backoff_s(self._attempts.failed))
                 return ended == "unreachable"
@@ -170,7 +170,7 @@ class Sender:
     # --- what waits -------------------------------------------------------------------------------------
 
     def _wait(self, delay_s: float) -> None:
-        """Let some time pass, and no more events into memory than it can hold."""
+        """Wait so long, and meanwhile move events to disk if memory becomes too full."""
         until = time.monotonic() + delay_s
         while (remaining_s := until - time.monotonic()) > 0 and not self._stopping.is_set():
             self._backlog.relieve()
@@ -179,4 +179,4 @@ class Sender:
 
     def _report(self, *, now: bool = False) -> None:
         dropped = self._buffer.stats()["dropped"]
-        self._losses.tell({reason: n for reason, n in dropped.items() if reason not in WANTED}, now=now)
+        self._losses.report({reason: n for reason, n in dropped.items() if reason not in WANTED}, now=now)

@@ -1,8 +1,8 @@
-"""Events on disk: what memory cannot hold while Redis is away, in files that survive the process.
+"""Events on disk, in files that survive the process: what memory cannot hold while Redis is away.
 
-A directory of segments, `<time_ns>-<pid>-<n>.spool`, read in order, each deleted once all of it is delivered. A
-segment is locked by the process that wrote it; one whose lock is free belongs to nobody any more, and whoever
-finds it delivers it. POSIX only. `spool_segment.py` says what is in a file.
+The directory has segments, `<time_ns>-<pid>-<n>.spool`. They are read in order, and each is deleted once it is all
+delivered. The process that writes a segment holds its lock. If the lock is free, that process is gone, and the process
+that finds the segment delivers it. POSIX only. `spool_segment.py` describes the file.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from .buffer import Buffered
 from .spool_segment import HAS_LOCKS, Frame, Segment, created, frame_of, locked
 
 SEGMENT_BYTES = 16 << 20
-"""Deleted as a whole: small enough to give room back soon, large enough for few files."""
+"""A segment is deleted as a whole: small enough to free the disk soon, large enough for few files."""
 
 
 class Spool:
-    """The sender's; one thread uses it. Raises OSError only from the constructor."""
+    """Used by the sender's thread. Only the constructor raises OSError."""
 
     def __init__(self, directory: str, bytes_max: int) -> None:
         if not HAS_LOCKS:
@@ -38,10 +38,10 @@ class Spool:
         self._writing: Segment | None = None
         self._made = 0
         self.trouble: str | None = None
-        """Why the last append failed."""
+        """Why the last append or read failed; None if the last append did not."""
         self._foreign: set[Path] = set()
-        """Files that are no spools, and could not be put aside: told once."""
-        # A child's copy of a lock would outlive its parent's.
+        """Files that are not spools of this version. They are logged once."""
+        # In a forked child: its copy of a lock would stay when the parent ends.
         forks.renewed_in_children(self.forget)
 
     @property
@@ -49,7 +49,7 @@ class Spool:
         return sum(segment.events for segment in self._segments)
 
     def append(self, batch: Sequence[Buffered]) -> bool:
-        """Write a batch, durably. False if the disk or the bound does not allow it: see `trouble`."""
+        """Write a batch, durably. Return False if the disk or `bytes_max` does not allow it; `trouble` says why."""
         frame = frame_of(batch)
         segment = self._writing
         try:
@@ -66,11 +66,11 @@ class Spool:
         return True
 
     def read(self) -> Frame | None:
-        """The oldest frame, again and again until `delivered`; None if there is none, or none can be read now."""
+        """Return the oldest frame, the same one until `delivered`; None if there is none, or it cannot be read now."""
         while self._segments:
             segment = self._segments[0]
             if segment is self._writing:
-                # What comes later goes into a file of its own.
+                # Later events go into a new file.
                 self._writing = None
             if segment.offset < segment.size:
                 try:
@@ -82,14 +82,14 @@ class Spool:
         return None
 
     def delivered(self, frame: Frame) -> None:
-        """The frame that was read last has ended."""
+        """Note that the frame that was read last has ended."""
         segment = self._segments[0]
         segment.delivered(frame)
         if segment.offset >= segment.size:
             self._segments.popleft().remove()
 
     def adopt(self) -> int:
-        """Take over the segments of processes that are gone; returns how many events they hold."""
+        """Take over the segments of processes that are gone. Return how many events they hold."""
         known = {segment.path for segment in self._segments} | self._foreign
         found = []
         for path in self._files():
@@ -102,7 +102,7 @@ class Spool:
                     continue
                 segment.events = segment.count()
             except OSError:
-                # The disk does not give it now; it is looked at again.
+                # It cannot be read now. The next call tries again.
                 os.close(segment.fd)
                 continue
             found.append(segment)
@@ -110,7 +110,7 @@ class Spool:
         return sum(segment.events for segment in found)
 
     def forget(self) -> None:
-        """Let go of the files and leave them where they are."""
+        """Close the files and leave them where they are."""
         for segment in self._segments:
             with contextlib.suppress(OSError):
                 os.close(segment.fd)

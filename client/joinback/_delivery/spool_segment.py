@@ -2,9 +2,9 @@
 
     magic "JBS1" | number of events | length | CRC-32 of the content | content: a batch of events, MessagePack
 
-Appended with fsync. A crash leaves at most a torn last frame, which is told from its length or checksum and
-counted; so is one whose content is no batch. A file that begins otherwise, such as another version's, is put
-aside as `*.unread`, never deleted.
+A frame is appended with fsync. A crash can tear at most the last frame. Its length or checksum shows that, and its
+events are counted as lost; so are those of a frame whose content is not a batch. A file that begins with another
+header, such as that of another version, is renamed to `*.unread` and never deleted.
 """
 
 import contextlib
@@ -31,12 +31,12 @@ except ImportError:  # Windows: nobody needs it before there is a spool
 HAS_LOCKS = fcntl is not None
 _MAGIC = b"JBS1"
 _HEADER = struct.Struct("<4sIII")
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Buffered]).decode
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[Buffered]).decode
 
 
 class Frame(NamedTuple):
-    """One batch as it was appended; or none, and how many events were lost with it."""
+    """One batch as it was appended. Or no events, and in `damaged` how many were lost with it."""
 
     events: list[Buffered]
     damaged: int
@@ -49,14 +49,14 @@ class Segment:
         self.path = path
         self.fd = fd
         self.events = 0
-        """Not yet delivered."""
+        """Events that are not delivered yet."""
         self.size = os.fstat(fd).st_size
         self.offset = 0
         self.frame_end = 0
-        """Where the frame ends that was read last."""
+        """The end of the frame that was read last."""
 
     def remove(self) -> None:
-        """Delete the file, or at least empty it: what is delivered must not be found again."""
+        """Delete the file, or at least empty it, so that delivered events are not found again. Then close it."""
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
@@ -66,21 +66,21 @@ class Segment:
         os.close(self.fd)
 
     def set_aside(self) -> None:
-        """Give the file a name under which nobody reads or deletes it, and let go of it."""
+        """Rename the file so that nobody reads or deletes it, and close it."""
         try:
             self.path.rename(self.path.with_suffix(".unread"))
         except OSError as error:
-            log.warning("joinback: %s is no spool of this version, and stays: %s", self.path, error.strerror)
+            log.warning("joinback: %s is not a spool of this version, and stays: %s", self.path, error.strerror)
         else:
             log.warning(
-                "joinback: %s is no spool of this version; kept as *.unread. Name it *.spool again for the one "
+                "joinback: %s is not a spool of this version; kept as *.unread. Name it *.spool again for the version "
                 "that wrote it",
                 self.path,
             )
         os.close(self.fd)
 
     def append(self, frame: bytes, events: int) -> None:
-        """Write a frame of so many events, durably. Raises OSError, and then the file is as it was."""
+        """Write a frame of so many events, durably. Raises OSError; the file is then as it was before."""
         try:
             if os.pwrite(self.fd, frame, self.size) < len(frame):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -95,7 +95,7 @@ class Segment:
         """Return the oldest frame that is not delivered. Raises OSError."""
         header = self._header(self.offset)
         if header is None:
-            # Where the next one would begin is not known either.
+            # Where the next frame begins is not known either, so all that is left is lost.
             self.frame_end = self.size
             return Frame([], self.events)
         count, length, checksum = header
@@ -104,25 +104,25 @@ class Segment:
             return Frame([], count)
         content = os.pread(self.fd, length, self.offset + _HEADER.size)
         if len(content) == length and zlib.crc32(content) == checksum:
-            # Whole, but it may have been written by something else.
+            # The frame is whole, but another program may have written it.
             with contextlib.suppress(ValueError, RecursionError):
-                events = _decode(content)
+                events = _unpack(content)
                 if len(events) == count:
                     return Frame(events, 0)
         return Frame([], count)
 
     def delivered(self, frame: Frame) -> None:
-        """The frame that was read last has ended."""
+        """Note that the frame that was read last has ended."""
         self.events -= len(frame.events) + frame.damaged
         self.offset = self.frame_end
 
     def is_foreign(self) -> bool:
-        """Whether it begins with a header, and not with ours. What is shorter was torn in its first one."""
+        """Return whether the file begins with another header than ours. A shorter file was torn in its first header."""
         header = os.pread(self.fd, _HEADER.size, 0)
         return len(header) == _HEADER.size and not header.startswith(_MAGIC)
 
     def count(self) -> int:
-        """Return how many events its frames say they hold; a tail that is no frame counts as one."""
+        """Return the sum of the events in the frames' headers. A tail that is not a frame counts as one event."""
         events, offset = 0, 0
         while offset < self.size:
             header = self._header(offset)
@@ -143,7 +143,7 @@ class Segment:
 
 def frame_of(batch: Sequence[Buffered]) -> bytes:
     """Return the batch as a frame."""
-    content = _encode(batch)
+    content = _pack(batch)
     return _HEADER.pack(_MAGIC, len(batch), len(content), zlib.crc32(content)) + content
 
 
@@ -158,9 +158,9 @@ def created(path: Path) -> Segment:
 
 
 def locked(path: Path) -> Segment | None:
-    """Return the segment, if its lock is free and it is still there."""
+    """Lock the segment and return it; None if its lock is taken or the file is gone."""
     try:
-        # No link is followed: in a directory that stands open, it could lead to any file of ours.
+        # Follow no link: in a directory where others may write, it could lead to any file of this user.
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None

@@ -1,8 +1,8 @@
-"""What uWSGI asks of who starts threads in it: its module is there only inside it.
+"""When a thread may start inside uWSGI. uWSGI's own module exists only there.
 
 uWSGI's master loads the service and forks its workers without asking the interpreter. A thread that runs at that
-moment may hold the interpreter's lock, and the worker then waits for it for ever. So there is none in the master:
-what is logged at import waits, and the first worker delivers it.
+moment may hold the interpreter's lock, and then the worker waits for that lock for ever. So no thread starts in the
+master: events logged at import wait, and the first worker delivers them.
 """
 
 import re
@@ -10,9 +10,9 @@ import sys
 from typing import Any
 
 RUNS_THREADS = (2, 0, 27)
-"""Before this version no thread ran between requests, unless uWSGI was told to let it."""
+"""Before this version threads ran between requests only with the option `enable-threads` or `threads`."""
 HEIR = 1
-"""The number of the worker that delivers what the master logged."""
+"""The number of the worker that delivers the events of the master."""
 
 
 def here() -> Any:
@@ -21,17 +21,17 @@ def here() -> Any:
 
 
 def is_before_fork(uwsgi: Any) -> bool:
-    """Whether this is the master, whose workers and mules are still to be forked."""
+    """Return whether this is the master process, which forks the workers and mules."""
     return uwsgi is not None and "master" in uwsgi.opt and uwsgi.worker_id() == 0 and uwsgi.mule_id() == 0
 
 
 def is_heir(uwsgi: Any) -> bool:
-    """Whether this worker is the one that delivers what the master logged."""
+    """Return whether this worker delivers the events of the master."""
     return uwsgi is not None and uwsgi.worker_id() == HEIR
 
 
 def advice(uwsgi: Any) -> str | None:
-    """What to tell of a uWSGI in which no thread of ours runs between requests; None if one does."""
+    """Return a line with the fix if no thread runs between requests in this uWSGI; else None."""
     version = getattr(uwsgi, "version", None)
     if version is None or "enable-threads" in uwsgi.opt or "threads" in uwsgi.opt:
         return None

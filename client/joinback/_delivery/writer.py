@@ -1,6 +1,6 @@
-"""What the sender says to Redis: one attempt at a batch, the announcement of its application, and the replay.
+"""What the sender sends to Redis: a batch, the announcement of its application, the replay, and reports of drops.
 
-Nothing here waits longer than the socket's timeout, and nothing is tried twice; the sender decides about that.
+Nothing here waits longer than the socket's timeout, and nothing is tried twice: the sender decides about retries.
 """
 
 import time
@@ -18,7 +18,7 @@ from joinback.times import ClockWatch
 
 from .announcer import Announcer
 from .buffer import Buffered
-from .drop_teller import DropTeller
+from .drop_reporter import DropReporter
 from .rates import Rates
 from .replay import Replay, Sent
 from .scripts import WRITE, Scripts
@@ -28,37 +28,37 @@ if TYPE_CHECKING:
     from .transport import Transport
 
 LOOK_AGAIN_S = 1.0
-"""While nobody knows yet who holds what was sent: a failover takes some seconds."""
+"""How often to look which server holds what was sent, while that is not known: a failover takes some seconds."""
 
 
 def transport_to(options: Options) -> "Transport":
-    """Return the way to Redis, not yet connected. Raises ConfigurationError for a `redis` that is no client."""
-    from .transport import transport_of  # brings redis-py, for which `import joinback` does not wait
+    """Return the way to Redis, not yet connected. Raises ConfigurationError if `redis` is not a client of redis-py."""
+    from .transport import transport_of  # imports redis-py, for which `import joinback` must not wait
 
     target = read_url(options.redis_url, "redis_url") if options.redis is None else options.redis
     return transport_of(target, options.credentials)
 
 
 class Writer:
-    """Every method may raise RedisRefusal or OSError; `disconnect` before the next try after an OSError."""
+    """Writes over one transport. Each method may raise RedisRefusal or OSError; after an OSError call `disconnect`."""
 
     def __init__(self, options: Options, rates: Rates, unwanted: Unwanted) -> None:
         self._transport = transport_to(options)
         self._scripts = Scripts(self._transport)
         self._announcer = Announcer(self._scripts, rates)
-        self._drops = DropTeller(self._scripts, unwanted)
+        self._drops = DropReporter(self._scripts, unwanted)
         self._buffer_ttl_s = options.buffer_ttl_s
         self._rates = rates
         self._replay = Replay()
         self._due: dict[str, list[Sent]] = {}
-        """By application, what is to be sent again before anything else of it."""
+        """Application -> the batches to send again before any other batch of it."""
         self._clock = ClockWatch()
         self._changes = 0
-        """Of the transport, when it was last looked at what they mean."""
+        """The transport's `changes` when `_find_lost` last ran."""
         self._is_unsure = False
-        """Whether the server of something that was sent is not known."""
+        """Whether for some sent batch it is not known which server holds its key."""
         self._look_at = float("inf")
-        """When to try again to send what may be lost, though nothing else is written."""
+        """The monotonic time to look again for lost batches, if nothing is written before."""
 
     @property
     def where(self) -> str:
@@ -66,47 +66,47 @@ class Writer:
         return self._transport.where
 
     def write(self, application: str, events: Sequence[Buffered]) -> dict[DropReason, int]:
-        """Bring events of one application to Redis; returns the number of those it does not have, by reason."""
+        """Write events of one application. Return how many Redis will never have, by reason."""
         self._connect()
         self._send_again(application)
         return self._write(application, events)
 
     def is_paused(self) -> bool:
-        """Whether the worker found Redis nearly full."""
+        """Return whether the worker found Redis nearly full."""
         self._connect()
         key = wire.PAUSED_KEY.encode()
         return bool(self._transport.send([b"EXISTS", key], key))
 
     def disconnect(self) -> None:
-        """After a failover the name leads elsewhere, and a restarted server may know nothing of us."""
+        """Disconnect and forget what the server knew: the next one may be another, or restarted."""
         self._transport.disconnect()
         self._scripts.forget()
         self._announcer.forget()
 
     def renew_at(self) -> float:
-        """When to call `renew`."""
+        """Return the monotonic time at which to call `renew`."""
         announce_at = self._announcer.renew_at() if self._transport.connected else float("inf")
         return min(self._look_at, self._drops.due_at(), announce_at)
 
     def renew(self) -> None:
-        """Announce what was written since it was last announced: `joinback:applications` may be lost meanwhile.
+        """Announce again the applications that were written, since Redis may have lost `joinback:applications`.
 
-        And tell what was dropped, if it is time.
+        Send again what was lost, and report drops, if it is time.
         """
         self._transport.look(closely=True)
         self._connect()
         self._announcer.renew()
 
     def end(self, *, connect: bool) -> None:
-        """Leave Redis so that a worker finds all that was written, if it can be reached.
+        """Make a last announcement and report, so that a worker finds all that was written. Then disconnect.
 
-        `connect`: what was dropped and not told is worth a connection.
+        With `connect`, drops that were not reported are worth a new connection.
         """
         if self._transport.connected or (connect and self._drops.has_news()):
             with suppress(RedisRefusal, OSError):
                 self._connect()
                 self._announcer.renew()
-                self._drops.tell()
+                self._drops.report()
         self._transport.disconnect()
 
     def abort(self) -> None:
@@ -126,15 +126,15 @@ class Writer:
             except NodeDown:
                 pass
             except RedisRefusal as refusal:
-                # One application's trouble waits for that application.
+                # Trouble of one application must not stop the others.
                 if refusal.is_server_wide:
                     raise
         self._look_at = time.monotonic() + LOOK_AGAIN_S if self._is_unsure or self._due else float("inf")
         if time.monotonic() >= self._drops.due_at():
-            self._drops.tell()
+            self._drops.report()
 
     def _find_lost(self) -> None:
-        """Note what is to be sent again: the server that had it is gone, has begun anew, or handed the slot over."""
+        """Note the batches to send again: their server is gone, was restarted, or has handed their slot over."""
         self._changes, self._is_unsure = self._transport.changes, False
         lost = list(self._replay.lost(self._server_of))
         for sent in lost:
@@ -160,7 +160,7 @@ class Writer:
     def _write(
         self, application: str, events: Sequence[Buffered], sent_at: float | None = None
     ) -> dict[DropReason, int]:
-        """`sent_at`: when they were sent before, if they were."""
+        """Write the events by tag. `sent_at` is when they were sent before, if they were."""
         announced = self._announcer.announce(
             application, any(field.startswith("prediction:") for _, _, field, _ in events)
         )
@@ -176,7 +176,7 @@ class Writer:
         return dropped | {"wrong_type": failed} if failed else dropped
 
     def _run_script(self, application: str, tag: str, events: Sequence[Buffered], sent_at: float | None) -> int:
-        """Returns how many of the events could not be stored."""
+        """Return how many of the events could not be stored."""
         _, join_keys, fields, payloads = zip(*events, strict=True)
         keys = wire.write_keys(tag, join_keys)
         arguments = wire.write_arguments(tag, self._buffer_ttl_s, zip(fields, payloads, strict=True))
@@ -185,12 +185,12 @@ class Writer:
             raise BrokenReply("the answer to a batch does not account for its events")
         self._replay.add(application, keys[0], self._transport.server_of(keys[0]), events, sent_at)
         if reply[3]:
-            # Redis was emptied, it seems, and `joinback:applications` with it.
+            # Redis was perhaps emptied, and `joinback:applications` with it.
             self._announcer.announce_again(application)
         return len(reply) - wire.WRITE_REPLY_MIN
 
     def _sampled(self, application: str, events: Sequence[Buffered]) -> Sequence[Buffered]:
-        """Without the feedback whose predictions nobody kept. Predictions were sampled when they were logged."""
+        """Return the events without feedback on predictions that nobody kept. Predictions were sampled at the call."""
         rate = self._rates.published(application)
         if rate >= wire.UNSAMPLED:
             return events
@@ -198,7 +198,7 @@ class Writer:
 
 
 def accounts_for(reply: object, count: int) -> bool:
-    """Whether this is the write script's answer to so many events: a connection out of step gives others."""
+    """Return whether this is an answer of the write script to so many events. A connection out of step gives others."""
     if not isinstance(reply, list) or len(reply) < wire.WRITE_REPLY_MIN:
         return False
     if not all(type(number) is int and number >= 0 for number in reply):

@@ -1,9 +1,8 @@
 """Gantry's SDK on Joinback: code written for `import gantry` runs on `import joinback.gantry as gantry`.
 
-The logging calls of versions 0.5 to 0.6, with their names, arguments and results; what becomes of an event,
-what is safer than it was and what differs is in docs/how-to/move-from-gantry.md. Events go through Joinback's
-process-wide client, whose Redis is JOINBACK_REDIS_URL; what `joinback.init` was given (redaction, a spool)
-applies to them too, if it is called first.
+These are the logging calls of versions 0.5 to 0.6, with their names, arguments and results. What differs, and what is
+safer than it was, is in docs/how-to/move-from-gantry.md. Events go through Joinback's process-wide client to the Redis
+of JOINBACK_REDIS_URL. If `joinback.init` is called first, its options (redaction, a spool) apply to them too.
 """
 
 from joinback import default_client
@@ -25,7 +24,7 @@ ready = _client.ready
 
 
 def get_client() -> Gantry | None:
-    """The client behind these functions, with the same methods; None before `init`."""
+    """Return the client behind these functions, which has the same methods; None before `init`."""
     return _client if _client.initialized else None
 
 

@@ -1,8 +1,8 @@
 """Gantry's client: its calls, with their names, arguments and results.
 
-No call raises, but for ClientNotInitialized before `init`, and InvalidEvent where Joinback itself was told to be
-strict (`joinback.testing.capture`): what cannot be logged is a drop, counted in `joinback.stats()` and explained
-in the log.
+An event that cannot be logged is a drop, counted in `joinback.stats()` and explained in the log. A call raises only
+ClientNotInitialized before `init`, and InvalidEvent where Joinback's client is strict (`joinback.testing.capture`).
+`init` raises ConfigurationError.
 """
 
 import logging
@@ -20,7 +20,7 @@ from joinback.errors import InvalidEvent
 from .exceptions import ClientNotInitialized
 from .files import load
 from .keys import deprecate, join_key_of
-from .options import Level, logger, options_of, setup_logger
+from .options import Level, gantry_options, logger, setup_logger
 from .recorder import ENVIRONMENT, FLUSH_S, Batch, Recorder
 from .records import batch_of, mapping, record_of
 
@@ -28,12 +28,12 @@ Tags = Mapping[str, Any]
 
 
 class Gantry:
-    """What `get_client()` returns. Thread-safe; the events are those of one Joinback client."""
+    """The result of `get_client()`. Thread-safe; its events go through one Joinback client."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._recorder = Recorder(client)
-        self._has_told_of_api_key = False
+        self._has_logged_api_key = False
         self.initialized = False
         self.send_in_background = True
 
@@ -46,21 +46,22 @@ class Gantry:
         environment: str | None = None,
         send_in_background: bool | None = None,
     ) -> None:
-        """Make the calls ready; call it once, at start-up. Does not connect.
+        """Make the calls ready. Call it once, at start-up. Does not connect.
 
-        - `api_key` has no meaning here and is ignored; Redis is told by JOINBACK_REDIS_URL.
-        - `environment` is the tag `env` and the column `environment` of what is logged without such a tag:
-          GANTRY_ENVIRONMENT, what Joinback was told, or "dev", if not given.
-        - `send_in_background=False` lets each call wait until Redis has its events, at most 5 seconds.
+        - `api_key` is ignored, and logged once: events go to the Redis of JOINBACK_REDIS_URL.
+        - `logging_level`: the level of the logger `joinback`; by default GANTRY_LOGGING_LEVEL, or INFO.
+        - `environment`: the tag `env` and the column `environment` of events without a tag `env`. By default
+          GANTRY_ENVIRONMENT, then Joinback's own environment, then "dev".
+        - `send_in_background`: with False each call waits until Redis has its events, at most 5 seconds.
 
-        A client that `joinback.init` has configured stays as it is. Raises ConfigurationError.
+        A client that `joinback.init` has configured is not changed. Raises ConfigurationError.
         """
-        options = options_of(api_key, logging_level, environment, send_in_background)
+        options = gantry_options(api_key, logging_level, environment, send_in_background)
         setup_logger(options.logging_level)
         if not self._client._funnel.is_configured:
             self._client.init(environment=options.environment)
-        if options.has_api_key and not self._has_told_of_api_key:
-            self._has_told_of_api_key = True
+        if options.has_api_key and not self._has_logged_api_key:
+            self._has_logged_api_key = True
             logger.info("joinback: Gantry's API key is ignored; events go to the Redis of JOINBACK_REDIS_URL")
         self._recorder.environment = options.environment or self._client._funnel.environment or ENVIRONMENT
         self.send_in_background = options.send_in_background
@@ -81,9 +82,10 @@ class Gantry:
         tags: Tags | None = None,
         join_key: str | None = None,
     ) -> str | None:
-        """Log a prediction, feedback, or both. Returns the join key; None if sampled out or refused.
+        """Log a prediction, feedback, or both. Return the join key; None if it was sampled out or dropped.
 
-        `feedback_id` and `feedback_keys` are deprecated.
+        `sample_rate` is the share of join keys to log, from 0 to 1. `ignore_inputs` are fields of the inputs that are
+        not logged. `feedback_id` and `feedback_keys` are deprecated.
         """
         with self._call():
             deprecate(feedback_id=feedback_id, feedback_keys=feedback_keys)
@@ -111,14 +113,14 @@ class Gantry:
         row_tags: Column | None = None,
         global_tags: Tags | None = None,
     ) -> Batch:
-        """Log many records, whose columns are lists, DataFrames, Series or arrays of one length.
+        """Log many records, in columns of one length: lists, DataFrames, Series or arrays.
 
-        Returns the batch's id and the join key of each record, in the caller's order, sampled or not. The id is
-        None without `as_batch`; with it, it is the tag `batch_id` of each record. A record that cannot be logged
-        does not stop the others; columns that do not fit together are one drop, and (None, []).
+        Return the batch's id, and the join key of each record in the caller's order, sampled or not. With `as_batch`
+        the id is also the tag `batch_id` of each record; without, it is None. A record that cannot be logged does not
+        stop the others. Columns that do not fit together are one drop, and the result is (None, []).
 
-        `sort_on_timestamp` sends the earliest first, which changes no row. `feedback_ids`, `feedback_keys`
-        and `tags` are deprecated.
+        `sort_on_timestamp` sends the earliest records first, which changes no row. `feedback_ids`, `feedback_keys` and
+        `tags` are deprecated.
         """
         with self._call():
             deprecate(feedback_ids=feedback_ids, feedback_keys=feedback_keys, tags=tags)
@@ -147,10 +149,10 @@ class Gantry:
         run_id: str | None = None,
         run_tags: Tags | None = None,
     ) -> Any:
-        """Log one record, where inputs (or else feedbacks) are a dict; many, where they are a column.
+        """Log one record if `inputs` (without them, `feedbacks`) is a dict; else many records, in columns.
 
-        Returns what `log_record` does for one and what `log_records` does for many. `run_id` becomes a tag,
-        `run_tags` are global ones.
+        Return what `log_record` returns for one record, or what `log_records` returns for many. `run_id` becomes a tag;
+        `run_tags` become global tags.
         """
         single = isinstance(feedbacks if inputs is None else inputs, Mapping)
         with self._call():
@@ -184,11 +186,12 @@ class Gantry:
         sep: str = ",",
         join_key: str | None = None,
     ) -> None:
-        """Log each line of a CSV file with a header, whose columns are named here or found by their names.
+        """Log each line of a CSV file as a record. The file has a header.
 
-        Waits while the buffer is full, and counts a line that is no record as a drop; the rules are in `files`.
-        Ends with a line of the log: how many lines, how many refused, the types of the columns.
-        `feedback_id` and `feedback_keys` are deprecated.
+        The arguments name the columns; `joinback.gantry.files` says which columns are used if an argument is missing.
+        Waits while the buffer is full. A line that is not a record is a drop. At the end one log line says how many
+        lines there were, how many were refused, and the types of the columns. `feedback_id` and `feedback_keys` are
+        deprecated.
         """
         with self._call():
             deprecate(feedback_id=feedback_id, feedback_keys=feedback_keys)
@@ -200,26 +203,26 @@ class Gantry:
             logger.log(logging.WARNING if begun.is_odd else logging.INFO, "joinback: %s", begun)
 
     def ping(self) -> bool:
-        """Whether Redis answers, within some seconds."""
+        """Return whether Redis answers within some seconds."""
         if not self.initialized:
             raise ClientNotInitialized
         return self._client.ping()
 
     def ready(self) -> bool:
-        """Whether Redis lets this client in; the same question as `ping`, since both log in."""
+        """Return the same as `ping`, which logs in to Redis too."""
         return self.ping()
 
     @contextmanager
     def _call(self) -> Iterator[None]:
-        """Around every call: nothing raises into the caller, and nothing is lost without being counted."""
+        """Surround each call: an exception becomes a counted drop, so that it does not reach the caller."""
         if not self.initialized:
             raise ClientNotInitialized
         try:
             yield
-        # Warnings are raised only where somebody runs Python with -W error.
+        # A Warning is raised only if Python runs with -W error.
         except (InvalidEvent, Warning):
             raise
         except Exception as error:
-            self._client._funnel.refuse(error)
+            self._client._funnel.drop(error)
         if not self.send_in_background:
             self._client.flush(FLUSH_S)

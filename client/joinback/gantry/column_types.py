@@ -1,10 +1,10 @@
-"""What the cells of a column of a CSV file are: numbers, booleans or text, the same for all of them.
+"""The type of a column of a CSV file: all its cells are numbers, booleans or text.
 
 | a cell, trimmed | is |
 | --- | --- |
-| a number as JSON writes it, which a float gives back: `7`, `-2.5`, `1e-100`, 17 and more decimals | a number |
+| a number as JSON writes it, if a float keeps all its digits: `7`, `-2.5`, `1e-100` | a number |
 | `true`, `false` in any case | a boolean |
-| one of MISSING in any case | missing; it has no say in the type of its column |
+| one of MISSING in any case | missing; it does not matter for the type of its column |
 | anything else: `007`, `+5`, `.5`, `1,900`, `7%`, more digits than a float holds | text |
 
 Text is kept with its white space.
@@ -18,24 +18,24 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 MISSING = frozenset({"", "-", "null", "none", "nan", "-nan", "na", "n/a", "#na", "#n/a", "<na>", "nat", r"\n"})
-"""As pandas, R, SQL's exports and spreadsheets write a value that is not there; in lower case."""
+"""What pandas, R, exports of SQL and spreadsheets write for a missing value; in lower case."""
 
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d{1,3})?", re.ASCII).fullmatch
 _PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII).fullmatch
 _EXACT_LENGTH = 15
-"""Of so many digits every float gives back all."""
+"""A float keeps all digits of a number with so many characters."""
 _WHOLE_FLOAT = re.compile(r"(?:0|[1-9]\d{0,14})\.0+", re.ASCII).fullmatch
 _LIKE_NUMBER = re.compile(r"[-+]?[$€£]?[\d.,' ]*\d[\d.,' ]*[%$€£]?", re.ASCII).fullmatch
 
 
 class ColumnType(Struct):
-    """`read` makes a value of a cell. `oddity` says which line made the column text, and why."""
+    """`read` turns a cell into a value. `oddity` says which line made the column text, and why."""
 
     read: Callable[[str], Any]
     kind: str
     oddity: str = ""
     is_odd: bool = False
-    """Whether the cells before were all numbers, or all booleans: then the line may be a mistake."""
+    """Whether the cells before that line were all numbers, or all booleans: then the line may be a mistake."""
 
 
 def is_missing(cell: str) -> bool:
@@ -49,7 +49,7 @@ def _text(cell: str) -> str | None:
 def _number(cell: str) -> int | float | None:
     if cell.isdigit():
         return int(cell)
-    # No word for missing has a point.
+    # No word for a missing value has a point.
     if "." in cell:
         return float(cell)
     cell = cell.strip()
@@ -64,7 +64,7 @@ def _boolean(cell: str) -> bool | None:
 
 _TRIMMED = ColumnType(lambda cell: None if is_missing(cell) else cell.strip(), "keys")
 _WHOLE = ColumnType(lambda cell: None if is_missing(cell) else cell.strip().partition(".")[0], "keys as integers")
-"""Of a column of whole floats."""
+"""For a column of whole floats."""
 
 
 Types: TypeAlias = dict[str, ColumnType]
@@ -73,9 +73,9 @@ Types: TypeAlias = dict[str, ColumnType]
 def types_of(
     lines: Iterable[tuple[int, list[str]]], width: int, values: Mapping[int, str], keys: Mapping[int, str]
 ) -> tuple[Types, Types]:
-    """The types of the columns of values and of those of join keys, by their names. Both are number -> name.
+    """Return the types of the columns of values, and of those of join keys, by name.
 
-    Lines of another width have no say.
+    `values` and `keys` are column number -> name. Lines with another number of cells than `width` do not matter.
     """
     types: Types = {}
     undecided = [_Undecided(n, name) for n, name in values.items()]
@@ -85,7 +85,7 @@ def types_of(
             continue
         for column in undecided:
             cell = cells[column.n]
-            # Nearly all cells of nearly all files.
+            # The fast way, for nearly all cells of nearly all files.
             if column.is_of_numbers and len(cell) <= _EXACT_LENGTH and _PLAIN_NUMBER(cell):
                 column.seen = True
             elif (why := column.look(cell)) is not None:
@@ -102,7 +102,7 @@ def types_of(
 
 
 class _Undecided:
-    """A column that is of one type so far."""
+    """A column whose cells so far are of one type."""
 
     def __init__(self, n: int, name: str) -> None:
         self.n = n
@@ -111,7 +111,7 @@ class _Undecided:
         self.seen = False
 
     def look(self, cell: str) -> str | None:
-        """Why this cell makes the column text; None if it does not."""
+        """Return why this cell makes the column text; None if it does not."""
         cell = cell.strip()
         if self.is_of_numbers and _is_number(cell):
             self.seen = True
@@ -135,12 +135,12 @@ class _Undecided:
 def _is_number(cell: str) -> bool:
     if not _JSON_NUMBER(cell):
         return False
-    # As Python and all who write the shortest text of a float do; the Decimals are for the others.
+    # Python and others write the shortest text of a float. The Decimals compare any other way to write it.
     return repr(value := float(cell)) == cell or (abs(value) != float("inf") and Decimal(repr(value)) == Decimal(cell))
 
 
 def _oddity(cell: str) -> str:
-    """What a cell is that is no number; without the cell, which may be private."""
+    """Return what a cell is that is not a number; without the cell itself, which may be private."""
     if _JSON_NUMBER(cell):
-        return "a number that no float gives back"
+        return "a number whose digits no float keeps"
     return "a number that is not written as in JSON" if _LIKE_NUMBER(cell) else "text"

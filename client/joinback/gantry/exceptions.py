@@ -4,16 +4,16 @@ from joinback.errors import JoinbackError
 
 
 class GantryException(JoinbackError):
-    """Something in Gantry's calls failed."""
+    """A call of Gantry's failed."""
 
 
 class ClientNotInitialized(GantryException):
-    """No `init()` yet; call it once at start-up, before anything is logged."""
+    """`init()` was not called yet; call it once at start-up, before anything is logged."""
 
 
 class GantryLoggingException(GantryException):
-    """Never raised: a call that cannot be logged is a counted drop."""
+    """Never raised: an event that cannot be logged is a counted drop."""
 
 
 class GantryBatchCreationException(GantryException):
-    """Never raised: a batch waits in the buffer as any event does."""
+    """Never raised: a batch waits in the buffer like any event."""

@@ -1,17 +1,17 @@
-"""A CSV file with a header as records.
+"""The records in a CSV file with a header.
 
-Which columns are inputs, outputs, feedback and tags is said by name, or else by the beginning of their names:
-`input`, `output`, `feedback`, `tags`. `timestamp` (ISO 8601, UTC if it names no zone), `join_key` and
-`feedback_id` are found by these names if not told otherwise.
+The caller names the columns of inputs, outputs, feedback and tags. If it does not, they are the columns whose names
+begin with `input`, `output`, `feedback` and `tags`. The columns `timestamp` (ISO 8601; UTC without a zone), `join_key`
+and `feedback_id` have these names if the caller gives no others.
 
-A column is of one type, by the rules in `column_types`: numbers or booleans if all its cells are, else text. Tags
-and join keys are always text; keys are trimmed, and a column of keys that are all whole floats (`1001.0`) holds the
-integers. A missing cell is null among inputs and outputs. In feedback and tags it says nothing: a line without any
-feedback is a prediction, or nothing.
+A column has one type, by the rules in `column_types`: numbers or booleans if all its cells are, else text. Tags and
+join keys are always text. Keys are trimmed; if all keys in a column are whole floats (`1001.0`), they become integers.
+A missing cell is null in inputs and outputs. In feedback and tags the field is left out. A line that has no inputs,
+outputs or feedback is not logged.
 
-The file is read twice: a column's type is not known before its last line. A line's event id comes from the
-file's name, its number and its cells, so that a file that is logged again, after an interruption, changes nothing
-where its lines have join keys.
+The file is read twice, because a column's type is known only after its last line. A line's event id comes from the
+file's name, the line's number and its cells. So a file that is logged again after an interruption changes nothing, if
+its lines have join keys.
 """
 
 import csv
@@ -29,38 +29,39 @@ from joinback.drops import NotLogged
 
 from .column_types import ColumnType, is_missing, types_of
 from .keys import join_key_of
-from .records import Record, record_of, refused
+from .records import Record, not_logged, record_of
 
 _PREFIXES = {"inputs": "input", "outputs": "output", "feedback": "feedback", "tags": "tags"}
 _LOST_DIGITS = re.compile(r"\d\.\d+E\+\d\d", re.ASCII).fullmatch
-"""What a spreadsheet makes of a long number."""
+"""How a spreadsheet writes a long number."""
 
 Cells: TypeAlias = list[str]
 Line: TypeAlias = tuple[int, Cells]
 
 
 class Load(Struct):
-    """A file that is being read; as text, what became of it, with no cell of it, since those may be private."""
+    """A file that is being read. As text it is a summary without any cell, because cells may be private."""
 
     name: str
     types: dict[str, ColumnType]
-    """Of each column with values or keys, by its name."""
+    """Name -> type of each column of values."""
     keys: dict[str, ColumnType]
     records: Iterator[Record]
     lines: int = 0
     refused: int = 0
     silent: int = 0
+    """Lines that are neither a prediction nor feedback."""
 
     @property
     def is_odd(self) -> bool:
-        """Whether somebody should look at it: lines were refused, or one line made a column text."""
+        """Whether a person should look at it: lines were refused, or one line made a column text."""
         return self.refused > 0 or any(type_.is_odd for type_ in self.types.values())
 
     def __str__(self) -> str:
         by_kind: dict[str, list[str]] = {}
         for column, type_ in [*self.types.items(), *self.keys.items()]:
-            told = f"{column} ({type_.oddity})" if type_.oddity else column
-            by_kind.setdefault(type_.kind, []).append(told)
+            shown = f"{column} ({type_.oddity})" if type_.oddity else column
+            by_kind.setdefault(type_.kind, []).append(shown)
         silent = f", {self.silent:,} without a label" if self.silent else ""
         columns = "".join(f"; {kind}: {', '.join(names)}" for kind, names in by_kind.items())
         return f"{self.name}: {self.lines:,} lines, {self.refused:,} refused{silent}{columns}"
@@ -73,10 +74,10 @@ def load(
     singles: Mapping[str, str | None],
     feedback_keys: Collection[str] | None,
 ) -> Load:
-    """A file whose records are one a line; one of a line that is none has its trouble.
+    """Return a file with one record per line. The record of a line that cannot be logged has its `trouble`.
 
-    `payloads` and `singles` name columns; None means those of the usual names. Raises NotLogged for a file that
-    cannot be read or has none of the columns.
+    `payloads` and `singles` name columns; None means those with the usual names. Raises NotLogged if the file cannot be
+    read or lacks the columns.
     """
     file = Path(path)
     try:
@@ -94,7 +95,7 @@ def load(
 
 
 class _Layout:
-    """Which cells of a line are what, and how to read them."""
+    """Where the parts of a record are in a line, and how to read them."""
 
     def __init__(
         self,
@@ -126,9 +127,9 @@ def _records(begun: Load, file: Path, sep: str, layout: _Layout) -> Iterator[Rec
             record = _record(layout, cells)
             record.event_id = _identity(file, number, cells)
         except (NotLogged, ValueError) as error:
-            record = refused(NotLogged("invalid", f"{file.name}, line {number}: {error}"))
+            record = not_logged(NotLogged("invalid", f"{file.name}, line {number}: {error}"))
         yield record
-        # The recorder has found what else is wrong with it.
+        # Here the recorder has tried to log it, and set its `trouble` if that failed.
         begun.lines += 1
         if record.trouble is not None:
             begun.refused += 1
@@ -137,10 +138,10 @@ def _records(begun: Load, file: Path, sep: str, layout: _Layout) -> Iterator[Rec
 
 
 def _lines(file: Path, sep: str) -> tuple[Cells, Iterator[Line]]:
-    """The header, and each line that is not blank with its number."""
+    """Return the header, and each line that is not blank with its number."""
 
     def read() -> Iterator[Line]:
-        # Excel begins a file in UTF-8 with a mark of its own.
+        # Excel begins a file in UTF-8 with a byte order mark.
         with file.open(newline="", encoding="utf-8-sig") as text:
             reader = csv.reader(text, delimiter=sep)
             yield from ((reader.line_num, cells) for cells in reader if cells)
@@ -156,7 +157,7 @@ def _roles(
     singles: Mapping[str, str | None],
     feedback_keys: Collection[str],
 ) -> tuple[dict[str, Cells], dict[str, str]]:
-    """Side -> its columns, and join_key, timestamp and feedback_id -> its column, if there is one."""
+    """Return part of the record -> its columns, and join_key, timestamp, feedback_id -> its column if there is one."""
     asked = [name for names in payloads.values() for name in names or ()]
     asked += [name for name in singles.values() if name is not None] + list(feedback_keys)
     if len(set(header)) < len(header):
@@ -192,5 +193,5 @@ def _record(layout: _Layout, cells: Cells) -> Record:
 
 
 def _identity(file: Path, number: int, cells: Cells) -> str:
-    """An event id of 16 hex digits: the same for the same line of the same file."""
+    """Return an event id of 16 hex digits, the same for the same line of the same file."""
     return hashlib.sha256(f"{file.name}\0{number}\0{cells}".encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The join key of a call, also in the ways that were deprecated before Gantry ended."""
+"""The join key of a call, also from arguments that were deprecated before Gantry ended."""
 
 import hashlib
 import json
@@ -11,10 +11,11 @@ from joinback.join_key import plain
 
 
 def compute_feedback_id(inputs: Mapping[str, Any], feedback_keys: Collection[str] | None = None) -> str:
-    """MD5 of the values of these inputs, of all if none are named, as a JSON array in the order of their names.
+    """Return the MD5 of the values of these inputs, as a JSON array in the order of their names; 32 hex digits.
 
-    Byte for byte Gantry's. Not the key that `JoinKey.from_dict` makes of the same dict: the names are no part
-    of this one. Raises KeyError for a name that is not there, and TypeError for a value that Gantry refused.
+    Without `feedback_keys` it takes all inputs. The result is byte for byte Gantry's. `JoinKey.from_dict` makes another
+    key of the same dict, because the names are not part of this one. Raises KeyError for a name that is not there, and
+    TypeError for a value that Gantry refused.
     """
     if not isinstance(inputs, Mapping):
         raise TypeError(f"a feedback id is made from a dict, not from {type(inputs).__name__}")
@@ -24,10 +25,10 @@ def compute_feedback_id(inputs: Mapping[str, Any], feedback_keys: Collection[str
 
 
 def join_key_of(inputs: Any, feedback_id: Any, feedback_keys: Collection[str] | None, join_key: Any) -> Any:
-    """The key that this call names, in whichever way; None if in none. Raises NotLogged if in two."""
+    """Return the key that the arguments give; None if they give none. Raises NotLogged if several arguments do."""
     if len([way for way in (feedback_id, feedback_keys, join_key) if way]) > 1:
         raise NotLogged(
-            "invalid", "give one of join_key, feedback_id and feedback_keys; join_key is the one that stays"
+            "invalid", "give only one of join_key, feedback_id and feedback_keys; join_key is not deprecated"
         )
     if isinstance(feedback_id, str) and feedback_id:
         return feedback_id
@@ -42,7 +43,7 @@ def join_key_of(inputs: Any, feedback_id: Any, feedback_keys: Collection[str] | 
 
 
 def deprecate(**given: Any) -> None:
-    """Warn of each of these arguments that was given, at the line of the caller's caller."""
+    """Warn of each deprecated argument that was given, at the line that called the caller."""
     for name, value in given.items():
         if value:
             instead = "row_tags or global_tags" if name == "tags" else "join_key or join_keys"

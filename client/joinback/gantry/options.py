@@ -1,4 +1,4 @@
-"""What `init` is given, or else finds in Gantry's environment variables; and where the log goes."""
+"""The options of `init`, from its arguments or Gantry's environment variables; and where the log goes."""
 
 import logging
 import os
@@ -18,8 +18,8 @@ _YES = frozenset({"y", "yes", "t", "true", "on", "1"})
 _NO = frozenset({"n", "no", "f", "false", "off", "0"})
 
 
-class Options(Struct, frozen=True, kw_only=True):
-    """`environment` is None where nobody told one."""
+class GantryOptions(Struct, frozen=True, kw_only=True):
+    """The options of `init`. `environment` is None if nothing gives one."""
 
     environment: str | None
     logging_level: str
@@ -27,20 +27,21 @@ class Options(Struct, frozen=True, kw_only=True):
     has_api_key: bool
 
 
-def options_of(
+def gantry_options(
     api_key: str | None,
     logging_level: str | None,
     environment: str | None,
     send_in_background: bool | None,
     environ: Mapping[str, str] = os.environ,
-) -> Options:
-    """Arguments first, then GANTRY_*; inside AWS Lambda, where threads sleep between calls, not in the background.
+) -> GantryOptions:
+    """Return the options from the arguments, then from the variables GANTRY_*.
 
-    Raises ConfigurationError for a level or a switch that is none.
+    Inside AWS Lambda, where threads sleep between calls, the default is not to send in the background. Raises
+    ConfigurationError for a wrong level or switch.
     """
     level = logging_level or environ.get("GANTRY_LOGGING_LEVEL") or "INFO"
     if level not in get_args(Level):
-        raise ConfigurationError(f"logging_level {level!r} is none of {', '.join(get_args(Level))}")
+        raise ConfigurationError(f"logging_level {level!r} is not one of {', '.join(get_args(Level))}")
     if send_in_background is None:
         switch = environ.get("GANTRY_SEND_IN_BACKGROUND")
         if switch is None:
@@ -49,7 +50,7 @@ def options_of(
             send_in_background = switch.lower() in _YES
         else:
             raise ConfigurationError(f"GANTRY_SEND_IN_BACKGROUND={switch!r} is neither true nor false")
-    return Options(
+    return GantryOptions(
         environment=environment or environ.get("GANTRY_ENVIRONMENT"),
         logging_level=level,
         send_in_background=send_in_background,
@@ -58,7 +59,7 @@ def options_of(
 
 
 class _Stdout(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stdout` is at the time, since tests and notebooks replace it."""
+    """Writes to the `sys.stdout` of the moment, because tests and notebooks replace it."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -70,7 +71,7 @@ class _Stdout(logging.StreamHandler[TextIO]):
 
 
 def setup_logger(level: str = "INFO") -> None:
-    """Log from this level on; to stdout, unless the service has a handler of its own. "" changes nothing."""
+    """Log from this level on, to stdout unless the service has a log handler. "" changes nothing."""
     if not level:
         return
     logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""One record of Gantry's on its way into Joinback's funnel."""
+"""From records of Gantry's calls into Joinback's funnel."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -14,34 +14,33 @@ from joinback.times import utc
 from .records import Record, in_time_order
 
 FLUSH_S = 5.0
-"""The longest that a call waits for Redis; a service's own timeouts are rarely shorter."""
+"""How long a call may wait for Redis. A service's own timeouts are rarely shorter."""
 
 ENVIRONMENT = "dev"
-"""Where nobody told one; Gantry's own default, which old queries filter by."""
+"""The environment if nothing gives one: Gantry's own default, by which old queries filter."""
 
 Batch: TypeAlias = tuple[str | None, list[str]]
-"""The id of a batch, if it is to have one, and the join key of each record; "" for one that named none."""
+"""The id of a batch or None, and the join key of each record; "" for a record without one."""
 
 
 class Recorder:
-    """What `Client.log_record` does, with an environment and a sample rate of each call's own."""
+    """Does what `Client.log_record` does, but each call has its own environment and sample rate."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self.environment = ENVIRONMENT
 
     def write(self, record: Record, application: str, version: object, rate: float) -> str | None:
-        """Log one record. Return its join key, if it is in the sample. Raises NotLogged, and what its values raise."""
+        """Log one record. Return its join key; None if it is not in the sample. Raises what its values raise."""
         key, kept = self._write(record, application, version, rate, None)
         return key if kept else None
 
     def _write(
         self, record: Record, application: str, version: object, call_rate: float, patience: Patience | None
     ) -> tuple[str, bool]:
-        """Log one record as a prediction, feedback, or both.
+        """Log one record as a prediction, feedback, or both. Return its join key, and whether it is in the sample.
 
-        Returns its join key, and whether it is in the sample. The tag `env` is the record's environment, or
-        else becomes it.
+        Its environment is its tag `env`. A record without that tag gets the tag from `init`'s environment.
         """
         key = ids.key_of(record.join_key)
         funnel = self._client._open_funnel()
@@ -59,10 +58,10 @@ class Recorder:
         return key, funnel.log(application, key, identity, sides, common, patience=patience, call_rate=call_rate)
 
     def write_all(self, records: Iterable[Record], application: str, version: object, rate: float) -> Iterator[str]:
-        """Log many; one that cannot be logged is counted, and the others go on. Yields each one's join key.
+        """Log many records. Yield the join key of each; "" for one without a key that was not logged.
 
-        "" for one that named none and was not logged. Waits while the buffer is full, as Joinback's own
-        `log_records` does. With `strict`, raises InvalidEvent.
+        A record that cannot be logged is counted, and the others are logged. Waits while the buffer is full, as
+        Joinback's own `log_records` does. With `strict`, raises InvalidEvent.
         """
         patience = Patience()
         for record in records:
@@ -70,7 +69,7 @@ class Recorder:
                 if record.trouble is not None:
                     raise record.trouble
                 if record.says_nothing:
-                    # A line of a table of labels that has none.
+                    # A line of a table of labels without a label.
                     key = record.own_key
                 else:
                     key, _ = self._write(record, application, version, rate, patience)
@@ -78,7 +77,7 @@ class Recorder:
                 raise
             except Exception as error:
                 key, record.trouble = record.own_key, error
-                self._client._funnel.refuse(error, application)
+                self._client._funnel.drop(error, application)
             yield key
 
     def write_batch(
@@ -90,9 +89,9 @@ class Recorder:
         earliest_first: bool,
         named: bool,
     ) -> Batch:
-        """Log many, in the order of their times if told so. Returns their keys in the order they came.
+        """Log many records; with `earliest_first` in the order of their times. Return their keys in the given order.
 
-        If `named`, they get an id of their own as the tag `batch_id`.
+        If `named`, they get a new id as their tag `batch_id`, which is returned too.
         """
         batch_id = str(uuid4()) if named and records else None
         if batch_id is not None:

@@ -1,4 +1,4 @@
-"""From the arguments of Gantry's calls to records: which side is there, which inputs, tags and key."""
+"""From the arguments of Gantry's calls to records: their sides, tags, times and keys."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -15,15 +15,15 @@ from joinback.times import utc
 from .keys import join_key_of
 
 SERIES_FIELD = "0"
-"""What Gantry's frames called the one column of a Series without a name."""
+"""The name that Gantry's frames gave the column of a Series without a name."""
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class Record(Struct):
-    """What one row of a call says. `join_key` is None if the caller has none; so is `timestamp`.
+    """One row of a call. `join_key` and `timestamp` are None if the caller gave none.
 
-    `trouble` is why it cannot be logged, if that is known already.
+    `trouble` is why it cannot be logged, or None as long as nothing is wrong.
     """
 
     inputs: Any
@@ -41,15 +41,15 @@ class Record(Struct):
 
     @property
     def own_key(self) -> str:
-        """The join key as text; "" if there is none, or none that can be one."""
+        """The join key as text; "" if there is none, or it cannot be a key."""
         try:
             return cells.key(self.join_key) or ""
         except NotLogged:
             return ""
 
 
-def refused(trouble: Exception, join_key: Any = None) -> Record:
-    """What stands in the place of a record that cannot be logged."""
+def not_logged(trouble: Exception, join_key: Any = None) -> Record:
+    """Return a record without sides, for one that cannot be logged."""
     return Record(None, None, None, join_key, None, {}, trouble=trouble)
 
 
@@ -62,9 +62,9 @@ def record_of(
     tags: Mapping[str, Any],
     ignore_inputs: Collection[str] | None,
 ) -> Record:
-    """One record, with the sides that were given.
+    """Return one record with the sides that were given.
 
-    Empty inputs and outputs together are none at all, and so is empty feedback; outputs that are 0, False or
+    If inputs and outputs are both empty, they count as not given; so does empty feedback. Outputs that are 0, False or
     "" are outputs. Raises NotLogged.
     """
     if _is_empty(inputs) and _is_empty(outputs):
@@ -83,11 +83,11 @@ def batch_of(
     feedback_keys: Collection[str] | None,
     ignore_inputs: Collection[str] | None,
 ) -> list[Record]:
-    """The records of columns, in their order; a wrong cell is its record's trouble.
+    """Return the records of columns, in order. A wrong cell is the `trouble` of its record.
 
-    `payloads` holds inputs, outputs and feedbacks, `scalars` join_keys, timestamps and feedback_ids. Of the tags,
-    those of the row win, then the global ones. Raises NotLogged if the columns do not fit together, or if one of
-    them has no right cell.
+    `payloads` has inputs, outputs and feedbacks; `scalars` has join_keys, timestamps and feedback_ids. Tags of the row
+    win over global tags, and those over `tags`. Raises NotLogged if the columns do not fit together, or if all cells of
+    one are wrong.
     """
     if all(column is None for column in payloads.values()):
         raise NotLogged("invalid", "nothing to log; give inputs and outputs, or feedbacks")
@@ -112,14 +112,14 @@ def batch_of(
             sides = (inputs, row.get("outputs"), row.get("feedbacks"))
             found.append(record_of(*sides, key, row.get("timestamps"), named, ignore_inputs))
         except NotLogged as refusal:
-            found.append(refused(refusal, row.get("join_keys")))
+            found.append(not_logged(refusal, row.get("join_keys")))
         except Exception as error:
-            found.append(refused(NotLogged("invalid", f"{type(error).__name__}: {error}"), row.get("join_keys")))
+            found.append(not_logged(NotLogged("invalid", f"{type(error).__name__}: {error}"), row.get("join_keys")))
     return found
 
 
 def mapping(tags: Any) -> Mapping[str, Any]:
-    """The tags of one record. Raises NotLogged."""
+    """Return the tags of one record. Raises NotLogged unless they are a dict or empty."""
     if isinstance(tags, Mapping):
         return tags
     if not _is_empty(tags):
@@ -128,7 +128,7 @@ def mapping(tags: Any) -> Mapping[str, Any]:
 
 
 def in_time_order(records: list[Record]) -> list[int]:
-    """The indices of the records, the earliest first; those without a time of their own last."""
+    """Return the indices of the records, the earliest first; records without a time last."""
     return sorted(range(len(records)), key=lambda n: _when(records[n]))
 
 
@@ -140,12 +140,12 @@ def _when(record: Record) -> datetime:
 
 
 def _filled(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the empty columns: to Gantry they were not given."""
+    """Return the columns with None for an empty one: Gantry took it for not given."""
     return {name: None if _is_empty(column) else column for name, column in given.items()}
 
 
 def _is_empty(value: Any) -> bool:
-    """Nothing, or a container of nothing. An empty text is an answer."""
+    """Return whether this is None or an empty container. An empty text is a value."""
     if value is None or isinstance(value, str | bytes):
         return value is None
     try:
@@ -156,7 +156,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _without(inputs: Any, names: Collection[str]) -> dict[str, Any]:
-    """The inputs less these. Whatever has no fields by name is refused: it may hold what must not be logged."""
+    """Return the inputs without these fields. Raises NotLogged for inputs without names: they may hold these fields."""
     fields = inputs if isinstance(inputs, Mapping) else values.plain(inputs, "inputs")
     if not isinstance(fields, Mapping):
         raise NotLogged("invalid", f"ignore_inputs needs inputs with names, not a {type(inputs).__name__}")
@@ -164,7 +164,7 @@ def _without(inputs: Any, names: Collection[str]) -> dict[str, Any]:
 
 
 def _key_fields(inputs: Any, names: Collection[str]) -> Any:
-    """The inputs that make a key, as Gantry's batches converted them before."""
+    """Return the inputs that make a key, converted as in Gantry's batches."""
     if not isinstance(inputs, Mapping):
         return inputs
     return {name: _converted(inputs[name]) for name in names if name in inputs}

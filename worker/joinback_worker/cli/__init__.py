@@ -1,132 +1,55 @@
 """The `joinback` command. Exit codes: 0 done, 1 the answer is no, 2 something to mend, said in one line."""
 
-import asyncio
-import gc
-import json
-import logging
 import sys
 
 try:
     import click
-    from redis.exceptions import RedisError
-
-    from .terminal import terminal
+    import redis.asyncio  # noqa: F401  # the client alone has it too; what follows needs all of these
+    import rich  # noqa: F401
+    import structlog  # noqa: F401
 except ModuleNotFoundError:
     sys.exit("joinback: the command needs the worker extra; in its clone: pip install '.[worker]'")
 
 from joinback.errors import JoinbackError
-from joinback.settings import Settings, settings_from
-from joinback_worker.connection.redis_errors import advice
-from joinback_worker.drain.drained import Drained
-from joinback_worker.drain.drainer import drain_all
-from joinback_worker.logs import configure_logging
-from joinback_worker.sinks import shown
 
-from . import (
-    apps,
-    config,
-    dashboard,
-    dead,
-    demo,
-    doctor,
-    erase,
-    explain,
-    export,
-    import_labels,
-    label,
-    orphans,
-    purge,
-    report,
-    requeue,
-    retract,
-    sample_rate,
-    sink,
-    status,
-    tap,
-    worker,
+from .lazy_group import LazyGroup
+from .show import printable
+
+COMMANDS = {
+    "apps": "apps:apps",
+    "config": "config:config",
+    "dashboard": "dashboard:dashboard",
+    "dead": "dead:dead",
+    "demo": "demo:demo",
+    "doctor": "doctor:doctor",
+    "drain": "drain:drain",
+    "erase": "erase:erase_command",
+    "explain": "explain:explain",
+    "export": "export:export",
+    "import": "import_labels:import_labels",
+    "label": "label:label",
+    "orphans": "orphans:orphans",
+    "purge": "purge:purge",
+    "report": "report:report",
+    "requeue": "requeue:requeue",
+    "retract": "retract:retract",
+    "sample-rate": "sample_rate:sample_rate",
+    "sink": "sink:sink",
+    "status": "status:status",
+    "tap": "tap:tap",
+    "worker": "worker:worker",
+}
+"""Name -> where it is. Each is imported when it is asked for: `worker --check` is asked every few seconds."""
+
+
+@click.group(
+    cls=LazyGroup,
+    modules={name: f"{__name__}.{place}" for name, place in COMMANDS.items()},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-from .names import check_known, known_applications
-from .show import printable, warn_of_path
-
-_ONLY = click.option(
-    "--application",
-    "only",
-    multiple=True,
-    metavar="NAME",
-    help="Only this application (repeatable).",
-)
-
-
-_COUNTS = ("claimed", "rows", "joined", "orphans", "matured", "dead", "released", "duration_s")
-"""Of a drain, as its line tells them."""
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="joinback")
 def cli() -> None:
     """Join delayed feedback to predictions. Configured by JOINBACK_* variables: docs/reference/settings.md."""
-
-
-@cli.command("drain", short_help="Drain once, now: for cron and CronJobs.")
-@_ONLY
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-def drain_command(only: tuple[str, ...], as_json: bool) -> None:
-    """Drain once, now: for cron and Kubernetes CronJobs. Prints one line.
-
-    Exit code 2, and what to mend, if it failed.
-    """
-    settings = settings_from()
-    configure_logging(logging.ERROR, as_json=settings.log_format == "json")
-    warn_of_path(settings.sink_url)
-    # Rows go to standard output, if that is the sink; nothing else may then.
-    on_stderr = settings.sink_url.startswith("stdout:")
-    # What is imported stays: else the cycle collector walks it again and again.
-    gc.freeze()
-    with terminal(stderr=True).status(f"draining into {shown(settings.sink_url)} …"):
-        drained = asyncio.run(_drain(settings, only))
-    result = {name: getattr(drained, name) for name in _COUNTS} | {"sink": shown(settings.sink_url)}
-    if as_json:
-        click.echo(json.dumps(result | {"error": drained.error}), err=on_stderr)
-    else:
-        done = "failed" if drained.error else "drained"
-        click.echo(f"{done} " + " ".join(f"{name}={value}" for name, value in result.items()), err=on_stderr)
-    if drained.error is not None:
-        raise JoinbackError(drained.error)
-
-
-async def _drain(settings: Settings, only: tuple[str, ...]) -> Drained:
-    if only:
-        try:
-            check_known(only, await known_applications(settings))
-        except (RedisError, OSError) as error:
-            return Drained(error=advice(error))
-    return await drain_all(settings, only)
-
-
-for command in (
-    apps.apps,
-    config.config,
-    dashboard.dashboard,
-    dead.dead,
-    demo.demo,
-    doctor.doctor,
-    erase.erase_command,
-    explain.explain,
-    export.export,
-    import_labels.import_labels,
-    label.label,
-    orphans.orphans,
-    purge.purge,
-    report.report,
-    requeue.requeue,
-    retract.retract,
-    sample_rate.sample_rate,
-    sink.sink,
-    status.status,
-    tap.tap,
-    worker.worker,
-):
-    cli.add_command(command)
 
 
 def main() -> None:

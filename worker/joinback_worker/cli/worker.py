@@ -8,7 +8,6 @@ import click
 from redis.asyncio import Redis
 
 from joinback.settings import Settings, settings_from
-from joinback_worker.main import run
 from joinback_worker.notes.heartbeat import TTL_S, redis_time, workers
 from joinback_worker.operating.judging import hangs_for_s
 from joinback_worker.operating.spans import span
@@ -35,6 +34,9 @@ def worker(only: tuple[str, ...], check: bool, metrics_port: int | None, metrics
         warn_of_unknown(settings, only)
         if metrics_port is not None:
             exposition().serve(settings, metrics_host, metrics_port)
+        # Not above: a probe asks every few seconds, and pays for no arq.
+        from joinback_worker.main import run
+
         run(settings, only)
         return
     alive, line = with_redis(settings, partial(_probe, settings))

@@ -223,8 +223,10 @@ class Reader:
         Other events of the record stay: the sink may hold them since before the rule.
         """
         incoming = {entry.field for entry in entries}
+        # An old client writes no event id into its entry. Then any feedback of the record may be the incoming event.
+        is_unnamed = any(entry.field is None and entry.kind != b"prediction" for entry in entries)
         for event_id, why in strict_troubles(found.record, self._rules).items():
-            if (field := f"feedback:{event_id}") in incoming:
+            if (field := f"feedback:{event_id}") in incoming or is_unnamed:
                 found.bad[field] = Bad("breaks_declaration", why)
                 del found.record.feedback[event_id]
 

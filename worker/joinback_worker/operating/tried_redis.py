@@ -27,7 +27,7 @@ CLOCK_S_MAX = CLOCK_SKEW_MAX.total_seconds()
 FORECAST_DAYS = 7
 """A memory that lasts longer, with no drain at all, is told as well."""
 EVENT_BYTES = 80
-"""Of its entry on the pending stream, beside its share of the record: docs/how-to/operate.md."""
+"""Of its entry on the pending stream, beside its share of the record: docs/how-to/size-redis.md."""
 
 
 async def of_redis(redis: Redis, settings: Settings) -> list[Tried]:
@@ -118,7 +118,7 @@ async def _of_memory(redis: Redis, settings: Settings, info: Mapping[str, Any]) 
             "redis",
             "memory_forecast",
             said,
-            "raise maxmemory; docs/how-to/operate.md has the sum",
+            "raise maxmemory; docs/how-to/size-redis.md has the sum",
         )
     ]
 

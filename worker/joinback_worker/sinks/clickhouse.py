@@ -34,6 +34,7 @@ from .clickhouse_queries import (
 )
 from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABLE, RECORDS_COPY, check_columns, migrate
 from .clickhouse_url import connection_of
+from .clickhouse_url import place as place
 from .event_columns import EventColumns
 from .event_log import COLUMNS, HEADER, Stored, header_of, microseconds, whole_records
 from .merge_on_read import MergeOnRead

@@ -1,4 +1,4 @@
-"""The Delta Lake sink: events are appended, a view folds them. See docs/how-to/sinks.md for the view.
+"""The Delta Lake sink: events are appended, a view folds them. See docs/how-to/query.md for the view.
 
 On object storage a commit is durable. On a local disk delta-rs does not fsync: use that for development.
 """

@@ -1,6 +1,6 @@
 """A directory of files, a batch each, for pipelines: named by its content, so the same batch again is the same file.
 
-A file appears whole: it is written beside, synced, and renamed. See docs/how-to/sinks.md for the view that folds them.
+A file appears whole: it is written beside, synced, and renamed. See docs/how-to/query.md for the view that folds them.
 """
 
 import fcntl
@@ -44,6 +44,7 @@ class DirectorySink(MergeOnRead):
 
     suffix: ClassVar[str]
     looks_up = False
+    emits_joined = False
 
     def __init__(self, directory: Path, policy: Policy) -> None:
         super().__init__(policy)

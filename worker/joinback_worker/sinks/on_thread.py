@@ -29,6 +29,7 @@ class SinkOnThread(ABC):
     looks_up: ClassVar[bool] = True
     refolds: ClassVar[bool] = False
     erases: ClassVar[bool] = True
+    emits_joined: ClassVar[bool] = True
     read_only = False
     migrates = True
 

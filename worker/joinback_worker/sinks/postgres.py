@@ -28,6 +28,7 @@ from .postgres_migrate import look, migrate
 from .postgres_schema import GRANTS, IS_KEY, MIGRATIONS, migration
 from .postgres_session import Session
 from .postgres_url import TIMEOUT_S, parameters_of
+from .postgres_url import place as place
 from .row_store import Change, Held, Overtaken
 
 # A question sorts one number per row: of a million rows that is this much. Compiling it takes longer than it saves.

@@ -1,6 +1,6 @@
 """The way to Redis, whatever its shape: one server, a Redis Cluster, or the primary that Sentinels name.
 
-Imported by `init`, in the caller's thread: it brings redis-py, which must not be imported by the sender's.
+`init` imports this in the caller's thread. It imports redis-py, which the sender's thread must not do.
 """
 
 from typing import Any, Protocol
@@ -18,14 +18,17 @@ from .server import Server
 
 
 class Transport(Protocol):
-    """Its calls may raise RedisRefusal or OSError, and nothing is tried twice. One thread uses it, but for `abort`."""
+    """A way to Redis. Its calls may raise RedisRefusal or OSError, and try nothing twice.
+
+    One thread uses it; any thread may call `abort`.
+    """
 
     changes: int
-    """Rises when the server of a key may be another, or have begun anew: `server_of` tells."""
+    """Rises when a key may have another server, or its server was restarted. `server_of` then says which."""
 
     @property
     def where(self) -> str:
-        """Which server, or servers, without any secret."""
+        """The server or servers, without any secret."""
 
     @property
     def connected(self) -> bool: ...
@@ -33,26 +36,27 @@ class Transport(Protocol):
     def connect(self) -> None: ...
 
     def send(self, command: list[bytes], key: bytes) -> Any:
-        """One command and its reply, at the server that holds the key; all keys of it are of that key's slot."""
+        """Send one command to the server that holds `key`; return the reply. All its keys are in the slot of `key`."""
 
     def server_of(self, key: bytes) -> str:
-        """Return which run of which server holds the key; connects to it if need be."""
+        """Return the id of the run of the server that holds the key. Connects to it if necessary."""
 
     def look(self, *, closely: bool = False) -> None:
-        """Notice servers that have gone while nothing was sent to them: those that hung up, and, asked `closely`,
-        those that do not answer.
+        """Notice servers that went away while nothing was sent to them.
+
+        Those are servers that hung up, and with `closely` also those that do not answer.
         """
 
     def disconnect(self) -> None: ...
 
     def abort(self) -> None:
-        """From another thread: let a call that waits fail at once."""
+        """From another thread: make a waiting call fail at once."""
 
 
 def transport_of(target: Any, credentials: Credentials | None = None) -> Transport:
-    """Return the way to the Redis of a RedisUrl, or of a client that the caller made; not yet connected.
+    """Return the way to the Redis of a RedisUrl, or of a client that the caller made. It is not yet connected.
 
-    Raises ConfigurationError for what is neither.
+    Raises ConfigurationError if `target` is neither.
     """
     if not isinstance(target, RedisUrl):
         return transport_by(target, credentials)
@@ -71,7 +75,7 @@ def transport_of(target: Any, credentials: Credentials | None = None) -> Transpo
 
 
 def trouble_with(transport: Transport, key: bytes) -> str | None:
-    """Why Redis does not answer for this key, in one line; None if it does."""
+    """Return one line on why Redis does not answer for this key; None if it does."""
     try:
         transport.connect()
         transport.send([b"EXISTS", key], key)

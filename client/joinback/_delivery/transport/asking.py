@@ -1,4 +1,4 @@
-"""A caller's `credentials`, as redis-py asks for them: in a thread of their own, which nobody waits for if it hangs."""
+"""How redis-py gets a caller's `credentials`: from a thread of their own, which blocks nobody if it hangs."""
 
 import threading
 import time
@@ -9,13 +9,13 @@ from joinback.credentials import Credentials, ask, shown
 from joinback.redis_errors import Unreachable
 
 ASK_S = 10.0
-"""A service of tokens and its library's retries answer within."""
+"""Long enough for a token service, with the retries of its library."""
 FRESH_S = 10.0
-"""How long an answer may be used that came when nobody waited any more: beyond a backoff, far below a token's life."""
+"""How long a late answer may still be used: longer than a backoff, far shorter than the life of a token."""
 
 
 class _Call:
-    """One call. `woken` is set when it has ended, or when nobody waits for it any more."""
+    """One call of the callable. `woken` is set when it has ended, or when nobody waits for it any more."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
@@ -36,14 +36,16 @@ class _Call:
 
 
 class Asked(CredentialProvider):
-    """One thread asks, and another may give up. Calls that hang do not add up: there is one at a time."""
+    """One thread waits for a call, and another may end the waiting. There is one call at a time, so that hanging calls
+    do not pile up.
+    """
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._call: _Call | None = None
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return what AUTH takes. Raises Unreachable; at once, while a call goes on that was given up."""
+        """Return the arguments of AUTH. Raises Unreachable; at once, while a call that was given up still hangs."""
         call = self._call
         if call is None or time.monotonic() - call.ended_at > FRESH_S:
             call = self._call = self._begin()
@@ -58,7 +60,7 @@ class Asked(CredentialProvider):
         return answer
 
     def give_up(self) -> None:
-        """From another thread: wait no longer for the call that is under way."""
+        """From another thread: end the waiting for the call that is under way."""
         if (call := self._call) is not None:
             call.woken.set()
 
@@ -67,6 +69,6 @@ class Asked(CredentialProvider):
         try:
             threading.Thread(target=call.run, name="joinback-login", daemon=True).start()
         except RuntimeError:
-            # No thread starts while the interpreter ends (from Python 3.12 on), or where there are too many.
+            # No thread can start while the interpreter ends (from Python 3.12 on), or if there are too many.
             call.run()
         return call

@@ -1,7 +1,7 @@
-"""The way to Redis as a client that the caller made goes it: `redis.Redis`, `RedisCluster`, or a Sentinel's primary.
+"""The way to the Redis of a client that the caller made: a `redis.Redis`, a `RedisCluster`, or a Sentinel's primary.
 
-Its settings are copied, and its class of connection, which may lead through a tunnel or be instrumented; but the
-connections are our own, since the caller's are for the caller's threads.
+Its settings are copied, and so is its connection class, which may use a tunnel or be instrumented. The connections are
+our own, because the caller's are for the caller's threads.
 """
 
 from typing import Any
@@ -22,25 +22,25 @@ _CONNECTIONS: dict[type, Any] = {
     SentinelManagedConnection: redis.Connection,
     SentinelManagedSSLConnection: redis.SSLConnection,
 }
-"""Those that ask the Sentinels by themselves, and what they are otherwise."""
+"""Connection classes that ask the Sentinels by themselves -> the class without that."""
 _NOT_OF_ONE_CONNECTION = (
-    # A pool's and a RedisCluster's own, which would follow their servers, or act on them.
+    # Options of a pool or a RedisCluster, not of a connection.
     *("connection_pool", "cache", "cache_config", "event_dispatcher", "himport_registry"),
     *("maint_notifications_config", "maint_notifications_pool_handler", "oss_cluster_maint_notifications_handler"),
     *("orig_host_address", "orig_socket_timeout", "orig_socket_connect_timeout"),
-    # Said once more by `alone`, in the form that the version knows.
+    # Set by `alone`, in the form that the version of redis-py knows.
     *("driver_info", "lib_name", "lib_version"),
 )
 
 
 def transport_by(client: Any, credentials: Credentials | None = None) -> Server | Cluster:
-    """Return the way to the client's Redis, not yet connected. Raises ConfigurationError for what is no such client."""
+    """Return the way to the client's Redis, not yet connected. Raises ConfigurationError for any other object."""
     if isinstance(client, redis.RedisCluster):
         manager = client.nodes_manager
         options = dict(manager.connection_kwargs)
         over_tls = bool(options.pop("ssl", False))
         seeds = [(str(node.host), int(node.port)) for node in manager.startup_nodes.values()]
-        # Theirs marks connections as of a replica, which may be read.
+        # The cluster's own function would make connections for reading from replicas.
         options["redis_connect_func"] = client.user_on_connect_func
         options = {name: value for name, value in options.items() if name not in ("host", "port")}
         kind = redis.SSLConnection if over_tls else redis.Connection
@@ -80,6 +80,6 @@ def _dialer(kind: Any, options: dict[str, Any], credentials: Credentials | None)
     if credentials is not None:
         options = {name: value for name, value in options.items() if name not in ("username", "password")}
         options["credential_provider"] = Asked(credentials)
-    # None is for ever, in which nobody could exit.
+    # None would wait for ever, and block the exit.
     options["socket_timeout"] = options.get("socket_timeout") or SOCKET_TIMEOUT_S
     return Dialer(kind, options, over_tls=isinstance(kind, type) and issubclass(kind, redis.SSLConnection))

@@ -1,6 +1,6 @@
-"""To a Redis Cluster: each key's slot has a node, and nodes come, go, and hand slots to each other.
+"""The way to a Redis Cluster: each slot of keys has a node. Nodes come, go, and hand slots to each other.
 
-Where a slot is, a node tells for all of them (`CLUSTER SLOTS`), or, at a command, for one (`MOVED`, `ASK`).
+A node answers which node has each slot (`CLUSTER SLOTS`), or at a command which one has this slot (`MOVED`, `ASK`).
 """
 
 import random
@@ -19,9 +19,10 @@ from .slots import SlotMap
 from .troubles import Redirect
 
 REDIRECTS_MAX = 5
-"""A slot that moves is two steps away; what goes in circles is a cluster that has not agreed yet, and waits."""
+"""A moving slot is two redirects away. If there are more, the cluster has not agreed yet, and the events wait."""
 REST_S_MIN = 0.05
-"""A node that did not answer rests for as long as that took, so that it takes half of the sender's time at most."""
+"""The least time to leave a node alone after a failed attempt. Else it is as long as the attempt took, so that a node
+takes at most half of the sender's time."""
 
 
 class Cluster:
@@ -63,16 +64,16 @@ class Cluster:
             link = self._link(address)
             try:
                 if asking:
-                    # Or it would send us back: it does not hold the slot yet.
+                    # Without ASKING it would redirect us back: it does not own the slot yet.
                     link.call("ASKING")
                 return link.send(command)
             except Redirect as redirect:
                 to = (redirect.host or address[0], redirect.port)
                 asking = redirect.code == "ASK"
             except RedisRefusal as refusal:
-                # Of the others nothing is known: they may serve their own keys.
+                # This says nothing about the other nodes.
                 refusal.of_node = True
-                # It may have been demoted, or cut off from them.
+                # The node may have been demoted, or be cut off from the others.
                 self._is_stale = self._is_stale or refusal.is_of_server
                 raise
             except OSError as error:
@@ -91,7 +92,7 @@ class Cluster:
         return self._link(self._address_of(key_slot(key))).server
 
     def look(self, *, closely: bool = False) -> None:
-        """Ask the nodes that are connected whether they are still there: what was sent last may be lost with one."""
+        """Ask the connected nodes whether they are still there: with a lost node the last batches may be lost."""
         for address, link in list(self._links.items()):
             if not closely and not link.stirs():
                 continue
@@ -118,16 +119,16 @@ class Cluster:
     # --- nodes ------------------------------------------------------------------------------------------
 
     def _address_of(self, slot: int) -> Address:
-        # Where nobody says who holds a slot, each node says so by MOVED.
+        # If no map names the node of a slot, any node names it by MOVED.
         return self._slots.address_of(slot) or next(iter(self._links), self._seeds[0])
 
     def _link(self, address: Address) -> Link:
-        """The connection to a node, open. Raises NodeDown."""
+        """Return the open connection to a node. Raises NodeDown; another OSError if it is about more than this node."""
         if (link := self._links.get(address)) is not None and link.is_open:
             return link
         where = shown_address(address)
         if time.monotonic() < self._rests_until.get(address, 0.0):
-            # By the next attempt another may have its slots.
+            # At the next attempt another node may have its slots.
             self._is_stale = True
             raise NodeDown(f"the Redis Cluster's node at {where} does not answer")
         link = self._opening = self._dial.link(address)
@@ -157,7 +158,7 @@ class Cluster:
     # --- slots ------------------------------------------------------------------------------------------
 
     def _read_slots(self) -> None:
-        """Ask a node for the map: any but, if possible, one that may be cut off from the others."""
+        """Read the map of slots from one of the nodes, at best a connected one."""
         trouble: RedisRefusal | OSError | None = None
         for address in self._candidates():
             if self._aborted:
@@ -168,7 +169,7 @@ class Cluster:
                 reply = link.call("CLUSTER", "SLOTS")
             except RedisRefusal as refusal:
                 if not refusal.at_login and refusal.code == "NOPERM":
-                    # Then MOVED leads the way, slot by slot.
+                    # Without the map MOVED names the nodes, slot by slot.
                     self._is_stale = False
                     return
                 trouble = trouble or _no_cluster(refusal, shown_address(address))
@@ -184,13 +185,13 @@ class Cluster:
         raise trouble or ConnectionError("no node of the cluster to ask")
 
     def _candidates(self) -> list[Address]:
-        """Those connected first, then all that are known; in no order, lest a node that is wrong be asked for ever."""
+        """Return the connected nodes, then the others; in random order, so that no wrong node is always the first."""
         connected = [address for address, link in self._links.items() if link.is_open]
         others = [a for a in {*self._slots.nodes, *self._seeds} if a not in self._links]
         return [*random.sample(connected, len(connected)), *random.sample(others, len(others))]
 
     def _forget_others(self) -> None:
-        """Hang up on those that hold no slot any more."""
+        """Disconnect from nodes that have no slot any more."""
         if self._slots.primaries:
             for address in [a for a in self._links if a not in self._slots.primaries]:
                 self._links.pop(address).close()
@@ -199,7 +200,7 @@ class Cluster:
 def _no_cluster(refusal: RedisRefusal, where: str) -> RedisRefusal | Unreachable:
     if refusal.at_login or refusal.code not in ("ERR", "UNKNOWN"):
         return refusal
-    return Unreachable(f"{where} is no node of a Redis Cluster; write redis:// instead of redis+cluster://")
+    return Unreachable(f"{where} is not a node of a Redis Cluster; write redis:// instead of redis+cluster://")
 
 
 def _why(error: OSError) -> str:

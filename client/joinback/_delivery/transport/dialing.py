@@ -1,6 +1,7 @@
-"""How a connection to a server is made: by redis-py's class for it, and with its retries off.
+"""How a connection to a server is made: by redis-py's connection classes, with redis-py's retries off.
 
-They would send a batch again unseen, and their defaults differ between versions 5 and 8; ours are counted and told.
+Those retries would send a batch again unnoticed, and their defaults differ between versions 5 and 8. Our own retries
+are counted and logged.
 """
 
 import inspect
@@ -18,18 +19,18 @@ from .asking import Asked
 from .link import Link
 
 SOCKET_TIMEOUT_S = 2.0
-"""Long for a network, short for an exit: see delivery.CLOSE_TIMEOUT_S."""
+"""Long for a network, short for an exit: see options.CLOSE_TIMEOUT_S."""
 
 
 class Dialer(NamedTuple):
-    """Makes connections of one kind: to each node of a cluster with the same login, for example."""
+    """Makes connections with the same options, for example to each node of a cluster."""
 
     connection_class: Callable[..., Any]
     options: dict[str, Any]
     over_tls: bool
 
     def link(self, address: Address | None) -> Link:
-        """Return a connection to that server, not yet open; None for the Unix socket that the options name."""
+        """Return a connection to that server, not yet open. `address` is None for the Unix socket in the options."""
         place = {} if address is None else {"host": address[0], "port": address[1]}
         where = self.options.get("path", "") if address is None else shown_address(address)
         connection = self.connection_class(**self.options, **place)
@@ -37,7 +38,7 @@ class Dialer(NamedTuple):
 
 
 def dialer(url: RedisUrl, credentials: Credentials | None = None) -> Dialer:
-    """Return what connects to the servers that hold data."""
+    """Return the dialer for the servers that hold data."""
     options = connection_options(url, SOCKET_TIMEOUT_S)
     if credentials is not None:
         options |= {"username": None, "password": None, "credential_provider": Asked(credentials)}
@@ -45,7 +46,7 @@ def dialer(url: RedisUrl, credentials: Credentials | None = None) -> Dialer:
 
 
 def sentinel_dialer(url: RedisUrl) -> Dialer:
-    """Return what connects to the Sentinels."""
+    """Return the dialer for the Sentinels."""
     return _dialer(url, sentinel_options(url, SOCKET_TIMEOUT_S))
 
 
@@ -56,8 +57,8 @@ def _dialer(url: RedisUrl, options: dict[str, Any]) -> Dialer:
 
 
 def alone() -> dict[str, Any]:
-    """Return the arguments by which redis-py does nothing unasked."""
+    """Return the arguments that make redis-py do nothing by itself."""
     nothing: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "retry_on_error": [], "retry_on_timeout": False}
     known = inspect.signature(AbstractConnection.__init__).parameters
-    # CLIENT SETINFO: two round trips, and some proxies hang up at what they do not know.
+    # CLIENT SETINFO costs two round trips, and some proxies hang up at an unknown command.
     return nothing | ({"driver_info": None} if "driver_info" in known else {"lib_name": None, "lib_version": None})

@@ -1,4 +1,4 @@
-"""What a server says first, and what it means if it does not let us in: in words that name the fix."""
+"""What a server answers first, and why it refuses a connection or a login, in words that name the fix."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def about(reply: object) -> dict[str, str]:
 
 
 def check_files(options: Mapping[str, Any]) -> None:
-    """Raise Unreachable if the files for TLS are not there, or not what they should be: redis-py does not say which."""
+    """Raise Unreachable if a file for TLS is missing or unusable: redis-py does not say which file."""
     named = {name: options[name] for name in _FILES_OF_TLS if options.get(name)}
     if not named:
         return
@@ -29,17 +29,17 @@ def check_files(options: Mapping[str, Any]) -> None:
         if "ssl_ca_certs" in named or "ssl_ca_path" in named:
             context.load_verify_locations(named.get("ssl_ca_certs"), named.get("ssl_ca_path"))
         if "ssl_certfile" in named or "ssl_keyfile" in named:
-            # Without a password it would ask for one at the terminal.
+            # Without a password OpenSSL would ask for one at the terminal.
             password = options.get("ssl_password") or ""
             context.load_cert_chain(named.get("ssl_certfile", ""), named.get("ssl_keyfile"), password)
     except OSError as error:
-        why = error.strerror if not isinstance(error, ssl.SSLError) else "no certificate, or none that fits, is in it"
+        why = error.strerror if not isinstance(error, ssl.SSLError) else "it holds no certificate, or not the right one"
         files = ", ".join(f"{name} {file}" for name, file in named.items())
         raise Unreachable(f"the files for TLS in the Redis URL cannot be used: {why} ({files})") from None
 
 
 def trouble_at_login(error: Exception, where: str, database: int, *, over_tls: bool) -> RedisRefusal | OSError:
-    """Return what kept us out, as `troubles.trouble` does."""
+    """Return the error of a failed connection or login, as `troubles.trouble` does."""
     if any(words in str(error) for words in _NO_DATABASE):
         return Unreachable(f"Redis at {where} has no database {database}; name one in the Redis URL that it has")
     met = trouble(error, at_connect=True)
@@ -63,7 +63,7 @@ def _trouble_with_tls(error: OSError, where: str) -> OSError:
 
 
 def why_it_hung_up(error: OSError, where: str, *, over_tls: bool) -> OSError:
-    """Return the error, or a better one, of a server that ended the connection at our first word."""
+    """Return a better error if a server ended the connection at the first command; else the same error."""
     if type(error) not in (ConnectionError, ConnectionResetError, BrokenPipeError):
         return error
     hint = "" if over_tls else "; if it speaks TLS, write rediss:// instead of redis://"

@@ -1,12 +1,12 @@
-"""One connection to one server, by redis-py's connection classes: protocol, TLS, login and parsing are theirs.
+"""One connection to one server. redis-py's connection classes do the protocol, TLS, the login and the parsing.
 
-Ours are the packing, one write and one read per command, and when to connect: redis-py would connect again
-unseen, and the replay must see it.
+We do the packing, one write and one read per command, and decide when to connect: redis-py would connect again
+unnoticed, but the replay must know of it.
 """
 
 import contextlib
 
-# A look-up of a host's name imports it; a fork must not find the sender's thread in the middle of that.
+# A look-up of a host name imports it. Here, so that no fork comes while the sender's thread is in that import.
 import encodings.idna  # noqa: F401
 import itertools
 import select
@@ -25,7 +25,7 @@ from .troubles import trouble
 
 
 class RedisConnection(Protocol):
-    """What is used of redis-py's connections."""
+    """The part of redis-py's connections that is used."""
 
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
@@ -37,23 +37,23 @@ _numbers = itertools.count(1)
 
 
 class Link:
-    """Connects once, when told to. Every call may raise RedisRefusal or OSError; after an OSError it is closed."""
+    """A connection that opens once, by `open`. Each call may raise RedisRefusal or OSError; an OSError closes it."""
 
     def __init__(self, connection: RedisConnection, where: str, options: Mapping[str, Any], *, over_tls: bool) -> None:
         self._connection = connection
         self._options = options
         self._over_tls = over_tls
         self.where = where
-        """Which server this is, without any secret."""
+        """The server's address, without any secret."""
         self.is_open = False
         self._is_greeting = False
         self.server = ""
-        """Which run of which server answers; of one that does not say, each connection counts as another."""
+        """The id of the server's run. If it gives none, each connection counts as another run."""
         self.mode = ""
-        """`standalone`, `cluster`, `sentinel`, or empty if the server does not say."""
+        """`standalone`, `cluster`, `sentinel`, or empty if the server gives none."""
 
     def open(self) -> None:
-        """Connect, log in, and ask who answers. A refused login is told apart by `at_login`."""
+        """Connect, log in, and ask which server this is. A refused login has `at_login` set."""
         met: RedisRefusal | OSError
         if self._over_tls:
             greeting.check_files(self._options)
@@ -79,31 +79,31 @@ class Link:
         raise met
 
     def call(self, *arguments: str | int | bytes) -> Any:
-        """One command and its reply: None, int, bytes, or a list of these."""
+        """Send one command and return its reply: None, int, bytes, or a list of these."""
         return self.send([a if isinstance(a, bytes) else str(a).encode() for a in arguments])
 
     def send(self, command: Sequence[bytes]) -> Any:
-        """As `call`, for many arguments."""
+        """Do the same as `call`, for many arguments that are bytes already."""
         if not self.is_open:
-            # redis-py would connect.
+            # redis-py would connect by itself.
             raise ConnectionError("not connected")
         try:
             self._connection.send_packed_command([packed(command)])
             return self._connection.read_response()
         except Exception as error:
-            # redis-py hangs up at what it takes for an error of the connection, an answer such as LOADING included.
+            # redis-py disconnects at what it takes for an error of the connection, also at an answer such as LOADING.
             if not isinstance(error, exceptions.ResponseError):
                 self.close()
             met = trouble(error, at_connect=self._is_greeting)
         raise met
 
     def stirs(self) -> bool:
-        """Whether something came unasked: that the server hung up, or, over TLS, less than that."""
+        """Return whether there is something to read that nobody asked for: the server hung up, or TLS has news."""
         try:
             poll = select.poll()
             poll.register(self._connection._sock, select.POLLIN)  # type: ignore[attr-defined]
             return bool(poll.poll(0))
-        # No such attribute, no such call, or no socket any more.
+        # No such attribute, no `poll` on this system, or no socket any more.
         except (AttributeError, OSError, TypeError, ValueError):
             return False
 
@@ -113,15 +113,15 @@ class Link:
             self._connection.disconnect()
 
     def abort(self) -> None:
-        """From another thread: let a call that waits fail at once, and a login that waits for its credentials."""
+        """From another thread: make a waiting call fail at once, also a login that waits for its credentials."""
         if isinstance(asked := self._options.get("credential_provider"), Asked):
             asked.give_up()
-        # Closing would pull the socket from under that call; this wakes it with an error.
+        # Not `close`, which would take the socket away from that call. `shutdown` wakes the call with an error.
         with contextlib.suppress(OSError, AttributeError):
             self._connection._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
 
     def _ask_who(self) -> None:
-        """Only the replay needs it, and the words for a wrong URL: so a server may refuse to tell."""
+        """Ask for the server's run and mode. It may refuse: only the replay and errors about a wrong URL need them."""
         try:
             about = greeting.about(self.call("INFO", "server"))
         except RedisRefusal as refusal:
@@ -131,11 +131,11 @@ class Link:
         self.server = about.get("run_id") or f"{self.where}#{next(_numbers)}"
 
     def _check_alive(self, refusal: RedisRefusal) -> None:
-        """Whether it hung up: then it was no answer to INFO, but to who we are."""
+        """Raise the refusal if the server has hung up: then it refused the connection, not INFO."""
         try:
             self.call("PING")
         except RedisRefusal:
-            # Whatever it is, the first batch will meet it.
+            # The first batch will meet the same trouble.
             pass
         except OSError:
             raise refusal from None
@@ -144,5 +144,5 @@ class Link:
 def expect_list(reply: object) -> list[Any]:
     """Return the reply if it is a list. Raises BrokenReply."""
     if not isinstance(reply, list):
-        raise BrokenReply("the reply is none to what was asked")
+        raise BrokenReply("this is not a reply to the command")
     return reply

@@ -1,6 +1,6 @@
-"""One command in Redis's protocol, as one piece of bytes.
+"""A command in Redis's protocol, as one bytes object.
 
-redis-py's own packing looks at each argument; a batch has thousands, all of them bytes already.
+redis-py's own packing checks the type of each argument. A batch has thousands of arguments, all of them bytes.
 """
 
 from collections.abc import Sequence
@@ -17,5 +17,5 @@ def packed(command: Sequence[bytes]) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _head(length: int) -> bytes:
-    """The end of one argument, and the announcement of the next."""
+    """Return the end of one argument and the length of the next."""
     return b"\r\n$%d\r\n" % length

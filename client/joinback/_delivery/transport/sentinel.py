@@ -1,4 +1,4 @@
-"""To the primary that Sentinels name: asked anew at each connection, for after a failover it is another one."""
+"""The way to the primary that Sentinels name. Each connection asks them: after a failover it is another server."""
 
 import time
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from .link import Link, expect_list
 from .server import Server
 
 LOOK_S = 1.0
-"""After a failover that was ordered the old primary takes writes for ten seconds more, and forgets them: well within
-the seconds that are sent again, `replay.REPLAY_S`, it must be noticed. A connection to a Sentinel is a millisecond."""
+"""How often to ask a Sentinel. After an ordered failover the old primary takes writes for ten seconds more, and loses
+them. It must be noticed well within `replay.REPLAY_S`, the seconds that are sent again. Asking takes a millisecond."""
 LOOK_SHARE_MAX = 0.1
-"""Of the sender's time: a Sentinel that hangs takes a whole time-out."""
+"""The share of the sender's time for asking: a Sentinel that hangs takes a whole time-out."""
 
 
 class Sentinel(Server):
@@ -36,7 +36,7 @@ class Sentinel(Server):
         return f"{super().where} ({self._service})" if self.connected else ",".join(map(shown_address, self._sentinels))
 
     def connect(self) -> None:
-        """Connect to the first primary that a Sentinel names and that is one."""
+        """Connect to the first server that a Sentinel names and that is a primary."""
         troubles: list[RedisRefusal | OSError] = []
         for sentinel in list(self._sentinels):
             try:
@@ -47,12 +47,12 @@ class Sentinel(Server):
                 self.disconnect()
                 troubles.append(error)
             else:
-                # Asked first the next time.
+                # Ask this one first the next time.
                 self._sentinels.remove(sentinel)
                 self._sentinels.insert(0, sentinel)
                 self._look_at = time.monotonic() + LOOK_S
                 return
-        # What is known to be wrong, before what may be wrong with one Sentinel.
+        # Prefer an error with a known cause over the silence of one Sentinel.
         raise next((e for e in reversed(troubles) if isinstance(e, RedisRefusal | Unreachable)), troubles[-1])
 
     def send(self, command: list[bytes], key: bytes) -> Any:
@@ -60,19 +60,19 @@ class Sentinel(Server):
             return super().send(command, key)
         except RedisRefusal as refusal:
             if refusal.code == "READONLY":
-                # Demoted meanwhile; the Sentinels know the new one.
+                # It was demoted; the Sentinels know the new primary.
                 self.disconnect()
             raise
 
     def look(self, *, closely: bool = False) -> None:
-        """Leave a primary that the Sentinels have replaced, though it says nothing of it."""
+        """Leave a primary that the Sentinels have replaced, even if it still answers."""
         now = time.monotonic()
         if not self.connected or (now < self._look_at and not closely):
             return
         try:
             is_former = self._primary_by(self._sentinels[0]) != self._primary
         except (RedisRefusal, OSError):
-            # The next one is asked the next time.
+            # Ask another Sentinel the next time.
             self._sentinels.append(self._sentinels.pop(0))
             is_former = False
         self._look_at = time.monotonic() + max(LOOK_S, (time.monotonic() - now) / LOOK_SHARE_MAX)
@@ -109,11 +109,11 @@ class Sentinel(Server):
         return host.decode(), int(port)
 
     def _check_role(self) -> None:
-        """Raise if this is no primary: a Sentinel that was away names the old one for a while."""
+        """Raise Unreachable if this is not a primary: a Sentinel that was away names the old one for a while."""
         try:
             role = expect_list(self._link.call("ROLE"))
         except RedisRefusal:
-            # It does not say; then READONLY will.
+            # Without an answer, READONLY at the first write will say so.
             return
         if role[:1] != [b"master"]:
-            raise Unreachable(f"{self._link.where} is no primary any more, and the Sentinel does not know it yet")
+            raise Unreachable(f"{self._link.where} is not a primary any more, and the Sentinel does not know it yet")

@@ -1,4 +1,4 @@
-"""To one server: the simplest shape of a Redis, and the last step to a primary that Sentinels name."""
+"""The way to one server. It is also the last step of the way to a primary that Sentinels name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +50,7 @@ class Server:
         return self._link.server
 
     def look(self, *, closely: bool = False) -> None:
-        """The next command will tell."""
+        """Do nothing: the next command shows whether the server is gone."""
 
     def disconnect(self) -> None:
         self._link.close()
@@ -60,17 +60,17 @@ class Server:
 
 
 def _check_shape(link: Link) -> None:
-    """Raise Unreachable if this is part of something larger, which the URL should name."""
+    """Raise Unreachable if this server is a Sentinel or a node of a cluster: then the URL should say so."""
     if link.mode == "sentinel":
         raise _is_sentinel(link)
     if link.mode == "cluster":
         try:
             spans = expect_list(link.call("CLUSTER", "SLOTS"))
-            # A cluster of one shard is one server.
+            # A cluster with one primary can be used as one server.
             if len({str(span[2]) for span in spans}) > 1:
                 raise _is_of_a_cluster(link)
         except (RedisRefusal, BrokenReply, IndexError, TypeError):
-            # It does not say; then MOVED will.
+            # Without an answer, MOVED at the first command will say so.
             pass
 
 
@@ -94,7 +94,7 @@ def _is_sentinel(link: Link) -> Unreachable:
 
 
 def _pairs(about: Any) -> list[tuple[Any, Any]]:
-    """Return what RESP 2 lists in turn, and RESP 3 maps."""
+    """Return names and values: RESP 2 has a flat list of them, RESP 3 a map."""
     if isinstance(about, dict):
         return list(about.items())
     return list(zip(about[::2], about[1::2], strict=False)) if isinstance(about, list) else []

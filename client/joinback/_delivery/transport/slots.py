@@ -1,4 +1,4 @@
-"""Which node of a cluster holds which slot, as far as is known."""
+"""Which node of a cluster has which slot, as far as is known."""
 
 from typing import Any, NamedTuple
 
@@ -13,21 +13,21 @@ class _Span(NamedTuple):
 
 
 class SlotMap:
-    """From `CLUSTER SLOTS` as a whole, and from `MOVED` one by one."""
+    """The map from slots to nodes: all from `CLUSTER SLOTS`, single ones from `MOVED`."""
 
     def __init__(self) -> None:
         self._spans: tuple[_Span, ...] = ()
         self._known: dict[int, Address] = {}
-        """Of slots that were asked for or moved; each application has one, or a few."""
+        """Slot -> node, for slots that were asked for or moved. Each application has one slot, or a few."""
         self.nodes: frozenset[Address] = frozenset()
-        """All of the last map, replicas too."""
+        """All nodes of the last map, also replicas."""
 
     @property
     def primaries(self) -> frozenset[Address]:
         return frozenset(span.address for span in self._spans)
 
     def address_of(self, slot: int) -> Address | None:
-        """Return who holds the slot, if anybody is known to."""
+        """Return the node that has the slot; None if it is not known."""
         known = self._known.get(slot)
         if known is None:
             known = next((span.address for span in self._spans if span.first <= slot <= span.last), None)
@@ -39,7 +39,7 @@ class SlotMap:
         self._known[slot] = address
 
     def read(self, reply: Any, asked_host: str) -> bool:
-        """Read the answer to `CLUSTER SLOTS`. Returns whether it differs from the last one. Raises BrokenReply."""
+        """Read the answer to `CLUSTER SLOTS`. Return whether it differs from the last one. Raises BrokenReply."""
         try:
             rows = [(int(first), int(last), [_address(n, asked_host) for n in nodes]) for first, last, *nodes in reply]
             spans = tuple(sorted(_Span(first, last, nodes[0]) for first, last, nodes in rows))
@@ -53,7 +53,7 @@ class SlotMap:
 
 
 def _address(node: Any, asked_host: str) -> Address:
-    """A host that is not told (null, empty or a question mark) is the one that was asked."""
+    """Return the address of a node. A host that is null, empty or a question mark is the host that was asked."""
     host, port = node[0], node[1]
     if not isinstance(port, int) or not isinstance(host, bytes | None):
         raise TypeError

