@@ -98,7 +98,7 @@ async def faulty_cycle(settings: Settings, buffer: Redis, faults: Faults, lease_
     """One worker's cycle over `loans`; it may die or fail on the way."""
     async with open_sink(settings.sink_url) as sink:
         source = Source(
-            FaultyRedis(buffer, faults), TAG, consumer=secrets.token_hex(3), lease_s=lease_s, chunk_entries=7
+            FaultyRedis(buffer, faults), TAG, consumer=secrets.token_hex(3), lease_s=lease_s, claim_entries=7
         )  # type: ignore[arg-type]
         with contextlib.suppress(Died, RedisError):
             await drain(source, FaultySink(sink, faults), "loans", settled_ttl_s=SETTLED_TTL_S, pace=Pace(7))  # type: ignore[arg-type]

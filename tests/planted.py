@@ -208,7 +208,7 @@ MISTAKES = [
     # Further ones, in the worker and the sinks.
     Mistake(
         "Redis is told before the sink has it",
-        f"{WORKER}/drain/chunk.py",
+        f"{WORKER}/drain/drain_batch.py",
         "        merged, refused = await merge_each(work.sink, emitted)\n",
         "        await work.source.settle(Settlement(in_rows=[e for es in batch.by_key.values() for e in es]))\n"
         "        merged, refused = await merge_each(work.sink, emitted)\n",

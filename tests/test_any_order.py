@@ -131,7 +131,7 @@ class World:
         buffer = connect(self.settings)
         try:
             async with open_sink(self.settings.sink_url, self.policy) as sink:
-                source = Source(FaultyRedis(buffer, faults), self.tag, lease_s=lease_s, chunk_entries=3)  # type: ignore[arg-type]
+                source = Source(FaultyRedis(buffer, faults), self.tag, lease_s=lease_s, claim_entries=3)  # type: ignore[arg-type]
                 await drain(
                     source,
                     FaultySink(sink, faults),  # type: ignore[arg-type]

@@ -29,16 +29,16 @@ from joinback.log import REPEAT_S
 from joinback.redis_url import redis_url as read_url
 from joinback.settings import Settings
 from joinback_worker.connection.connect import connect
-from joinback_worker.notes.drops_reported import DropsTold, drops_told
+from joinback_worker.notes.reported_drops import ReportedDrops, reported_drops
 
 
-def told(url: str) -> list[DropsTold]:
+def told(url: str) -> list[ReportedDrops]:
     """What a worker reads."""
 
-    async def look() -> list[DropsTold]:
+    async def look() -> list[ReportedDrops]:
         buffer = connect(Settings(redis_url=url))
         try:
-            return await drops_told(buffer, datetime.now(UTC) - timedelta(hours=1))
+            return await reported_drops(buffer, datetime.now(UTC) - timedelta(hours=1))
         finally:
             await buffer.aclose()
 

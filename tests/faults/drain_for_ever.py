@@ -9,7 +9,7 @@ from joinback_worker.drain import drainer
 from joinback_worker.drain.source import Source
 from joinback_worker.logs import configure_logging
 
-drainer.Source = functools.partial(Source, lease_s=1.0, chunk_entries=50)  # type: ignore[assignment,misc]
+drainer.Source = functools.partial(Source, lease_s=1.0, claim_entries=50)  # type: ignore[assignment,misc]
 configure_logging(logging.ERROR)
 settings = settings_from()
 while True:

@@ -15,7 +15,7 @@ from joinback_worker.metrics.catalogue import METRIC_NAMES, METRICS
 from joinback_worker.metrics.collector import JoinbackCollector
 from joinback_worker.metrics.exposition import text
 from joinback_worker.metrics.families import families
-from joinback_worker.notes.drops_reported import DropsTold
+from joinback_worker.notes.reported_drops import ReportedDrops
 from joinback_worker.operating.findings import finding
 from joinback_worker.operating.states import Overview, Sink, State
 
@@ -49,7 +49,9 @@ def everything() -> Overview:
         longest_silence_s=3.0,
     )
     drops = [
-        DropsTold(host="a", service="", application="loans", reason="buffer_full", count=n, first_at=NOON, last_at=NOON)
+        ReportedDrops(
+            host="a", service="", application="loans", reason="buffer_full", count=n, first_at=NOON, last_at=NOON
+        )
         for n in (1, 2)
     ]
     return Overview(

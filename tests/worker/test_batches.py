@@ -44,14 +44,14 @@ class Watched:
 
 
 def drain_watched(
-    stack: Stack, pace: Pace, before: Callable[[Redis, int], Awaitable[None]], chunk_entries: int = 1_000
+    stack: Stack, pace: Pace, before: Callable[[Redis, int], Awaitable[None]], claim_entries: int = 1_000
 ) -> tuple[Drained, list[int]]:
     async def run() -> tuple[Drained, list[int]]:
         buffer = connect(stack.settings)
         try:
             async with open_sink(stack.settings.sink_url) as sink:
                 watched: Any = Watched(sink, lambda number: before(buffer, number))
-                source = Source(buffer, TAG, chunk_entries=chunk_entries)
+                source = Source(buffer, TAG, claim_entries=claim_entries)
                 return await drain(source, watched, "loans", pace=pace), watched.merged
         finally:
             await buffer.aclose()
@@ -73,7 +73,7 @@ def test_merges_grow_while_the_sink_is_quick(stack: Stack) -> None:
     """Each merge takes twice as much as the last one, up to so much; what was learned outlives the drain."""
     log(stack, 100)
     pace = Pace(10)
-    drained, merged = drain_watched(stack, pace, nothing, chunk_entries=10)
+    drained, merged = drain_watched(stack, pace, nothing, claim_entries=10)
     assert (drained.rows, sum(merged)) == (100, 100)
     assert merged[0] == 10
     assert merged == sorted(merged[:-1]) + merged[-1:]
@@ -110,7 +110,7 @@ def test_the_next_batch_is_read_while_the_sink_writes(stack: Stack) -> None:
                     break
         raise SinkUnavailable("planned")
 
-    drained, merged = drain_watched(stack, Pace(10), fail, chunk_entries=10)
+    drained, merged = drain_watched(stack, Pace(10), fail, claim_entries=10)
     assert (merged, drained.claimed, drained.released) == ([10], 20, 20)
     assert stack.drain().rows == 30
 
@@ -131,7 +131,7 @@ def test_a_record_that_lost_its_past_between_two_claims(stack: Stack, monkeypatc
         return records
 
     monkeypatch.setattr(Source, "load", load_and_forget)
-    drained, merged = drain_watched(stack, Pace(10), nothing, chunk_entries=1)
+    drained, merged = drain_watched(stack, Pace(10), nothing, claim_entries=1)
     assert (drained.dead, merged, len(loaded)) == (0, [1, 1], 3)
     row = stack.row("loan")
     assert (row["status"], row["inputs"], row["feedback"]) == ("joined", "1", '{"repaid":true}')

@@ -39,8 +39,8 @@ MISTAKES = [
     ("[applications.a.feedback.x]\nsources = ['a', 'a']\n", 2, "names 'a' twice"),
     ("[applications.a.feedback.x]\ndefault = 1\n", 2, "needs maturity_s, of the field or of the application"),
     ("[applications.a.feedback.x]\nmaturity_s = 1\ntype = 'bool'\ndefault = 'no'\n", 4, "is text, not bool"),
-    ("[applications.a.feedback.x]\nmaturity_s = 1\ndefault = 2026-01-01\n", 3, "must be what JSON holds"),
-    ("[applications.a.feedback.x]\nmaturity_s = 1\ndefault = nan\n", 3, "must be what JSON holds"),
+    ("[applications.a.feedback.x]\nmaturity_s = 1\ndefault = 2026-01-01\n", 3, "must be a JSON value"),
+    ("[applications.a.feedback.x]\nmaturity_s = 1\ndefault = nan\n", 3, "must be a JSON value"),
     ("[applications.a.feedback.x]\ntype = ['b', 'c']\npositive = 'd'\n", 3, "is none of b, c"),
     ("[applications.a.feedback.x]\ntype = 'int'\npositive = 'more'\n", 3, 'must be "higher" or "lower"'),
     ("[applications.a]\nlabels = ['bougth']\n[applications.a.feedback.bought]\n", 2, "did you mean 'bought'?"),
@@ -49,8 +49,8 @@ MISTAKES = [
     ("[applications.a]\nlabels = ['b', 'b']\n[applications.a.feedback.b]\n", 2, "names 'b' twice"),
     ("[applications.a]\nlabels = []\n", 2, "names none; leave it out"),
     ("[applications.a.feedback.x]\ntype = ['b', 'c', 'b']\n", 2, "names the category 'b' twice"),
-    ("[applications.a.feedback.x]\ntype = 'str'\nreducer = 'sum'\n", 3, "sum is of numbers, and its values are texts"),
-    ("[applications.a.feedback.x]\ntype = ['b']\nreducer = 'max'\n", 3, "max is of numbers, and its values are texts"),
+    ("[applications.a.feedback.x]\ntype = 'str'\nreducer = 'sum'\n", 3, "sum is for numbers, and its values are texts"),
+    ("[applications.a.feedback.x]\ntype = ['b']\nreducer = 'max'\n", 3, "max is for numbers, and its values are texts"),
     (
         "[applications.a.feedback.x]\nmaturity_s = 1\nreducer = 'sum'\ndefault = 'no'\n",
         4,
@@ -67,8 +67,8 @@ MISTAKES = [
     ("[applications.a.feedback.x]\ntype = 'int'\nmin = nan\n", 3, "must be finite"),
     ("[applications.a.feedback.x]\ntype = 'int'\nmax = inf\n", 3, "must be finite"),
     ("[applications.a.feedback.x]\npositive = true\n", 2, "needs a type"),
-    ('[applications.""]\nmaturity_s = 1\n', 1, "is no application's name"),
-    ('[applications."*"]\nmaturity_s = 1\n', 1, "is no pattern"),
+    ('[applications.""]\nmaturity_s = 1\n', 1, "must be an application's name"),
+    ('[applications."*"]\nmaturity_s = 1\n', 1, "does not stand for all others"),
     ('[applications."a b"]\nx = 1\n', 2, "applications.'a b'.x is not known"),
 ]
 

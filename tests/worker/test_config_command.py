@@ -181,11 +181,9 @@ def test_a_first_file(filled: Settings, cli: Cli, tmp_path: Path) -> None:
     assert "private" not in text
     assert "# 60 values: false 40, true 20\n" in text
     assert "# 60 values: float 59, int 1\n" in text
-    assert "# They were told in several forms" in text
+    assert "# They have several JSON types" in text
     # 57 hours, in steps of 2 %: of the p95, not of the longest.
-    assert (
-        "95% of those told were told within 2.3 days" in text or "95% of those told were told within 2.4 days" in text
-    )
+    assert "95% of the values came within 2.3 days" in text or "95% of the values came within 2.4 days" in text
     checked = cli("config", "check", JOINBACK_CONFIG="first.toml")
     assert (checked.returncode, checked.stderr) == (0, "")
     # What is commented out is right, too.

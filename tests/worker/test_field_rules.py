@@ -206,8 +206,8 @@ def test_names_that_are_most_likely_typos(stack: Stack, cli: Cli, lines: list[di
     (told,) = (line for line in lines if line["event"] == "feedback_field_not_declared")
     assert (told["field"], told["did_you_mean"]) == ("bought", "bougth")
     shown = cli("status", JOINBACK_CONFIG=file(stack.folder, **rules)).stdout.replace("\n", " ")
-    assert "ads: rules declare 'bougth', which nobody told; did you mean 'bought'" in shown
-    assert "rules are declared of 'lones', which no client has logged yet; did you mean 'loans'?" in shown
+    assert "ads: rules declare 'bougth', which no feedback has; did you mean 'bought'" in shown
+    assert "rules are declared for 'lones', which no client has logged yet; did you mean 'loans'?" in shown
 
 
 def test_status_with_a_wrong_file(stack: Stack, cli: Cli) -> None:

@@ -244,7 +244,7 @@ def test_a_drain_renews_its_claim_before_each_merge(stack: Stack) -> None:
     async def cycle(buffer: Redis) -> Drained:
         watched: Any = Watched(buffer)
         async with open_sink(stack.settings.sink_url) as sink:
-            return await drain(Source(watched, TAG, lease_s=0, chunk_entries=10), sink, "loans", pace=Pace(10))
+            return await drain(Source(watched, TAG, lease_s=0, claim_entries=10), sink, "loans", pace=Pace(10))
 
     assert on_buffer(stack, cycle).rows == 20
     assert idle == [0, 0]

@@ -192,7 +192,7 @@ def test_text_among_the_counters(stack: Stack, cli: Cli) -> None:
     assert "rows=2" in drained.stdout
     status = cli("status")
     assert (status.returncode, "Traceback" in status.stderr) == (1, False)
-    assert "books_unreadable: loans: 'note' in joinback:{loans}:stats is no number\n    HDEL it" in status.stdout
+    assert "books_unreadable: loans: 'note' in joinback:{loans}:stats is not a number\n    HDEL it" in status.stdout
     assert "'rows'" in status.stdout
     assert stack.books().in_rows == 2
 

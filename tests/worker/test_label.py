@@ -87,11 +87,11 @@ SOON = (datetime.now(UTC) + timedelta(days=1)).isoformat()
         (("loan_17", "repaid=maybe"), 'repaid="maybe" is text, not bool; --force'),
         (("loan_17", "days_late=-1"), "days_late=-1 is below 0"),
         (("loan_17", "reason=stolen"), "is none of moved, lost"),
-        (("loan_17", "repayed=true"), "no feedback ever told a field 'repayed'; did you mean repaid?"),
-        (("loan_17", "repaid"), "'repaid' is no label; write such as repaid=true"),
-        (("loan_17", "repaid=true", "repaid=false"), "repaid is told twice"),
-        (("loan_17", "repaid=true", "--at", "yesterday"), "'yesterday' is no time"),
-        (("loan_17", "repaid=true", "--at", SOON), "ahead of this clock, and so counts as now"),
+        (("loan_17", "repayed=true"), "no feedback ever had a field 'repayed'; did you mean repaid?"),
+        (("loan_17", "repaid"), "'repaid' is not a label; write it like repaid=true"),
+        (("loan_17", "repaid=true", "repaid=false"), "repaid is given twice"),
+        (("loan_17", "repaid=true", "--at", "yesterday"), "'yesterday' is not a time"),
+        (("loan_17", "repaid=true", "--at", SOON), "ahead of this clock, so it counts as now"),
         (("loan_18", "repaid=true"), "knows 'loan_18' of loans"),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_label_that_comes_too_late(stack: Stack, cli: Cli, tmp_path: Path) -> 
     label = ("label", "loans", "a", "repaid=true")
     done = cli(*label, "--at", (now - timedelta(days=9)).isoformat(), JOINBACK_CONFIG=days)
     assert done.returncode == 2
-    assert "it comes too late to have a say: 86400 s after the join window" in done.stderr
+    assert "it comes too late to count: 86400 s after the join window" in done.stderr
     assert cli(*label, "--at", (now - timedelta(days=15)).isoformat(), JOINBACK_CONFIG=days).returncode == 0
     drain(stack, cli, days)
     assert json.loads(stack.row("a")["feedback"]) == {"repaid": True}

@@ -171,10 +171,10 @@ def test_a_dry_run_writes_nothing(here: Shop) -> None:
     [
         ((), "choose the events"),
         (("--field", "clicks"), "choose the events"),
-        (("--where", "batch=1"), "is no condition; write tags.NAME="),
-        (("--where", "tags.batch"), "is no condition"),
+        (("--where", "batch=1"), "is not a condition; write tags.NAME="),
+        (("--where", "tags.batch"), "is not a condition"),
         (("--between", "2026-11-24", "2026-11-23"), "A must be before B"),
-        (("--between", "monday", "tuesday"), "'monday' is no time"),
+        (("--between", "monday", "tuesday"), "'monday' is not a time"),
         (("--undo", "retract-1", "--key", "a"), "leave the other conditions out"),
     ],
 )

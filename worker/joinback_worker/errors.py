@@ -1,4 +1,4 @@
-"""What the worker raises. `retryable` is the policy: try again next tick, or never with these records."""
+"""The errors that the worker raises. `retryable`: the next tick tries again; if False, never with these records."""
 
 import traceback
 from typing import ClassVar
@@ -13,15 +13,18 @@ class WorkerError(JoinbackError):
 
 
 class SinkUnavailable(WorkerError):
-    """The sink cannot take rows now; nothing is acknowledged and the next tick tries again."""
+    """The sink cannot take rows now. Nothing is acknowledged, and the next tick tries again."""
 
 
 class SinkMissing(SinkUnavailable):
-    """There is no such sink yet; whoever only reads makes none."""
+    """The sink does not exist yet, and it was opened to be read only, which does not create it."""
 
 
 class SinkOlder(SinkUnavailable):
-    """The sink's table is of an older release, and whoever opens it may not migrate it."""
+    """An older release made the sink's table, and it was opened in a way that may not migrate it.
+
+    `says` is the middle of the message, for a caller that names the sink itself.
+    """
 
     def __init__(self, where: str, schema: int) -> None:
         self.says = f"of an older release (schema {schema})"
@@ -29,13 +32,13 @@ class SinkOlder(SinkUnavailable):
 
 
 class SinkRefused(WorkerError):
-    """The sink cannot store these records, now or later; the cycle finds the bad one and dead-letters it."""
+    """The sink cannot store these records, now or later. The drain finds the bad one and makes it a dead letter."""
 
     retryable = False
 
 
 class AlteredRow(SinkRefused):
-    """Somebody edited a row of the sink so that its record cannot be read back from it."""
+    """Somebody edited a row of the sink, so that its record cannot be read from it any more."""
 
     def __init__(self, column: str, why: str) -> None:
         super().__init__(
@@ -45,12 +48,15 @@ class AlteredRow(SinkRefused):
 
 
 def no_row(error: Exception) -> SinkRefused:
-    """What no row can be made of, for a reason nobody foresaw; by its type, as its words may quote a payload."""
+    """Return the refusal of a record of which no row can be made, for an unforeseen error.
+
+    It names the type of the error only: the error's text may quote a payload.
+    """
     return SinkRefused(f"no row can be made of the record and what the sink holds of it ({type(error).__name__})")
 
 
 def described(error: Exception) -> str:
-    """Return an error that nobody foresaw as its kind and place. Not its text: that may quote what was logged."""
+    """Return the type and the place of an unforeseen error. Not its text: that may quote what was logged."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "joinback" in frame.filename] or frames
     place = f" at {ours[-1].filename.rpartition('/')[2]}:{ours[-1].lineno}" if ours else ""

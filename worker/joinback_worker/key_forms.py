@@ -1,6 +1,6 @@
 """Other forms of a join key: what it would be with a prefix, in another case, as a number, and so on.
 
-Pure: it makes candidates from a key and from how existing keys look; whoever uses it looks the candidates up.
+Pure: it makes candidates from a key and from what existing keys look like. The caller looks the candidates up.
 """
 
 import re
@@ -14,44 +14,46 @@ from msgspec import Struct
 import joinback
 
 FORMS_MAX = 128
-"""Of one key: each costs a look-up, and the likely ones, of one or two changes, come first."""
+"""The most forms of one key: each costs a look-up, and the likely ones, of one or two changes, come first."""
 PREFIXES_MAX = 3
+"""The most prefixes that are tried: each one multiplies the forms."""
 _PARTS_MAX = 4
-"""Of a key, that may be its prefix: a URL of many parts has as many."""
+"""The most leading parts of a key that may be its prefix: a URL would have one for each of its parts."""
 SHARE_MIN = 0.1
-"""Of existing keys, for what they begin with to be a habit and not chance."""
+"""The share of existing keys that must have a prefix or a separator in common: with fewer it may be chance."""
 _SEPARATORS = "-_:./ "
 _NUMBER_AT_END = re.compile(r"(.*?)(\d+)", re.ASCII | re.DOTALL)
 _WHOLE_FLOAT = re.compile(r"(.*?)(\d+)[.,]0+", re.ASCII | re.DOTALL)
 _POWER = re.compile(r"\d(?:\.\d+)?[eE]\+?\d{1,2}", re.ASCII)
 _GROUPED = re.compile(r"(.*?)(\d{1,3}(?:[,.' ]\d{3})+)", re.ASCII | re.DOTALL)
 _LETTERLESS = re.compile(r"[\W\d_]*")
-"""Of `17.0` the `17.` is no prefix."""
+"""Text without a letter, which is not taken for a prefix: `17.` is not the prefix of `17.0`."""
 _DIGEST = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _UUID = re.compile(r"\{?([0-9a-fA-F]{8})-?([0-9a-fA-F]{4})-?([0-9a-fA-F]{4})-?([0-9a-fA-F]{4})-?([0-9a-fA-F]{12})\}?")
 
 
 class Looks(Struct, frozen=True, kw_only=True):
-    """How existing keys look."""
+    """What existing keys look like."""
 
     prefixes: tuple[str, ...] = ()
-    """What many begin with, the most frequent first; "" where many begin with their number."""
+    """The prefixes that many keys share, the most frequent first; "" if many begin with their number."""
     widths: tuple[int, ...] = ()
-    """How many digits their numbers have, where some begin with a zero."""
+    """How many digits their numbers have, of those numbers that begin with a zero."""
     separators: str = "-_"
+    """The separators that many keys have, the most frequent first."""
     are_digests: bool = False
-    """Whether most are 32 hex digits, as JoinKey.from_dict makes them."""
+    """True if most are 32 hex digits, as JoinKey.from_dict makes them."""
 
 
 class Form(Struct, frozen=True):
-    """Another form of a key: the key, and by what it differs, as a person would say it."""
+    """Another form of a key, and how it differs, in words for a person."""
 
     key: str
     how: str
 
 
 def learn(keys: Iterable[str]) -> Looks:
-    """Return how these existing keys look."""
+    """Return what these existing keys look like."""
     prefixes: Counter[str] = Counter()
     widths: Counter[int] = Counter()
     separators: Counter[str] = Counter()
@@ -73,12 +75,12 @@ def learn(keys: Iterable[str]) -> Looks:
 
 
 def _is_habit(prefix: str, count: int, habit: float) -> bool:
-    # Of a single key with digits in its middle, such as a UUID, nobody knows where its number begins.
+    # One key alone with digits in its middle, such as a UUID, does not show where its number begins.
     return count >= habit and (count > 1 or not any(map(str.isdigit, prefix)))
 
 
 def forms(key: str, looks: Looks) -> list[Form]:
-    """Return other forms of a key, those of the fewest changes first; each key once."""
+    """Return at most FORMS_MAX other forms of a key, those with the fewest changes first; each key once."""
     found: dict[str, tuple[int, str]] = {}
     for changes in _PLANS:
         for other, hows in _changed(key, changes, looks):
@@ -106,7 +108,7 @@ def dict_forms(fields: Mapping[str, Any]) -> list[Form]:
 
 
 def _as_types(value: Any) -> list[tuple[Any, str]]:
-    """The value itself first, then what else a table may have made of it."""
+    """Return (value, type): the value itself first, then the other types that a table may have given it."""
     others: list[Any] = [value, str(value)]
     try:
         number = float(value)
@@ -123,7 +125,7 @@ def _as_types(value: Any) -> list[tuple[Any, str]]:
 
 
 def _prefixes(key: str) -> set[str]:
-    """What a key begins with: up to its last number, and up to each separator."""
+    """Return what may be the prefix of a key: all before its last number, and all up to each separator."""
     places = (place for place, character in enumerate(key) if character in _SEPARATORS)
     found = {key[: place + 1] for place in islice(places, _PARTS_MAX)}
     if number := _NUMBER_AT_END.fullmatch(key):
@@ -132,11 +134,11 @@ def _prefixes(key: str) -> set[str]:
 
 
 def with_prefix(prefix: str) -> str:
-    """Return how a form is called that has only this prefix more."""
+    """Return `Form.how` of a form that only adds this prefix."""
     return f"with the prefix {prefix!r}"
 
 
-# --- changes: each gives other keys, with what was done -------------------------------------------------
+# --- changes: each yields other keys, and how they differ ------------------------------------------------
 
 Change = Callable[[str, Looks], Iterator[tuple[str, str]]]
 
@@ -202,9 +204,9 @@ def _prefix(key: str, looks: Looks) -> Iterator[tuple[str, str]]:
 
 
 _CHANGES: tuple[Change, ...] = (_spaces, _number, _zeros, _case, _marks, _prefix)
-"""In the order in which they are made: what a number is comes before its zeros, and the prefix last."""
+"""In the order in which they are made: a number is written as an integer before its zeros; the prefix comes last."""
 _PLANS = sorted(
     ([change for change, is_used in zip(_CHANGES, used, strict=True) if is_used] for used in product((1, 0), repeat=6)),
     key=len,
 )
-"""Which changes to make at once: the fewest first, and of as many those that come earlier in the order."""
+"""Every set of changes to make together: the smallest first; among equals, those with earlier changes first."""

@@ -33,24 +33,25 @@ _numbers = count(1)
 
 
 class Local:
-    """A worker that drains when it is told to, and what a test may look at."""
+    """A worker that drains when a test calls `drain`, and what the test may look at."""
 
     def __init__(self, settings: Settings, buffer: redis.Redis, flush: Callable[[], bool]) -> None:
         self.settings = settings
         self._flush = flush
         self._rows: list[dict[str, Any]] = []
         self.redis = buffer
-        """A connection to the buffer, to look at keys or to break something."""
+        """A connection to the buffer: a test may look at keys there, or break something."""
         self._path = Path(settings.sink_url.removeprefix("sqlite:///"))
 
     @property
     def redis_url(self) -> str:
+        """The URL of the buffer, for a client."""
         return self.settings.redis_url
 
     def drain(self) -> Drained:
-        """Deliver what was logged, and join it, as a worker does at each tick. Return its counts.
+        """Deliver what was logged and join it, as a worker does at each tick. Return the counts of the drain.
 
-        Raises JoinbackError where the log of a worker would tell why it failed.
+        Raises JoinbackError if delivery or the drain fails; the message is what a worker would log.
         """
         if not self._flush():
             raise JoinbackError("what was logged could not be delivered; see the log, and stats() of the client")
@@ -67,7 +68,8 @@ class Local:
     def rows(self, application: str | None = None) -> list[dict[str, Any]]:
         """Return the joined rows, of one application or of all, by application and join key.
 
-        Keys are the columns of `records`; JSON is decoded, times are datetimes in UTC.
+        Keys are the columns of `records`; JSON is decoded, times are datetimes in UTC. After the `with` block, these
+        are the rows as the block left them.
         """
         if self._path.exists():
             self._rows = _read(self._path)
@@ -92,10 +94,10 @@ def _decoded(row: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def running(settings: Mapping[str, Any], flush: Callable[[], bool]) -> Iterator[Local]:
-    """Offer a worker for the length of the `with` block, and a Redis of its own if none is named. `settings` are
-    fields of Settings.
+    """Offer a worker for the length of the `with` block, with a Redis of its own if `settings` names none.
 
-    `flush` delivers what was logged, and says whether it could. Raises ConfigurationError for a wrong setting.
+    `settings` are fields of Settings. `flush` delivers what was logged, and returns whether it could.
+    Raises ConfigurationError for a wrong setting.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="joinback-local-"))
@@ -107,20 +109,20 @@ def running(settings: Mapping[str, Any], flush: Callable[[], bool]) -> Iterator[
         url = redis_url(chosen.redis_url, "redis_url")
         if url.kind != "memory":
             raise ConfigurationError(
-                "joinback.testing.local takes no redis_url but memory://…; a server is others' too"
+                "joinback.testing.local takes only a redis_url that begins with memory://: others may use a server"
             )
         host, port = memory.address_of(url.service or "")
         if chosen.redis_url == own["redis_url"]:
             stack.callback(memory.forget, url.service or "")
         stack.enter_context(_quiet())
-        # Whatever table an earlier block had.
+        # An earlier block on the same Redis may have published its table, which is gone.
         _run(_adopt(chosen))
         buffer = stack.enter_context(redis.Redis(host, port))
         local = Local(chosen, buffer, flush)
         try:
             yield local
         finally:
-            # To be looked at after the block too.
+            # Keep the rows, so that a test may look at them after the block.
             local.rows()
 
 
@@ -133,14 +135,14 @@ async def _adopt(settings: Settings) -> None:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Return what it returns. In a thread: a test may have a loop of its own."""
+    """Run the coroutine in a thread, as a test may have an event loop of its own. Return what it returns."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """A drain's lines are for an operator; where the host has set up structlog itself, they are its own."""
+    """Log only errors: a drain's lines are for an operator. If the test has set up structlog, leave it alone."""
     if structlog.is_configured():
         yield
         return

@@ -1,4 +1,4 @@
-"""The worker's log: one line per event on stderr, key=value or JSON, whoever started it."""
+"""The worker's log: one line per event on stderr, as key=value or JSON, however the worker was started."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ import structlog
 
 
 def configure_logging(level: int = logging.INFO, *, as_json: bool = False) -> None:
-    """Set up our own lines, and let arq and other libraries through from warnings on, each line once.
+    """Set up our own lines from `level` on, and lines of arq and other libraries from warnings on. Each comes once.
 
     `as_json`: each line, also of a library, is one JSON object with `timestamp`, `level` and `event`.
     """
@@ -36,7 +36,7 @@ def configure_logging(level: int = logging.INFO, *, as_json: bool = False) -> No
 
 
 class Quiet(logging.Filter):
-    """Lets through warnings, and what a person asked for; not a library's own chatter."""
+    """Lets warnings through, and the lines of the functions named in `asked_for`; hides a library's other lines."""
 
     def __init__(self, *asked_for: str) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class Quiet(logging.Filter):
 
 
 def _without_nothing(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """`error=None conditions={}` on each line says nothing, and hides the lines where it says something."""
+    """Return the line without its empty values: `error=None` on every line would hide the lines with an error."""
     return {name: value for name, value in line.items() if not (value is None or value is False or value == {})}
 
 
 def _of_library(_logger: Any, _name: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Another package's line: named by its logger, without what structlog keeps of the record."""
+    """Return a library's line with the name of its logger, and without the two keys that structlog adds."""
     record = line.pop("_record")
     line.pop("_from_structlog")
     return {**line, "logger": record.name}

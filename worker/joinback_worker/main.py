@@ -1,8 +1,8 @@
 """The worker on arq, and the only file that imports it.
 
-arq is the clock, and Redis's consumer group is the queue: there is no second queue of jobs. arq's cron calls
-for a tick in this very process, and nothing that arq does needs Redis. So no state of Redis, be it full, hung,
-away or tampered with, ends the worker or stops a tick.
+arq is the clock, and Redis's consumer group is the queue: there is no second queue of jobs. arq's cron starts
+a tick in this same process, and nothing that arq does needs Redis. So whatever state Redis is in (full, hung,
+away, edited by somebody), the worker goes on and ticks come.
 
 `joinback worker` and `arq joinback_worker.main.WorkerSettings` run the same.
 """
@@ -42,56 +42,56 @@ from .notes.heartbeat import TTL_S, VERSION, Beat, digest_of
 
 log = structlog.get_logger("joinback")
 _arq_sign = Script("arq_sign.lua")
-# Its start and its Redis are told by our own line; the answer of `arq --check` is what somebody asked for.
+# Our own line `worker_started` logs what arq logs at its start. Only the answer of `arq --check` gets through.
 logging.getLogger("arq.worker").addFilter(Quiet("async_check_health"))
 
 
 @dataclass
 class IntervalCron(CronJob):
-    """A cron job whose time is the ticker's. arq's own cron knows the wall clock alone, which may be set back."""
+    """A cron job that is due when the ticker is. arq's own cron uses the wall clock, which may be set back."""
 
     ticker: Ticker | None = None
 
     @property  # type: ignore[misc]
     def next_run(self) -> datetime:
-        """Return the time of the next tick by the wall clock of this moment, which arq compares it with."""
+        """Return the time of the next tick by the wall clock, because arq compares it with that clock."""
         assert self.ticker is not None
         return datetime.now(UTC) + timedelta(seconds=self.ticker.due_in_s)
 
     @next_run.setter
     def next_run(self, _: datetime | None) -> None:
-        """The ticker decides."""
+        """Do nothing: the ticker decides."""
 
     def calculate_next(self, prev_run: datetime) -> None:
-        """The ticker has done so already, when it was called for."""
+        """Do nothing: `Ticker.tick` has set the next time already."""
 
 
 class Clock:
-    """Stands where arq expects its pool of connections, and turns its calls into ticks.
+    """Takes the place of arq's pool of connections, and turns arq's calls into ticks.
 
-    These are all the calls that arq's worker makes while its queue is empty, and it always is.
+    arq's worker makes no other calls than these while its queue is empty, and it is always empty.
     """
 
     def __init__(self, ticker: Ticker) -> None:
         self._ticker = ticker
 
     async def enqueue_job(self, *_: Any, **__: Any) -> None:
-        """Begin the tick that arq's cron calls for, here and now."""
+        """Start the tick that arq's cron asks for, in this process."""
         self._ticker.tick()
 
     async def zrangebyscore(self, *_: Any, **__: Any) -> list[bytes]:
-        """Return the jobs that wait: none."""
+        """Return the jobs that wait: always none."""
         return []
 
     async def zcard(self, *_: Any) -> int:
-        """Return how much is left to do; `arq --burst` ends when it is nothing."""
+        """Return 1 while a tick drains, else 0; `arq --burst` ends at 0."""
         return int(self._ticker.is_draining)
 
     async def psetex(self, *_: Any) -> None:
-        """Leave the sign for `arq --check` to the signs of life, which no wall clock delays."""
+        """Do nothing: the heartbeat writes the key for `arq --check`, and does not depend on the wall clock."""
 
     async def delete(self, *_: Any) -> None:
-        """Leave arq's sign to its TTL: it may be another process's by now."""
+        """Do nothing: the key for `arq --check` may be another process's by now, so its TTL ends it."""
 
     async def close(self, **_: Any) -> None:
         """Do nothing: the ticker closes what it opened."""
@@ -101,7 +101,7 @@ class Clock:
 
 
 class _NoInfo:
-    """What arq learns of Redis at its start, for a line of its log that nobody needs."""
+    """Answers what arq asks Redis at its start, for a log line that `Quiet` hides."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,7 +117,10 @@ class _NoInfo:
 
 
 def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the arguments of arq's Worker. Raises ConfigurationError for a sink that cannot be."""
+    """Return the arguments of arq's Worker. `only`: the applications to drain; empty: all.
+
+    Raises ConfigurationError for a wrong setting: a URL, the rules' file, or a sink that cannot do what is set.
+    """
     drainer = Drainer(settings, only)
     sign = Beat(
         host=socket.gethostname(),
@@ -132,12 +135,12 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
     arq_url = _arq_url(settings)
     arq_key = f"arq:joinback:health:{sign.host}"
     login = _arq_login(settings, arq_url)
-    # By the connections that are there: each new one may ask for a token.
+    # Use the drainer's connections where they lead to the same server: each new one may ask for a token.
     own = None if settings.queue_url is not None else drainer.redis
     ticker = Ticker(drainer, sign, also=lambda: sign_for_arq(arq_url, arq_key, own, login))
 
     async def start(_: dict[str, Any]) -> None:
-        # Now, and not before: arq's command line has set up its own by then, and each line would come twice.
+        # Only here, not at import: arq's command line sets up its own handler before, and each line would come twice.
         logging.getLogger("arq").handlers.clear()
         configure_logging(as_json=settings.log_format == "json")
         log.info(
@@ -154,10 +157,10 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
         if arq_url is None:
             log.info(
                 "arq_check_is_off",
-                why="arq asks one server, and the buffer is a cluster",
+                why="arq can use one server only, and the buffer is a cluster",
                 fix="set JOINBACK_QUEUE_URL to any Redis of one server, or probe with joinback worker --check",
             )
-        # What is imported stays: else the cycle collector walks it again and again during a drain.
+        # Imported modules stay until the end, so the cycle collector need not walk them during a drain.
         gc.freeze()
         ticker.start()
 
@@ -174,7 +177,7 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
         "on_startup": start,
         "on_shutdown": stop,
         "redis_pool": Clock(ticker),
-        # Read by `arq --check` alone: it looks for this key there.
+        # Only `arq --check` reads these: it looks for this key on this server.
         "redis_settings": redis_settings_of(arq_url, login),
         "health_check_key": arq_key,
         "timezone": UTC,
@@ -182,25 +185,34 @@ def worker_arguments(settings: Settings, only: Sequence[str] = ()) -> dict[str, 
 
 
 def _arq_url(settings: Settings) -> RedisUrl | None:
-    """Return where the sign for `arq --check` stands; None if the buffer is a cluster, and nothing else is named."""
+    """Return the server that holds the key for `arq --check`. None: the buffer is a cluster, and no other is named.
+
+    Raises ConfigurationError if JOINBACK_QUEUE_URL names a cluster: arq cannot use one.
+    """
     if settings.queue_url is not None:
         url = redis_url(settings.queue_url, "JOINBACK_QUEUE_URL")
         if url.kind == "cluster":
-            raise ConfigurationError("JOINBACK_QUEUE_URL names a cluster, and arq speaks to one server; name another")
+            raise ConfigurationError("JOINBACK_QUEUE_URL names a cluster, and arq can use one server only; name one")
         return url
     url = redis_url(settings.redis_url, "JOINBACK_REDIS_URL")
     return None if url.kind == "cluster" else url
 
 
 def _arq_login(settings: Settings, arq_url: RedisUrl | None) -> Credentials | None:
-    """Return the credentials of the buffer, if arq's sign stands on the same servers; else its URL has its login."""
+    """Return the buffer's credentials if the key for `arq --check` is on the same servers, else None.
+
+    None: the login is in the URL.
+    """
     buffer = redis_url(settings.redis_url, "JOINBACK_REDIS_URL")
     is_same = arq_url is not None and (arq_url.nodes, arq_url.path) == (buffer.nodes, buffer.path)
     return credentials_of(settings) if is_same else None
 
 
 async def sign_for_arq(url: RedisUrl | None, key: str, own: Redis | None, login: Credentials | None) -> None:
-    """Write what `arq --check` looks for, as long-lived as our own sign of life; by `own`, if it leads there."""
+    """Write the key that `arq --check` looks for, with the TTL of our own sign of life.
+
+    `own` is an open connection to that server; None: open one. Errors of Redis are ignored: the next beat tries again.
+    """
     if url is None:
         return
     redis = own or open_redis(url, login)
@@ -211,7 +223,10 @@ async def sign_for_arq(url: RedisUrl | None, key: str, own: Redis | None, login:
 
 
 class AskedSettings(RedisSettings):
-    """A Redis in arq's words, whose login is asked for when arq connects: for `arq --check`, and never by a worker."""
+    """arq's settings of a Redis, with a login that is asked for when arq connects.
+
+    Only `arq --check` connects with them, never a worker.
+    """
 
     login: Credentials
 
@@ -232,7 +247,7 @@ class AskedSettings(RedisSettings):
 
 
 def redis_settings_of(url: RedisUrl | None, login: Credentials | None = None) -> RedisSettings:
-    """Return the same Redis in arq's words; its own reading of a URL leaves %-codes as they are."""
+    """Return arq's settings for this URL. arq's own reading of a URL would leave %-codes as they are."""
     if url is None:
         return RedisSettings(conn_retries=0)
     host: Any = list(url.nodes) if url.kind == "sentinel" else url.nodes[0][0] if url.nodes else "localhost"
@@ -262,12 +277,12 @@ def run(settings: Settings, only: Sequence[str] = ()) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """`WorkerSettings`, for arq's command line: made when asked for, so that an import reads no environment."""
+    """Return `WorkerSettings` for arq's command line: made when asked for, so that an import reads no environment."""
     if name != "WorkerSettings":
         raise AttributeError(name)
     try:
         return type("WorkerSettings", (), worker_arguments(settings_from()))
     except ConfigurationError as error:
-        # As the command does it: one line, exit code 2, no traceback.
+        # Like the `joinback` command: one line, exit code 2, no traceback.
         print(f"joinback: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,4 +1,4 @@
-"""Figures that add up: how those of parts become those of the whole, said once for all of them."""
+"""Counts that add up: one rule for how the counts of parts become those of the whole."""
 
 from typing import Any, ClassVar, Self
 
@@ -6,10 +6,14 @@ from msgspec import Struct, structs
 
 
 class Totals(Struct):
-    """A struct whose `+` goes field by field: numbers and lists are added, counts by name summed, signs or-ed."""
+    """A struct that can be added field by field.
+
+    Numbers are added, lists are joined, dicts of counts are added by name. Of flags, texts and None, the first that
+    is set stays.
+    """
 
     largest_of: ClassVar[frozenset[str]] = frozenset()
-    """Fields of which the whole has the largest, such as an age."""
+    """Fields whose largest value becomes the whole's, such as an age."""
 
     def __add__(self, other: Self) -> Self:
         total = structs.replace(self)
@@ -17,7 +21,7 @@ class Totals(Struct):
         return total
 
     def include(self, other: Self) -> None:
-        """Add what another part has."""
+        """Add another part to this one."""
         for name in self.__struct_fields__:
             mine, theirs = getattr(self, name), getattr(other, name)
             setattr(self, name, max(mine, theirs) if name in self.largest_of else _sum(mine, theirs))

@@ -1,1 +1,1 @@
-"""What a person does by a command to labels, dead letters and sinks."""
+"""What a person does to labels, dead letters and sinks with a command."""

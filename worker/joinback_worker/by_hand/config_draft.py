@@ -1,6 +1,6 @@
-"""A first file of rules, drafted from the rows that a sink holds: fields and types as told, the rest to choose.
+"""Draft a first file of rules from the rows that a sink holds: fields and types are filled in, the rest is to choose.
 
-Of what was told it writes counts alone, and texts only where they are surely categories.
+The draft shows how often values occur. It shows texts only if they are surely categories, as others may be private.
 """
 
 import asyncio
@@ -25,72 +25,78 @@ from joinback_worker.sinks import Sink, open_sink, shown
 from joinback_worker.sinks.lookups import KEYS_OF_FILES, whole
 
 ROWS = 100_000
-"""Read in 8 s from SQLite, in 20 s from a directory (measured); what one row in 10,000 says is seen ten times."""
+"""How many labelled rows are read by default: in 8 s from SQLite, in 20 s from a directory (measured). What one row in
+10,000 has is seen ten times."""
 CATEGORIES_MAX = 12
-"""More are no list that a person reviews."""
-TOLD_PER_CATEGORY = 10
-"""A text told fewer times on average may be anything, such as a remark with a name in it."""
+"""The most categories of a field: nobody reviews a longer list."""
+VALUES_PER_CATEGORY_MIN = 10
+"""How often each text must occur, on average, to be a category. Rarer texts may be remarks with a name in them."""
 CATEGORY_CHARACTERS_MAX = 40
-"""Longer is prose."""
+"""The longest text of a category: a longer one is prose."""
 _STEPS_PER_E = 50
-"""Delays are counted in steps of 2 %, so that a thousand counters hold any number of them."""
+"""Delays are counted in steps of 2 % (this many per factor e), so a thousand counters hold any number of delays."""
 _SHARE = 0.95
+"""The share of values whose delays the draft reports."""
 _SCALARS: tuple[Scalar, ...] = ("bool", "int", "float", "str")
 _KINDS: dict[type, Scalar] = {bool: "bool", int: "int", float: "float", str: "str"}
 
 
 class Seen(Struct):
-    """What was told of one field."""
+    """The values of one feedback field that were seen, as counts."""
 
     kinds: Counter[str] = msgspec.field(default_factory=Counter)
-    """By JSON type: how many values."""
+    """JSON type -> how many values."""
     misfits: Counter[str] = msgspec.field(default_factory=Counter)
-    """By declared type: how many values it could not take."""
+    """Declared type -> how many values it does not take."""
     values: Counter[str] = msgspec.field(default_factory=Counter)
-    """By JSON of a boolean or a text, as long as there are few."""
+    """Boolean or text, as JSON -> how many values; empty if there are many (`has_many`)."""
     has_many: bool = False
-    """There are more texts than categories could be."""
+    """True if there are too many texts, or too long ones, for categories."""
     delays: Counter[int] = msgspec.field(default_factory=Counter)
-    """By step: in how many rows it was first told so long after the prediction."""
+    """Step -> in how many rows the field's first value came so long after the prediction."""
 
     def add(self, value: Raw) -> None:
-        told = msgspec.json.decode(value)
-        if told is None:
+        """Count a value that counts."""
+        decoded = msgspec.json.decode(value)
+        if decoded is None:
             self.kinds["null"] += 1
             return
-        self.kinds[_KINDS.get(type(told), "array or object")] += 1
+        self.kinds[_KINDS.get(type(decoded), "array or object")] += 1
         for scalar in _SCALARS:
             self.misfits[scalar] += trouble_with(FieldRules(type=scalar), value) is not None
-        if isinstance(told, bool | str) and not self.has_many:
+        if isinstance(decoded, bool | str) and not self.has_many:
             self.values[bytes(value).decode()] += 1
-            if len(self.values) > CATEGORIES_MAX or (isinstance(told, str) and len(told) > CATEGORY_CHARACTERS_MAX):
+            is_long = isinstance(decoded, str) and len(decoded) > CATEGORY_CHARACTERS_MAX
+            if is_long or len(self.values) > CATEGORIES_MAX:
                 self.has_many = True
                 self.values.clear()
 
     def add_delay(self, seconds: float) -> None:
+        """Count a delay from the prediction to the field's first value in a row."""
         self.delays[round(_STEPS_PER_E * math.log(max(seconds, 1)))] += 1
 
     @property
-    def told(self) -> int:
-        """How many values it has, but for null."""
+    def number(self) -> int:
+        """How many values it has, without null."""
         return self.kinds.total() - self.kinds["null"]
 
     @property
     def type(self) -> Scalar | list[str] | None:
-        """The type that all values are of, or can be taken for without loss; None if there is none."""
+        """The type that all values have, or can get without loss; None if there is none."""
         by_number = sorted(_SCALARS, key=lambda scalar: -self.kinds[scalar])
-        # An integer is a float, too; the narrower one says more, if it is what was told.
+        # An integer is a float too, so with both kinds the type is `float`.
         whole_numbers = not (self.kinds["int"] and self.kinds["float"])
         fitting = [s for s in by_number if self.kinds[s] and not self.misfits[s] and (s != "int" or whole_numbers)]
-        if not self.told or not fitting:
+        if not self.number or not fitting:
             return None
-        if self.kinds["str"] == self.told and not self.has_many and self.told >= TOLD_PER_CATEGORY * len(self.values):
+        is_text = self.kinds["str"] == self.number
+        if is_text and not self.has_many and self.number >= VALUES_PER_CATEGORY_MIN * len(self.values):
             return sorted(msgspec.json.decode(value) for value in self.values)
         return fitting[0]
 
     @property
     def delay_s(self) -> int | None:
-        """Within how many seconds nearly all of those told were told; None if none has a prediction."""
+        """Within how many seconds of the prediction 95 % of the first values came; None without predictions."""
         steps = sorted(self.delays)
         for step, count in zip(steps, accumulate(self.delays[step] for step in steps), strict=True):
             if count >= _SHARE * self.delays.total():
@@ -99,7 +105,10 @@ class Seen(Struct):
 
 
 def draft(settings: Settings, application: str, rows: int) -> str:
-    """Return the file. Raises JoinbackError if the sink holds no feedback of the application, and what sinks raise."""
+    """Return the draft as TOML, from at most `rows` labelled rows.
+
+    Raises JoinbackError if the sink holds no feedback of the application, and what sinks raise.
+    """
     policy = Policy(Rules(join_window_s=settings.join_window_s))
     number, is_all, fields = asyncio.run(_look(settings, application, rows, policy))
     if not fields:
@@ -110,7 +119,7 @@ def draft(settings: Settings, application: str, rows: int) -> str:
 
 
 async def _look(settings: Settings, application: str, rows: int, policy: Policy) -> tuple[int, bool, dict[str, Seen]]:
-    """Return how many labelled rows were looked at, whether that is all of them, and their fields."""
+    """Return how many labelled rows were read, whether those are all, and what was seen of each field."""
     fields: dict[str, Seen] = {}
     async with open_sink(settings.sink_url, policy, read_only=True) as sink:
         keys, is_all = await _labelled(sink, application, rows)
@@ -134,27 +143,27 @@ async def _labelled(sink: Sink, application: str, rows: int) -> tuple[list[str],
 
 def _add(fields: dict[str, Seen], record: Record, policy: Policy) -> None:
     verdict = judge(record, policy)
-    for name, told in verdict.valid.items():
+    for name, valid in verdict.valid.items():
         if name not in fields and len(fields) >= FIELDS_MAX:
             continue
         seen = fields.setdefault(name, Seen())
-        for value in told:
-            seen.add(value.value)
+        for one in valid:
+            seen.add(one.value)
         if verdict.winner is not None:
-            seen.add_delay((told[0].at - effective_at(verdict.winner)).total_seconds())
+            seen.add_delay((valid[0].at - effective_at(verdict.winner)).total_seconds())
 
 
 def _head(settings: Settings, application: str, number: int, is_all: bool) -> list[str]:
-    some = "all that there are" if is_all else "there are more"
+    extent = "all that there are" if is_all else "there are more"
     return [
         f"# Rules of {_plain(application)}, drafted on {datetime.now(UTC):%Y-%m-%d}",
-        f"# from {number:,} labelled rows ({some}) of {_plain(shown(settings.sink_url))}.",
+        f"# from {number:,} labelled rows ({extent}) of {_plain(shown(settings.sink_url))}.",
         "# Read it, change it, and name it in JOINBACK_CONFIG of workers and clients.",
-        "# `joinback config check` says what holds.",
+        "# `joinback config check` shows the rules that hold.",
         "",
         f"[{APPLICATIONS}.{key(application)}]",
-        f"# join_window_s = {settings.join_window_s}  # how late feedback may come after its prediction",
-        "# labels = []  # the fields of which one makes a row `joined`; without it, any of them does",
+        f"# join_window_s = {settings.join_window_s}  # how long after its prediction feedback may come",
+        "# labels = []  # a value of any of these fields makes a row `joined`; without it, a value of any field does",
     ]
 
 
@@ -165,9 +174,9 @@ def _fields(application: str, fields: dict[str, Seen]) -> Iterator[str]:
         yield f"# {seen.kinds.total():,} values: {', '.join(_counts(seen))}"
         yield from _type(seen)
         yield from _maturity(seen)
-        yield f"# default = {_default(seen)}  # what it says from then on, if that is what silence means"
+        yield f"# default = {_default(seen)}  # its value from then on, if no feedback means this"
     if len(fields) >= FIELDS_MAX:
-        yield f"# Only the first {FIELDS_MAX:,} fields: more are somebody's mistake, such as a name made from an id."
+        yield f"# Only the first {FIELDS_MAX:,} fields: more are a mistake, such as field names made from ids."
 
 
 def _counts(seen: Seen) -> Iterator[str]:
@@ -184,20 +193,20 @@ def _type(seen: Seen) -> Iterator[str]:
     declared = seen.type
     kinds = [kind for kind in seen.kinds if kind != "null"]
     if declared is None:
-        yield "# No one type takes all of them without loss; the others are kept, and counted in `joinback status`."
+        yield "# No type takes all of them without loss. The others are kept, and counted in `joinback status`."
         yield f'# type = "{max(_SCALARS, key=lambda scalar: seen.kinds[scalar])}"'
         return
     if len(kinds) > 1 and set(kinds) != {"int", "float"}:
-        yield "# They were told in several forms; this type takes each of them without loss."
+        yield "# They have several JSON types; this type takes all of them without loss."
     yield f"type = {toml(declared)}"
 
 
 def _maturity(seen: Seen) -> Iterator[str]:
     delay_s = seen.delay_s
-    yield "# How long after its prediction it counts as never told. Choose what the business waits."
+    yield "# How long after its prediction it counts as one that never gets a value: what does your business wait?"
     if delay_s is not None:
-        yield f"# {_SHARE:.0%} of those told were told within {_span(delay_s)}: of labelled rows alone, and so too"
-        yield "# short, as what is not told yet is not in it."
+        yield f"# {_SHARE:.0%} of the values came within {_span(delay_s)}. That is too short, as it does not count"
+        yield "# values that have not come yet."
         yield f"# maturity_s = {2 * delay_s}"
     else:
         yield "# maturity_s = 2592000"
@@ -224,12 +233,12 @@ def key(name: str) -> str:
 
 
 def toml(value: str | Sequence[str]) -> str:
-    """Return a text, or a list of them, as TOML: JSON is, but for the one control character that it lets stand."""
+    """Return a text, or a list of texts, as TOML. JSON is TOML too, except that TOML escapes the character DEL."""
     if isinstance(value, str):
         return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
     return f"[{', '.join(map(toml, value))}]"
 
 
 def _plain(text: str) -> str:
-    """Without what a comment may not hold."""
+    """Return the text with escapes for the characters that a comment of TOML may not hold."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

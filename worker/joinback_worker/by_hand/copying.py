@@ -1,5 +1,6 @@
-"""All rows of one sink merged into another: for a change of sink. Repeated, or stopped and begun again, it changes
-nothing that is there already.
+"""Merge all rows of one sink into another, for a change of sink.
+
+It may be repeated, or stopped and started again: rows that are there already do not change.
 """
 
 from collections import defaultdict
@@ -20,22 +21,22 @@ from joinback_worker.sinks.schemes import place_of
 
 
 class Copied(Struct, kw_only=True):
-    """How far a copy is."""
+    """What a copy has done so far."""
 
     records: int = 0
-    """Merged; one whose events came in two batches counts twice."""
+    """Records merged. One whose events came in two batches counts twice."""
     refused: list[str] = []
-    """What the new sink cannot hold: `application, join key: why`."""
+    """Records and events that the new sink does not take: `application, join key: why`."""
 
     def refuse(self, record: Record, why: str) -> None:
         self.refused.append(f"{record.application}, {record.join_key}: {why}")
 
 
 async def copy(settings: Settings, from_url: str, to_url: str) -> AsyncIterator[Copied]:
-    """Merge all records of one sink into another; yields after each batch. Nothing of the first is changed.
+    """Merge all records of one sink into another; yield after each batch what was done so far. The first is only read.
 
-    Rows are projected by the settings' policy of their application. Raises ConfigurationError for URLs nobody
-    serves or of one sink, SinkUnavailable of either.
+    Rows follow the rules of their application now. Raises ConfigurationError for a URL of no known sink, or if both
+    URLs are of one sink; SinkUnavailable if one of the two is unavailable.
     """
     if place_of(from_url) == place_of(to_url):
         raise ConfigurationError("both URLs are of one sink: there is nothing to copy")
@@ -45,7 +46,7 @@ async def copy(settings: Settings, from_url: str, to_url: str) -> AsyncIterator[
         async for records in source.records():
             for application, group in _by_application(records).items():
                 if target is None or application != entered:
-                    # A sink projects by the policy of one application.
+                    # An open sink has the policy of one application.
                     await stack.aclose()
                     policy = policy_of(settings, application, datetime.now(UTC))
                     target, entered = await stack.enter_async_context(open_sink(to_url, policy)), application
@@ -61,7 +62,7 @@ def _by_application(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 async def _merge(target: Sink, records: Sequence[Record], copied: Copied) -> None:
-    """Merge all that the sink takes; bisect to the records it refuses."""
+    """Merge the records that the sink takes; find those that it refuses by bisection."""
     try:
         merged = await target.merge(records)
     except SinkRefused as error:
@@ -77,7 +78,7 @@ async def _merge(target: Sink, records: Sequence[Record], copied: Copied) -> Non
 
 
 def _is_lost(event: Rejected) -> bool:
-    """Late feedback stays in its row."""
+    """Return whether the row does not hold the event. Late feedback, which has a mark, stays in its row."""
     return not event.mark
 
 

@@ -1,7 +1,7 @@
-"""Dead letters: what could not become a row, kept with its bytes and the reason. Read, replayed, dropped.
+"""Read, replay and drop dead letters: events that could not become part of a row, kept with their bytes and the reason.
 
-Replay goes the way of any event, through the write script under the event's own id, so it may be repeated
-and may end as a dead letter again. The books count it as received once more.
+A replay sends the event like any other: through the write script, under its own id. So it may be repeated, and the
+event may become a dead letter again. The books count it as received once more.
 """
 
 import re
@@ -15,28 +15,32 @@ from joinback import wire
 from joinback_worker.connection.scripts import Script
 
 PAGE_BYTES = 4 << 20
-"""Of one call; each letter may be a megabyte."""
+"""About the most bytes of letters that one call reads; one letter may have a megabyte."""
 PAGE_LETTERS = 500
+"""About the most letters that one call reads: Redis serves nobody else during those milliseconds."""
 
 _letters = Script("by_hand/letters.lua")
 
 
 class Letter(NamedTuple):
-    """One dead letter. `event` and `payload` are empty where nothing was left of it."""
+    """One dead letter. `event` and `payload` are empty if Redis did not hold the event any more."""
 
     id: str
+    """Its id in the stream."""
     at: datetime
+    """When it was written, by Redis's clock, in UTC."""
     join_key: str
     event: str
+    """The event's field in its record, `<kind>:<event_id>`."""
     reason: str
     detail: str
     payload: bytes
 
 
 async def letters(redis: Redis, tag: str, *, reason: str | None = None) -> AsyncIterator[Letter]:
-    """All letters of a tag, or those of one reason, oldest first: as they stood when this began.
+    """Yield the letters of a tag, or those with one reason, oldest first: those that are there when this begins.
 
-    What is replayed meanwhile and dies again is a new letter, and not met again.
+    So an event that is replayed meanwhile, and becomes a new letter, does not come again.
     """
     newest = await redis.execute_command("XREVRANGE", wire.dead_key(tag), "+", "-", "COUNT", 1)
     if not newest:
@@ -51,7 +55,7 @@ async def letters(redis: Redis, tag: str, *, reason: str | None = None) -> Async
 
 
 async def letter_of(redis: Redis, tag: str, letter_id: str) -> Letter | None:
-    """One letter by its id; None if there is none."""
+    """Return the letter with this id; None if there is none."""
     if not re.fullmatch(r"\d{1,20}-\d{1,20}", letter_id):
         return None
     found = await redis.execute_command("XRANGE", wire.dead_key(tag), letter_id, letter_id)
@@ -59,12 +63,12 @@ async def letter_of(redis: Redis, tag: str, letter_id: str) -> Letter | None:
 
 
 async def replay(redis: Redis, tag: str, letter: Letter, buffer_ttl_s: int) -> bool:
-    """Send the event again and drop the letter. False, and nothing done, if its bytes are not there."""
+    """Send the event again and drop the letter. Return False, and do nothing, if the letter does not hold the event."""
     if not (letter.event and letter.payload):
         return False
     record = wire.record_key(tag, letter.join_key)
     event_id = letter.event.partition(":")[2]
-    # Late feedback is still in its record, marked; without both gone it would be a duplicate.
+    # Late feedback is still in its record, with a mark. Unless both are deleted, it would count as a duplicate.
     await redis.execute_command("HDEL", record, letter.event, f"{wire.LATE}:{event_id}")
     keys = wire.write_keys(tag, [letter.join_key])
     arguments = wire.write_arguments(tag, buffer_ttl_s, [(letter.event, letter.payload)])
@@ -74,7 +78,7 @@ async def replay(redis: Redis, tag: str, letter: Letter, buffer_ttl_s: int) -> b
 
 
 async def drop(redis: Redis, tag: str, letter: Letter) -> None:
-    """Delete a letter. What it tells of stays counted."""
+    """Delete a letter. The books still count its event as dead."""
     await redis.execute_command("XDEL", wire.dead_key(tag), letter.id)
 
 

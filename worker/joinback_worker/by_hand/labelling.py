@@ -1,4 +1,4 @@
-"""One row labelled by hand: what is known of the key, what its row will say, and what speaks against it."""
+"""Label one join key by hand: look up what is known of it, show what its row will say, and what is doubtful."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -28,16 +28,17 @@ from joinback_worker.notes.layouts import applications, layouts
 from joinback_worker.notes.rules_in_use import rules_in_use, unlike
 from joinback_worker.sinks import open_sink
 
+from .delivering import check_sample, deliver, new_name
 from .retracting import Change, changes_of
-from .telling import check_sample, new_name, tell
 
 
 class Label(Struct, frozen=True, kw_only=True):
-    """What a person tells of one join key."""
+    """A label for one join key, from a person."""
 
     application: str
     join_key: str
     values: Mapping[str, Any]
+    """Field -> value, as JSON decodes it."""
     at: datetime
     source: str
     event_id: str
@@ -45,31 +46,34 @@ class Label(Struct, frozen=True, kw_only=True):
 
 
 class Outlook(Struct, kw_only=True):
-    """What becomes of a label."""
+    """What a label would do."""
 
     is_known: bool
     """Whether the sink or Redis knows its join key."""
     before: dict[str, Any]
-    """The row's feedback as it stands in the sink."""
+    """The row's feedback as it is in the sink: field -> value."""
     changes: Sequence[Change]
-    """What the row will say in place of what is known now, in the sink or in Redis."""
+    """The fields whose value the label changes, compared with what the sink and Redis hold together."""
     troubles: Sequence[str]
-    """What speaks against it, for a person."""
+    """Doubts about the label, one line each, for a person."""
     notes: Sequence[str]
-    """What else a person should know."""
+    """What else a person should know, one line each."""
 
 
 def values_of(given: Sequence[str], rules: Rules) -> dict[str, Any]:
-    """Return what `repaid=true` and the like say: JSON where it is JSON, else text. Raises JoinbackError."""
+    """Return field -> value from arguments such as `repaid=true`. A value is JSON if it can be, else text.
+
+    Raises JoinbackError for an argument without a name or `=`, and for a name that comes twice.
+    """
     values: dict[str, Any] = {}
     for one in given:
         name, equals, text = one.partition("=")
         if not (name and equals):
-            raise JoinbackError(f"{one!r} is no label; write such as repaid=true")
+            raise JoinbackError(f"{one!r} is not a label; write it like repaid=true")
         if name in values:
-            raise JoinbackError(f"{name} is told twice")
+            raise JoinbackError(f"{name} is given twice; give it once")
         field = rules.feedback.get(name)
-        # A code such as 007 or 1e5 of a text field is text, though it may look like a number.
+        # If the field is declared as text, a code such as 007 or 1e5 stays text, though it looks like a number.
         is_text = field is not None and field.scalar == "str" and text != "null" and not text.startswith('"')
         values[name] = text if is_text else _json_or_text(text)
     return values
@@ -83,7 +87,7 @@ def _json_or_text(text: str) -> Any:
 
 
 def label_of(application: str, join_key: str, values: Mapping[str, Any], at: datetime | None, source: str) -> Label:
-    """Return the label, of now unless a time is given, under an event id of its own."""
+    """Return the label with a new event id. Its time is `at`, or now."""
     now = datetime.now(UTC)
     return Label(
         application=application,
@@ -97,7 +101,11 @@ def label_of(application: str, join_key: str, values: Mapping[str, Any], at: dat
 
 
 async def outlook(redis: Redis, settings: Settings, label: Label) -> Outlook:
-    """Return what would become of the label. Raises JoinbackError where the sink is not the one of its rows."""
+    """Return what the label would do. Writes nothing.
+
+    Raises JoinbackError if the settings' sink is not the published one, if the join key is outside the sample, or if
+    its record in Redis cannot be read; and what sinks and redis-py raise.
+    """
     if why := await refusal(redis, settings, label.application):
         raise JoinbackError(why)
     policy = policy_of(settings, label.application, label.logged_at)
@@ -113,12 +121,12 @@ async def outlook(redis: Redis, settings: Settings, label: Label) -> Outlook:
     event = wire.Feedback(
         v=wire.WIRE_VERSION, at=label.at, logged_at=label.logged_at, feedback=values, source=label.source
     )
-    told = Record(application=label.application, join_key=label.join_key, feedback={label.event_id: event})
-    after = merge(held, told)
+    new = Record(application=label.application, join_key=label.join_key, feedback={label.event_id: event})
+    after = merge(held, new)
     seen = await fields_of(redis, tags)
     troubles = [*_troubles(values, policy.rules, [*policy.rules.feedback, *seen]), *_of_time(label)]
     late = [e for e in project(after, policy)[1] if e.field == f"feedback:{label.event_id}"]
-    troubles += [f"it comes too late to have a say: {event.detail}" for event in late]
+    troubles += [f"it comes too late to count: {event.detail}" for event in late]
     if len(held.fields) >= wire.RECORD_EVENTS_MAX:
         troubles.append(f"the row holds {wire.RECORD_EVENTS_MAX} events already, and takes no more")
     note = unlike((await rules_in_use(redis)).get(label.application, {}), policy.rules.digest)
@@ -133,7 +141,7 @@ async def outlook(redis: Redis, settings: Settings, label: Label) -> Outlook:
 
 def write(settings: Settings, label: Label) -> None:
     """Log the label, and wait until Redis has it. Raises Undelivered, and InvalidEvent for what cannot be logged."""
-    tell(settings, [partial(_log, label)])
+    deliver(settings, [partial(_log, label)])
 
 
 def _log(label: Label, client: joinback.Client) -> None:
@@ -173,12 +181,12 @@ def _troubles(values: Mapping[str, Raw], rules: Rules, known: Sequence[str]) -> 
             trouble = trouble_with(rules.feedback[name], value)
             found += [f"{name}={bytes(value).decode()} {trouble}"] if trouble else []
         elif name not in known and (near := nearest(name, known, TYPO_RATIO_MIN)):
-            found.append(f"no feedback ever told a field {name!r}; did you mean {near}?")
+            found.append(f"no feedback ever had a field {name!r}; did you mean {near}?")
     return found
 
 
 def _of_time(label: Label) -> list[str]:
     ahead = label.at - label.logged_at
     if ahead > CLOCK_SKEW_MAX:
-        return [f"its time is {ahead.total_seconds():.0f} s ahead of this clock, and so counts as now"]
+        return [f"its time is {ahead.total_seconds():.0f} s ahead of this clock, so it counts as now"]
     return []

@@ -1,6 +1,6 @@
 -- Reads a page of dead letters, bounded in bytes: each may be a megabyte.
--- KEYS  1 dead   ARGV  1 first id (or '(' and the one before)   2 last id   3 bytes   4 letters, at most about so many
--- Returns the letters as XRANGE does; none: the end.
+-- KEYS  1 dead   ARGV  1 first id (or '(' and the id before it)   2 last id   3 bytes, 4 letters: about the most
+-- Returns the letters as XRANGE does; none at the end.
 local start, last, bytes_max, letters_max = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local step = 16
 local found, bytes = {}, 0

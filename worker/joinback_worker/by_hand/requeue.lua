@@ -1,10 +1,10 @@
--- Puts the join keys of records that Redis holds on the pending stream again.
+-- Puts the join keys of records on the pending stream again.
 --
 -- KEYS  1 pending   2 stats   3.. record keys   ARGV  1 length in bytes of the record prefix
 --       2 buffer TTL (s)   3 stats TTL (s)
 --
--- An entry is counted as received, so the books balance: the drain counts it in rows once more. A record that is
--- no hash, or holds nothing, is passed over. Returns how many were queued.
+-- Each entry is counted as received, so that the books balance: the drain counts it in rows once more. A key that is
+-- not a hash, or does not exist any more, is skipped. Returns how many were queued.
 
 local pending, stats = KEYS[1], KEYS[2]
 local prefix_length, buffer_ttl_s, stats_ttl_s = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -17,10 +17,10 @@ local queued = 0
 for i = 3, #KEYS do
   local length = redis.pcall('HLEN', KEYS[i])
   if type(length) == 'number' and length > 0 then
-    -- Counted first: its refusal by a full Redis comes before anything else is done.
+    -- Counted first: a full Redis refuses this, before anything else is done.
     redis.call('HINCRBY', stats, 'received:requeued', 1)
     redis.call('XADD', pending, '*', 'key', string.sub(KEYS[i], prefix_length + 1), 'kind', 'requeued')
-    -- A settled record would be gone before it is drained.
+    -- The TTL of a settled record is short: it could expire before it is drained.
     keep_for(KEYS[i], buffer_ttl_s)
     queued = queued + 1
   end

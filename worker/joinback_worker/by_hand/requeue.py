@@ -1,4 +1,4 @@
-"""What Redis still holds of an application, pending once more: for a sink that was lost, emptied or changed."""
+"""Make what Redis still holds of an application pending again: for a sink that was lost, emptied or changed."""
 
 from collections.abc import AsyncIterator
 
@@ -9,16 +9,19 @@ from joinback_worker.connection.connect import pattern_of, primaries, scan
 from joinback_worker.connection.scripts import Script
 
 SCAN_KEYS = 500
-"""Keys of one step: it holds the server for less than a millisecond, and so does the script that follows."""
+"""The keys of one step: SCAN blocks the server for less than a millisecond, and so does the script after it."""
 
 _requeue = Script("by_hand/requeue.lua")
 
 
 async def requeue(redis: Redis, tag: str, buffer_ttl_s: int) -> AsyncIterator[int]:
-    """Queue every record of a tag; yields how many after each step. A key may come twice, which changes no row."""
+    """Make every record of a tag pending again; yield after each step how many it queued.
+
+    A record may be queued twice, which changes no row. Raises what redis-py raises.
+    """
     prefix = wire.record_key(tag, "")
     pattern = pattern_of(prefix) + "*"
-    # In a cluster one server has them all, unless their slot moves meanwhile.
+    # In a cluster one server holds them all; but their slot may move meanwhile, so ask every server.
     for server in await primaries(redis):
         async for keys in scan(redis, server, keys_per_step=SCAN_KEYS, pattern=pattern):
             if keys:

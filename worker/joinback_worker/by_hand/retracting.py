@@ -1,6 +1,6 @@
-"""Taking back what was told wrongly: find the feedback events in the sink, say what changes, write retractions.
+"""Take back wrong feedback: find the events in the sink, show what changes, write retractions.
 
-One retraction for each join key, all under one event id: the receipt. So a receipt can be taken back as well.
+There is one retraction for each join key. All have the same event id, the receipt, so that they can be undone together.
 """
 
 from collections import Counter, defaultdict
@@ -24,15 +24,15 @@ from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import Sink
 from joinback_worker.sinks.lookups import whole
 
+from .delivering import Call, Undelivered, deliver, new_name
 from .event_filter import Filter
-from .telling import Call, Undelivered, new_name, tell
 
 EXAMPLES = 5
-"""Of values that change: enough to see whether it is what was meant."""
+"""How many changed values are shown: enough to see whether the right events were found."""
 
 
 class Change(Struct, frozen=True):
-    """A value that a row will say in place of another; None: none at all."""
+    """A field of a row whose value changes, decoded from JSON. None: no value, or null."""
 
     join_key: str
     field: str
@@ -41,46 +41,51 @@ class Change(Struct, frozen=True):
 
 
 class Plan(Struct, kw_only=True):
-    """What would be written, and what it would do."""
+    """The retractions that would be written, and what they would change."""
 
     receipt: str
+    """The event id of all retractions."""
     fields: Sequence[str] = ()
+    """The fields that are taken back; empty: all."""
     events: Mapping[str, Sequence[str]] = {}
-    """Join key -> the events that its retraction names."""
+    """Join key -> ids of the feedback events that its retraction takes back; in an undo, empty lists."""
     undone: str | None = None
-    """The receipt that is taken back; then `events` is empty but for its keys."""
+    """In an undo, the receipt that is taken back."""
     at: datetime | None = None
-    """Of the retractions; None: when they are written."""
+    """The time of the retractions; None: the time when they are written."""
     already: int = 0
-    """Events that were found and are taken back already."""
+    """How many events were found that are taken back already; in an undo, how many retractions."""
     full: Sequence[str] = ()
-    """Join keys whose rows hold all the events that a row takes, so that no retraction finds a place."""
+    """Join keys whose rows are full, so that they take no retraction."""
     rows_changed: int = 0
     values_changed: Counter[str] = msgspec.field(default_factory=Counter)
-    """By field."""
+    """Field -> in how many rows its value changes."""
     examples: list[Change] = []
 
     @property
     def number(self) -> int:
-        """Events that are taken back; in an undo there are none."""
+        """How many feedback events are taken back; 0 in an undo."""
         return sum(map(len, self.events.values()))
 
 
 async def plan_of(sink: Sink, policy: Policy, application: str, wanted: Filter) -> Plan:
-    """Return what takes back the feedback events that are meant. Memory grows with what is found alone."""
+    """Return the plan that takes back the feedback events that the filter finds. Writes nothing.
+
+    It needs memory for the found events only. Raises what sinks raise.
+    """
     found: defaultdict[str, list[str]] = defaultdict(list)
     async for records in _read(sink, application, wanted.join_keys):
         for record in records:
             ids = [id_ for id_, event in record.feedback.items() if wanted.holds(record.join_key, id_, event)]
             if ids:
-                # A record may come in pieces, and a piece twice.
+                # A sink may yield a record in pieces, and a piece twice.
                 found[record.join_key] += [id_ for id_ in ids if id_ not in found[record.join_key]]
     plan = Plan(receipt=new_name("retract"), fields=wanted.fields)
     events: dict[str, Sequence[str]] = {}
 
     def retraction_of(record: Record) -> wire.Retraction | None:
         ids = found[record.join_key]
-        # Of what the look-up has: a row may have been deleted meanwhile.
+        # The row may have been deleted since: only events that it holds now.
         ids = [id_ for id_ in ids if id_ in record.feedback and not is_taken_back(record, id_, wanted.fields)]
         plan.already += len(found[record.join_key]) - len(ids)
         if not ids:
@@ -96,7 +101,10 @@ async def plan_of(sink: Sink, policy: Policy, application: str, wanted: Filter) 
 
 
 async def undo_of(sink: Sink, policy: Policy, application: str, receipt: str) -> Plan:
-    """Return what takes back the retractions of a receipt. Raises JoinbackError if its time is yet to come."""
+    """Return the plan that takes back all retractions of a receipt. Writes nothing.
+
+    Raises JoinbackError if the receipt is of a clock that is far ahead of this one, and what sinks raise.
+    """
     found: dict[str, datetime] = {}
     async for records in _read(sink, application, ()):
         for record in records:
@@ -119,15 +127,15 @@ async def undo_of(sink: Sink, policy: Policy, application: str, receipt: str) ->
 
 
 def write(settings: Settings, application: str, plan: Plan) -> int:
-    """Log the retractions of a plan, and wait until Redis has them; return how many.
+    """Log the retractions of a plan, and wait until Redis has them. Return how many.
 
-    Raises Undelivered; with the receipt, as some of them may be there.
+    Raises Undelivered, which names the receipt, because some retractions may have reached Redis.
     """
     try:
-        return tell(settings, _calls(application, plan))
+        return deliver(settings, _calls(application, plan))
     except Undelivered as error:
         fix = f"run this again, or: joinback retract {quote(application)} --undo {plan.receipt}"
-        raise Undelivered(f"{error}. Those are under the receipt {plan.receipt}; {fix}") from None
+        raise Undelivered(f"{error}. Those have the receipt {plan.receipt}; {fix}") from None
 
 
 def _calls(application: str, plan: Plan) -> Iterator[Call]:
@@ -136,7 +144,7 @@ def _calls(application: str, plan: Plan) -> Iterator[Call]:
 
 
 def _retract(application: str, join_key: str, plan: Plan, event_ids: Sequence[str], client: joinback.Client) -> None:
-    # With their kind: an id may itself begin as one.
+    # Ids get their kind in front, because an id may itself begin like a kind.
     client.retract(
         application,
         join_key,
@@ -156,14 +164,17 @@ async def _weigh(
     join_keys: Sequence[str],
     retraction_of: Callable[[Record], wire.Retraction | None],
 ) -> None:
-    """Note in the plan what these retractions would do to the rows."""
+    """Add to the plan what the retractions would change in the rows of these keys.
+
+    `retraction_of` returns the retraction for a record; None: it needs none.
+    """
     full = []
     async for records in whole(sink, application, join_keys):
         for record in records:
             retraction = retraction_of(record)
             if retraction is None:
                 continue
-            # Redis, while it holds the record, counts the prediction as well.
+            # Predictions count too, because Redis counts them while it holds the record.
             if len(record.fields) >= wire.RECORD_EVENTS_MAX:
                 full.append(record.join_key)
                 continue
@@ -176,7 +187,7 @@ async def _weigh(
 
 
 def changes_of(before: Record, after: Record, policy: Policy) -> list[Change]:
-    """Return which values the row of a record says in place of others, after it became the second one."""
+    """Return the fields whose value in the row differs between two records of one join key, sorted by name."""
     old, new = _values(before, policy), _values(after, policy)
     return [
         Change(before.join_key, name, old.get(name), new.get(name))
@@ -191,16 +202,20 @@ def _values(record: Record, policy: Policy) -> dict[str, Any]:
 
 
 def _read(sink: Sink, application: str, join_keys: Sequence[str]) -> AsyncIterator[list[Record]]:
-    """All records of the application, or those of these keys."""
+    """Yield all records of the application in batches, or those of these keys if there are any."""
     return whole(sink, application, sorted(set(join_keys))) if join_keys else sink.records(application)
 
 
 def _after(latest: datetime | None) -> datetime | None:
-    """Return the time of an undo: only a later retraction takes back an earlier one, and clocks differ by a little."""
+    """Return the time for an undo of retractions of which the latest is of this time; None: now is late enough.
+
+    Only a later retraction takes back an earlier one, and clocks differ by a little. Raises JoinbackError if they
+    differ by too much.
+    """
     now = datetime.now(UTC)
     if latest is None or latest < now:
         return None
     if latest - now >= CLOCK_SKEW_MAX:
         ahead_s = (latest - now).total_seconds()
-        raise JoinbackError(f"the receipt is of a clock {ahead_s:.0f} s ahead of this one; set them right, or wait")
+        raise JoinbackError(f"the receipt is of a clock {ahead_s:.0f} s ahead of this one; correct the clocks, or wait")
     return latest + timedelta(microseconds=1)

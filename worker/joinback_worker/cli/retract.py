@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 from joinback import wire
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
+from joinback_worker.by_hand.delivering import check_sample
 from joinback_worker.by_hand.event_filter import KINDS, Filter, condition
 from joinback_worker.by_hand.retracting import Plan, plan_of, undo_of, write
-from joinback_worker.by_hand.telling import check_sample
 from joinback_worker.config.rules_file import policy_of
 from joinback_worker.drain.source import Source
 from joinback_worker.law.times import typed

@@ -1,1 +1,1 @@
-"""The rules of applications, as `JOINBACK_CONFIG` names them: read, drafted, shown, and looked over for typos."""
+"""The rules of applications in the file that `JOINBACK_CONFIG` names: read and check it, show it, find its typos."""

@@ -1,4 +1,4 @@
-"""The rules of every application, from the file that JOINBACK_CONFIG names; checked key by key, with the line."""
+"""Read and check the rules of every application in the file that JOINBACK_CONFIG names. Errors name the line."""
 
 import math
 from collections import Counter
@@ -33,28 +33,30 @@ _EXPECTED = {
     "min": _NUMBER,
     "max": _NUMBER,
 }
-"""What may stand at a key whose value is of another type, or out of its range."""
+"""Key -> the error text for a value of a wrong type or out of range."""
 _OF_NUMBERS = frozenset({"sum", "mean", "min", "max"})
-"""Reducers to which a text is nothing."""
+"""Reducers that leave texts out."""
 
 
 class Config(Struct, frozen=True):
-    """The rules by application, as far as the file declares any."""
+    """The rules of all applications."""
 
     path: str | None
+    """The file; None: no file is named."""
     applications: Mapping[str, Rules]
+    """The rules of the applications that the file names."""
     otherwise: Rules
-    """Of every other application."""
+    """The rules of every other application."""
 
     def rules_of(self, application: str) -> Rules:
-        """Return what holds for this application."""
+        """Return the rules of this application."""
         return self.applications.get(application, self.otherwise)
 
 
 def config_of(settings: Settings) -> Config:
-    """Return what the settings' file says. It is read once per process.
+    """Return the rules from the file that the settings name. A process reads it once.
 
-    Raises ConfigurationError: the first thing that is wrong with it, its line, and how many others there are.
+    Raises ConfigurationError with the first thing that is wrong in it, its line, and how many others there are.
     """
     config, problems = look(settings)
     if problems:
@@ -64,7 +66,10 @@ def config_of(settings: Settings) -> Config:
 
 
 def look(settings: Settings) -> tuple[Config, Sequence[str]]:
-    """Return the rules, and a line per thing that is wrong. Raises ConfigurationError for a file that is no TOML."""
+    """Return the rules, and one line for each thing that is wrong.
+
+    Raises ConfigurationError for a file that cannot be read, or is not TOML.
+    """
     return _look(settings.config, settings.join_window_s)
 
 
@@ -79,13 +84,13 @@ def _look(path: str | None, join_window_s: int) -> tuple[Config, Sequence[str]]:
 
 
 class _Check:
-    """One reading of a file: what is right in it becomes rules, what is wrong a line."""
+    """Checks one file. What is right in it becomes rules; what is wrong becomes a line in `problems`."""
 
     def __init__(self, file: ConfigFile) -> None:
         self._file = file
         self.problems: list[str] = []
         self._wrong_at: set[tuple[str, ...]] = set()
-        """Keys that something was told of: what only follows from it is not told."""
+        """Keys with a problem. Problems that only follow from these are not reported."""
 
     def applications(self, otherwise: Rules) -> dict[str, Rules]:
         for name in self._file.tables:
@@ -96,9 +101,9 @@ class _Check:
         found = {}
         for name, table in self._file.applications():
             if name == "*":
-                self._wrong([APPLICATIONS, name], "is no pattern, and nothing stands for all others; name each")
+                self._wrong([APPLICATIONS, name], "does not stand for all others; name each application")
             elif not name or not name.isprintable() or len(name.encode()) > wire.APPLICATION_BYTES_MAX:
-                what = f"is no application's name, which is printable text of 1 to {wire.APPLICATION_BYTES_MAX} bytes"
+                what = f"must be an application's name: printable text of 1 to {wire.APPLICATION_BYTES_MAX} bytes"
                 self._wrong([APPLICATIONS, name], what)
             found[name] = self._rules(table, [APPLICATIONS, name], otherwise)
         return found
@@ -125,20 +130,20 @@ class _Check:
             if label not in fields:
                 near = nearest(label, fields)
                 fix = f"did you mean {near!r}?" if near else f"declare it: [{'.'.join(keys)}.feedback.{label}]"
-                self._wrong([*keys, "labels"], f"names {label!r}, which is no declared field; {fix}")
+                self._wrong([*keys, "labels"], f"names {label!r}, which is not a declared field; {fix}")
 
     def _check_times(self, rules: Rules, keys: list[str]) -> None:
         windowed = not self._is_wrong(*keys, "join_window_s")
-        late = f"is above join_window_s, here {rules.join_window_s}: nobody can tell a field so late"
+        late = f"is above join_window_s, here {rules.join_window_s}: feedback that late does not count"
         if windowed and (rules.maturity_s or 0) > rules.join_window_s:
             self._wrong([*keys, "maturity_s"], late)
         for name, field in rules.feedback.items():
             place = [*keys, "feedback", name]
             if windowed and (field.maturity_s or 0) > rules.join_window_s:
                 self._wrong([*place, "maturity_s"], late)
-            untold = self._is_wrong(*keys, "maturity_s") or self._is_wrong(*place, "maturity_s")
-            if field.default is not UNSET and rules.maturity_of(name) is None and not untold:
-                what = "needs maturity_s, of the field or of the application: when it comes into force"
+            is_reported = self._is_wrong(*keys, "maturity_s") or self._is_wrong(*place, "maturity_s")
+            if field.default is not UNSET and rules.maturity_of(name) is None and not is_reported:
+                what = "needs maturity_s, of the field or of the application: that is when it takes effect"
                 self._wrong([*place, "default"], what)
 
     def _field(self, table: Any, keys: list[str]) -> FieldRules:
@@ -147,7 +152,7 @@ class _Check:
             self._wrong([*keys, "sources"], f"names {twice!r} twice")
         if twice := _twice(field.categories or ()):
             self._wrong([*keys, "type"], f"names the category {twice!r} twice")
-        # Of a type that is none, the rest cannot be judged.
+        # With a wrong type the other keys cannot be judged.
         if not self._is_wrong(*keys, "type"):
             self._check_bounds(field, keys)
             self._check_values(field, keys)
@@ -163,9 +168,9 @@ class _Check:
         if field.min is not None and field.max is not None and field.min > field.max:
             self._wrong([*keys, "min"], "is above max")
         if field.strict and field.type is None:
-            self._wrong([*keys, "strict"], "needs a type: there is nothing to break")
+            self._wrong([*keys, "strict"], "needs a type: without one no value can break it")
         if field.reducer in _OF_NUMBERS and field.scalar == "str":
-            what = f"{field.reducer} is of numbers, and its values are texts; take last, first, count or majority"
+            what = f"{field.reducer} is for numbers, and its values are texts; take last, first, count or majority"
             self._wrong([*keys, "reducer"], what)
 
     def _check_values(self, field: FieldRules, keys: list[str]) -> None:
@@ -179,20 +184,20 @@ class _Check:
         if field.positive is UNSET:
             return
         if field.type is None:
-            self._wrong([*keys, "positive"], "needs a type: of which values it is one")
+            self._wrong([*keys, "positive"], "needs a type: it is one of the field's values")
         elif field.scalar not in ("int", "float"):
             self._check_value("positive", field.positive, field, keys)
         elif field.positive not in ("higher", "lower"):
-            self._wrong([*keys, "positive"], 'must be "higher" or "lower" for a number: which is the better one')
+            self._wrong([*keys, "positive"], 'must be "higher" or "lower" for a number: which one is better')
 
     def _check_value(self, name: str, value: Any, field: FieldRules, keys: list[str]) -> None:
         if not _is_json(value):
-            self._wrong([*keys, name], "must be what JSON holds: true, 0, 0.5, a text")
+            self._wrong([*keys, name], "must be a JSON value, such as true, 0, 0.5 or a text")
         elif trouble := trouble_with(field, Raw(msgspec.json.encode(value))):
             self._wrong([*keys, name], trouble)
 
     def _values(self, kind: type[Struct], table: Any, keys: list[str], leave: str = "") -> dict[str, Any]:
-        """Return the keys of a table that are right, as this struct has them."""
+        """Return the values of a table that are right, by key, as the types of this struct. `leave`: a key to skip."""
         if not isinstance(table, dict):
             self._wrong(keys, f"must be a table; write [{'.'.join(keys)}]")
             return {}
@@ -205,7 +210,7 @@ class _Check:
                 near = nearest(name, kind.__struct_fields__)
                 fix = f"did you mean {near}?" if near else f"known are {', '.join(kind.__struct_fields__)}"
                 self._wrong([*keys, name], f"is not known; {fix}")
-                # The value that was meant for it is missing there.
+                # The key that was meant has no value now: what follows from that is not reported.
                 self._wrong_at.add((*keys, near or name))
                 continue
             try:
@@ -223,7 +228,7 @@ class _Check:
 
 
 def _twice(names: Iterable[str]) -> str | None:
-    """Return the first name that stands there twice."""
+    """Return the first name that is there more than once; None if none is."""
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
@@ -238,8 +243,8 @@ def _is_json(value: Any) -> bool:
 
 
 def policy_of(settings: Settings, application: str, now: datetime) -> Policy:
-    """Return what the configuration says of one application at one moment of Redis's clock.
+    """Return the policy of one application at one moment of Redis's clock.
 
-    Raises ConfigurationError for a file that cannot be read, or says what it may not.
+    Raises ConfigurationError for a file of rules that cannot be read, or has a mistake.
     """
     return Policy(config_of(settings).rules_of(application), now)

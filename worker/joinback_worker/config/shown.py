@@ -1,4 +1,4 @@
-"""What holds for each application and each feedback field, and where it is said."""
+"""The rules that hold for each application and each feedback field, and where each was set."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -17,33 +17,34 @@ _DEFAULT = "default"
 
 
 class Holds(Struct, frozen=True):
-    """One value that holds, and who says so."""
+    """One rule that holds, and where it was set."""
 
     name: str
     """As in the file: `feedback.bought.type`."""
     value: Any
     said: str
-    """`line 12`, the name of a variable, or `default`."""
+    """Where it was set: `line 12`, the name of a variable, or `default`."""
 
 
 class Holding(Struct, frozen=True):
-    """What holds for one application."""
+    """The rules that hold for one application."""
 
     digest: str
+    """`Rules.digest`."""
     holds: Sequence[Holds]
 
 
 class Names(Struct, frozen=True):
-    """The applications of the file beside those that have logged."""
+    """How the applications of the file differ from those that have logged."""
 
     without_rules: Sequence[str]
-    """They have logged, and the file does not name them."""
+    """Applications that have logged, and that the file does not name."""
     not_logged: Mapping[str, str | None]
-    """The file names them, and they have not logged; with the nearest name that has."""
+    """Applications that the file names, and that have not logged -> the nearest of `without_rules`, or None."""
 
 
 def holding(config: Config) -> dict[str, Holding]:
-    """Return what holds for each application that the file names."""
+    """Return the rules that hold for each application that the file names."""
     if config.path is None:
         return {}
     file = read(config.path)
@@ -53,7 +54,7 @@ def holding(config: Config) -> dict[str, Holding]:
 
 
 def otherwise(config: Config) -> Holding:
-    """Return what holds for every other application."""
+    """Return the rules that hold for every application that the file does not name."""
     rules = config.otherwise
     return Holding(rules.digest, [Holds("join_window_s", rules.join_window_s, _said_of_window())])
 

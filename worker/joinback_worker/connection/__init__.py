@@ -1,1 +1,1 @@
-"""The way to Redis, whatever it is: one server, a cluster, Sentinels; its errors, its logins, our scripts."""
+"""The connection to Redis (one server, a cluster, or Sentinels), its errors and logins, and our scripts."""

@@ -1,7 +1,7 @@
-"""The worker's connection to whatever Redis the URL names: one server, a cluster, the primary that Sentinels name.
+"""The worker's connection to the Redis that the URL names: one server, a cluster, or the primary that Sentinels name.
 
-All three are used alike: one command at a time touches one key, or the keys of one tag, so it finds its server by
-itself. What asks many keys, or every server, is here.
+All three are used alike. A command touches one key, or the keys of one tag, so a cluster finds the server for it. The
+functions that ask for many keys, or ask every server, are here.
 """
 
 import asyncio
@@ -28,29 +28,32 @@ from .hashes import Buffer
 from .login import Login, credentials_of
 
 SOCKET_TIMEOUT_S = 3.0
-"""Beyond any chunk's script; on a hung Redis the worker must still obey SIGTERM."""
+"""How long to wait for an answer: longer than any script takes, and short enough to obey SIGTERM if Redis hangs."""
 HEALTH_CHECK_S = 15
-"""Shorter than any NAT forgets an idle connection."""
+"""A connection that was idle for so long is checked before use: NATs forget idle connections after a longer time."""
 AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
-"""Redis did not answer; any other error is its answer."""
+"""The errors of a Redis that did not answer; any other error is an answer."""
 COMMANDS_AT_ONCE = 1_000
-"""Of one round trip: some milliseconds of Redis's time."""
+"""The most commands of one round trip: they take some milliseconds of Redis's time."""
 
 
 def connect(settings: Settings) -> Redis:
-    """Return the buffer; it connects on first use. Raises ConfigurationError for a wrong URL, or wrong credentials."""
+    """Return a connection to the buffer; it connects on first use.
+
+    Raises ConfigurationError for a wrong URL, or for a JOINBACK_REDIS_CREDENTIALS that cannot be loaded.
+    """
     return open_redis(redis_url(settings.redis_url, "JOINBACK_REDIS_URL"), credentials_of(settings))
 
 
 def open_redis(url: RedisUrl, credentials: Credentials | None = None) -> Redis:
-    """Return a connection to this Redis, of whatever shape; it connects on first use.
+    """Return a connection to this Redis; it connects on first use.
 
-    `credentials` are asked at each login, in place of what the URL says.
-    A RedisCluster passes for a Redis here: what is used of it, `execute_command` and `aclose`, is alike.
+    `credentials` are asked at each login, instead of the login in the URL. A RedisCluster is typed as a Redis here:
+    the methods that we use, `execute_command` and `aclose`, are alike.
     """
-    # No retries of redis-py's own: it would run a script again that took too long, and the next tick comes anyway.
+    # No retries by redis-py: it would run a slow script a second time, and the next tick tries again anyway.
     options = connection_options(url, SOCKET_TIMEOUT_S, HEALTH_CHECK_S) | {"retry": Retry(NoBackoff(), 0)}
-    # Who is in this process needs no login to its memory.
+    # The Redis in this process's memory needs no login.
     if credentials is not None and url.kind != "memory":
         options |= {"username": None, "password": None, "credential_provider": Login(credentials)}
     if url.kind == "cluster":
@@ -68,7 +71,7 @@ def open_redis(url: RedisUrl, credentials: Credentials | None = None) -> Redis:
 
 
 class _Primary(Buffer):
-    """The primary that Sentinels name; it ends with the connections to them."""
+    """The primary that Sentinels name. `aclose` closes the connections to the Sentinels too."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         await super().aclose(close_connection_pool)
@@ -78,52 +81,52 @@ class _Primary(Buffer):
 
 
 class _Cluster(RedisCluster):
-    """redis-py's cluster, mended where a process that lives for months needs it."""
+    """redis-py's cluster, with the corrections that a process needs which runs for months."""
 
     connection_pool: Any = None
-    """Each node has its own; the types alone want one."""
+    """Not used: each node has its own pool. Only the type of Redis demands the attribute."""
 
     def __init__(self, url: RedisUrl, options: dict[str, Any]) -> None:
-        # A cluster has one database, and redis-py refuses to be told.
+        # A cluster has one database, and redis-py refuses the option.
         own = {name: value for name, value in options.items() if name != "db"}
         self._named = url.nodes
         self._former: list[ClusterNode] = []
         super().__init__(
             startup_nodes=[ClusterNode(host, port) for host, port in url.nodes],
             ssl=url.tls is not None,
-            # Once more after a failover, or on a connection that an idle NAT forgot.
+            # One retry: after a failover, or on a connection that a NAT has forgotten.
             cluster_error_retry_attempts=1,
-            # What is not served must not keep the rest from being drained.
+            # Slots that no node serves must not stop the drain of the others.
             require_full_coverage=False,
             **own,
         )
 
     async def initialize(self) -> Self:
-        """Learn who serves which slots, from the nodes last seen, or from those that the URL names."""
-        # redis-py forgets each node that failed: after an outage of all it would know none, for ever.
+        """Learn which node serves which slots, from the nodes last seen, or from those that the URL names."""
+        # redis-py forgets each node that failed. After an outage of all nodes it would know none, for ever.
         for host, port in self._named:
             node = ClusterNode(host, port, **self.connection_kwargs)
             self.nodes_manager.startup_nodes.setdefault(node.name, node)
         before = list(self.nodes_manager.nodes_cache.values())
-        learns = self._initialize
+        is_to_learn = self._initialize
         try:
             await super().initialize()
         except RedisClusterException as error:
             raise _known(error) from None
-        if learns:
+        if is_to_learn:
             self._former = before
         return self
 
     async def aclose(self) -> None:
-        """Close every connection, also where it was not learned who serves what."""
+        """Close every connection, also of nodes whose slots were never learned."""
         await super().aclose()
         manager = self.nodes_manager
-        # A command that was under way while the nodes were learned anew left its connection at a former one.
+        # If a command was under way while the nodes were learned anew, its connection belongs to a former node.
         nodes = (*manager.nodes_cache.values(), *manager.startup_nodes.values(), *self._former)
         await asyncio.gather(*(node.disconnect() for node in nodes))
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command where its key is. Raises RedisError, also where redis-py's cluster has another kind."""
+        """Run a command on the node of its key. Raises RedisError, also where redis-py raises another type."""
         try:
             return await super().execute_command(*args, **kwargs)
         except RedisClusterException as error:
@@ -131,15 +134,16 @@ class _Cluster(RedisCluster):
 
 
 def _known(error: RedisClusterException) -> RedisError:
-    """Return why a cluster could not be asked: this kind of redis-py's is no RedisError, and hides the reason."""
+    """Return the RedisError behind redis-py's RedisClusterException, which is not a RedisError and hides the reason."""
     cause = error.__cause__
     return cause if isinstance(cause, RedisError) else RedisConnectionError(str(error))
 
 
 async def ask_each(redis: Redis, commands: Sequence[tuple[str, str]]) -> list[Any]:
-    """Return the answer to each (command, key), in order: an exception where there is none.
+    """Return the answer to each (command, key), in order. An error is returned in the place of its answer.
 
-    A server of a cluster that is away costs the answers for its own keys, and the time of one command.
+    If a server of a cluster is away, only its own keys have an error, and waiting for it takes one time-out. Raises
+    redis-py's errors for a single server that does not answer.
     """
     if isinstance(redis, RedisCluster):
         return await _ask_servers(redis, commands)
@@ -153,7 +157,10 @@ async def ask_each(redis: Redis, commands: Sequence[tuple[str, str]]) -> list[An
 
 
 async def _ask_servers(redis: RedisCluster, commands: Sequence[tuple[str, str]]) -> list[Any]:
-    """One command after the other, all servers at once. redis-py 5's own pipeline fails where a slot has moved."""
+    """Return what `ask_each` does: one command after the other, on all servers of the cluster side by side.
+
+    redis-py 5's own pipeline fails if a slot has moved.
+    """
     await redis.initialize()
     answers: list[Any] = [None] * len(commands)
     by_server: dict[str, list[int]] = {}
@@ -176,7 +183,10 @@ async def _ask_servers(redis: RedisCluster, commands: Sequence[tuple[str, str]])
 
 
 async def primaries(redis: Redis) -> list[dict[str, ClusterNode]]:
-    """Return, for each server that takes writes, what `execute_command` needs to reach it; of one alone nothing."""
+    """Return, for each server that takes writes, the keyword arguments with which `execute_command` reaches it.
+
+    A single server needs none: its dict is empty.
+    """
     if not isinstance(redis, RedisCluster):
         return [{}]
     await redis.initialize()
@@ -184,7 +194,7 @@ async def primaries(redis: Redis) -> list[dict[str, ClusterNode]]:
 
 
 def pattern_of(text: str) -> str:
-    """Return what `scan` takes for exactly this text."""
+    """Return the pattern for `scan` that matches exactly this text."""
     return _SPECIAL.sub(r"\\\1", text)
 
 
@@ -194,13 +204,13 @@ _SPECIAL = re.compile(r"([*?\[\]\\^-])")
 async def scan(
     redis: Redis, server: Mapping[str, Any], *, keys_per_step: int, pattern: str = "*"
 ) -> AsyncIterator[list[bytes]]:
-    """Return the keys of one of `primaries`, step by step; each may come twice."""
+    """Yield the keys of one of `primaries` in lists, one per SCAN. A key may come twice."""
     cursor: Any = 0
     while True:
         command = ("SCAN", cursor, "MATCH", pattern, "COUNT", keys_per_step)
         cursor, keys = await redis.execute_command(*command, **server)
         yield keys
-        # Of a cluster's node redis-py tells the cursor by the node's name.
+        # For a node of a cluster redis-py returns a dict: the node's name -> cursor.
         if isinstance(cursor, dict):
             (cursor,) = cursor.values()
         if not int(cursor):
@@ -208,9 +218,9 @@ async def scan(
 
 
 async def ask_primaries(redis: Redis, *command: str) -> dict[str, Any]:
-    """Return the answer of every server that takes writes, by its address; an exception of one that is away.
+    """Return the answer of every server that takes writes, by its address. An error is returned in place of the answer.
 
-    Of one that is alone the name is empty, and its exception is raised.
+    A single server has the address "", and its error is raised.
     """
     answers: dict[str, Any] = {}
     for server in await primaries(redis):

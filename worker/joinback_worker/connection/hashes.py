@@ -1,8 +1,8 @@
-"""redis-py's client of one server, with one call more: many hashes at once.
+"""redis-py's client of one server, with one more method: it reads many hashes at once.
 
-redis-py waits for each reply of a pipeline by itself, which costs the worker more than the rest of a drain, and a
-script that asks for sizes first costs the server three times the plain commands. Here commands are written many at
-once, and replies are taken as the socket brings them.
+redis-py awaits each reply of a pipeline one by one, which costs the worker more than the rest of a drain. A script that
+measures first costs the server three times as much as the plain commands. Here many commands are sent at once, and the
+replies are parsed as the socket brings them.
 """
 
 import asyncio
@@ -16,18 +16,19 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 WINDOW = 200
-"""Hashes asked for before the ones asked for last have come: what Redis has to hold for a worker that reads slowly."""
+"""The hashes asked for in one go. At most two such windows are open, so Redis need not hold more replies for a worker
+that reads slowly."""
 READ_BYTES = 1 << 17
-"""As much as asyncio holds for a reader."""
+"""The bytes of one read: as many as asyncio buffers for a reader."""
 
 
 class TooLarge(Exception):
-    """These hashes have more bytes than were asked for. The rest of them was not read."""
+    """These hashes have more than `bytes_max` bytes. The rest was not read."""
 
 
 @runtime_checkable
 class Hashes(Protocol):
-    """Whoever gives many hashes at once."""
+    """A client that can read many hashes at once."""
 
     async def hashes(self, keys: Sequence[bytes], bytes_max: int) -> list[Any]: ...
 
@@ -36,9 +37,9 @@ class Buffer(Redis):
     """One server, or the primary that Sentinels name."""
 
     async def hashes(self, keys: Sequence[bytes], bytes_max: int) -> list[Any]:
-        """Return the fields and values of each of these hashes, one after the other, or the error that Redis answered.
+        """Return for each key a flat list field, value, ..., or Redis's error as an exception, if it answered one.
 
-        Raises TooLarge instead of reading more bytes than that, and what redis-py raises.
+        Raises TooLarge once the replies have more bytes than `bytes_max`, and what redis-py raises.
         """
         windows = [keys[first : first + WINDOW] for first in range(0, len(keys), WINDOW)]
         connection = await self.connection_pool.get_connection()
@@ -50,7 +51,7 @@ class Buffer(Redis):
                     await _ask(connection, windows[n + 1])
                 await replies.take(len(window))
         except BaseException:
-            # Replies may still be on their way.
+            # Replies may still come, so the connection cannot be used again.
             await connection.disconnect(nowait=True)
             raise
         finally:
@@ -64,7 +65,7 @@ async def _ask(connection: AbstractConnection, keys: Sequence[bytes]) -> None:
 
 
 class _Replies:
-    """Replies of a connection on which nothing else is asked meanwhile."""
+    """Reads replies from a connection that nobody else uses meanwhile."""
 
     def __init__(self, connection: AbstractConnection, bytes_max: int) -> None:
         self._connection = connection
@@ -74,6 +75,7 @@ class _Replies:
         self.taken: list[Any] = []
 
     async def take(self, number: int) -> None:
+        """Read so many more replies into `taken`."""
         until = len(self.taken) + number
         try:
             async with asyncio.timeout(self._connection.socket_timeout):

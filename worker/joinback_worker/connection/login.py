@@ -1,4 +1,8 @@
-"""Logins of the worker that rotate: the same callable as the client's, asked off the event loop and not for ever."""
+"""Logins of the worker with credentials that rotate.
+
+They come from the same callable as the client's. It is called in a thread, so that the event loop goes on, and only for
+a limited time.
+"""
 
 import asyncio
 import threading
@@ -12,31 +16,36 @@ from joinback.redis_errors import Unreachable
 from joinback.settings import Settings
 
 ASK_S = 10.0
-"""A service of tokens and its library's retries answer within; SIGTERM waits as long for a merge."""
+"""How long a callable may take. A token service answers within it, retries of its library included; and SIGTERM waits
+as long for a merge."""
 
 
 class NoLogin(RedisConnectionError):
-    """The credentials could not be had; the message says why, and holds nothing of them."""
+    """The credentials are not available. The message says why, and holds no part of them."""
 
 
 class Login(CredentialProvider):
-    """A callable for credentials, as redis-py asks for them."""
+    """A callable for credentials in the form that redis-py asks for."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._asked: Future[tuple[str] | tuple[str, str]] | None = None
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return what AUTH takes. Raises NoLogin: after an error that is none of its own redis-py stays connected."""
+        """Return the arguments of AUTH: (password,) or (user, password).
+
+        Raises NoLogin, which is an error of redis-py's own: after any other it would keep the connection open.
+        """
         try:
             return ask(self._credentials)
         except Unreachable as error:
             raise NoLogin(str(error)) from None
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """As `get_credentials`, in a thread that nobody waits for if it hangs, at exit neither.
+        """Return what `get_credentials` returns, asked for in a thread. Raises NoLogin, also after ASK_S seconds.
 
-        Logins at one time are answered by one call, so calls that hang do not add up.
+        If the callable hangs, nobody waits for the thread, not even the exit of the process.
+        Logins at the same time share one call, so calls that hang do not add up.
         """
         if self._asked is None or self._asked.done():
             self._asked = self._ask()
@@ -47,7 +56,7 @@ class Login(CredentialProvider):
 
     def _ask(self) -> "Future[tuple[str] | tuple[str, str]]":
         answer: Future[tuple[str] | tuple[str, str]] = Future()
-        # From now on no login that is cancelled cancels it for the others.
+        # From now on a login that is cancelled does not cancel the call for the others.
         answer.set_running_or_notify_cancel()
 
         def run() -> None:
@@ -61,7 +70,10 @@ class Login(CredentialProvider):
 
 
 def credentials_of(settings: Settings) -> Credentials | None:
-    """Return what JOINBACK_REDIS_CREDENTIALS names; None if it is not set. Raises ConfigurationError."""
+    """Return the callable that JOINBACK_REDIS_CREDENTIALS names; None if it is not set.
+
+    Raises ConfigurationError if it cannot be loaded.
+    """
     if settings.redis_credentials is None:
         return None
     return credentials_at(settings.redis_credentials, "JOINBACK_REDIS_CREDENTIALS")

@@ -1,4 +1,7 @@
-"""redis-py's errors in the words of `joinback.redis_errors`: it loses the code of some, and has classes for them."""
+"""Turns redis-py's errors into the sentences of `joinback.redis_errors`.
+
+Those are found by Redis's error code. redis-py drops the code of some errors, and has a class for each of them.
+"""
 
 import re
 
@@ -21,16 +24,19 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.ClusterDownError, "CLUSTERDOWN"),
     (exceptions.MovedError, "MOVED"),
     (exceptions.TryAgainError, "TRYAGAIN"),
-    # It was sent to and fro: a slot is on its way.
+    # The command was redirected too often: a slot is being moved.
     (exceptions.ClusterError, "TRYAGAIN"),
 )
 _NO_PRIMARY = "no Sentinel names a primary; check that they run, and the service in JOINBACK_REDIS_URL"
-# redis-py's own words for a connection that was refused: they name host, port and the system's reason.
+# redis-py's text for a connection that failed. It names host, port and the system's reason, and holds nobody's data.
 _CONNECTING = re.compile(r"Error (?:-?\d+ )?connecting to [^\s]{1,200}\. [A-Za-z0-9 ,'-]{1,80}")
 
 
 def advice(error: redis.RedisError | OSError) -> str:
-    """One line that names the fix, with Redis's own words where their form is known to hold nobody's data."""
+    """Return one line for a person, which names the fix.
+
+    Redis's own text follows in brackets if its form is known to hold nobody's data.
+    """
     if isinstance(error, NoLogin):
         return str(error)
     what = _advice(error)
@@ -47,7 +53,7 @@ def _advice(error: redis.RedisError | OSError) -> str:
             return advice_on(code)
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return NO_ANSWER
-    # Some answers come as a connection error: no connection was to be had.
+    # redis-py raises a ConnectionError for some answers too, if Redis refuses the connection.
     if isinstance(error, redis.ConnectionError | OSError):
         code = code_of(str(error))
         return advice_on(code) if code in ("MAXCLIENTS", "LIMIT") else NO_CONNECTION

@@ -1,1 +1,1 @@
-"""A drain, from the inside out: a batch, a tag, a round of all tags, and when the next one is due."""
+"""The drain, from the inside out: of a batch, of a tag, of all tags in a round, and when the next round is due."""

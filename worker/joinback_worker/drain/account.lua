@@ -1,7 +1,7 @@
--- One consistent look at a tag's books.
+-- Reads a tag's books in one step, so that they are consistent.
 -- KEYS  1 pending   2 stats
--- Returns {entries pending, age in ms of the oldest, {counter, value, ...}}, or a type's name in the place of the
--- entries or the counters where something else than a stream or a hash stands.
+-- Returns {entries pending, age in ms of the oldest, {counter, value, ...}}. Where something else than a stream or a
+-- hash stands at a key, the name of its type is in the place of the entries or the counters.
 local function kept(key, wanted)
   local kind = redis.call('TYPE', key).ok
   return kind == wanted or kind == 'none', kind

@@ -1,7 +1,7 @@
-"""Batches: claimed entries with their records, read and folded; each is what one merge into the sink takes.
+"""Batches: claimed entries with their records, read and decoded. One merge into the sink takes one batch.
 
-The next batch is read while the sink writes the last one. Entries stay claimed from the moment they are read until
-they are settled or given back, whoever holds them meanwhile.
+The next batch is read while the sink writes the last one. Entries stay claimed from the moment they are read from the
+stream until they are settled or given back.
 """
 
 import asyncio
@@ -23,31 +23,34 @@ from .settlement import DeadEntry
 from .source import REDIS_TROUBLE, Fields, Source, Unusable
 
 AGE_PER_LEASE = 3
-"""A batch is handed on before a third of its lease has passed, however little a slow link has brought."""
+"""A batch is handed on once a third of its lease has passed, however few records a slow link has brought: the rest of
+the lease is for the merge."""
 
 
 class Batch(Struct, kw_only=True):
-    """Claimed entries, by what became of their records when they were read."""
+    """Claimed entries, sorted by what was found when their records were read."""
 
     claimed_at: float
-    """Of the first of them, on the monotonic clock."""
+    """When the first of them was claimed, by the monotonic clock, in seconds."""
     by_key: dict[str, list[Entry]] = field(default_factory=dict)
-    """Of the records that were read."""
-    folded: dict[str, ReadHash] = field(default_factory=dict)
-    """Those records, each folded once."""
+    """Join key -> entries whose record was read."""
+    read: dict[str, ReadHash] = field(default_factory=dict)
+    """Join key -> the record that was read; the same keys as `by_key`."""
     foreign: dict[str, set[str]] = field(default_factory=dict)
-    """Of these records the fields that stand under other tags."""
+    """Join key -> the fields of its record that stand under other tags."""
     gone: dict[str, list[Entry]] = field(default_factory=dict)
-    """Of the records that are not there any more."""
+    """Join key -> entries whose record Redis does not hold any more."""
     dead: list[DeadEntry] = field(default_factory=list)
-    """Without a record that could become a row."""
+    """Entries whose record cannot become a row."""
     erased: list[Entry] = field(default_factory=list)
-    """Of join keys that were erased."""
+    """Entries of erased join keys."""
     bytes: int = 0
+    """How many bytes of payload its records have."""
     size: int = 0
-    """How many entries."""
+    """How many entries it has."""
 
     def entries(self) -> Iterator[Entry]:
+        """Yield all entries of the batch."""
         return chain(
             chain.from_iterable(self.by_key.values()),
             chain.from_iterable(self.gone.values()),
@@ -56,24 +59,25 @@ class Batch(Struct, kw_only=True):
         )
 
     def join_keys(self) -> set[str]:
-        """Return the keys of all entries that are not erased."""
+        """Return the join keys of all entries but those in `erased`."""
         return {*self.by_key, *self.gone, *(dead.entry.join_key for dead in self.dead if dead.entry.join_key)}
 
     def erase(self, join_keys: Collection[str]) -> None:
-        """Forget what was read of these keys, and keep their entries as erased."""
+        """Move the entries of these keys to `erased`, and forget their records."""
         for key in join_keys:
             self.erased += [*self.by_key.pop(key, ()), *self.gone.pop(key, ())]
-            self.folded.pop(key, None)
+            self.read.pop(key, None)
         self.erased += [dead.entry for dead in self.dead if dead.entry.join_key in join_keys]
         self.dead = [dead for dead in self.dead if dead.entry.join_key not in join_keys]
 
     def bury(self, dead: DeadEntry) -> None:
+        """Add an entry whose record cannot become a row."""
         self.dead.append(dead)
         self.size += 1
 
 
 class Reader:
-    """Reads batch after batch from a tag, one ahead of whoever merges them."""
+    """Reads batch after batch from a tag, one batch ahead of the merges. Make one per drain."""
 
     def __init__(self, source: Source, application: str, rules: Rules, pace: Pace) -> None:
         self._source = source
@@ -83,22 +87,25 @@ class Reader:
         self._claims = source.group.claims()
         self._claimed_at = 0.0
         self._unread: dict[str, list[Entry]] = {}
-        """Claimed, and its records not read yet."""
+        """Join key -> claimed entries whose record is not read yet."""
         self._filling: Batch | None = None
         self._handed_on: Batch | None = None
         self._ahead: asyncio.Task[Batch | None] | None = None
         self._stops = False
         self.claimed = 0
-        """How many entries, since it began."""
+        """How many entries it has claimed."""
 
     def read_ahead(self) -> None:
-        """Begin with the next batch, unless the last one is so large that both would be too much to hold."""
+        """Start to read the next batch, unless the last one is so large that memory should not hold both."""
         if self._ahead is None and (self._handed_on is None or self._handed_on.bytes <= SLICE_BYTES):
-            # In a task that is not cancelled with this one: a reply that is lost is a claim that nobody knows of.
+            # In a task of its own, which is not cancelled with this one: a lost reply would leave claims nobody knows.
             self._ahead = asyncio.create_task(self._fill())
 
     async def next(self) -> Batch | None:
-        """Return the next batch; None: nothing is left of what was pending at the start. Raises what Redis raises."""
+        """Return the next batch; None if nothing is left of what was pending at the start.
+
+        Raises what redis-py raises.
+        """
         self.read_ahead()
         assert self._ahead is not None
         await asyncio.wait({self._ahead})
@@ -107,23 +114,23 @@ class Reader:
         return self._handed_on
 
     def settled(self) -> None:
-        """What was handed on last is nobody's claim any more."""
+        """Forget the batch that was handed on last: its entries are settled, so they are not claimed any more."""
         self._handed_on = None
 
     async def keep(self, batch: Batch) -> None:
-        """Renew the lease of this batch, if a third of it has passed."""
+        """Renew the lease of this batch if a third of it has passed."""
         batch.claimed_at = await self._source.group.keep(batch.entries(), batch.claimed_at)
 
     async def give_back(self) -> int:
-        """End, and release what is not settled, so that the next cycle takes it at once; how many entries that are."""
+        """Stop, and release the claims that are not settled: the next drain takes them at once. Return their number."""
         self._stops = True
         if self._ahead is not None:
             await asyncio.wait({self._ahead})
-            self._ahead.exception()  # of which the cycle ends anyway
+            self._ahead.exception()  # take it, or asyncio logs it; the drain ends anyway
         await self._claims.aclose()
         batches = filter(None, (self._handed_on, self._filling))
         left = [*self._unread_entries(), *chain.from_iterable(batch.entries() for batch in batches)]
-        # If Redis is away, the lease ends by itself.
+        # If Redis does not answer, the lease ends by itself.
         with suppress(*REDIS_TROUBLE):
             await self._source.group.release(left)
         return len(left)
@@ -144,7 +151,7 @@ class Reader:
         return batch if batch.size else None
 
     async def _claim(self, batch: Batch) -> bool:
-        """Claim some more. False: there is nothing left."""
+        """Claim more entries. Return False if nothing is left."""
         self._claimed_at = time.monotonic()
         entries = await anext(self._claims, None)
         if entries is None:
@@ -158,7 +165,7 @@ class Reader:
         return True
 
     async def _read(self, batch: Batch) -> bool:
-        """Read a slice into the batch. False: what comes next has no room in it."""
+        """Read a slice: records of claimed entries, into the batch. Return False if the next record has no room."""
         keys = list(islice(self._unread, self._pace.records))
         room = min(SLICE_BYTES - batch.bytes, self._pace.bytes)
         each = self._pace.record_bytes
@@ -171,7 +178,7 @@ class Reader:
         except RedisTimeoutError:
             if not self._pace.shrink():
                 raise
-            # If Redis answers this, the slice was too large for the link, not Redis away.
+            # If Redis answers this, it is not away: the slice was too large for the link.
             await self._source.group.renew(chain(self._unread_entries(), batch.entries()))
             batch.claimed_at = self._claimed_at = time.monotonic()
             return True
@@ -186,37 +193,40 @@ class Reader:
         return bool(records)
 
     def _add(self, batch: Batch, key: str, record: Fields | Unusable, foreign: set[str] | None) -> bool:
-        """Add a record with what was claimed of it. False, and nothing done: it has to wait for the next batch."""
-        entries, before = self._unread[key], batch.folded.get(key)
+        """Add a record and its claimed entries. Return False, and do nothing, if it must wait for the next batch."""
+        entries, before = self._unread[key], batch.read.get(key)
         if isinstance(record, Unusable):
             for entry in entries:
                 batch.bury(DeadEntry(entry, *record))
             return True
         found = read_hash(self._application, key, record)
         if before is not None:
-            # Read a second time, for what was claimed since. If it has lost something, both are to be merged.
+            # The key came again in this batch, so its record was read again. If that lost a field, merge both readings.
             if not found.payloads.keys() >= before.payloads.keys():
                 return False
             entries = batch.by_key[key] + entries
         batch.size += len(self._unread[key])
-        # A record of late marks alone is gone as well.
+        # A record that holds nothing but late marks is gone too.
         if not found.payloads:
             batch.gone[key] = entries
             return True
         if self._rules.strict:
             self._check(found, entries)
-        batch.by_key[key], batch.folded[key] = entries, found
+        batch.by_key[key], batch.read[key] = entries, found
         if foreign is not None:
             batch.foreign[key] = foreign
         return True
 
     def _check(self, found: ReadHash, entries: Iterable[Entry]) -> None:
-        """Take out what breaks its declaration, of what comes now: what a sink has by former rules stays."""
-        come = {entry.field for entry in entries}
-        # A client of before wrote no id: then any feedback of the record may be what comes.
-        names_none = any(entry.field is None and entry.kind != b"prediction" for entry in entries)
+        """Make those events of these entries bad that break a strict rule.
+
+        Other events of the record stay: the sink may hold them since before the rule.
+        """
+        incoming = {entry.field for entry in entries}
+        # An old client writes no event id into its entry. Then any feedback of the record may be the incoming event.
+        is_unnamed = any(entry.field is None and entry.kind != b"prediction" for entry in entries)
         for event_id, why in strict_troubles(found.record, self._rules).items():
-            if (field := f"feedback:{event_id}") in come or names_none:
+            if (field := f"feedback:{event_id}") in incoming or is_unnamed:
                 found.bad[field] = Bad("breaks_declaration", why)
                 del found.record.feedback[event_id]
 

@@ -1,7 +1,7 @@
-"""One drain of one tag: claim -> load -> fold -> merge into the sink -> settle, a batch at a time.
+"""One drain of one tag: claim -> load -> merge into the sink -> settle, one batch at a time.
 
-The order is the promise: nothing is acknowledged before the sink has it, and whatever stops a cycle, wherever,
-leaves entries that the next one claims again. The fold makes the repetition harmless.
+The promise is in the order: nothing is acknowledged before the sink has it. Whatever stops a drain, at any point,
+leaves entries that the next drain claims again. That repetition is harmless, because the merge is a union of sets.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from joinback_worker.notes.fields_seen import FieldsSeen
 from joinback_worker.sinks import Sink
 
 from .batch import Reader
-from .chunk import Work, drain_batch
 from .collecting import LOOK_MERGES, collector_held_back
+from .drain_batch import Work, drain_batch
 from .drained import Drained
 from .pace import Pace
 from .source import REDIS_TROUBLE, Source
@@ -41,15 +41,16 @@ async def drain(
     rules: Rules | None = None,
     fields_seen: FieldsSeen | None = None,
 ) -> Drained:
-    """Drain what is pending now, batch by batch, until none of it is left or the budget is spent.
+    """Drain what is pending now, batch by batch, until nothing of it is left or the budget is spent.
 
-    `settled_ttl_s`: how long Redis keeps a record that the sink has whole; None leaves its TTL as it is.
-    `conditions` are named troubles of Redis, for the log line. `pace` is for callers that drain again: what a
-    time-out taught outlives the cycle. `refusal` is asked before each merge; what it says ends the cycle before
-    anything of it is written. `rules` are the application's, and `fields_seen` is for callers that drain again.
+    Return the counts, and log them as one line. `settled_ttl_s`: how long Redis keeps a record after the sink has all
+    of it, in seconds; None: its TTL stays. `budget_s`: after so many seconds no further batch is merged.
+    `conditions`: named troubles of Redis, for the log line. `refusal` is asked before each merge: if it returns a
+    reason, the drain ends before that batch is written. `rules` are the application's. A caller that drains a tag again
+    passes the same `pace` and `fields_seen`, which remember what earlier drains learned.
 
-    Raises what Redis raises. A sink that is unavailable, and trouble nobody foresaw, end the cycle and are told in
-    the result. Whatever ends it, what was claimed and not settled is given back.
+    Raises what redis-py raises. Trouble with the sink and unforeseen errors end the drain, and are in the result's
+    `error`. However it ends, claims that are not settled are given back.
     """
     drained = Drained()
     started = time.monotonic()
@@ -71,11 +72,11 @@ async def drain(
         drained.error = described(error)
     books = await source.accounting()
     troubles = [*books.troubles, *filter(None, [await source.note()])]
-    told = dict(conditions or {}) | ({"books": "; ".join(troubles)} if troubles else {})
+    logged = dict(conditions or {}) | ({"books": "; ".join(troubles)} if troubles else {})
     drained.oldest_pending_s = books.oldest_pending_s
     drained.duration_s = round(time.monotonic() - started, 3)
-    tell = log.warning if told or drained.error or drained.dead else log.info
-    tell("cycle_finished", application=application, **structs.asdict(drained), conditions=told)
+    write = log.warning if logged or drained.error or drained.dead else log.info
+    write("cycle_finished", application=application, **structs.asdict(drained), conditions=logged)
     return drained
 
 
@@ -105,7 +106,7 @@ async def _drain_batches(
                 drained.unfinished = True
                 return
     finally:
-        # In a task of its own: in one that is cancelled, redis-py's next look at a connection raises
-        # CancelledError on Python before 3.11.3, whose timeouts take the worker's end for theirs.
+        # In a task of its own. In a cancelled task, redis-py's next check of a connection raises CancelledError on
+        # Python before 3.11.3, because asyncio.timeout mistakes the worker's cancellation for its own.
         drained.released += await asyncio.create_task(reader.give_back())
         drained.claimed += reader.claimed

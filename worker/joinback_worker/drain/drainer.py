@@ -1,10 +1,10 @@
-"""Rounds: one drain of each tag that has work, with all it needs, and its trouble put into words.
+"""Rounds: a round drains each tag that has work once, and turns errors into words.
 
-A round never raises for what one tag, the sink or Redis does: what cannot be drained now stays pending, and the
-result says why.
+A round does not raise when a tag, the sink or Redis is in trouble: what cannot be drained now stays pending, and the
+result holds the reason.
 
-The sink is opened for each drain: that costs milliseconds every five minutes, and a sink that was down, moved
-or restarted in between needs no code of its own.
+The sink is opened anew for each drain. That costs milliseconds every five minutes, and needs no code for a sink that
+was down, moved or restarted in between.
 """
 
 import asyncio
@@ -45,10 +45,13 @@ log = structlog.get_logger("joinback")
 
 
 class Drainer:
-    """One worker's drains, tick after tick: its name in the consumer groups, and what it remembers of Redis."""
+    """One worker's rounds, and what it remembers from one to the next.
+
+    `only`: the applications to drain; empty: all. Raises ConfigurationError for wrong settings.
+    """
 
     def __init__(self, settings: Settings, only: Sequence[str] = ()) -> None:
-        # What is wrong must fail here, not at the first tick.
+        # Wrong settings must fail here, not at the first tick.
         check_emit(open_sink(settings.sink_url), settings.emit)
         self._config = config_of(settings)
         self.settings = settings
@@ -63,14 +66,15 @@ class Drainer:
         self._layouts: Mapping[str, Layout] = {}
         self._watch = Watch()
         self._noted_at: datetime | None = None
-        """When this worker noted its rules last."""
+        """When this worker last noted its rules, by Redis's clock."""
         self.evictions_at: datetime | None = None
-        """When it last saw Redis evict keys."""
+        """When this worker last saw that Redis had evicted keys, by Redis's clock."""
 
     async def round(self, tag_budget_s: float) -> Drained:
-        """Drain each tag that has work once, a few at a time. `unfinished`: a budget was spent, so go on with a next.
+        """Drain each tag that has work once, as many at a time as the sink takes writers. Return the sum of the counts.
 
-        Never raises, but when it is cancelled; then it has given up its claims.
+        `tag_budget_s`: how long one tag may take, in seconds; if a tag needs longer, the result is `unfinished`, and
+        another round goes on. Raises nothing but CancelledError; the claims are given back by then.
         """
         started = time.monotonic()
         try:
@@ -79,7 +83,7 @@ class Drainer:
             if "evictions" in conditions:
                 self.evictions_at = now
             paused = "memory_high" in conditions
-            # The server that holds the sign may be away alone; then it ends by itself.
+            # Of a cluster only the server that holds this key may be away; the key's TTL ends it then.
             with suppress(*AWAY):
                 await publish_pause(self.redis, paused=paused, interval_s=self.settings.interval_s)
             self._layouts = await self._watch.look(self.redis, now)
@@ -100,13 +104,13 @@ class Drainer:
                 drained = await self._drain(application, tag, now, conditions, tag_budget_s)
             if drained.error is not None:
                 failed[application] = drained.error, drained.sink_lost
-            # Not `+= await`: that reads the sum before the drain, and forgets what others added meanwhile.
+            # Not `+= await`: that reads the sum before the drain, and loses what other drains add meanwhile.
             total.include(drained)
 
         async with asyncio.TaskGroup() as group:
             for application, tag in work:
                 group.create_task(drain_one(application, tag))
-        # Of a server that is away nobody knows whether anything waits there.
+        # If a server is away, it is not known whether its tags have work; so only the tags with work count as drained.
         done = {application for application, _ in (work if away else allowed)} - failed.keys()
         await self._note_drains(done, failed, now, time.monotonic() - started)
         return total
@@ -115,7 +119,7 @@ class Drainer:
         await self.redis.aclose()
 
     def _known(self) -> list[tuple[str, str]]:
-        """Return every (application, tag); that there is none is told once."""
+        """Return every (application, tag) to look at; log once if there is none."""
         known = all_tags(self._layouts, self.only)
         if bool(known) != self._knows_applications:
             self._knows_applications = bool(known)
@@ -124,22 +128,26 @@ class Drainer:
         return known
 
     async def _with_work(self, known: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], str | None]:
-        """Return those with something pending, or predictions that mature; the others cost a length each.
+        """Return the (application, tag)s that have work, and an error if a server is away; None: none is away.
 
-        And the trouble of a server that is away: its tags must not hold up the others.
+        Work is a pending entry, or rules by which the clock alone changes rows. A server that is away must not stop
+        the tags on other servers. Each tag costs one XLEN.
         """
         lengths = await ask_each(self.redis, [("XLEN", wire.pending_key(tag)) for _, tag in known])
         work, away = [], None
         for (application, tag), length in zip(known, lengths, strict=True):
             if isinstance(length, AWAY):
                 away = advice(length)
-            # Another error, such as a wrong type at the key, is for the drain to tell.
-            elif length or self._closes(application):
+            # For another error, such as a wrong type at the key, the drain is tried: it logs the error.
+            elif length or self._matures(application):
                 work.append((application, tag))
         return work, away
 
     def _elsewhere(self, application: str, tag: str, now: datetime) -> Elsewhere | None:
-        """Return where else a record may be, if the application has or had shards not long ago."""
+        """Return what names the other tags that may hold a part of a record. None: its shards never changed.
+
+        A former number of shards counts if it was in use within the buffer's TTL: later its records have expired.
+        """
         layout = self._layouts[application]
         since = now - timedelta(seconds=self.settings.buffer_ttl_s)
 
@@ -149,9 +157,9 @@ class Drainer:
         return tags_of if layout.former else None
 
     async def _note_rules(self, applications: Iterable[str], now: datetime) -> None:
-        """Note by which rules these are folded from now on, whether or not anything of theirs waits.
+        """Note in Redis which rules the rows of these applications follow from now on, even if they have no work.
 
-        The server that holds the notes may be away alone, or hold something else at their key: then nothing is noted.
+        Nothing is noted if the server that holds the notes is away, or something else stands at their key.
         """
         rules = {application: self._config.rules_of(application) for application in applications}
         with suppress(*AWAY, ResponseError):
@@ -163,7 +171,10 @@ class Drainer:
     async def _note_drains(
         self, done: Iterable[str], failed: Mapping[str, tuple[str, bool]], began_at: datetime, took_s: float
     ) -> None:
-        """Note for whoever asks what became of these. Redis may be away by now: then a later round does."""
+        """Note in Redis how the drain of each application ended. If Redis is away by now, a later round notes it.
+
+        `failed`: application -> its error, and whether the sink was unavailable.
+        """
         ours = LastDrain(
             at=began_at + timedelta(seconds=took_s),
             worker=self._name,
@@ -175,13 +186,13 @@ class Drainer:
         with suppress(*AWAY):
             await note_drains(self.redis, ours, done, failed)
 
-    def _closes(self, application: str) -> bool:
+    def _matures(self, application: str) -> bool:
         return self._config.rules_of(application).mature
 
     async def _drain(
         self, application: str, tag: str, now: datetime, conditions: dict[str, str], budget_s: float
     ) -> Drained:
-        """One drain of one tag. Trouble with Redis, the sink or this tag's data is told in the result, and logged."""
+        """Drain one tag. Return its counts; trouble with Redis, the sink or the data is in `error`, and is logged."""
         structlog.contextvars.bind_contextvars(sink=self.sink)
         try:
             policy = policy_of(self.settings, application, now)
@@ -197,7 +208,7 @@ class Drainer:
                     pace=self._paces[tag],
                     rules=policy.rules,
                     fields_seen=self._fields.setdefault(tag, FieldsSeen(policy.rules)),
-                    # Before each merge: another sink may be adopted while a long drain goes on.
+                    # Asked before each merge: somebody may adopt another sink during a long drain.
                     refusal=partial(refusal, self.redis, self.settings, application),
                 )
         except SinkUnavailable as error:
@@ -211,12 +222,15 @@ class Drainer:
 
 
 async def drain_all(settings: Settings, only: Sequence[str] = ()) -> Drained:
-    """Drain what is pending now, and no more. Raises ConfigurationError for a wrong sink."""
+    """Drain what is pending now, once and without a budget. Return the counts; trouble is in their `error`.
+
+    Raises ConfigurationError for wrong settings.
+    """
     drainer = Drainer(settings, only)
     try:
         started = time.monotonic()
         drained = await drainer.round(tag_budget_s=float("inf"))
-        # Not the sum of drains that ran at once.
+        # The time that passed, not the sum over drains that ran side by side.
         drained.duration_s = round(time.monotonic() - started, 3)
         return drained
     finally:

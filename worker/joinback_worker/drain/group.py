@@ -1,7 +1,7 @@
-"""The consumer group of a pending stream: claims as leases, kept, given back, and tidied up after the dead.
+"""The consumer group of a pending stream: claims are leases, which are renewed, given back, or taken over.
 
-Entries whose worker has not settled them within the lease are claimed by another, so nothing here depends on a
-worker staying alive or being the only one.
+If a worker has not settled its entries within the lease, another worker claims them. So nothing here depends on a
+worker that stays alive, or on there being only one.
 """
 
 import os
@@ -19,40 +19,41 @@ from joinback import wire
 from joinback_worker.connection.scripts import Script
 
 CLAIM_ENTRIES = 1_000
-"""Of one call to Redis: some milliseconds in which it serves nobody else."""
+"""The most entries that one call to Redis claims: Redis serves nobody else during those milliseconds."""
 LEASE_S = 60.0
-"""Many times what a slice takes; a worker that died keeps its entries waiting no longer than this."""
+"""How long a claim holds. A slice takes far less; and if a worker dies, its entries wait no longer than this."""
 IDLE_CONSUMER_S = 3_600
-"""A consumer that has held nothing for so long is nobody's: who looks at night still sees it, and one that lives,
-with whatever interval, is made again by its next read."""
+"""A consumer that holds no entry and has been idle for so long is removed. An hour, so that who looks after a crash
+still sees it. If its worker lives after all, the worker's next read makes the consumer again."""
 
 PARKED = "waits-for-a-newer-worker"
-"""The consumer that holds entries whose events no worker here can read: so that they are told from those that wait,
-by XINFO CONSUMERS as well. Their lease runs out like any other, and the next drain looks whether it can read them."""
+"""The consumer that holds entries whose events this worker cannot read, because a newer client wrote them. XINFO
+CONSUMERS shows them apart from entries that wait. Their lease ends like any other, and the next drain tries again."""
 
 _retire = Script("drain/retire.lua")
 _trimmed = Script("drain/trimmed.lua")
 
 
 class Entry(NamedTuple):
-    """One pending event's notice that its record changed."""
+    """One entry of the pending stream: it says that an event was added to a record."""
 
     id: bytes
+    """The entry's own id in the stream."""
     join_key: str | None
-    """None: the entry names no readable key."""
+    """None: the entry has no join key, or one that is not UTF-8."""
     kind: bytes | None = None
     event_id: bytes | None = None
 
     @property
     def field(self) -> str | None:
-        """The event's field in the record, `<kind>:<event_id>`. None: a client of before wrote no id."""
+        """The event's field in the record, `<kind>:<event_id>`. None: the entry has no event id (an old client)."""
         if not self.kind or not self.event_id:
             return None
         return f"{self.kind.decode(errors='replace')}:{self.event_id.decode(errors='replace')}"
 
 
 def consumer_name() -> str:
-    """Return this process's name in all consumer groups, for whoever reads XINFO CONSUMERS at night."""
+    """Return this process's name in all consumer groups: `host:pid:` and six hex digits, to be read by a person."""
     return _consumer_of(os.getpid())
 
 
@@ -62,7 +63,7 @@ def _consumer_of(pid: int) -> str:
 
 
 class Group:
-    """One tag's pending stream and its group, as seen by one cycle of one worker."""
+    """One tag's pending stream and its consumer group, for one drain by one worker."""
 
     def __init__(self, redis: Redis, tag: str, consumer: str, lease_s: float, claim_entries: int) -> None:
         self._redis = redis
@@ -73,10 +74,10 @@ class Group:
         self._claim_entries = claim_entries
 
     async def claims(self) -> AsyncGenerator[list[Entry], None]:
-        """Claimed entries: first those whose lease has run out, then what came before this moment, oldest first.
+        """Claim entries and yield them in lists: first those whose lease has ended, then new ones, oldest first.
 
-        One pass over the abandoned ones, so that what this cycle releases is left to the next. What comes later is
-        left to it too: a drain ends, whatever clients log meanwhile.
+        Leases are passed over once, so entries that this drain releases are left to the next drain. So are entries
+        that come after the first call: a drain ends, however much clients log meanwhile.
         """
         newest = await self._newest()
         if newest is None:
@@ -95,7 +96,7 @@ class Group:
                 break
         while True:
             reply = await self._redis.execute_command(
-                # As one word, which redis-py does not know: it would make a dict of each entry.
+                # One word for the command, which redis-py does not know: else it would make a dict of each entry.
                 "XREADGROUP GROUP", wire.GROUP, self._consumer, "COUNT", self._claim_entries,
                 "STREAMS", self._pending, ">",
             )  # fmt: skip
@@ -106,7 +107,7 @@ class Group:
                 return
 
     async def keep(self, entries: Iterable[Entry], claimed_at: float) -> float:
-        """Renew the lease, if a third of it has passed; return since when it counts, on the monotonic clock."""
+        """Renew the lease of these entries if a third of it has passed. Return when it began (monotonic clock)."""
         now = time.monotonic()
         if (now - claimed_at) * 3 <= self.lease_s:
             return claimed_at
@@ -114,19 +115,19 @@ class Group:
         return now
 
     async def renew(self, entries: Iterable[Entry]) -> None:
-        """Begin the lease of these entries anew."""
+        """Start the lease of these entries anew."""
         await self._set_idle(entries, 0)
 
     async def release(self, entries: Iterable[Entry]) -> None:
-        """Give up the lease now: the next claim, by anyone, takes these entries."""
+        """End the lease now: the next claim by any worker takes these entries."""
         await self._set_idle(entries, self._lease_ms)
 
     async def park(self, entries: Iterable[Entry]) -> None:
-        """Leave entries of a newer client to whoever can read them, once the lease has run out."""
+        """Give entries of a newer client to the consumer PARKED. When their lease ends, any worker may claim them."""
         await self._set_idle(entries, 0, PARKED)
 
     async def retire(self) -> None:
-        """Leave the group, unless entries are still claimed under this name; they keep their lease."""
+        """Leave the group, unless entries are still claimed under this name: then they keep their lease."""
         await _retire(self._redis, [self._pending], [wire.GROUP, self._consumer])
 
     async def _set_idle(self, entries: Iterable[Entry], idle_ms: int, consumer: str | None = None) -> None:
@@ -138,54 +139,55 @@ class Group:
             )  # fmt: skip
 
     async def _newest(self) -> tuple[int, int] | None:
-        """The newest entry's place; None if there is nothing to claim.
+        """Return the place of the newest entry (`_place`); None if the stream is empty.
 
-        A stream that lost its group gets it back, from its start.
+        If the stream has no group, make it, from the start of the stream. Remove consumers of dead workers.
         """
         found = await self._redis.execute_command("XREVRANGE", self._pending, "+", "-", "COUNT", 1)
         if not found:
             return None
         groups = await self._redis.execute_command("XINFO GROUPS", self._pending)
         ours = [group for group in groups if group["name"] == wire.GROUP.encode()]
-        # Asked first, because a full Redis refuses XGROUP CREATE even for a group that exists.
+        # Look first, because a full Redis refuses XGROUP CREATE even if the group exists.
         if not ours:
             await self._redis.execute_command("XGROUP CREATE", self._pending, wire.GROUP, "0")
         elif ours[0]["consumers"]:
-            await self._bid_farewell()
+            await self._remove_idle_consumers()
         return _place(found[0][0])
 
-    async def _bid_farewell(self) -> None:
-        """Remove consumers that hold nothing and have been idle for long: their workers were killed."""
+    async def _remove_idle_consumers(self) -> None:
+        """Remove consumers that hold no entry and have been idle for IDLE_CONSUMER_S: their workers were killed."""
         try:
             consumers: Sequence[dict[str, Any]] = await self._redis.execute_command(
                 "XINFO CONSUMERS", self._pending, wire.GROUP
             )
         except NoPermissionError:
-            return  # a login of before: they stay, and harm nothing
+            return  # the login was made for an older release; idle consumers stay, which does no harm
         idle = [c["name"] for c in consumers if not c["pending"] and c["idle"] > IDLE_CONSUMER_S * 1000]
         if idle:
             await _retire(self._redis, [self._pending], [wire.GROUP, *idle])
 
     async def _forget_trimmed(self) -> None:
-        """Redis 6.2 hands over claims on entries that the stream has let go, and keeps them for ever."""
+        """Acknowledge claimed entries that the stream has trimmed: Redis 6.2 would keep those claims for ever."""
         await _trimmed(self._redis, [self._pending], [wire.GROUP, self._consumer, 10 * self._claim_entries])
 
 
 _NAMES = [b"key", b"kind", b"id"]
-"""What write.lua writes, in its order. Another producer may write more, or less."""
+"""The fields of an entry as write.lua writes them, in this order. Another producer may write more or fewer."""
 
 
 def _place(entry_id: bytes) -> tuple[int, int]:
+    """Return an entry id as numbers, (milliseconds, sequence number), which order entries."""
     milliseconds, _, number = entry_id.partition(b"-")
     return int(milliseconds), int(number)
 
 
 def _entries(replies: Iterable[tuple[bytes | None, Any]]) -> list[Entry]:
-    """Return the entries of XREADGROUP's reply, flat as Redis sent it, or of XAUTOCLAIM's, which are dicts."""
+    """Return the entries of a reply. XREADGROUP's fields are a flat list, as Redis sent it; XAUTOCLAIM's are a dict."""
     claimed = []
     for entry_id, fields in replies:
         if entry_id is None:
-            continue  # Redis 6.2's XAUTOCLAIM lists what was trimmed meanwhile
+            continue  # Redis 6.2's XAUTOCLAIM also lists entries that were trimmed
         if type(fields) is list and len(fields) == 6 and fields[::2] == _NAMES:
             _, key, _, kind, _, event_id = fields
         else:

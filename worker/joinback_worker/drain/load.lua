@@ -1,10 +1,10 @@
--- Reads the records of a slice in one call, in the order of the keys, as many as the budget has room for.
+-- Reads the records of a slice in one call, in the order of the keys, as many as fit into the bytes.
 -- KEYS  the record keys
--- ARGV  1 bytes of fields and values at most
---       2 fields, 3 bytes of one record at most: nobody is asked for a larger one whole
---       4 how many records are read in any case
--- Returns for each record that was read: a flat list field, value, ... (empty: gone), the name of its type if it
--- is no hash, or {number of fields, bytes (0: not measured)} if it is too large.
+-- ARGV  1 bytes of fields and values, at most
+--       2 fields, 3 bytes of one record, at most: a larger record is not read
+--       4 how many records are read even if they do not fit
+-- Returns for each record that was read: a flat list field, value, ... (empty: gone); or the name of its type if it
+-- is not a hash; or {number of fields, bytes (0: not measured)} if it is too large.
 local budget, fields_max, bytes_max = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local records_min = tonumber(ARGV[4])
 local records, spent = {}, 0
@@ -12,7 +12,7 @@ for i, key in ipairs(KEYS) do
   local length = redis.pcall('HLEN', key)
   if type(length) == 'table' then
     local kind = redis.call('TYPE', key).ok
-    -- A hash that cannot be read is no fault of the record's.
+    -- If it is a hash after all, Redis refused to read it: return that error.
     if kind == 'hash' then return length end
     records[i] = kind
   else

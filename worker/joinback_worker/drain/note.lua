@@ -1,8 +1,8 @@
--- Notes what a tag's counters are now at the end of its history.
+-- Appends a tag's counters, as they are now, to its history.
 -- KEYS  1 pending   2 stats   3 history
 -- ARGV  1 the history's TTL (s)   2 its entries at most   3 counters of one entry at most
 -- Returns an empty string, or a type's name where something else than a stream stands at the history's key.
--- What somebody else wrote among the counters, or in their place, is left out.
+-- Leaves out what somebody else wrote among the counters, or in their place.
 local kind = redis.call('TYPE', KEYS[3]).ok
 if kind ~= 'stream' and kind ~= 'none' then return kind end
 
@@ -16,7 +16,8 @@ for i = 1, math.min(#flat, 2 * ARGV[3]), 2 do
   end
 end
 
--- When feedback came last, and the longest time between two drains that brought some: carried from entry to entry.
+-- When feedback first and last came, and the longest time between two drains that brought some. Each entry carries
+-- them on from the entry before.
 local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
 local before = {}
 for i = 1, last and #last[2] or 0, 2 do before[last[2][i]] = tonumber(last[2][i + 1]) end

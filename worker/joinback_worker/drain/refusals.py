@@ -1,4 +1,4 @@
-"""One record that a sink refuses, or one row that it cannot read, found among many, so that the others go on."""
+"""Find the one record that a sink refuses, or the one row that cannot be read, so that the others go on."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,10 @@ from joinback_worker.sinks import Merged, Sink
 
 
 async def merge_each(sink: Sink, records: Sequence[Record]) -> tuple[Merged, dict[str, str]]:
-    """Merge all that the sink takes; bisect to the records it refuses. Returns their keys and why."""
+    """Merge all records that the sink takes. Return the result, and why it refused each other record, by join key.
+
+    The refused records are found by bisection: each costs about 2 log2(n) merges. Raises SinkUnavailable.
+    """
     try:
         return await sink.merge(records), {}
     except SinkRefused as error:
@@ -22,7 +25,10 @@ async def merge_each(sink: Sink, records: Sequence[Record]) -> tuple[Merged, dic
 
 
 async def get_each(sink: Sink, application: str, join_keys: Sequence[str]) -> tuple[dict[str, Row], set[str]]:
-    """The rows of these keys, and the keys of those rows that are there and cannot be read."""
+    """Return the rows of these keys that the sink holds, by key, and the keys of those rows that cannot be read.
+
+    The latter are found by bisection. Raises SinkUnavailable.
+    """
     try:
         return await sink.get(application, join_keys), set()
     except SinkRefused:

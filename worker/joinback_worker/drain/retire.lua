@@ -1,7 +1,8 @@
--- Removes consumers that hold no claim. In one step: one deleted with entries would take them with it.
--- KEYS  1 pending   ARGV  1 group   2.. consumers   Returns how many are gone.
+-- Removes those of these consumers that hold no claim. To look and to remove is one step: to remove a consumer that
+-- holds claims would lose them.
+-- KEYS  1 pending   ARGV  1 group   2.. consumers   Returns how many were removed.
 local pending, group = KEYS[1], ARGV[1]
--- A full Redis 6 refuses XGROUP as the first write of a script, so one that it allows goes before.
+-- A full Redis 6 refuses XGROUP as a script's first write, so XACK, which it allows, comes first.
 redis.call('XACK', pending, group, '0-0')
 local gone = 0
 if redis.call('EXISTS', pending) == 1 then

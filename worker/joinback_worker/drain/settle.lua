@@ -1,4 +1,4 @@
--- Ends claimed entries: acknowledges, deletes and counts them, with their dead letters, in one step.
+-- Settles claimed entries: acknowledges, deletes and counts them, and writes their dead letters, in one step.
 --
 -- KEYS  1 pending   2 stats   3 dead   4 erased   5.. the record key of each rejected event, then of each settled record
 -- ARGV  1 stats TTL (s)   2 dead letters' TTL (s)   3 dead letters at most   4 a late mark's TTL (s)
@@ -6,14 +6,14 @@
 --       then five lists, each preceded by its length:
 --       counters: name, amount      settled entries by outcome: its name, the number of ids, the ids
 --       dead entries: id, join key, reason, detail
---       rejected events: join key, field, reason, detail, bytes, and the field that marks it, if it stays
---       settled records: the fields, one a line; each is in a sink that can look it up
+--       rejected events: join key, field, reason, detail, bytes, and the field that marks it as late (empty: delete it)
+--       settled records: their fields, one per line; the sink has each record whole, and can look it up
 --
--- The first write (XACK) is one that a full Redis allows, and a script that has begun may go on: so a drain
--- works at maxmemory, when it matters most. Deleting decides who counts: an entry that another worker has
--- ended already is not counted again.
+-- A full Redis allows the first write (XACK), and lets a script that has begun go on. So a drain works at maxmemory,
+-- when it matters most. Only the worker that deletes an entry counts it: so an entry that another worker has settled
+-- is not counted again.
 --
--- Of a join key that was erased meanwhile no letter is written, whatever the worker knew of it.
+-- If a join key was erased meanwhile, no letter is written for it.
 --
 -- Returns the number of dead letters written.
 
@@ -22,10 +22,10 @@ local keys_before = 4
 local stats_ttl_s, dead_ttl_s, dead_letters_max, late_mark_ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local settled_ttl_s = tonumber(ARGV[5])
 local position = 5
--- Lua's stack holds some thousands.
-local ids_of_a_call = 1000
+-- Lua's stack holds some thousand values.
+local ids_per_call = 1000
 
--- Everything that can refuse the call comes before anything is written.
+-- What can refuse the call is checked before anything is written.
 local dead_type = redis.call('TYPE', dead).ok
 if dead_type ~= 'stream' and dead_type ~= 'none' then
   return redis.error_reply('WRONGTYPE ' .. dead .. ' is a ' .. dead_type .. ', not a stream')
@@ -36,7 +36,7 @@ local function next_argument()
   return ARGV[position]
 end
 
--- Text that somebody wrote among the counters stays; the books tell of it.
+-- Text that somebody wrote at a counter stays there; the books name it as a trouble.
 local function count(name, amount) redis.pcall('HINCRBY', stats, name, amount) end
 
 local function bury(join_key, event, reason, detail, bytes)
@@ -61,7 +61,7 @@ end
 for _ = 1, tonumber(next_argument()) do
   local outcome, left = next_argument(), tonumber(next_argument())
   while left > 0 do
-    local first, last = position + 1, position + math.min(left, ids_of_a_call)
+    local first, last = position + 1, position + math.min(left, ids_per_call)
     redis.call('XACK', pending, 'worker', unpack(ARGV, first, last))
     counters[outcome] = (counters[outcome] or 0) + redis.call('XDEL', pending, unpack(ARGV, first, last))
     left = left - (last - position)
@@ -83,7 +83,7 @@ for _ = 1, tonumber(next_argument()) do
   end
 end
 
--- Each event has one entry, and that entry is settled as if its event were in the row: take it back.
+-- Each event has one entry, and that entry is counted in rows above. If its dead letter is written, subtract it.
 local rejected = tonumber(next_argument())
 for i = 1, rejected do
   local join_key, field, reason, detail, bytes = next_argument(), next_argument(), next_argument(), next_argument(), next_argument()
@@ -104,7 +104,8 @@ for i = 1, rejected do
   end
 end
 
--- Whether the record holds nothing but what was loaded: it may have got an event since, or have expired and begun anew.
+-- Returns whether the record holds only fields that were loaded. It may have got an event since; or it expired, and a
+-- new record began.
 local function is_known(record, loaded)
   local fields = redis.pcall('HKEYS', record)
   if fields.err then return false end
@@ -116,7 +117,7 @@ local function is_known(record, loaded)
   return true
 end
 
--- A TTL is never made longer here; the next event renews it.
+-- A TTL is only made shorter here; the next event renews it.
 for i = 1, tonumber(next_argument()) do
   local record = KEYS[keys_before + rejected + i]
   if is_known(record, next_argument()) then

@@ -1,4 +1,4 @@
-"""What became of claimed entries, told to Redis in steps, each of some milliseconds in which it serves nobody else."""
+"""What became of claimed entries. It is written to Redis in steps, so that each blocks Redis for milliseconds only."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -12,34 +12,38 @@ from joinback_worker.law.record import Rejected
 from .group import Entry
 
 STEP_ENTRIES = 1_000
-"""As many as one claim of Redis, and as many records."""
+"""The most entries of one outcome, and the most settled records, in one step: as many as one claim."""
 
 
 class DeadEntry(NamedTuple):
+    """An entry whose record cannot become a row, and why."""
+
     entry: Entry
     reason: str
     detail: str
 
 
 class Settlement(Struct, kw_only=True):
-    """What became of a batch."""
+    """What became of the entries of a batch. Each is in one of the first four lists, unless it is left pending."""
 
     in_rows: list[Entry] = []
     unemitted: list[Entry] = []
     erased: list[Entry] = []
-    """Of join keys that were erased."""
+    """Entries of erased join keys."""
     dead: list[DeadEntry] = []
     rejected: list[Rejected] = []
+    """Events that become dead letters. Their entries are in `in_rows` too; settle.lua subtracts them there."""
     counters: dict[str, int] = {}
+    """Counter of the stats hash -> how much to add."""
     settled: Mapping[str, Collection[str]] = {}
     """Join key -> its fields, of records that the sink has whole and can look up."""
     settled_ttl_s: int = 0
-    """How long Redis keeps those."""
+    """How long Redis keeps those records from now on, in seconds."""
 
     def steps(self) -> Iterator["Settlement"]:
-        """Yield it in parts that Redis takes one at a time; an event that is rejected with the entries of its key.
+        """Yield it in parts, one per call to Redis. A rejected event is in the same part as the entries of its key.
 
-        Whatever comes between two of them, what is settled already is settled rightly.
+        So if the worker dies between two parts, the counters are right for what is settled.
         """
         rejected: defaultdict[str, list[Rejected]] = defaultdict(list)
         for event in self.rejected:
@@ -95,7 +99,7 @@ class Settlement(Struct, kw_only=True):
         ]
         dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in self.dead]
         rejected = [(e.join_key, _raw(e.field), e.reason, e.detail, e.payload, e.mark) for e in self.rejected]
-        # In one argument: no event's field has a line feed, and each argument costs as much as a field.
+        # All fields in one argument: no event's field has a line feed, and arguments are costly.
         settled = [("\n".join(fields),) for fields in self.settled.values()]
         arguments: list[Any] = [self.settled_ttl_s]
         for rows in (self.counters.items(), outcomes, dead, rejected, settled):
@@ -106,5 +110,5 @@ class Settlement(Struct, kw_only=True):
 
 
 def _raw(field: str) -> bytes:
-    # As it stood there, also where it is no UTF-8.
+    # The same bytes as in Redis, also where they are not UTF-8.
     return field.encode(errors="surrogateescape")

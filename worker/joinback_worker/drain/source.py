@@ -1,4 +1,4 @@
-"""The worker's side of Redis: load the records of claimed entries, settle what became of them, keep the books."""
+"""One tag in Redis: load the records of claimed entries, settle the entries, read the books."""
 
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,10 +21,12 @@ from .pace import SLICE_BYTES
 from .settlement import Settlement
 
 RECORD_FIELDS_MAX = 4 * wire.RECORD_EVENTS_MAX
-"""The write script lets in twice the cap, and each may have a late mark; more were written by hand."""
+"""The most fields of a record that becomes a row. The write script lets in twice the cap, and each event may have a
+late mark; a record with more fields was written by hand."""
 RECORD_BYTES_MAX = 32 << 20
-"""A worker needs up to eleven times of it to make the row (measured into SQLite, into a row that is there already),
-and so still lives in a container of 512 MiB; one that is killed for it would come back and claim the same again."""
+"""The most bytes of a record that becomes a row. To make the row a worker needs up to eleven times as much memory
+(measured with SQLite, where a row is there already), which fits into a container of 512 MiB. A worker that is killed
+for its memory would start again and claim the same record."""
 
 _load = Script("drain/load.lua")
 _settle = Script("drain/settle.lua")
@@ -32,29 +34,33 @@ _account = Script("drain/account.lua")
 _note = Script("drain/note.lua")
 
 COUNTERS_MAX = 100
-"""Of one entry of the history: there are some thirty, and Lua's stack ends at some thousands."""
+"""The most counters of one entry of the history. There are some thirty; Lua's stack holds some thousands."""
 
 
 REDIS_TROUBLE = (RedisError, ConnectionError, TimeoutError)
-"""What speaking to it may raise."""
+"""What a call to Redis may raise."""
 
 Elsewhere = Callable[[str], Sequence[str]]
 """Join key -> the other tags that may hold a part of its record."""
 
 
 class Unusable(NamedTuple):
-    """What stands at a record's key and cannot become a row."""
+    """Why what stands at a record's key cannot become a row: the reason of its dead letter, and the detail."""
 
     reason: str
     detail: str
 
 
 Fields = list[tuple[str, bytes]]
-"""A record as Redis holds it; empty if it is gone."""
+"""A record as Redis holds it: (field, payload). Empty if it is gone."""
 
 
 class Source:
-    """One tag in Redis, as seen by one cycle of one worker."""
+    """One tag in Redis, for one drain by one worker.
+
+    `consumer`, `lease_s` and `claim_entries` are for its `group`. `elsewhere`: the tags that may hold the other half of
+    a record; None: no other.
+    """
 
     def __init__(
         self,
@@ -63,14 +69,14 @@ class Source:
         *,
         consumer: str | None = None,
         lease_s: float = LEASE_S,
-        chunk_entries: int = CLAIM_ENTRIES,
+        claim_entries: int = CLAIM_ENTRIES,
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._redis = redis
         self._tag = tag
         self._elsewhere = elsewhere
         self._pending = wire.pending_key(tag)
-        self.group = Group(redis, tag, consumer or consumer_name(), lease_s, chunk_entries)
+        self.group = Group(redis, tag, consumer or consumer_name(), lease_s, claim_entries)
 
     async def load(
         self,
@@ -80,15 +86,16 @@ class Source:
         bytes_expected: int | None = None,
         one_at_least: bool = True,
     ) -> list[Fields | Unusable]:
-        """The records of the first of these keys under this tag, in order: what fits into so many bytes.
+        """Return the records of the first of these keys under this tag, in order: as many as fit into `bytes_max`.
 
-        `bytes_expected` is what their neighbours had; None: nobody knows, so Redis looks before it answers.
+        `bytes_expected`: how many bytes they will have, by the records before them; None: not known, so Redis measures
+        them first. `one_at_least`: return the first record even if it has more bytes. Raises what redis-py raises.
         """
         if bytes_expected is not None and 2 * bytes_expected <= bytes_max and isinstance(self._redis, Hashes):
             prefix = wire.record_key(self._tag, "").encode()
             with suppress(TooLarge):
                 records = await self._redis.hashes([prefix + key.encode() for key in join_keys], bytes_max)
-                # What is no record, or one too large, is told with its kind or its size.
+                # Something that is not a record, or a record too large, is read below, which finds its type or size.
                 if all(type(record) is list and len(record) <= 2 * RECORD_FIELDS_MAX for record in records):
                     return list(map(_fields, records))
         keys = [wire.record_key(self._tag, key) for key in join_keys]
@@ -98,9 +105,10 @@ class Source:
     async def complete(
         self, join_keys: Sequence[str], loaded: Sequence[Fields | Unusable], *, bytes_max: int
     ) -> dict[str, set[str]]:
-        """Add to each of these records what it holds under the tags of other shards; return the fields so added.
+        """Add to each of these records its fields under the tags of other shards. Return them: join key -> fields.
 
-        To none that this tag does not hold: who holds it tells of it.
+        `loaded` are the records of these keys, and is changed. A record that is gone or unusable under this tag gets
+        nothing: the entries of the other tag bring it.
         """
         if self._elsewhere is None:
             return {}
@@ -115,7 +123,7 @@ class Source:
             while waiting:
                 for half in await source.load(waiting, bytes_max=bytes_max):
                     join_key = waiting.pop(0)
-                    # What is no record there is told by the drain of that tag.
+                    # An unusable half is reported by the drain of that tag.
                     if not isinstance(half, Unusable):
                         held = {field for field, _ in records[join_key]}
                         more = [event for event in half if event[0] not in held]
@@ -124,9 +132,9 @@ class Source:
         return foreign
 
     async def settle(self, settlement: Settlement) -> int:
-        """Acknowledge, delete and count the entries, and write their dead letters: step by step, of each all at once.
+        """Acknowledge, delete and count the entries, and write their dead letters. Return the number of letters.
 
-        Returns the number of dead letters written. Call it only after the sink has the rows.
+        Call it only after the sink has the rows. Each step (`Settlement.steps`) is atomic.
         """
         keys = [self._pending, wire.stats_key(self._tag), wire.dead_key(self._tag), wire.erased_key(self._tag)]
         limits = [wire.STATS_TTL_S, wire.DEAD_TTL_S, wire.DEAD_LETTERS_MAX, wire.LATE_MARK_TTL_S]
@@ -139,26 +147,27 @@ class Source:
         return dead
 
     async def erased(self, application: str, join_keys: Collection[str]) -> set[str]:
-        """Which of these keys are erased: whatever comes of them is not kept."""
+        """Return which of these keys are erased: nothing that comes for them is kept."""
         return await erased_of(self._redis, application, join_keys)
 
     async def forget(self, join_keys: Collection[str]) -> int:
-        """Delete the records of these keys under this tag; how many there were."""
+        """Delete the records of these keys under this tag. Return how many there were."""
         return await forget(self._redis, self._tag, join_keys)
 
-    async def note_fields(self, seen: FieldsSeen, application: str, told: Sequence[Mapping[str, Raw]]) -> None:
-        """Note the feedback fields that a slice brought, and their values that are not as declared."""
-        await seen.note(self._redis, self._tag, application, told)
+    async def note_fields(self, seen: FieldsSeen, application: str, feedback: Sequence[Mapping[str, Raw]]) -> None:
+        """Note the feedback fields that a batch brought, and how many of their values break their rules."""
+        await seen.note(self._redis, self._tag, application, feedback)
 
     async def accounting(self) -> Accounting:
-        """The books. What somebody wrote between them is told in them, and hides nothing else."""
+        """Return the books of this tag. What somebody else wrote among the counters is listed in `troubles`."""
         pending, age_ms, flat = await _account(self._redis, [self._pending, wire.stats_key(self._tag)])
         return books_of(self._tag, pending, flat, max(0, age_ms) / 1000)
 
     async def note(self) -> str | None:
-        """Note the counters as they are now, for rates and curves; return why it cannot be done, in one line.
+        """Note the counters as they are now in the tag's history, for rates and curves.
 
-        What a full Redis refuses, or one that is away does not answer, is no matter: the next drain notes the same.
+        Return one line for a person if something else stands at the history's key, else None. If Redis refuses or does
+        not answer, nothing is noted: the next drain notes the same counters.
         """
         history = wire.history_key(self._tag)
         keys = [self._pending, wire.stats_key(self._tag), history]
@@ -182,5 +191,5 @@ def _record(key: str, reply: Any) -> Fields | Unusable:
 
 
 def _fields(reply: Sequence[bytes]) -> Fields:
-    # surrogateescape: a field that is no UTF-8 must come back unchanged when it is moved.
+    # surrogateescape: a field that is not UTF-8 must come back unchanged when it is moved.
     return [(reply[i].decode("utf-8", "surrogateescape"), reply[i + 1]) for i in range(0, len(reply), 2)]

@@ -1,7 +1,7 @@
 """When a worker drains: at once when it starts, then every interval, and sooner after trouble.
 
-Ticks are aligned to the epoch by Redis's clock and measured by the monotonic one. So all workers name a tick
-alike, and a wall clock that is wrong, or is set back while a worker runs, delays nothing.
+Ticks fall on multiples of the interval by Redis's clock, and waits are measured by the monotonic clock. So all workers
+tick at the same times, and a wall clock that is wrong, or is set back while a worker runs, delays nothing.
 """
 
 import asyncio
@@ -26,21 +26,22 @@ log = structlog.get_logger("joinback")
 _random = random.SystemRandom()
 
 TAG_BUDGET_S = 20.0
-"""How long one tag may keep the others waiting; what is left of it comes in the next round, at once."""
+"""How long one tag may keep the others waiting. The rest of its entries come in the next round, at once."""
 STOP_WAIT_S = 10.0
-"""On SIGTERM a merge that is under way may end; hosts send SIGKILL after thirty seconds, some after ten."""
+"""On SIGTERM, how long a merge under way may take to end. Hosts send SIGKILL after thirty seconds, some after ten."""
 RETRY_S_MAX = 30.0
-"""The longest pause while Redis is away: its return is noticed within half a minute."""
+"""The longest pause while Redis does not answer: the worker notices its return within half a minute."""
 REMINDER_S = 60.0
-"""A trouble that stays is told once a minute."""
+"""A trouble that stays is logged again after so long."""
 ROUNDING_S = 0.001
-"""A tick that begins at its aligned time must not find that time still to come."""
+"""Rounding of clocks: without it a tick that begins at its aligned time could count that time as still to come."""
 
 
 class Ticker:
-    """Runs one worker's ticks, one at a time, and its signs of life, on the event loop that `start` is called on.
+    """Runs one worker's ticks, one at a time, and its heartbeat, on the event loop that `start` is called on.
 
-    `also` is awaited beside each sign of life. Nothing here raises into the loop.
+    `sign` is the worker's sign of life, which is kept up to date. `also` is awaited after each one is written. Nothing
+    here raises into the event loop.
     """
 
     def __init__(self, drainer: Drainer, sign: Beat, also: Callable[[], Awaitable[None]]) -> None:
@@ -48,14 +49,16 @@ class Ticker:
         self._sign = sign
         self._also = also
         self._interval_s = drainer.settings.interval_s
-        # Until Redis has told the time: a wrong clock costs no more than the alignment of the first tick.
+        # This machine's clock, until Redis gives its time: a wrong clock only misplaces the first tick.
         self._epoch_at = time.time() - time.monotonic()
         self._due_at = time.monotonic()
         self._task: asyncio.Task[None] | None = None
         self._beats: asyncio.Task[None] | None = None
         self._failures = 0
-        self._told: tuple[str, float] | None = None
+        self._logged_trouble: tuple[str, float] | None = None
+        """The trouble that was logged last and still stays, and when, by the monotonic clock."""
         self.is_draining = False
+        """True while a tick drains, and while one that is due waits to start."""
 
     @property
     def due_in_s(self) -> float:
@@ -63,11 +66,11 @@ class Ticker:
         return self._due_at - time.monotonic()
 
     def start(self) -> None:
-        """Give signs of life from now on."""
+        """Start the heartbeat."""
         self._beats = asyncio.create_task(self._beat_for_ever())
 
     def tick(self) -> None:
-        """Begin the tick that is due, or soon will be; not while one is under way: that one takes what comes, too."""
+        """Start the tick that is due, or will be soon. While one is under way, only move the time of the next one."""
         begin_at = max(self._due_at, time.monotonic())
         self._due_at = self._aligned_after(begin_at)
         if self._task is None or self._task.done():
@@ -75,7 +78,7 @@ class Ticker:
             self._task = asyncio.create_task(self._tick(begin_at))
 
     async def stop(self) -> None:
-        """End the tick that is under way, and the signs of life. Claims are given back, so others need not wait."""
+        """End the tick under way and the heartbeat. The tick gives its claims back, so other workers need not wait."""
         for task in (self._task, self._beats):
             await _end(task, STOP_WAIT_S)
         with suppress(RedisError, OSError):
@@ -83,7 +86,7 @@ class Ticker:
         await self._drainer.aclose()
 
     async def _tick(self, begin_at: float) -> None:
-        """Drain round after round, until nothing is left that could be drained now."""
+        """Drain round after round, until nothing is left that can be drained now."""
         await asyncio.sleep(begin_at - time.monotonic())
         self.is_draining = True
         started_at = time.monotonic()
@@ -94,25 +97,25 @@ class Ticker:
                 self._sign.progress_at = self._now()
                 if not drained.unfinished or drained.error:
                     break
-        # A fault of ours must not end the worker: it is told, and the next tick comes.
+        # An error of our own must not end the worker: it is logged, and the next tick comes.
         except Exception as error:
             drained = Drained(error=described(error))
         self._plan(drained, time.monotonic() - started_at)
-        self._tell(drained.error)
+        self._log_trouble(drained.error)
         await self._beat()
         self.is_draining = False
 
     def _plan(self, drained: Drained, took_s: float) -> None:
-        """Set the time of the next tick: the aligned one, or sooner if something is left."""
+        """Set the time of the next tick: the aligned time, or sooner if something is left to drain."""
         now = time.monotonic()
         self._due_at = self._aligned_after(now)
         self._failures = self._failures + 1 if drained.redis_lost else 0
         if drained.redis_lost:
-            # Full jitter: a fleet of workers must not come back at once.
+            # Full jitter: a fleet of workers must not come back all at the same moment.
             pause_s = _random.uniform(0.1, min(RETRY_S_MAX, 0.2 * 2 ** min(self._failures, 10)))
             self._due_at = min(self._due_at, now + pause_s)
         elif drained.error or (drained.oldest_pending_s > took_s and not drained.newer):
-            # Another worker holds entries, and may have died with them: they are free after the lease.
+            # Another worker holds the entries, and may have died: they can be claimed after the lease.
             self._due_at = min(self._due_at, now + LEASE_S)
         self._sign.last_drain_at = self._now()
         self._sign.next_drain_at = self._now() + timedelta(seconds=self._due_at - now)
@@ -120,27 +123,30 @@ class Ticker:
         self._sign.evictions_at = self._drainer.evictions_at
 
     def _aligned_after(self, moment: float) -> float:
-        """Return the first moment after this one at which Redis's clock shows a multiple of the interval."""
+        """Return the first moment after this one at which Redis's clock shows a multiple of the interval.
+
+        Moments are of the monotonic clock, in seconds.
+        """
         moment += ROUNDING_S
         return moment + self._interval_s - (moment + self._epoch_at) % self._interval_s
 
-    def _tell(self, trouble: str | None) -> None:
-        """Log a trouble when it begins, once a minute while it stays, and its end."""
-        now = time.monotonic()
+    def _log_trouble(self, trouble: str | None) -> None:
+        """Log a trouble when it begins, once per minute while it stays, and when it ends (None)."""
+        now, last = time.monotonic(), self._logged_trouble
         if trouble is None:
-            if self._told is not None:
+            if last is not None:
                 log.info("drains_again")
-            self._told = None
-        elif self._told is None or self._told[0] != trouble or now - self._told[1] >= REMINDER_S:
-            self._told = (trouble, now)
+            self._logged_trouble = None
+        elif last is None or last[0] != trouble or now - last[1] >= REMINDER_S:
+            self._logged_trouble = (trouble, now)
             log.warning("tick_failed", why=trouble, next_try_s=round(self.due_in_s, 1))
 
     def _now(self) -> datetime:
-        """Return Redis's time, as far as it is known."""
+        """Return the time by Redis's clock, in UTC, as far as it is known."""
         return datetime.fromtimestamp(time.monotonic() + self._epoch_at, tz=UTC)
 
     async def _keep_time(self) -> datetime | None:
-        """Ask Redis for the time; None while it does not answer."""
+        """Ask Redis for the time, and keep it. Return it in UTC; None if Redis does not answer."""
         with suppress(RedisError, OSError):
             now = await redis_time(self._drainer.redis)
             self._epoch_at = now.timestamp() - time.monotonic()
@@ -153,7 +159,7 @@ class Ticker:
             await asyncio.sleep(BEAT_S)
 
     async def _beat(self) -> None:
-        # What Redis refuses or does not answer is for the tick to tell.
+        # If Redis refuses or does not answer, the tick logs it.
         with suppress(RedisError, OSError):
             if (now := await self._keep_time()) is not None:
                 await beat(self._drainer.redis, self._sign, now)
@@ -161,9 +167,9 @@ class Ticker:
 
 
 async def _end(task: asyncio.Task[None] | None, wait_s: float) -> None:
-    """Cancel a task, and once more if it has not ended in time: a library may swallow a cancellation.
+    """Cancel a task, and cancel it again after half of `wait_s` if it has not ended: a library may swallow the first.
 
-    Not at once: the second one would meet the task while it gives its claims back.
+    The second does not follow at once, as it would interrupt the task while it gives its claims back.
     """
     for _ in range(2):
         if task is None or task.done():

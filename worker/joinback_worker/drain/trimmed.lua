@@ -1,5 +1,5 @@
--- Acknowledges entries that this consumer claimed and the stream no longer holds: Redis 6.2 keeps them claimed.
--- KEYS  1 pending   ARGV  1 group   2 consumer   3 entries looked at, at most   Returns how many they were.
+-- Acknowledges entries that this consumer claimed and the stream does not hold any more: Redis 6.2 keeps them claimed.
+-- KEYS  1 pending   ARGV  1 group   2 consumer   3 entries to look at, at most   Returns how many were acknowledged.
 local pending, group, consumer = KEYS[1], ARGV[1], ARGV[2]
 local acknowledged = 0
 for _, claim in ipairs(redis.call('XPENDING', pending, group, '-', '+', ARGV[3], consumer)) do

@@ -1,1 +1,1 @@
-"""The join's law: from the events of one join key to its row. Pure: no I/O, no clock, no logging."""
+"""The law of the join: how the events of one join key become its row. Pure: no I/O, no clock, no logging."""

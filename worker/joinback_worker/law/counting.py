@@ -1,7 +1,7 @@
 """Which values of a record's feedback count. Pure.
 
-Of the feedback within the join window, those that no retraction took back; of a field whose rules rank sources, those
-of the best source that told it; each as a value of the declared type, where that loses nothing.
+A value counts if its event came within the join window and no retraction takes it back. Where the rules of its field
+rank sources, only the values of the best source count. Each is turned into the declared type if that loses nothing.
 """
 
 from collections import defaultdict
@@ -18,11 +18,11 @@ from .record import Record, Rejected, effective_at, in_order
 from .rules import Rules
 
 Ordered = Sequence[tuple[str, wire.Feedback]]
-"""Feedback events by id, in order."""
+"""Feedback events as (event id, event), by time and then event id."""
 
 
 class ValidValue(NamedTuple):
-    """A value that counts, and the time that orders its event."""
+    """A value that counts, and the effective time of its event."""
 
     at: datetime
     value: Raw
@@ -31,7 +31,10 @@ class ValidValue(NamedTuple):
 def valid_values(
     ordered: Ordered, retractions: Mapping[str, wire.Retraction], rules: Rules
 ) -> dict[str, list[ValidValue]]:
-    """Return each field's values that count, in order; fields of which none does are left out."""
+    """Return the values that count, by field, in the order of their events. A field without one is left out.
+
+    `ordered` is the feedback within the join window.
+    """
     valid: defaultdict[str, list[ValidValue]] = defaultdict(list)
     ranked: dict[str, int] = {}
     taken = _Taken(retractions) if retractions else None
@@ -56,13 +59,13 @@ def valid_values(
 
 
 class _Taken:
-    """What the retractions of a record take back."""
+    """What the retractions of one record take back."""
 
     def __init__(self, retractions: Mapping[str, wire.Retraction]) -> None:
         self._until: dict[str | None, datetime] = {}
-        """Field (None: all of them) -> the time up to which it is taken back."""
+        """Field (None: every field) -> the time up to which its values are taken back."""
         self._events: defaultdict[str, set[str | None]] = defaultdict(set)
-        """Feedback event -> its fields (None: all) that are taken back, whatever their time."""
+        """Feedback event -> its fields (None: every field) that are taken back, whatever its time."""
         for retraction in standing(retractions):
             names: Iterable[str | None] = [None] if retraction.fields is None else retraction.fields
             if retraction.event_ids is None and retraction.retraction_ids is None:
@@ -73,6 +76,7 @@ class _Taken:
                 self._events[event_id].update(names)
 
     def back(self, event_id: str, at: datetime, field: str) -> bool:
+        """Return whether this event's value of the field is taken back. `at`: the event's effective time."""
         if self._events and not self._events.get(event_id, _NO_FIELDS).isdisjoint((None, field)):
             return True
         return any(name in self._until and at <= self._until[name] for name in (None, field))
@@ -82,16 +86,19 @@ _NO_FIELDS: frozenset[str | None] = frozenset()
 
 
 def is_taken_back(record: Record, event_id: str, fields: Collection[str]) -> bool:
-    """Return whether of this feedback event nothing counts any more; if fields are named, nothing of these."""
+    """Return whether retractions take back every field of this feedback event, or those of its fields in `fields`.
+
+    Raises KeyError if the record does not hold the event.
+    """
     taken, event = _Taken(record.retractions), record.feedback[event_id]
     names = event.feedback.keys() & set(fields) if fields else event.feedback
     return all(taken.back(event_id, effective_at(event), name) for name in names)
 
 
 def standing(retractions: Mapping[str, wire.Retraction]) -> list[wire.Retraction]:
-    """Return those that no later one takes back, the latest first.
+    """Return the retractions that no later one takes back, the latest first.
 
-    Only a later one (by time, then id) can: so there is always an answer, and it is the same for everybody.
+    Only a later one, by time and then event id, can take one back. So there is always exactly one answer.
     """
     void: set[str] = set()
     found = []
@@ -105,7 +112,10 @@ def standing(retractions: Mapping[str, wire.Retraction]) -> list[wire.Retraction
 def within_window(
     record: Record, ordered: Ordered, winner: wire.Prediction | None, join_window_s: float
 ) -> tuple[Ordered, list[Rejected]]:
-    """Return the feedback that came in time for its prediction, and what came too late to have a say."""
+    """Return the feedback that came within the join window, and that which came too late to count, as dead letters.
+
+    `ordered` is the record's feedback, `winner` its prediction; without a prediction nothing is late.
+    """
     if winner is None or not ordered:
         return ordered, []
     window = timedelta(seconds=join_window_s)

@@ -1,4 +1,4 @@
-"""What becomes of a record when events come: its row, and the events that have no say in it. Pure.
+"""What becomes of a record when events come: its row, and the events that do not count in it. Pure.
 
 Every sink merges by these functions; a store only reads and writes.
 """
@@ -17,9 +17,10 @@ from .verdict import Status, judge
 
 
 def joined(held: Row | None, incoming: Record, policy: Policy) -> tuple[Row, Sequence[Rejected]]:
-    """Return the row of what a sink holds and what comes, and the incoming events that have no say in it.
+    """Return the row of what a sink holds and what comes, and the incoming events that do not count in it.
 
-    Raises SinkRefused if no row can be made of them.
+    Those came too late, or found the row full. Raises SinkRefused if no row can be made, AlteredRow (a SinkRefused)
+    if the held row does not hold its record any more.
     """
     try:
         record, overflow = admit(None if held is None else unfold(held), incoming)
@@ -32,7 +33,10 @@ def joined(held: Row | None, incoming: Record, policy: Policy) -> tuple[Row, Seq
 
 
 def refolded(row: Row, policy: Policy) -> Row:
-    """Return what a row says under this policy. Raises SinkRefused if its record cannot be read, or makes no row."""
+    """Return the row of a held row's record under this policy.
+
+    Raises AlteredRow if the held row does not hold its record any more, SinkRefused if no row can be made of it.
+    """
     try:
         return project(unfold(row), policy)[0]
     except WorkerError:
@@ -42,7 +46,7 @@ def refolded(row: Row, policy: Policy) -> Row:
 
 
 def row_of(record: Record, policy: Policy) -> Row:
-    """Return the row of a record. Raises SinkRefused if none can be made of it."""
+    """Return the row of a record. Raises SinkRefused if no row can be made of it."""
     try:
         return project(record, policy)[0]
     except WorkerError:
@@ -52,26 +56,29 @@ def row_of(record: Record, policy: Policy) -> Row:
 
 
 class Outcome(NamedTuple):
-    """What a row will say, told without making it."""
+    """What a drain reports of a row, found without making the row."""
 
     status: str
     has_conflicts: bool = False
     rejected: Sequence[Rejected] = ()
     overflow: Collection[str] = ()
-    """The incoming events that found no place, named as `Record.fields` names them."""
+    """The incoming events that a full record does not take, named as `Record.fields` names them."""
 
 
 class Outcomes:
-    """What becomes of the records of a batch under one policy, for stores whose rows are made by whoever reads."""
+    """The outcomes of a batch of records under one policy, for append stores: their view makes the rows."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._plain = PlainStatus(policy)
-        # One object per status for nearly all records: a batch has ten thousand.
+        # Nearly all records share one of these objects: a batch has ten thousand records.
         self._of_plain = {status: Outcome(status) for status in get_args(Status)}
 
     def of(self, known: Record | None, incoming: Record) -> Outcome:
-        """Return the outcome of what is known and what comes. Raises SinkRefused if no row can be made of them."""
+        """Return the outcome of what the store holds and what comes. Raises SinkRefused if no row can be made of it.
+
+        `known`: what the store holds; None: nothing.
+        """
         try:
             if known is None and (status := self._plain.of(incoming)) is not None:
                 return self._of_plain[status]
@@ -90,14 +97,17 @@ def _rejected(incoming: Record, late: Iterable[Rejected], overflow: Iterable[str
 
 
 def late_news(incoming: Record, late: Iterable[Rejected]) -> list[Rejected]:
-    """Of a merged record's late feedback, what the incoming events brought or may have made late."""
+    """Return the late feedback to report now: what just came in, or all of it if a prediction came in.
+
+    `late` is the late feedback of the merged record. A prediction can make feedback late that came before it.
+    """
     return [
         event for event in late if incoming.predictions or event.field.removeprefix("feedback:") in incoming.feedback
     ]
 
 
 def _overflowed(incoming: Record, fields: Iterable[str]) -> list[Rejected]:
-    """The incoming events that a full record did not admit."""
+    """Return the incoming events that a full record did not take, as dead letters."""
     rejected = []
     for field in sorted(fields):
         kind, _, event_id = field.partition(":")

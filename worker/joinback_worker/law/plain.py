@@ -1,7 +1,7 @@
-"""What most records are: one prediction, one feedback event, or both, and no more. Pure.
+"""The status of a plain record: one prediction, one feedback event, or both. Most records are plain. Pure.
 
-Of such a record the status follows from a few comparisons. An append store asks for nothing else, as it leaves the row
-to who reads. It is the law of `verdict.py`, where there is nothing to order and nothing to choose.
+The status of such a record follows from a few comparisons. An append store needs only the status, because its view
+makes the row. The law is that of `verdict.py`; here nothing has to be ordered or chosen.
 """
 
 from datetime import timedelta
@@ -12,7 +12,7 @@ from .verdict import Status, is_mature
 
 
 class PlainStatus:
-    """Make one for a batch: what the policy says is then looked up once."""
+    """Finds the status of plain records. Make one per batch, so that the policy is read once per batch."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -21,7 +21,10 @@ class PlainStatus:
         self._maturity_s = policy.rules.row_maturity_s
 
     def of(self, record: Record) -> Status | None:
-        """Return the status that `verdict.judge` gives, with no conflict and nothing late. None: ask `judge`."""
+        """Return the status that `verdict.judge` would give. None: the record is not plain, or has late feedback.
+
+        A record with a status here has no conflict and no late feedback.
+        """
         predictions, feedback = record.predictions, record.feedback
         if len(predictions) > 1 or len(feedback) > 1 or record.retractions:
             return None
@@ -29,10 +32,10 @@ class PlainStatus:
             return "orphan"
         (winner,) = predictions.values()
         if feedback:
-            (told,) = feedback.values()
-            if effective_at(told) - effective_at(winner) > self._join_window:
+            (event,) = feedback.values()
+            if effective_at(event) - effective_at(winner) > self._join_window:
                 return None
-            if told.feedback and not (self._labels and self._labels.isdisjoint(told.feedback)):
+            if event.feedback and not (self._labels and self._labels.isdisjoint(event.feedback)):
                 return "joined"
         if self._maturity_s is None:
             return "predicted"

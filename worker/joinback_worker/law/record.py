@@ -1,8 +1,8 @@
-"""The record: what is known of one join key. Pure, like all of the law.
+"""The record: all events of one join key. Pure, like all of the law.
 
 A record is a set of events, and merging two records is the union of their sets: commutative, associative,
-idempotent. So the order, the number of times and the batches in which events arrive cannot change the
-record, and a row (`row.py`) is a function of the record alone.
+idempotent. So the record does not depend on the order of events, on repetitions, or on the batches they come in.
+A row (`row.py`) is a function of the record and the policy alone.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -15,7 +15,8 @@ from msgspec import Struct, structs
 from joinback import wire
 
 CLOCK_SKEW_MAX = timedelta(minutes=5)
-"""An event further ahead of its client's clock is ordered by that clock. NTP holds clocks far closer."""
+"""An event whose time is further than this ahead of its client's clock is ordered by that clock (`effective_at`).
+Clocks kept by NTP differ far less."""
 
 E = TypeVar("E", bound=wire.Event)
 
@@ -45,11 +46,12 @@ class Record(Struct, kw_only=True, gc=False):
 
     @property
     def two_sided(self) -> bool:
+        """Whether it has a prediction and feedback."""
         return bool(self.predictions and self.feedback)
 
 
 class Rejected(NamedTuple):
-    """An event that becomes a dead letter: a bad one leaves its record, a late one stays and is marked."""
+    """An event that becomes a dead letter. A bad one is deleted from its record in Redis; a late one stays, marked."""
 
     join_key: str
     field: str
@@ -57,11 +59,12 @@ class Rejected(NamedTuple):
     detail: str
     payload: bytes
     mark: str = ""
-    """The record's field that says so, if the event stays; whoever sets it writes the letter, and counts it."""
+    """The field of the record that marks the event as late; empty: the event is deleted. The script that sets the mark
+    writes the dead letter and counts it, so that a repetition does not count twice."""
 
 
 def merge(a: Record, b: Record) -> Record:
-    """The union of two records of one join key."""
+    """Return the union of two records of one join key."""
     return Record(
         application=a.application,
         join_key=a.join_key,
@@ -77,21 +80,24 @@ def _union(a: Mapping[str, E], b: Mapping[str, E]) -> dict[str, E]:
         return union
     for event_id in a.keys() & b.keys():
         if a[event_id] != b[event_id]:
-            # An event is immutable, so this is a producer's fault; still, both orders must give one answer.
+            # Events are immutable, so a producer made a mistake. Still, both orders of merging must give one result.
             union[event_id] = min(a[event_id], b[event_id], key=lambda event: digest(wire.encode(event)))
     return union
 
 
 def digest(encoded: bytes) -> int:
-    """Which of two events under one id counts: the one with the smaller digest, in Python and in SQL. 63 bits."""
+    """Return 63 bits of BLAKE2b of an encoded event. Of two events under one id the smaller digest wins.
+
+    63 bits, so that SQL can hold and compare them as signed integers.
+    """
     return int.from_bytes(blake2b(encoded, digest_size=8).digest()) >> 1
 
 
 def admit(known: Record | None, incoming: Record, events_max: int = wire.RECORD_EVENTS_MAX) -> tuple[Record, set[str]]:
-    """Merge what is new into what is known, up to so many feedback events and retractions.
+    """Merge what is new into what is known, up to `events_max` feedback events and retractions.
 
-    Returns the record and the fields of new events that found no place, the latest first to go. What a row
-    holds already stays: an event that was taken in is never given up.
+    Return the record, and the fields (`<kind>:<event_id>`) of the new events that it has no room for: the latest ones
+    are left out first. The record keeps every event it had, even if it has too many.
     """
     record = incoming if known is None else merge(known, incoming)
     excess = len(record.feedback) + len(record.retractions) - events_max
@@ -110,7 +116,7 @@ def admit(known: Record | None, incoming: Record, events_max: int = wire.RECORD_
 
 
 def without(record: Record, fields: Collection[str]) -> Record:
-    """The record but for these feedback events and retractions, named as `Record.fields` names them."""
+    """Return the record without these feedback events and retractions, named as `Record.fields` names them."""
     if not fields:
         return record
     return structs.replace(
@@ -121,15 +127,19 @@ def without(record: Record, fields: Collection[str]) -> Record:
 
 
 def effective_at(event: wire.Event) -> datetime:
-    """The time that orders the event. One clock set to 2030 moves nothing but its own events."""
+    """Return the time that orders the event: `at`, or `logged_at` if `at` is more than CLOCK_SKEW_MAX ahead of it.
+
+    So a mistyped time in the future does not outrank all later events. A client with a wrong clock misplaces only its
+    own events.
+    """
     if event.at <= event.logged_at:
         return event.at
-    # A difference of times cannot overflow, as a sum near the year 9999 would.
+    # A difference of two times cannot overflow; a sum near the year 9999 can.
     return event.logged_at if event.at - event.logged_at > CLOCK_SKEW_MAX else event.at
 
 
 def in_order(events: Mapping[str, E]) -> list[tuple[str, E]]:
-    """By time, then event id: a total order, the same for everybody."""
+    """Return (event id, event) by effective time, then event id. The order is total, so it is the same everywhere."""
     if len(events) < 2:
         return list(events.items())
     return sorted(events.items(), key=lambda item: (effective_at(item[1]), item[0]))

@@ -1,4 +1,4 @@
-"""A record read from its hash in Redis, or from columns that hold the same fields. Pure."""
+"""Read a record from its hash in Redis, or from columns that hold the same fields. Pure."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -19,19 +19,22 @@ class Bad(NamedTuple):
 
 
 class ReadHash(Struct, gc=False):
-    """A record as read from its hash, and what of the hash is not part of it."""
+    """A record as read from its hash, and the fields of the hash that are not part of it."""
 
     record: Record
     payloads: dict[str, bytes]
-    """The hash itself: field -> bytes."""
+    """The hash without its late marks: field -> bytes."""
     bad: dict[str, Bad]
-    """Fields that are no part of a row, and why."""
+    """Fields that cannot become part of a row, and why."""
     newer: set[str]
-    """Fields that a later client wrote: left where they are until the worker is upgraded."""
+    """Fields that a newer client wrote. They stay in Redis until the worker is upgraded."""
 
 
 def read_hash(application: str, join_key: str, fields: Iterable[tuple[str, bytes]]) -> ReadHash:
-    """Return the record that these fields hold: `<kind>:<event_id>` and JSON, in any order."""
+    """Return the record that these (field, bytes) hold: `<kind>:<event_id>` and JSON, in any order.
+
+    Raises nothing for what it cannot read: that goes into `bad` or `newer`.
+    """
     record = Record(application=application, join_key=join_key)
     by_kind: dict[str, dict[str, Any]] = {
         "prediction": record.predictions,

@@ -1,8 +1,8 @@
-"""How the values of one feedback field, told by several events, become one. Pure.
+"""How the values of one feedback field, from several events, become one. Pure.
 
-Each event counts once, whatever was repeated: the record holds it by its id. Values come in the order of
-their events. Numbers are JSON numbers, and true and false as 1 and 0; what is no number has no part in
-`sum`, `mean`, `min` and `max`, and without any number they are null.
+Each event counts once, however often it was sent: the record holds it by its id. Values come in the order of
+their events. Numbers are JSON numbers, and true and false count as 1 and 0. `sum`, `mean`, `min` and `max` leave out
+what is not a number; without any number they are null.
 """
 
 import math
@@ -18,7 +18,7 @@ _NULL = Raw(b"null")
 
 
 def reduce(reducer: Reducer, values: Sequence[Raw]) -> Any:
-    """One value, ready to be encoded. `values` is never empty."""
+    """Return the one value, ready to be encoded as JSON: a number, None, or one of `values`, which is not empty."""
     return _REDUCERS[reducer](values)
 
 
@@ -29,7 +29,7 @@ def _numbers(values: Sequence[Raw]) -> list[int | float]:
             number = msgspec.json.decode(value, type=bool | int | float) + 0
             float(number)
         except (ValueError, OverflowError):
-            continue  # no number, or one beyond a double
+            continue  # not a number, or a number beyond a double
         numbers.append(number)
     return numbers
 
@@ -43,7 +43,7 @@ def _sum(values: Sequence[Raw]) -> int | float | None:
     try:
         return math.fsum(numbers)
     except OverflowError:
-        return None  # beyond a double: JSON has no infinity
+        return None  # beyond a double, and JSON has no infinity
 
 
 def _mean(values: Sequence[Raw]) -> float | None:
@@ -53,11 +53,11 @@ def _mean(values: Sequence[Raw]) -> float | None:
     try:
         return total / len(_numbers(values))
     except OverflowError:
-        return None  # the sum of whole numbers may be beyond a double, and their mean rounded up to it
+        return None  # the mean is beyond a double
 
 
 def _majority(values: Sequence[Raw]) -> Raw:
-    """The most frequent value; of several, the one told last."""
+    """Return the most frequent value; of several that are equally frequent, the one that came last."""
     counts = Counter(bytes(value) for value in values)
     most = max(counts.values())
     return next(value for value in reversed(values) if counts[bytes(value)] == most)

@@ -1,7 +1,7 @@
-"""The row: a record as SQL people read it. Pure, like the fold; a row holds its record, so a sink can merge.
+"""The row: a record as SQL shows it. Pure. A row holds all events of its record, so a sink can merge new ones into it.
 
 Predictions: the first by (time, event id) wins, the others are conflicts. Feedback: each field's values that
-count (`counting.py`), in the order of (time, event id), reduced to one.
+count (`counting.py`), in the order of (time, event id), are reduced to one value.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ from .verdict import Status, by_the_clock, judge
 
 
 class Row(Struct, kw_only=True, gc=False):
-    """A record folded, one per (application, join key). JSON columns are bytes of JSON."""
+    """What one (application, join key) says. JSON columns are bytes of JSON; times are in UTC."""
 
     application: str
     join_key: str
@@ -36,29 +36,32 @@ class Row(Struct, kw_only=True, gc=False):
     outputs: bytes | None
     tags: bytes | None
     feedback: bytes | None
-    """Field -> value, by name."""
+    """An object: field -> value, sorted by name."""
     default_fields: bytes | None
-    """The fields whose value nobody told: an array of names."""
+    """An array: the names of the fields whose value is the default, as no feedback gave one in time."""
     field_times: bytes | None
-    """Field -> `{"first": …, "last": …}`, of the values that count."""
+    """An object: field -> `{"first": …, "last": …}`, the times of its first and last value that counts."""
     feedback_at: datetime | None
     first_feedback_at: datetime | None
     feedback_delay_s: float | None
-    """Of the first label; of any field, where no labels are declared."""
+    """From the prediction to its first label, which is any field if no labels are declared."""
     feedback_events: bytes | None
+    """An object: `feedback:<event_id>` and `retraction:<event_id>` -> event. Late feedback is in it too."""
     conflicts: bytes | None
+    """An object: `prediction:<event_id>` -> event, of the predictions that lost."""
     sample_rate: float | None
     clock_skew: bool
     logged_at: datetime | None
     prediction_event_id: str | None
     matures_at: datetime | None
-    """When the clock alone may next change the row. For the worker: a view has no such column."""
+    """When the clock alone may next change the row. For the worker; the views of append stores have no such column."""
 
 
 def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
-    """The row of a record, and the feedback that came too late to have a say in it.
+    """Return the row of a record, and the feedback that came too late to count, as dead letters.
 
-    Late feedback stays in the row's `feedback_events`: a record never shrinks, or the union were no law.
+    Late feedback stays in the row's `feedback_events`, because a record never loses an event: else the result would
+    depend on the order in which events come.
     """
     if len(record.predictions) < 2 and len(record.feedback) < 2 and not record.retractions:
         return project_plain(record, policy)
@@ -66,9 +69,9 @@ def project(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
 
 
 def project_plain(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
-    """What `project_any` says of a record without retractions, of one prediction and one feedback event at most.
+    """Return what `project_any` returns, for a record of at most one prediction, one feedback event, no retraction.
 
-    Nearly all are: nothing has to be put in order, reduced or taken back.
+    Nearly all records are like that. Nothing has to be ordered, reduced or taken back, so it is cheaper.
     """
     rules = policy.rules
     winner_id, winner, predicted_at = _only(record.predictions)
@@ -80,8 +83,8 @@ def project_plain(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
             _, late = within_window(record, [*record.feedback.items()], winner, rules.join_window_s)
         else:
             names = sorted(event.feedback)
-    told_at = at if names else None
-    first_label_at = told_at if not rules.labels or not set(rules.labels).isdisjoint(names) else None
+    feedback_at = at if names else None
+    first_label_at = feedback_at if not rules.labels or not set(rules.labels).isdisjoint(names) else None
     default_fields: list[str] = []
     matures_at = None
     status: Status = "orphan"
@@ -110,9 +113,9 @@ def project_plain(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
         tags=wire.encode(winner.tags) if winner and winner.tags else None,
         feedback=wire.encode(values) if values else None,
         default_fields=wire.encode(default_fields) if default_fields else None,
-        field_times=_field_times((name, told_at, told_at) for name in names) if told_at else None,
-        feedback_at=told_at,
-        first_feedback_at=told_at,
+        field_times=_field_times((name, feedback_at, feedback_at) for name in names) if feedback_at else None,
+        feedback_at=feedback_at,
+        first_feedback_at=feedback_at,
         feedback_delay_s=(first_label_at - predicted_at).total_seconds() if predicted_at and first_label_at else None,
         feedback_events=wire.encode({f"feedback:{event_id}": event}) if event else None,
         conflicts=None,
@@ -125,17 +128,17 @@ def project_plain(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
 
 
 def _only(events: Mapping[str, E]) -> tuple[str | None, E | None, datetime | None]:
-    """Return the event there is, if any: its id, itself, and the time that orders it."""
+    """Return id, event and effective time of the only event; three times None if there is none."""
     for event_id, event in events.items():
         return event_id, event, effective_at(event)
     return None, None, None
 
 
 def project_any(record: Record, policy: Policy) -> tuple[Row, list[Rejected]]:
-    """The law in full, of any record."""
+    """Return what `project` returns, for any record: the law in full."""
     verdict = judge(record, policy)
     winner, valid = verdict.winner, verdict.valid
-    # Who sends a label rarely knows the version; an orphan still shows what its feedback said.
+    # Feedback rarely carries version and environment. An orphan shows those of its last feedback event, if any.
     described: wire.Event | None = winner or (verdict.feedback[-1][1] if verdict.feedback else None)
     history: dict[str, wire.Event] = {f"feedback:{id_}": event for id_, event in verdict.feedback}
     for id_, event in in_order(record.retractions):
@@ -184,11 +187,11 @@ def _values(valid: Mapping[str, Sequence[ValidValue]], default_fields: Sequence[
 
 
 def _field_times(fields: Iterable[tuple[str, datetime, datetime]]) -> bytes:
-    # By hand: as dicts it would cost as much as the rest of the row.
+    # JSON by hand: to encode dicts would cost as much as the rest of the row.
     times = []
     text = of = None
     for name, first_at, last_at in fields:
-        # Fields told by one event have one time.
+        # Fields of one event share its time, so it is written as text once.
         if first_at is not of:
             text, of = text_of(first_at), first_at
         last = text if last_at is first_at else text_of(last_at)
@@ -197,10 +200,10 @@ def _field_times(fields: Iterable[tuple[str, datetime, datetime]]) -> bytes:
 
 
 def unfold(row: Row) -> Record:
-    """The record a row was projected from: what a sink merges new events into.
+    """Return the record that a row was projected from: a sink merges new events into it.
 
-    Raises AlteredRow, naming the column, for a row that does not hold its events any more: to go on without them
-    would lose what the row was made of.
+    Raises AlteredRow, which names the column, if somebody edited the row so that an event cannot be read. To go on
+    without that event would lose it.
     """
     fields: dict[str, Raw] = {}
     for column, cell in (("feedback_events", row.feedback_events), ("conflicts", row.conflicts)):
@@ -240,7 +243,7 @@ def _json_in(column: str, cell: bytes | None, kind: Any) -> Any:
     try:
         return msgspec.json.decode(cell, type=kind)
     except (ValueError, RecursionError):
-        raise AlteredRow(column, f"is no JSON{'' if kind is Raw else ' object'}") from None
+        raise AlteredRow(column, f"is not {'JSON' if kind is Raw else 'a JSON object'}") from None
 
 
 def _is_skewed(event: wire.Event) -> bool:

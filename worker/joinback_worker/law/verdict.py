@@ -1,4 +1,4 @@
-"""What a policy makes of a record, before it is written down as a row. Pure."""
+"""What a policy makes of a record, before it becomes a row. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ Status = Literal["orphan", "predicted", "joined", "unlabelled"]
 
 
 class Verdict(Struct, gc=False):
-    """Who won, what counts, what is a default, and what came too late."""
+    """Which prediction won, which values count, which fields have their default, and which feedback came too late."""
 
     status: Status
     winner_id: str | None
@@ -24,21 +24,21 @@ class Verdict(Struct, gc=False):
     others: list[tuple[str, wire.Prediction]]
     """The predictions that lost."""
     feedback: Ordered
-    """All of it, in order."""
+    """All feedback of the record, in order, including late feedback."""
     valid: Mapping[str, list[ValidValue]]
-    """Each field's valid values, in order: those that count."""
+    """Each field's values that count, in order."""
     first_label_at: datetime | None
     default_fields: list[str]
-    """Those that were not told and are mature."""
+    """The fields that are mature and have no value, so the default is their value."""
     matures_at: datetime | None
-    """When the clock alone may next change the row. Where nothing is declared, a row without a label is due at once: so
-    that it is found as soon as a maturity is."""
+    """When the clock alone may next change the row. Without a declared maturity a row without a label is due at its
+    prediction's time: so it is found as soon as somebody declares one."""
     late: list[Rejected]
-    """Feedback that came too late to have a say."""
+    """Feedback that came too late to count."""
 
 
 def judge(record: Record, policy: Policy) -> Verdict:
-    """Return what becomes of a record under a policy."""
+    """Return what a policy makes of a record. A record without a prediction is an `orphan`."""
     rules = policy.rules
     predictions = in_order(record.predictions)
     winner_id, winner = predictions[0] if predictions else (None, None)
@@ -69,15 +69,16 @@ def judge(record: Record, policy: Policy) -> Verdict:
 
 
 _NONE: list[str] = []
-"""One for all: most rows have no default."""
+"""One empty list for all rows, because most have no default. Never changed."""
 
 
 def by_the_clock(
     status: Status, valid: Collection[str], predicted_at: datetime, policy: Policy
 ) -> tuple[Status, list[str], datetime | None]:
-    """Return status, default fields, and when the clock alone may next change them.
+    """Return status, default fields, and when the clock alone may next change them; None: never.
 
-    `valid` are the fields that have a valid value.
+    `status` is `predicted` or `joined`, as it is without the clock. `valid` are the fields that have a value that
+    counts.
     """
     rules = policy.rules
     waits = {name: maturity for name, maturity in rules.defaults.items() if name not in valid}
@@ -92,14 +93,17 @@ def by_the_clock(
 
 
 def is_mature(predicted_at: datetime, maturity_s: int | None, policy: Policy) -> bool:
-    """Whether more than so many seconds have passed; by a difference, which cannot overflow near the year 9999."""
+    """Return whether more than `maturity_s` seconds have passed since the prediction.
+
+    It compares a difference of times, which cannot overflow near the year 9999.
+    """
     if maturity_s is None or policy.now is None:
         return False
     return policy.now - predicted_at > timedelta(seconds=maturity_s)
 
 
 def _after(moment: datetime, waits_s: Iterable[int]) -> datetime | None:
-    """Return the moment after the shortest of these; None if there is none, or it is beyond what a datetime holds."""
+    """Return the moment plus the shortest of these waits; None without waits, or if a datetime cannot hold it."""
     try:
         return min((moment + timedelta(seconds=wait) for wait in waits_s), default=None)
     except OverflowError:

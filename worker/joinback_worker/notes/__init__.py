@@ -1,1 +1,1 @@
-"""What stands in Redis beside the events: notes of workers and clients for each other, and for people."""
+"""What Redis holds besides the events: notes that workers and clients leave for each other, and for people."""

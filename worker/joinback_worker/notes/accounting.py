@@ -1,7 +1,8 @@
-"""The books: received = in rows + pending + dead + duplicates + erased, counted by the scripts that move the events.
+"""The books: received = in rows + pending + dead + duplicates + unemitted + erased.
 
-Every accepted event has one pending entry; deleting that entry is what counts the event elsewhere. So the
-counters cannot drift through a crash, a repetition or a second worker, and a difference means a loss.
+The scripts that move events count them. Every accepted event has one pending entry, and the script that deletes the
+entry counts the event under another term. So a crash, a repetition or a second worker cannot make the counters wrong,
+and a difference means that events were lost.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,12 @@ from joinback_worker.totals import Totals
 
 
 def is_counted(name: str) -> bool:
-    """Whether the identity counts this field of a tag's stats hash."""
+    """Return whether this field of a tag's stats hash is a term of the equation, or part of one."""
     return name.startswith(("received:", "dead:")) or name in ("in_rows", "duplicates", "unemitted", "erased")
 
 
 class Accounting(Totals, kw_only=True):
-    """Where every event went that Redis received. `difference` is 0 unless something was lost."""
+    """Where every event is that Redis received, as counts. `difference` is 0 unless events were lost."""
 
     largest_of = frozenset({"oldest_pending_s"})
 
@@ -28,17 +29,18 @@ class Accounting(Totals, kw_only=True):
     dead: int = 0
     duplicates: int = 0
     unemitted: int = 0
-    """Acknowledged while its record had one side only, with JOINBACK_EMIT=joined."""
+    """Events acknowledged without a row, because their record had only one side, with JOINBACK_EMIT=joined."""
     erased: int = 0
-    """Acknowledged without a row, as their join key was erased."""
+    """Events acknowledged without a row, because their join key was erased."""
     oldest_pending_s: float = 0.0
+    """The age of the oldest pending entry; 0 if none is pending."""
     dead_by_reason: dict[str, int] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
-    """What stands in the books' place and cannot be counted, each with its fix."""
+    """What cannot be counted because somebody else wrote it there: one line for each, with its fix."""
 
     @classmethod
     def of(cls, counters: Mapping[str, int], *, pending: int, oldest_pending_s: float) -> "Accounting":
-        """From the counters of a tag's stats hash."""
+        """Return the books of one tag from the counters of its stats hash."""
         dead = {name.removeprefix("dead:"): n for name, n in counters.items() if name.startswith("dead:")}
         return cls(
             received=sum(n for name, n in counters.items() if name.startswith("received:")),
@@ -54,11 +56,12 @@ class Accounting(Totals, kw_only=True):
 
     @property
     def difference(self) -> int:
+        """Received events that no other term counts: more than 0 if events were lost, less if counters were."""
         elsewhere = self.in_rows + self.pending + self.dead + self.duplicates + self.unemitted + self.erased
         return self.received - elsewhere
 
     def summary(self) -> dict[str, int]:
-        """The identity's terms and its difference, by name."""
+        """Return the terms of the equation and `difference`, by name; `unemitted` and `erased` only if not 0."""
         names = ("received", "in_rows", "pending", "dead", "duplicates")
         counts = {name: getattr(self, name) for name in names}
         counts |= {name: count for name in ("unemitted", "erased") if (count := getattr(self, name))}
@@ -66,7 +69,11 @@ class Accounting(Totals, kw_only=True):
 
 
 def books_of(tag: str, pending: int | bytes, flat: Sequence[bytes] | bytes, oldest_pending_s: float) -> Accounting:
-    """Return the books of a tag from what a script read: in place of each part the name of a type that is foreign."""
+    """Return the books of a tag from what account.lua returned.
+
+    `pending`: the number of pending entries, or the name of the wrong type at that key. `flat`: counter, value, ...,
+    or the name of the wrong type at that key.
+    """
     stats, troubles = wire.stats_key(tag), []
     if isinstance(pending, bytes):
         troubles.append(f"{wire.pending_key(tag)} is a {pending.decode()}, not a stream; rename or delete it")
@@ -81,7 +88,7 @@ def books_of(tag: str, pending: int | bytes, flat: Sequence[bytes] | bytes, olde
         except ValueError:
             shown = name.decode(errors="backslashreplace")[:100]
             fix = "HSET it to the number that brings the difference to 0" if is_counted(shown) else "HDEL it"
-            troubles.append(f"{shown!r} in {stats} is no number; {fix}")
+            troubles.append(f"{shown!r} in {stats} is not a number; {fix}")
     books = Accounting.of(counts, pending=pending, oldest_pending_s=oldest_pending_s)
     books.troubles = troubles
     return books

@@ -1,5 +1,6 @@
-"""What Redis knows of each application: its shards and sample rate, which can be changed while clients and workers run,
-when its last event came, how many come, and how much memory it takes.
+"""What Redis knows about each application: shards, sample rate, last event, rates, number of records, memory.
+
+Shards and sample rate can be changed while clients and workers run.
 """
 
 import random
@@ -21,40 +22,44 @@ from .history import RATE_OVER_S_MIN, Rates, rates, snapshot, snapshots, summed
 from .layouts import Layout, layouts, remember
 
 KEYS_SEEN_MAX = 20_000
-"""Of each server, to tell how many records an application has: some milliseconds of its time, in small steps."""
+"""About the most keys of one server that are read to estimate numbers of records: they cost it some milliseconds."""
 KEYS_PER_STEP = 1_000
+"""The keys of one SCAN, during which the server serves nobody else."""
 RECORDS_WEIGHED = 50
-"""Of each application; their mean is told, and records of one application are alike."""
+"""How many records of an application are measured for their mean size. Records of one application are alike."""
 
 _change = Script("notes/apps.lua")
 
 
 class App(Struct, kw_only=True):
-    """One application."""
+    """What Redis knows about one application."""
 
     application: str
     shards: int
     former_shards: list[int] = []
-    """Numbers it had; their tags are drained as well, until nothing of them is left."""
+    """Numbers of shards that it had. Their tags are drained too, until nothing of them is left."""
     sample_rate: float | None = None
+    """The published rate, from 0 to 1; None: none is published."""
     last_event_at: datetime | None = None
+    """When its newest pending entry came, drained or not, in UTC."""
     received_per_min: float | None = None
-    """Events, over some minutes at least; None until a worker has drained for so long, or if it is not known."""
+    """Events received per minute, over at least RATE_OVER_S_MIN; None: not known, such as before a worker has drained
+    for so long."""
     rows_per_min: float | None = None
-    """Rows written; each time one changes counts."""
+    """Rows written per minute. A row counts each time it is written."""
     pending: int = 0
     records: int | None = None
     memory_bytes: int | None = None
-    """Estimated from samples, as `records` is; None if Redis may not be asked."""
+    """Like `records`, estimated from samples; both are None if the login lacks a right that this needs."""
 
 
 async def change(
     redis: Redis, application: str, *, shards: int | None = None, sample_rate: float | None = None
 ) -> Layout:
-    """Change an application, or make it known before its first event. Return its layout from now on.
+    """Change an application, or announce it before its first event. Return its layout from now on. None: no change.
 
-    Clients follow within a minute. Both numbers of shards are noted before the change, so that no event is written
-    where nobody looks.
+    Clients follow within a minute. Both numbers of shards are noted before the change, so that workers drain both.
+    Raises what redis-py raises.
     """
     before = (await layouts(redis)).get(application, Layout())
     if shards is not None and shards != before.shards:
@@ -65,7 +70,10 @@ async def change(
 
 
 async def apps(redis: Redis) -> list[App]:
-    """Return every application, by name. Memory is estimated from a sample of each server's keys."""
+    """Return every application, sorted by name. Records and memory are estimated from a sample of each server's keys.
+
+    Raises what redis-py raises.
+    """
     announced = await applications(redis)
     now = await redis_time(redis)
     tags: dict[str, App] = {}
@@ -86,14 +94,14 @@ async def apps(redis: Redis) -> list[App]:
 
 
 async def _look(redis: Redis, tag: str, app: App) -> datetime | None:
-    """Add what the pending stream of a tag tells: its length, and when its newest entry came, drained or not.
+    """Add to `app` the length of a tag's pending stream, and the time of its newest entry, drained or not.
 
-    Return that time; None if there is none.
+    Return that time, in UTC; None if no entry ever came.
     """
     try:
         stream = await redis.execute_command("XINFO STREAM", wire.pending_key(tag))
     except ResponseError:
-        return None  # there is none, or somebody wrote something else there, which status tells
+        return None  # the stream does not exist, or something else stands at its key, which `joinback status` reports
     app.pending += stream["length"]
     milliseconds = int(stream["last-generated-id"].partition(b"-")[0])
     if not milliseconds:
@@ -104,20 +112,23 @@ async def _look(redis: Redis, tag: str, app: App) -> datetime | None:
 
 
 async def _rates(redis: Redis, tag: str, now: datetime, last_event_at: datetime | None) -> Rates | None:
-    """Return the rates of a tag: by what its counters are now, and what its history says of some minutes ago."""
+    """Return the rates of a tag, from its counters now and those in its history of RATE_OVER_S_MIN ago."""
     long_ago = now - timedelta(seconds=RATE_OVER_S_MIN)
     until = int(long_ago.timestamp() * 1000)
     try:
         entries = await redis.execute_command("XREVRANGE", wire.history_key(tag), until, "-", "COUNT", 1)
         counters = await redis.execute_command("HGETALL", wire.stats_key(tag))
     except ResponseError:
-        return None  # somebody wrote something else there, which the worker's log tells
+        return None  # something else stands at one of the keys, which the worker logs
     before = next(iter(snapshots(entries)), None)
     return rates(snapshot(now, counters), before, is_quiet=last_event_at is None or last_event_at < long_ago)
 
 
 async def _weigh(redis: Redis, found: Sequence[App], tags: Mapping[str, App]) -> None:
-    """Estimate records and memory, unless the login lacks the right to SCAN, DBSIZE or MEMORY USAGE."""
+    """Estimate records and memory of these applications. `tags`: tag -> its application.
+
+    Both are None if the login lacks the right to SCAN, DBSIZE or MEMORY USAGE.
+    """
     seen: dict[str, list[bytes]] = {app.application: [] for app in found}
     counts = dict.fromkeys(seen, 0.0)
     try:
@@ -143,7 +154,7 @@ async def _weigh(redis: Redis, found: Sequence[App], tags: Mapping[str, App]) ->
 
 
 async def _some_keys(redis: Redis, server: Mapping[str, Any]) -> tuple[list[bytes], float]:
-    """Return keys of one server, and which share of all its keys that is."""
+    """Return some keys of one server, and their share of all its keys, over 0 to 1."""
     keys: list[bytes] = []
     async for some in scan(redis, server, keys_per_step=KEYS_PER_STEP):
         keys += some

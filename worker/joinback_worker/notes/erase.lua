@@ -1,7 +1,7 @@
--- Sets a tombstone for each of these join keys: whatever comes of them until then is erased by the next drain.
+-- Sets a tombstone for each of these join keys: until it ends, a drain erases whatever comes for the key.
 -- KEYS  1 erased
--- ARGV  1 a new salt, if there is none   2 how long from now (s)   3 tombstones at most   4.. the join keys
--- Returns until when they hold, in Unix seconds; -1, and no new tombstone, if they would be too many.
+-- ARGV  1 a salt, used if there is none yet   2 how long from now (s)   3 tombstones, at most   4.. the join keys
+-- Returns until when they hold, in Unix seconds. Returns -1, and sets none, if there would be too many.
 local erased, ttl_s = KEYS[1], tonumber(ARGV[2])
 local now_s = tonumber(redis.call('TIME')[1])
 redis.call('HSETNX', erased, 'salt', ARGV[1])
@@ -15,7 +15,7 @@ if redis.call('HLEN', erased) - 1 + #ARGV - 3 > tonumber(ARGV[3]) then return -1
 local until_s = now_s + ttl_s
 for i = 4, #ARGV do
   local field = redis.sha1hex(salt .. ARGV[i])
-  local told_s = tonumber(redis.call('HGET', erased, field) or 0) or 0
-  redis.call('HSET', erased, field, string.format('%.0f', math.max(told_s, until_s)))
+  local noted_s = tonumber(redis.call('HGET', erased, field) or 0) or 0
+  redis.call('HSET', erased, field, string.format('%.0f', math.max(noted_s, until_s)))
 end
 return until_s

@@ -1,6 +1,6 @@
--- Which of these join keys are erased.
+-- Finds which of these join keys are erased.
 -- KEYS  1 erased   ARGV  the join keys
--- Returns their indexes, from 1.
+-- Returns the indexes, from 1, of those that are.
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'hash' and kind ~= 'none' then
   return redis.error_reply('WRONGTYPE ' .. KEYS[1] .. ' is a ' .. kind .. ', not a hash; rename or delete it')

@@ -1,7 +1,8 @@
--- Notes feedback fields of one tag, and their values that are not what is declared, with the TTL in one step.
--- KEYS: the hash joinback:{tag}:fields.
--- ARGV: its TTL in seconds; the time; how many names; the names, one that is told again twice; then name and count of each that broke.
--- Answers the names that are new.
+-- Notes the feedback fields of one tag, counts their values that break the rules, and sets the TTL, in one step.
+-- KEYS  1 joinback:{tag}:fields
+-- ARGV  1 its TTL (s)   2 the time   3 the number of names   4.. the names (twice: more than one event had the field)
+--       then pairs: name, number of its values that broke
+-- Returns the names that are new.
 local new = {}
 local names = tonumber(ARGV[3])
 for i = 4, 3 + names do

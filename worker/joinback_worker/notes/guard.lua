@@ -1,9 +1,9 @@
--- Publishes a sink: where none is published, or in place of exactly what stands there, or whatever stands there.
+-- Publishes a sink: where none is published, or in place of exactly one value, or in place of any.
 --
--- KEYS  1 joinback:sink   ARGV  1 TTL (s)   2 the entry   3 'adopt': whatever stands there
+-- KEYS  1 joinback:sink   ARGV  1 TTL (s)   2 the entry   3 'adopt': replace any value
 --       then pairs: field, the value that it may replace ('' for none)
--- Returns the whole hash. One step, so that of two first workers one wins. A full Redis refuses HSET as the first
--- write of a script, so one that it allows goes before: then the guard holds on a full Redis, too.
+-- Returns the whole hash. It is one step, so that only one of two first workers wins. A full Redis refuses HSET as a
+-- script's first write, so HDEL, which it allows, comes first: the guard works on a full Redis too.
 
 local key, ttl_s, entry, adopt = KEYS[1], ARGV[1], ARGV[2], ARGV[3] == 'adopt'
 redis.call('HDEL', key, '')

@@ -1,8 +1,8 @@
-"""The guard of the sink: which one the rows of this Redis go to is published there, and another takes none.
+"""The guard of the sink: Redis says which sink its rows go to, and a worker with another sink takes nothing.
 
-A sink given by mistake (an unset variable, another directory, a second worker) would take events away from the
-one in use, and split rows that belong together. So the first worker publishes where it writes, for all
-applications or for those it is restricted to; another sink is refused until somebody says `joinback sink adopt`.
+A sink that is set by mistake (an unset variable, another directory, a second worker) would take events away from the
+sink in use, and split rows that belong together. So the first worker publishes its sink, for all applications or for
+those it is restricted to. Another sink is refused until somebody runs `joinback sink adopt`.
 """
 
 import hashlib
@@ -33,20 +33,21 @@ _guard = Script("notes/guard.lua")
 
 
 class Published(Struct, frozen=True, kw_only=True):
-    """What is said of one sink. No secret is in it."""
+    """What is published about one sink. It holds no secret."""
 
     fingerprint: str
+    """16 hex digits of a hash of the place that the URL names: the same place, the same fingerprint."""
     url: str
-    """As it is shown."""
+    """The URL without secrets."""
     host: str
-    """Of the worker, or person, that published it."""
+    """The machine on which it was published."""
     since: datetime
     found: bool = False
-    """Whether a file or directory was seen at its place."""
+    """Whether a file or directory was at its place when it was published."""
 
 
 def published_of(url: str) -> Published:
-    """Return what this process would publish of a sink. Raises ConfigurationError for a URL nobody serves."""
+    """Return what this process would publish about a sink. Raises ConfigurationError for a URL of no known sink."""
     fingerprint = hashlib.sha256("\0".join(place_of(url)).encode()).hexdigest()[:16]
     return Published(
         fingerprint=fingerprint,
@@ -58,19 +59,23 @@ def published_of(url: str) -> Published:
 
 
 async def published(redis: Redis) -> dict[str, Published]:
-    """Return every published sink, by application, `*` for all others. What is no such entry is left out."""
+    """Return every published sink by application; `*` stands for all others. Unreadable entries are left out.
+
+    Raises what redis-py raises.
+    """
     return _decoded(await redis.execute_command("HGETALL", wire.SINK_KEY))
 
 
 async def guarded(
     redis: Redis, settings: Settings, work: Sequence[tuple[str, str]], only: Sequence[str] = ()
 ) -> tuple[list[tuple[str, str]], str | None]:
-    """Return those of the (application, tag)s that this sink may take, and why not the others, in one line.
+    """Return the (application, tag)s that this sink may take, and why it may not take others, in one line, or None.
 
-    Where none is published and there is work, the sink is opened, and published if that succeeds: a URL that leads
-    nowhere binds nobody. Where the key cannot be written, what stands there is judged; if nothing does, all is
-    allowed. An application with a sink of its own is left to the worker of that one, without a word. `only`: what
-    this worker is restricted to. Raises what Redis raises when it does not answer.
+    If no sink is published and there is work, the sink is opened, and published if that succeeds: so a wrong URL is
+    not published. If Redis does not let us write the key, what is published there holds; if nothing is, all is allowed.
+    If the key cannot be read either, all is allowed, and a warning is logged. An application for which another sink is
+    published by name is left to the worker of that sink, silently. `only`: the applications that this worker is
+    restricted to. Raises redis-py's errors for a Redis that does not answer.
     """
     ours = published_of(settings.sink_url)
     fields = sorted(set(only)) or [wire.ALL_APPLICATIONS]
@@ -85,7 +90,7 @@ async def guarded(
     except ResponseError as error:
         log.warning("sink_unguarded", sink=ours.url, why=advice(error))
         return list(work), None
-    # With no work at all, a wrong sink is told all the same.
+    # A wrong sink is reported even if there is no work.
     others = {name for name in standing if name not in fields and standing[name].fingerprint != ours.fingerprint}
     mine = [(application, tag) for application, tag in work if application not in others]
     applications = {application for application, _ in mine} or (set() if work else set(fields))
@@ -95,9 +100,9 @@ async def guarded(
 
 
 async def refusal(redis: Redis, settings: Settings, application: str = wire.ALL_APPLICATIONS) -> str | None:
-    """Return why this sink may not take an application's rows, in one line; None if it may, or nobody can tell.
+    """Return why this sink may not take an application's rows, in one line; None if it may, or if that is not known.
 
-    Publishes nothing. Raises what Redis raises when it does not answer.
+    It publishes nothing. Raises redis-py's errors for a Redis that does not answer.
     """
     try:
         standing = await published(redis)
@@ -108,9 +113,9 @@ async def refusal(redis: Redis, settings: Settings, application: str = wire.ALL_
 
 
 async def adopt(redis: Redis, url: str, applications: Sequence[str] = ()) -> dict[str, Published]:
-    """Say that rows go to this sink from now on: of these applications, or of all that have none of their own.
+    """Publish that rows go to this sink from now on: of these applications, or of all that have no sink of their own.
 
-    Returns what was published before.
+    Return what was published before. Raises ConfigurationError for a URL of no known sink, and what redis-py raises.
     """
     before = await published(redis)
     await _publish(redis, published_of(url), dict.fromkeys(applications or [wire.ALL_APPLICATIONS], b""), adopt=True)
@@ -118,14 +123,17 @@ async def adopt(redis: Redis, url: str, applications: Sequence[str] = ()) -> dic
 
 
 async def forget(redis: Redis, application: str) -> None:
-    """Take back what was said of one application."""
+    """Delete what is published for one application: the sink of `*` is its sink then."""
     await redis.execute_command("HDEL", wire.SINK_KEY, application)
 
 
 async def _standing(
     redis: Redis, ours: Published, fields: Sequence[str], *, is_first: bool = False
 ) -> dict[str, Published]:
-    """Renew, publish if it is the first or what stands there is stale, and return what is published then."""
+    """Renew the key's TTL, publish `ours` if it should stand there, and return what is published then.
+
+    It should if it `is_first`, or if the entry there is stale.
+    """
     try:
         raw = await _publish(redis, ours, dict.fromkeys(fields, b"") if is_first else {})
         stale = {
@@ -135,7 +143,7 @@ async def _standing(
         }
         return _decoded(await _publish(redis, ours, stale) if stale else raw)
     except ResponseError:
-        # A replica, or a login without the right, refuses to write; reading it does not.
+        # A replica refuses to write, and so does a login without the right; both let us read.
         return await published(redis)
 
 
@@ -149,7 +157,11 @@ async def _publish(
 
 
 def _is_stale(value: bytes, ours: Published, *, is_first: bool) -> bool:
-    """Whether ours should stand there instead: what does cannot be read, or was said before the place was made."""
+    """Return whether `ours` should replace this entry.
+
+    It should if the entry is of the same sink, published before its file was there; an unreadable entry only if
+    `is_first`.
+    """
     standing = _decode(value)
     if standing is None:
         return is_first
@@ -161,7 +173,7 @@ def _refusal(ours: Published, standing: Mapping[str, Published], application: st
     if other is None:
         return None
     if ours.fingerprint != other.fingerprint:
-        return f"rows go to {other.url} (said by {other.host}, {other.since:%Y-%m-%d}), and this is {ours.url}"
+        return f"rows go to {other.url} (published by {other.host}, {other.since:%Y-%m-%d}), and this is {ours.url}"
     if path_of(url) is not None and other.found and not ours.found and other.host != ours.host:
         return f"rows go to {other.url} on {other.host}, and on {ours.host} there is no such file"
     return None
@@ -171,12 +183,12 @@ def _in_one_line(refused: Mapping[str, str], *, all_refused: bool) -> str | None
     if not refused:
         return None
     whys = sorted(set(refused.values())) if all_refused else [f"{name}: {why}" for name, why in sorted(refused.items())]
-    return f"{'; '.join(whys)}; nothing was claimed. Mend JOINBACK_SINK_URL, or say: joinback sink adopt"
+    return f"{'; '.join(whys)}; nothing was claimed. Correct JOINBACK_SINK_URL, or run: joinback sink adopt"
 
 
 def _is_here(url: str) -> bool:
     path = path_of(url)
-    return path is not None and os.path.exists(path)  # noqa: PTH110 - False for what may not be looked at, too
+    return path is not None and os.path.exists(path)  # noqa: PTH110 - False, not an error, for a place we may not look at
 
 
 def _decoded(raw: Mapping[bytes, bytes]) -> dict[str, Published]:

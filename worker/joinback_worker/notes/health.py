@@ -1,4 +1,4 @@
-"""The state of Redis that a delivery promise depends on, as named conditions; each names its fix."""
+"""Conditions of Redis that may cost events, such as a full memory. Each has a name, and its text names the fix."""
 
 import contextlib
 from typing import Any
@@ -14,26 +14,28 @@ from joinback_worker.connection.redis_errors import advice
 log = structlog.get_logger("joinback")
 
 MEMORY_SHARE_MAX = 0.85
-"""Of maxmemory: above it a burst may fill the rest before the next tick looks again."""
+"""The share of maxmemory above which memory counts as high: a burst may fill the rest before the next tick looks."""
 
 
 class Health:
-    """Looks at INFO of each server, and remembers the last look: evictions and restarts show as changes."""
+    """Reads INFO of each server, and remembers what it read last: evictions and restarts show as changes."""
 
     def __init__(self) -> None:
         self._run_ids: dict[str, str] = {}
         self._evicted: dict[str, int] = {}
-        self._blind = False
+        self._is_blind = False
+        """True once INFO was refused."""
 
     async def look(self, redis: Redis) -> dict[str, str]:
-        """Return condition -> what it means and what to do. Empty if all is well, or if Redis may not be asked.
+        """Return condition -> what it means and what to do, in one line. Empty if all is well, or if INFO is refused.
 
-        Of a condition that several servers are in, one is told.
+        If several servers are in one condition, one of them is named. Raises redis-py's errors for a Redis of one
+        server that does not answer; in a cluster that is the condition `server_away`.
         """
         try:
             answers = await ask_primaries(redis, "INFO")
         except ResponseError as error:
-            self._tell_blindness(error)
+            self._log_blindness(error)
             return {}
         found: dict[str, str] = {}
         for server, info in answers.items():
@@ -43,7 +45,7 @@ class Health:
 
     def _conditions(self, server: str, info: Any) -> dict[str, str]:
         if isinstance(info, ResponseError):
-            self._tell_blindness(info)
+            self._log_blindness(info)
             return {}
         if isinstance(info, RedisError | OSError):
             return {"server_away": f"{advice(info)}; the other servers are drained meanwhile"}
@@ -62,18 +64,19 @@ class Health:
         self._changes(server, info, found, may_evict=bool(limit) and policy != "noeviction")
         return found
 
-    def _tell_blindness(self, error: ResponseError) -> None:
-        """Say once what is lost without INFO: a renamed command, or a right that the user lacks."""
-        if not self._blind:
+    def _log_blindness(self, error: ResponseError) -> None:
+        """Log once that INFO is refused (a renamed command, or a right that the login lacks) and what that costs."""
+        if not self._is_blind:
             log.warning(
-                "redis_health_unknown", why=advice(error), lost="evictions, restarts and a full memory go untold"
+                "redis_health_unknown", why=advice(error), lost="evictions, restarts and a full memory are not reported"
             )
-        self._blind = True
+        self._is_blind = True
 
     def _changes(self, server: str, info: dict[str, Any], found: dict[str, str], *, may_evict: bool) -> None:
         evicted, run_id = info.get("evicted_keys", 0), info.get("run_id", "")
         known = self._run_ids.get(server)
-        # Of a first look, and of a server that may not evict now, a count is history: somebody else's keys, too.
+        # At the first look at a server that cannot evict now, the count is not reported: it is of an earlier setting.
+        # If it can, or if it restarted, all that it has evicted since its start counts.
         before = 0 if (may_evict and known is None) or known not in (None, run_id) else self._evicted.get(server)
         if before is not None and evicted > before:
             found["evictions"] = (
@@ -86,10 +89,13 @@ class Health:
 
 
 async def publish_pause(redis: Redis, *, paused: bool, interval_s: int) -> None:
-    """Tell the clients to hold predictions back, until the next look or, if no worker is left, for two intervals."""
+    """Publish that clients shall hold predictions back (`paused`), or that they need not.
+
+    A pause holds until the next call; without one, as when no worker is left, for two intervals and a minute.
+    """
     if not paused:
         await redis.execute_command("DEL", wire.PAUSED_KEY)
         return
-    # A Redis that is full already refuses this too, and clients see that by themselves.
+    # A Redis that is full already refuses this, but clients notice that by themselves.
     with contextlib.suppress(OutOfMemoryError):
         await redis.execute_command("SET", wire.PAUSED_KEY, "1", "EX", 2 * interval_s + 60)

@@ -1,7 +1,7 @@
-"""Which workers live: each writes a sign of life that others can read, and that ends by itself.
+"""Which workers live: each writes a sign of life, which others can read, and which ends by itself.
 
-One hash holds the newest sign of each worker. Redis's clock dates them, so that two machines' clocks are never
-compared. A sign older than `TTL_S` is of a worker that is gone, and the next living one removes it.
+One hash holds the newest sign of each worker, with its time by Redis's clock: so the clocks of two machines are never
+compared. A sign older than TTL_S is of a worker that is gone, and the next living worker removes it.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from joinback_worker.connection.scripts import Script
 
 VERSION = version("joinback")
 INTERVAL_S = 15.0
-"""Two commands per worker; a probe that asks each half minute sees a new sign each time."""
+"""How often a worker writes its sign: three commands. A probe that asks twice per minute sees a new sign each time."""
 TTL_S = 60.0
-"""Four signs: a hung Redis or one lost packet must not declare a worker dead."""
+"""How long a sign holds: four intervals, so that a hung Redis or one lost packet does not declare a worker dead."""
 
 _time = Script("notes/time.lua")
 _beat = Script("notes/beat.lua")
@@ -35,26 +35,27 @@ class Beat(Struct, kw_only=True):
     pid: int
     version: str
     sink: str
-    """As `shown_url` shows it: without secrets."""
+    """The URL of its sink, without secrets."""
     settings: str
-    """A digest of the settings that decide about rows: workers that differ here make different rows."""
+    """A digest of the settings that decide what rows say: workers that differ here make different rows."""
     applications: Sequence[str] = ()
-    """What this worker is restricted to; empty: it takes all."""
+    """The applications that this worker is restricted to; empty: all."""
     started_at: datetime | None = None
     beat_at: datetime | None = None
+    """When this sign was written."""
     progress_at: datetime | None = None
-    """When it last ended a drain of a tag, or a whole tick. Long ago while it drains: it hangs."""
+    """When its last round of drains ended. If that is long ago while it drains, it hangs."""
     last_drain_at: datetime | None = None
-    """When its last whole tick ended; None before the first."""
+    """When its last tick ended; None before the first."""
     next_drain_at: datetime | None = None
     trouble: str | None = None
-    """Why its last tick drained nothing, or not all."""
+    """Why its last tick drained nothing, or not all; None: it drained all."""
     interval_s: int | None = None
-    """Between its ticks; None: a worker of an older release, which tells nothing of what follows either."""
+    """The seconds between its ticks. None: a worker of an older release, which does not report the next two either."""
     wire_version: int | None = None
-    """The newest that it reads."""
+    """The newest wire version that it reads."""
     evictions_at: datetime | None = None
-    """When it last saw Redis evict keys."""
+    """When it last saw that Redis had evicted keys."""
 
     @property
     def name(self) -> str:
@@ -62,7 +63,10 @@ class Beat(Struct, kw_only=True):
 
 
 def digest_of(settings: Settings) -> str:
-    """Return eight hex digits of the settings that decide what a row says; they hold no secret."""
+    """Return eight hex digits of a digest of the settings that decide what rows say. They hold no secret.
+
+    Raises ConfigurationError for a wrong file of rules.
+    """
     config = config_of(settings)
     digests = {application: rules.digest for application, rules in config.applications.items()}
     deciding = (settings.join_window_s, settings.emit, digests)
@@ -70,13 +74,16 @@ def digest_of(settings: Settings) -> str:
 
 
 async def redis_time(redis: Redis) -> datetime:
-    """Return the time by Redis's clock, in UTC."""
+    """Return the time by Redis's clock, in UTC. Raises what redis-py raises."""
     seconds, microseconds = await redis.execute_command("TIME")
     return datetime.fromtimestamp(int(seconds), tz=UTC) + timedelta(microseconds=int(microseconds))
 
 
 async def beat(redis: Redis, sign: Beat, now: datetime) -> None:
-    """Write this worker's sign, and remove those of workers that are gone. Works on a full Redis too."""
+    """Write this worker's sign, and remove the signs of workers that are gone. It works on a full Redis too.
+
+    `now`: Redis's time. Sets `sign.beat_at`, and `sign.started_at` the first time.
+    """
     sign.beat_at = now
     sign.started_at = sign.started_at or now
     gone = [name for name, other in (await _signs(redis)).items() if other is None or not _is_fresh(other, now)]
@@ -85,12 +92,12 @@ async def beat(redis: Redis, sign: Beat, now: datetime) -> None:
 
 
 async def leave(redis: Redis, sign: Beat) -> None:
-    """Remove this worker's sign: it ends on purpose."""
+    """Remove this worker's sign, because it ends on purpose."""
     await redis.execute_command("HDEL", wire.WORKERS_KEY, sign.name)
 
 
 async def workers(redis: Redis) -> list[Beat]:
-    """Return the living workers' signs, by host and process id."""
+    """Return the signs of the living workers, sorted by `host:pid`. Raises what redis-py raises."""
     now = await redis_time(redis)
     signs = (await _signs(redis)).values()
     return sorted((sign for sign in signs if sign is not None and _is_fresh(sign, now)), key=lambda sign: sign.name)

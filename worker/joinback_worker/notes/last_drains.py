@@ -1,6 +1,6 @@
-"""When each application was last drained, well or not, and by whom: each round of a worker notes it in Redis.
+"""When each application was last drained, by which worker, and whether that worked. Each round notes it in Redis.
 
-A worker's sign of life ends with it; this stays, so that a dead worker can be told by name, and since when.
+A worker's sign of life ends with the worker. This note stays, so that one can see which worker died, and when.
 """
 
 import contextlib
@@ -19,9 +19,10 @@ _note = Script("notes/drains.lua")
 
 
 class LastDrain(Struct, frozen=True, kw_only=True):
-    """The last drain of one application, or one that was tried. `at` is Redis's time, in UTC."""
+    """A drain of one application that ended, well or not."""
 
     at: datetime
+    """When it ended, by Redis's clock, in UTC."""
     worker: str
     """`host:pid`"""
     version: str
@@ -29,40 +30,43 @@ class LastDrain(Struct, frozen=True, kw_only=True):
     """As `shown_url` shows it: without secrets."""
     interval_s: int
     took_s: float | None = None
-    """The whole round, over all applications."""
+    """How long the whole round took, over all applications."""
     error: str | None = None
-    """Why it failed."""
+    """Why it failed; None: it did not."""
     sink_lost: bool = False
-    """The sink was the reason."""
+    """True if it failed because the sink was unavailable."""
 
 
 class Drains(Struct, frozen=True):
-    """Of one application."""
+    """The last drains of one application."""
 
     done: LastDrain | None = None
-    """The last one that ended well; also if nothing waited."""
+    """The last one that ended well, even if nothing was pending."""
     failed: LastDrain | None = None
-    """The last one that did not, if no later one ended well."""
+    """The last one that failed; None if a later one ended well."""
 
 
 async def note_drains(
     redis: Redis, ours: LastDrain, done: Iterable[str], failed: Mapping[str, tuple[str, bool]]
 ) -> None:
-    """Note what became of these applications; of those that failed why, and whether the sink was the reason."""
+    """Note how the drains of these applications ended.
+
+    `failed`: application -> why it failed, and whether the sink was unavailable. If Redis refuses, nothing is noted.
+    """
     entries: list[str | bytes] = []
     for application in done:
         entries += [wire.drain_field(application, is_done=True), msgspec.json.encode(ours)]
     for application, (error, sink_lost) in failed.items():
-        told = structs.replace(ours, error=error, sink_lost=sink_lost)
-        entries += [wire.drain_field(application, is_done=False), msgspec.json.encode(told)]
-    # Something else may stand at the key, or the login may lack the right: a round must not end for it.
+        ended = structs.replace(ours, error=error, sink_lost=sink_lost)
+        entries += [wire.drain_field(application, is_done=False), msgspec.json.encode(ended)]
+    # Something else may stand at the key, or the login may lack the right: that must not end a round.
     with contextlib.suppress(ResponseError):
         if entries:
             await _note(redis, [wire.DRAINS_KEY], [wire.STATS_TTL_S, *entries])
 
 
 async def last_drains(redis: Redis) -> dict[str, Drains]:
-    """Return what is noted, by application. What somebody else wrote there is passed over."""
+    """Return what is noted, by application; nothing if Redis refuses. Entries of somebody else are left out."""
     found: dict[bytes, bytes] = {}
     with contextlib.suppress(ResponseError):
         found = await redis.execute_command("HGETALL", wire.DRAINS_KEY)

@@ -1,6 +1,6 @@
-"""Which rules an application's rows were folded by: each drain notes the digest of its own.
+"""Which rules the rows of an application were folded by: each round of a worker notes the digest of its rules.
 
-So two workers with different files are told by name, and so are rows that stand as former rules made them.
+So one can see which workers have different files of rules, and that rows still stand as former rules made them.
 """
 
 import contextlib
@@ -24,26 +24,29 @@ log = structlog.get_logger("joinback")
 _hset = Script("notes/hset.lua")
 
 _SLACK_S = 60
-"""A tick may be late, or end late."""
+"""Added to two intervals before a note is too old to be of a living worker: a tick may be late."""
 
 
 class Use(Struct, frozen=True, kw_only=True):
-    """One digest, as one application's drains used it. Times are Redis's, in UTC."""
+    """How the rules of one digest were used for one application. Times are Redis's, in UTC."""
 
     worker: str
-    """The last one that did, `host:pid`."""
+    """The last worker that used them, `host:pid`."""
     since: datetime
     last: datetime
     disputed_at: datetime | None = None
-    """When a worker that uses these last found that another had used others since its own drain before."""
+    """When a worker with these rules last found that, since its round before, another had used other rules."""
 
 
 Uses = Mapping[str, Use]
-"""By digest."""
+"""The uses of one application, by digest."""
 
 
 async def rules_in_use(redis: Redis) -> dict[str, dict[str, Use]]:
-    """Return the uses by application and digest. What somebody else wrote there is passed over."""
+    """Return the uses by application and digest. Entries that somebody else wrote are left out.
+
+    Raises what redis-py raises.
+    """
     found: dict[bytes, bytes] = await redis.execute_command("HGETALL", wire.RULES_KEY)
     uses: defaultdict[str, dict[str, Use]] = defaultdict(dict)
     for field, value in found.items():
@@ -58,11 +61,11 @@ async def note(
     redis: Redis, rules: Mapping[str, Rules], now: tuple[str, datetime], uses: Mapping[str, Uses],
     before: datetime | None, *, refolds: bool,
 ) -> None:  # fmt: skip
-    """Note that this worker folds these applications by these rules now, and tell what differs.
+    """Note that this worker folds these applications by these rules now, and log rules that changed or differ.
 
-    `now` is who, and when; `uses` are what stood there; `before` is when this very worker noted its rules last.
-    `refolds`: rows stay as they were folded, so former rules are remembered until `refolded`. What a full Redis refuses
-    is noted by a later round.
+    `now`: this worker's name, and Redis's time. `uses`: what is noted already (`rules_in_use`). `before`: when this
+    worker noted its rules last; None: never. `refolds`: rows of this sink stay as they were folded until a person
+    refolds them, so former rules are remembered until then. If Redis refuses, a later round notes it.
     """
     written: list[str | bytes] = []
     former: list[str] = []
@@ -81,7 +84,7 @@ async def note(
 
 
 def _noted(application: str, digest: str, now: tuple[str, datetime], known: Uses, before: datetime | None) -> Use:
-    """Return what is to be noted of one application, and log what differs from what others noted."""
+    """Return what to note for one application, and log it if the rules changed, or if other workers use other rules."""
     worker, at = now
     mine = known.get(digest)
     others = {other: use for other, use in known.items() if other != digest}
@@ -95,12 +98,12 @@ def _noted(application: str, digest: str, now: tuple[str, datetime], known: Uses
 
 
 def newest(uses: Uses) -> str | None:
-    """Return the digest that was used last."""
+    """Return the digest that was used last; None if there is no use."""
     return max(uses, key=lambda digest: uses[digest].last, default=None)
 
 
 async def refolded(redis: Redis, application: str, digest: str) -> None:
-    """All rows are as these rules make them: forget those that were in use before these, and are no more."""
+    """Forget the rules that were last used before those of `digest`. Call it after all rows were refolded by them."""
     uses = (await rules_in_use(redis)).get(application, {})
     if digest in uses:
         gone = [other for other, use in uses.items() if use.last < uses[digest].last]
@@ -108,7 +111,7 @@ async def refolded(redis: Redis, application: str, digest: str) -> None:
 
 
 async def forget_rules(redis: Redis, application: str) -> None:
-    """Forget an application's rules: it is no more."""
+    """Forget all rules of an application. Call it when the application is purged."""
     await _forget(redis, application, list((await rules_in_use(redis)).get(application, {})))
 
 
@@ -118,16 +121,16 @@ async def _forget(redis: Redis, application: str, digests: Sequence[str]) -> Non
 
 
 def fix(application: str) -> str:
-    """Return what folds all rows by the present rules."""
+    """Return, for a person, how to fold all rows of an application by the same rules."""
     return (
         f"give all workers the same JOINBACK_CONFIG and restart them; then: joinback sink refold {quote(application)}"
     )
 
 
 def told(application: str, uses: Uses, now: datetime, interval_s: int) -> tuple[str, bool] | None:
-    """Return one line for a person, and whether it is amiss; None if all rows were folded by one set of rules.
+    """Return one line for a person, and whether living workers disagree; None if all rows were folded by one set.
 
-    Workers note their rules at each tick, so what is older than two is of a worker that is gone.
+    Workers note their rules at each tick, so a note older than two intervals is of a worker that is gone.
     """
     if len(uses) < 2:
         return None
@@ -138,7 +141,7 @@ def told(application: str, uses: Uses, now: datetime, interval_s: int) -> tuple[
         named = " and ".join(f"{digest} by {use.worker}, last {_shown(use.last)}" for digest, use in in_order)
         return f"{application}: rows are folded by different rules: {named}", True
     return (
-        f"{application}: rows of before {_shown(use.since)} were folded by other rules than {digest}"
+        f"{application}: rows written before {_shown(use.since)} were folded by other rules than {digest}"
         f" (until {_shown(former.last)}); joinback sink refold {quote(application)} folds all by the present ones"
     ), False
 
@@ -148,11 +151,11 @@ def _shown(time: datetime) -> str:
 
 
 def unlike(uses: Uses, digest: str) -> str | None:
-    """Return, for a person, that the workers fold by other rules than these; None if they do not, or none is known."""
+    """Return a warning for a person if workers fold by other rules than `digest`; None if not, or if not known."""
     latest = newest(uses)
     if latest in (None, digest):
         return None
     return (
         f"{uses[latest].worker} folds by other rules ({latest}) than JOINBACK_CONFIG has here ({digest}),"
-        " so its rows may come to say something else"
+        " so the rows that it writes may differ"
     )

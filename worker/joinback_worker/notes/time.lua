@@ -1,3 +1,3 @@
--- The clock of the server that holds this key.
+-- Reads the clock of the server that holds this key.
 -- KEYS  1 any key   Returns {seconds, microseconds}.
 return redis.call('TIME')

@@ -1,7 +1,8 @@
-"""Tombstones of erased join keys: what a late event, a retry or a slow worker brings of them is erased again.
+"""Tombstones of erased join keys: whatever a late event, a retry or a slow worker brings for them is erased again.
 
-They hold no join key, only its hash with a salt. One hash under the tag without shards, which outlives any change of
-them, tells drains which keys are erased; one under each tag tells the script that writes dead letters.
+A tombstone holds a salted hash of the join key, not the key. Each application has one Redis hash of all of them, under
+the tag of one shard, which stays whatever the number of shards: drains look there. Each tag has one of its own keys
+too, for the script that writes dead letters.
 """
 
 import secrets
@@ -15,16 +16,20 @@ from joinback.errors import JoinbackError
 from joinback_worker.connection.scripts import Script
 
 TOMBSTONES_MAX = 100_000
-"""Of an application. At 80 bytes each some 8 MB; far more people than a service forgets one by one in half a year."""
+"""The most tombstones of one application at once. At 80 bytes each they take some 8 MB, and a service erases far fewer
+people in half a year."""
 KEYS_PER_STEP = 1_000
-"""Of one call to Redis: some milliseconds in which it serves nobody else."""
+"""The join keys of one call to Redis: it serves nobody else during those milliseconds."""
 
 _erase = Script("notes/erase.lua")
 _erased = Script("notes/erased.lua")
 
 
 async def erased_of(redis: Redis, application: str, join_keys: Collection[str]) -> set[str]:
-    """Return which of these keys are erased. Where nothing ever was, that is one small question."""
+    """Return which of these keys are erased. If the application never erased any, this costs one EXISTS.
+
+    Raises redis-py's ResponseError if something else stands at the key.
+    """
     name = wire.erased_key(wire.tag(application))
     if not join_keys or not await redis.execute_command("EXISTS", name):
         return set()
@@ -37,9 +42,10 @@ async def erased_of(redis: Redis, application: str, join_keys: Collection[str]) 
 async def set_tombstones(
     redis: Redis, application: str, keys_by_tag: Mapping[str, Collection[str]], kept: timedelta
 ) -> datetime:
-    """Set a tombstone for each of these keys, under each of its tags and for drains; return until when they hold.
+    """Set a tombstone for each of these keys, in the hash of its tag and in the application's. Return until when.
 
-    Raises JoinbackError if they would be more than TOMBSTONES_MAX, and what Redis raises.
+    `keys_by_tag`: tag -> join keys. `kept`: how long they hold from now, by Redis's clock. Raises JoinbackError if
+    there would be more than TOMBSTONES_MAX in one hash, and what redis-py raises.
     """
     all_keys = set().union(*keys_by_tag.values())
     until_s = 0
@@ -56,7 +62,7 @@ async def set_tombstones(
 
 
 async def forget(redis: Redis, tag: str, join_keys: Collection[str]) -> int:
-    """Delete the records of these keys under a tag; how many there were."""
+    """Delete the records of these keys under a tag. Return how many there were."""
     deleted = 0
     for step in _steps(sorted(join_keys)):
         deleted += int(await redis.execute_command("DEL", *(wire.record_key(tag, key) for key in step)))

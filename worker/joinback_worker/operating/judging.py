@@ -7,8 +7,8 @@ from shlex import quote
 from typing import cast
 
 from joinback import wire
-from joinback_worker.notes.drops_reported import DropsTold
 from joinback_worker.notes.heartbeat import Beat
+from joinback_worker.notes.reported_drops import ReportedDrops
 
 from .findings import Finding, FindingName, finding
 from .spans import several, span, verb
@@ -178,9 +178,9 @@ def _instead(state: State) -> str:
     return f"did its sender mean {state.nearest}?" if state.nearest else ""
 
 
-def drop_findings(drops: Sequence[DropsTold]) -> Iterator[Finding]:
+def drop_findings(drops: Sequence[ReportedDrops]) -> Iterator[Finding]:
     """Yield the findings on lost events: which service lost how many of which application, and why."""
-    by_application: dict[str, list[DropsTold]] = {}
+    by_application: dict[str, list[ReportedDrops]] = {}
     for one in drops:
         by_application.setdefault(one.application, []).append(one)
     if len(by_application) > APPLICATIONS_APART:
@@ -190,7 +190,7 @@ def drop_findings(drops: Sequence[DropsTold]) -> Iterator[Finding]:
         yield _dropped("", of_it, application or None)
 
 
-def _dropped(of_what: str, drops: Sequence[DropsTold], application: str | None) -> Finding:
+def _dropped(of_what: str, drops: Sequence[ReportedDrops], application: str | None) -> Finding:
     losses: Counter[tuple[str, str]] = Counter()
     for one in drops:
         losses[one.reason, service(one)] += one.count
@@ -206,7 +206,7 @@ APPLICATIONS_APART = 3
 """Drops of more applications share one finding: one service that fails must not fill a screen."""
 
 
-def service(one: DropsTold) -> str:
+def service(one: ReportedDrops) -> str:
     """Return who dropped the events: the service and its host, or the host alone."""
     return f"{one.service} on {one.host}" if one.service else one.host
 

@@ -13,7 +13,6 @@ from joinback_worker.config.misspelt import misspelt
 from joinback_worker.config.rules_file import config_of
 from joinback_worker.connection.redis_errors import advice
 from joinback_worker.nearest import nearest
-from joinback_worker.notes.drops_reported import DropsTold, drops_told
 from joinback_worker.notes.fields_seen import fields_of
 from joinback_worker.notes.guard import Published, published
 from joinback_worker.notes.health import Health
@@ -21,6 +20,7 @@ from joinback_worker.notes.heartbeat import Beat, redis_time, workers
 from joinback_worker.notes.history import summed
 from joinback_worker.notes.last_drains import Drains, last_drains
 from joinback_worker.notes.layouts import Layout, layouts
+from joinback_worker.notes.reported_drops import ReportedDrops, reported_drops
 from joinback_worker.notes.rules_in_use import fix, rules_in_use, told
 
 from .findings import Finding, FindingName, finding, worst_first
@@ -150,10 +150,10 @@ def _name_nearest(states: Sequence[State]) -> None:
             state.nearest = nearest(state.application, predicted)
 
 
-async def drops_of_day(redis: Redis, now: datetime) -> list[DropsTold]:
+async def drops_of_day(redis: Redis, now: datetime) -> list[ReportedDrops]:
     """Return what clients reported as dropped within the day; nothing if it cannot be read."""
     try:
-        return await drops_told(redis, now - timedelta(seconds=DAY_S))
+        return await reported_drops(redis, now - timedelta(seconds=DAY_S))
     except ResponseError:
         return []  # the key holds another type, or the login lacks the right
 

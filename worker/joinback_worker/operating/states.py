@@ -5,9 +5,9 @@ from datetime import datetime
 from msgspec import Struct, field
 
 from joinback_worker.notes.accounting import Accounting
-from joinback_worker.notes.drops_reported import DropsTold
 from joinback_worker.notes.fields_seen import Field
 from joinback_worker.notes.heartbeat import Beat
+from joinback_worker.notes.reported_drops import ReportedDrops
 
 from .findings import Finding, FindingName
 
@@ -108,7 +108,7 @@ class Overview(Struct, kw_only=True):
     """The troubled ones first, then by name."""
     workers: list[Beat] = []
     sinks: list[Sink] = []
-    drops: list[DropsTold] = []
+    drops: list[ReportedDrops] = []
     """What clients dropped within the last day, by host, service, application and reason. The latest comes first."""
     findings: list[Finding] = []
     """The findings of no single application. Each State has its own."""

@@ -11,8 +11,8 @@ from joinback_worker.errors import AlteredRow
 from joinback_worker.flat.known import age_s
 from joinback_worker.law.record import CLOCK_SKEW_MAX, effective_at
 from joinback_worker.law.row import Row, unfold
-from joinback_worker.notes.drops_reported import DropsTold
 from joinback_worker.notes.heartbeat import Beat
+from joinback_worker.notes.reported_drops import ReportedDrops
 
 from .explanation import Explanation, VerdictName, Waiting
 from .judging import service
@@ -34,7 +34,7 @@ class Around(Struct, frozen=True, kw_only=True):
     has_newer: bool = False
     """Whether Redis holds an event of this key that this release cannot read."""
     is_sampled_out: bool = False
-    drops: Sequence[DropsTold] = ()
+    drops: Sequence[ReportedDrops] = ()
     """What clients of the application dropped within a day."""
     sink_keeps: bool = True
     """False if the sink is a pipe, which cannot be read."""
@@ -135,7 +135,7 @@ def _of_nothing(found: Explanation, around: Around) -> Verdict:
     return "unknown", f"unknown: neither Redis nor the sink holds anything of it{exists}{_dropped(around.drops)}"
 
 
-def _dropped(drops: Sequence[DropsTold]) -> str:
+def _dropped(drops: Sequence[ReportedDrops]) -> str:
     """Return what clients of the application dropped: this key may have been among it."""
     if not drops:
         return ""

@@ -1,4 +1,4 @@
-"""What becomes of one batch: merge its records into the sink, settle their entries."""
+"""Drain one batch: merge its records into the sink, then settle its entries."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,21 +25,24 @@ from .source import Source
 
 
 class Work(NamedTuple):
-    """What a drain works with."""
+    """What the drain of one tag works with."""
 
     source: Source
     sink: Sink
     application: str
     emit_joined_only: bool
     settled_ttl_s: int | None
-    """How long Redis keeps a record that the sink has whole. None: as long as one that is pending."""
+    """How long Redis keeps a record after the sink has all of it. None: its TTL stays as clients set it."""
     fields_seen: FieldsSeen
 
 
 async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
-    """Merge the records of a batch, then settle its entries. What it raises leaves them claimed."""
+    """Merge the records of a batch into the sink, then settle its entries. Return the counts.
+
+    Raises what the sink and redis-py raise; the entries stay claimed then.
+    """
     await _erase(work, batch)
-    records = [found.record for found in batch.folded.values() if found.record.has_events]
+    records = [found.record for found in batch.read.values() if found.record.has_events]
     emitted = await _emitted(work, records) if work.emit_joined_only else records
     started = time.monotonic()
     try:
@@ -49,7 +52,7 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
         raise
     pace.merged(batch.size, time.monotonic() - started)
 
-    # Once more: of a key that was erased while it was merged, the sink holds a row again.
+    # Again: a key may have been erased while its record was merged, and the sink holds a row of it again.
     await _erase(work, batch)
     settlement = Settlement(dead=batch.dead, erased=batch.erased)
     await _settle_gone(work, batch.gone, settlement)
@@ -58,17 +61,17 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
     if work.emit_joined_only:
         unemitted = {record.join_key for record in records} - {record.join_key for record in emitted}
     newer: list[Entry] = []
-    for key, found in batch.folded.items():
+    for key, found in batch.read.items():
         if found.newer:
             newer += batch.by_key[key]
         elif key in unemitted:
             settlement.unemitted += batch.by_key[key]
         else:
-            # Of an event that is buried too: burying takes the count back.
+            # Counted in rows even if the event becomes a dead letter below: settle.lua then subtracts it.
             settlement.in_rows += batch.by_key[key]
         if found.bad or key in refused:
             settlement.rejected += _bad_events(found, refused.get(key))
-    settlement.rejected += [event for event in merged.rejected if event.join_key in batch.folded]
+    settlement.rejected += [event for event in merged.rejected if event.join_key in batch.read]
     settlement.counters = {
         "rows": merged.rows,
         "joined": merged.joined,
@@ -88,34 +91,37 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
 
 
 async def _erase(work: Work, batch: Batch) -> None:
-    """Take what is of erased keys out of the batch, out of Redis, and out of the sink.
+    """Delete what the batch, Redis and the sink hold of erased keys.
 
-    In the sink even if nothing of it can be there: a worker that was killed after its merge left a row. Only then
-    may the entries be settled, which are what leads the next drain here.
+    In the sink always: a worker that was killed after its merge may have left a row. The entries are settled only
+    after that: until then they lead the next drain here again.
     """
     erased = await work.source.erased(work.application, batch.join_keys())
     if erased:
         await work.source.forget(erased)
-        # What went to a pipe nobody can take back, and the command that erased has said so.
+        # Nobody can take back what went to a pipe; `joinback erase` has reported that.
         if work.sink.erases:
             await work.sink.erase(work.application, sorted(erased))
         batch.erase(erased)
 
 
 async def _note_fields(work: Work, batch: Batch) -> None:
-    with_feedback = ((key, found.record.feedback) for key, found in batch.folded.items() if found.record.feedback)
-    told = list(_told_by(with_feedback, batch.by_key))
-    await work.source.note_fields(work.fields_seen, work.application, told)
+    with_feedback = ((key, found.record.feedback) for key, found in batch.read.items() if found.record.feedback)
+    brought = list(_brought_by(with_feedback, batch.by_key))
+    await work.source.note_fields(work.fields_seen, work.application, brought)
 
 
 async def _settle_gone(work: Work, gone: Mapping[str, Sequence[Entry]], settlement: Settlement) -> None:
-    """Redis keeps a settled record for a short while: what the sink has of it is no loss, the rest is told."""
+    """Count entries without a record as in rows if the sink holds their event, else as dead entries.
+
+    Redis keeps a settled record for a short time only, so an entry that is drained again may find none.
+    """
     asked = [key for key, entries in gone.items() if any(entry.field for entry in entries)]
     rows = (await get_each(work.sink, work.application, asked))[0] if asked and work.sink.looks_up else {}
     for key, entries in gone.items():
         held: set[str] = set()
         if key in rows:
-            # Of a row that somebody edited nobody can say what it holds.
+            # If somebody edited the row, it cannot be known which events it holds.
             with suppress(SinkRefused):
                 held = unfold(rows[key]).fields
         for entry in entries:
@@ -127,7 +133,10 @@ async def _settle_gone(work: Work, gone: Mapping[str, Sequence[Entry]], settleme
 
 
 def _bad_events(found: ReadHash, refusal: str | None) -> list[Rejected]:
-    """The events of a record that cannot become a part of a row: the bad ones, or all if the sink refused it."""
+    """Return the events of a record that become dead letters: the bad ones, and all readable ones if the sink refused.
+
+    `refusal` is why the sink refused the record; None if it did not.
+    """
     key = found.record.join_key
     rejected = [Rejected(key, field, *why, found.payloads[field]) for field, why in found.bad.items()]
     if refusal is not None:
@@ -137,20 +146,23 @@ def _bad_events(found: ReadHash, refusal: str | None) -> list[Rejected]:
 
 
 def _settled(batch: Batch, rejected: Sequence[Rejected]) -> dict[str, Collection[str]]:
-    """Of a batch's records those that are in the sink whole, and the fields that this tag holds of them.
+    """Return the records of a batch that the sink has whole: join key -> the fields that this tag holds of it.
 
-    Late feedback counts as rejected: its mark in the record is what keeps it from being told twice.
+    A record with late feedback is not among them: the late mark in Redis must last, or it would be reported twice.
     """
     trouble = {event.join_key for event in rejected}
     return {
         key: found.payloads.keys() - batch.foreign[key] if key in batch.foreign else found.payloads
-        for key, found in batch.folded.items()
+        for key, found in batch.read.items()
         if not (found.newer or key in trouble)
     }
 
 
 async def _emitted(work: Work, records: Sequence[Record]) -> list[Record]:
-    """With JOINBACK_EMIT=joined: the two-sided records, and those whose row the sink holds already."""
+    """Return the records to write with JOINBACK_EMIT=joined: the two-sided ones, and those that the sink has a row of.
+
+    A row that cannot be read counts as one that is there.
+    """
     one_sided = [record.join_key for record in records if not record.two_sided]
     held, unreadable = await get_each(work.sink, work.application, one_sided) if one_sided else ({}, set())
     return [
@@ -158,10 +170,13 @@ async def _emitted(work: Work, records: Sequence[Record]) -> list[Record]:
     ]
 
 
-def _told_by(
+def _brought_by(
     feedback: Iterable[tuple[str, Mapping[str, wire.Feedback]]], entries: Mapping[str, Sequence[Entry]]
 ) -> Iterator[Mapping[str, Raw]]:
-    """Yield the feedback of the events that these entries brought, field by field."""
+    """Yield the feedback (field -> value) of each feedback event that these entries announce.
+
+    `feedback`: (join key, its feedback events by id); `entries`: by join key.
+    """
     for key, events in feedback:
         for entry in entries[key]:
             if entry.kind == b"feedback" and entry.event_id is not None:

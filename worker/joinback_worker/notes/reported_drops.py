@@ -1,7 +1,7 @@
-"""What clients dropped, as they tell it to Redis: which service, on which host, loses events, and why.
+"""What clients dropped, as they report it in Redis: which service, on which host, loses events, and why.
 
-A client tells what it dropped on purpose (sampled out, filtered) to nobody; all else within a minute, or once Redis
-is back. A process that is killed by SIGKILL takes with it what it had not yet told.
+A client reports drops within a minute, or when Redis is back. It does not report what it dropped on purpose (sampled
+out, filtered). If a process is killed by SIGKILL, what it had not reported yet is lost.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,46 +13,46 @@ from redis.asyncio import Redis
 from joinback import wire
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
-"""Of the stream: its id, which is the time by Redis's clock, and its fields."""
+"""An entry of the stream: its id, which begins with Redis's time in ms, and its fields."""
 
 
-class DropsTold(Struct, frozen=True, kw_only=True):
+class ReportedDrops(Struct, frozen=True, kw_only=True):
     """Events of one application that the processes of one service on one host dropped for one reason."""
 
     host: str
     service: str
-    """As OTEL_SERVICE_NAME names it there; empty if nothing does."""
+    """The name of the service: OTEL_SERVICE_NAME there; empty if it has none."""
     application: str
-    """Empty for drops that name none, such as those of a damaged spool."""
+    """Empty if it is not known, such as for drops of a damaged spool."""
     reason: str
-    """One of `joinback.stats()["dropped"]`, as the client's release knows them."""
+    """A key of `joinback.stats()["dropped"]` in the client's release."""
     count: int
     first_at: datetime
-    """When the first of them was told, by Redis's clock; they were dropped a minute earlier at most, or while Redis
+    """When the first of them was reported, by Redis's clock. They were dropped at most a minute before, or while Redis
     was away."""
     last_at: datetime
-    """When the last of them was told."""
+    """When the last of them was reported."""
 
 
-async def drops_told(redis: Redis, since: datetime) -> list[DropsTold]:
-    """Return what was told since a time of Redis's clock, the latest first.
+async def reported_drops(redis: Redis, since: datetime) -> list[ReportedDrops]:
+    """Return the drops that were reported since a time of Redis's clock, the latest first.
 
-    At most about `wire.DROPS_ENTRIES_MAX` entries of a few hundred bytes are read. Raises redis-py's ResponseError if
+    It reads at most about `wire.DROPS_ENTRIES_MAX` entries of a few hundred bytes. Raises redis-py's ResponseError if
     something else stands at the key.
     """
     entries = await redis.execute_command("XRANGE", wire.DROPS_KEY, int(since.timestamp() * 1000), "+")
     return summed(entries)
 
 
-def summed(entries: Iterable[Entry]) -> list[DropsTold]:
-    """Return the drops of these entries, which are in the order of the stream; the latest first.
+def summed(entries: Iterable[Entry]) -> list[ReportedDrops]:
+    """Return the drops of these entries, added up, the latest first. `entries` are in the order of the stream.
 
     What somebody else wrote there is left out.
     """
-    # An entry whose answer was lost is told again under its number, with what was dropped meanwhile.
-    told = {(fields.get(b"process"), fields.get(b"number")): (at, fields) for at, fields in entries}
-    found: dict[tuple[str, str, str, str], DropsTold] = {}
-    for entry_id, fields in told.values():
+    # If an answer was lost, the client sends the entry again under its number, with what was dropped meanwhile.
+    reports = {(fields.get(b"process"), fields.get(b"number")): (at, fields) for at, fields in entries}
+    found: dict[tuple[str, str, str, str], ReportedDrops] = {}
+    for entry_id, fields in reports.values():
         at = _time_of(entry_id)
         host, service = _text(fields, b"host"), _text(fields, b"service")
         for field, value in fields.items():
@@ -62,7 +62,7 @@ def summed(entries: Iterable[Entry]) -> list[DropsTold]:
             reason, application = drop
             key = (host, service, application, reason)
             before = found.get(key)
-            found[key] = DropsTold(
+            found[key] = ReportedDrops(
                 host=host,
                 service=service,
                 application=application,

@@ -8,7 +8,7 @@ from conftest import Stack
 
 from joinback import wire
 from joinback_worker.connection.connect import connect
-from joinback_worker.notes.drops_reported import DropsTold, drops_told, summed
+from joinback_worker.notes.reported_drops import ReportedDrops, reported_drops, summed
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -33,9 +33,9 @@ def test_entries_are_summed_by_who_lost_what() -> None:
     at = [NOON + timedelta(seconds=seconds) for seconds in (0, 60, 90)]
     full = {"service": "loans-api", "application": "loans", "reason": "buffer_full"}
     assert summed(entries) == [
-        DropsTold(host="web-4", count=5, first_at=at[2], last_at=at[2], **full),
-        DropsTold(host="web-3", count=5, first_at=at[0], last_at=at[1], **full),
-        DropsTold(
+        ReportedDrops(host="web-4", count=5, first_at=at[2], last_at=at[2], **full),
+        ReportedDrops(host="web-3", count=5, first_at=at[0], last_at=at[1], **full),
+        ReportedDrops(
             host="web-3", service="loans-api", application="", reason="invalid", count=1, first_at=at[1], last_at=at[1]
         ),
     ]
@@ -57,10 +57,10 @@ def test_what_somebody_else_wrote_is_left_out() -> None:
 def test_a_period(stack: Stack) -> None:
     """What was told before the time that is asked for is left out; without the stream there is nothing."""
 
-    async def since(ago_s: float) -> list[DropsTold]:
+    async def since(ago_s: float) -> list[ReportedDrops]:
         buffer = connect(stack.settings)
         try:
-            return await drops_told(buffer, datetime.now(UTC) - timedelta(seconds=ago_s))
+            return await reported_drops(buffer, datetime.now(UTC) - timedelta(seconds=ago_s))
         finally:
             await buffer.aclose()
 
