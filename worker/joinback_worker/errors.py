@@ -27,8 +27,8 @@ class SinkOlder(SinkUnavailable):
     """
 
     def __init__(self, where: str, schema: int) -> None:
-        self.says = f"of an older release (schema {schema})"
-        super().__init__(f"{where}: is {self.says}; a worker of this release migrates it at its next drain")
+        self.state = f"of an older release (schema {schema})"
+        super().__init__(f"{where}: is {self.state}; a worker of this release migrates it at its next drain")
 
 
 class SinkRefused(WorkerError):

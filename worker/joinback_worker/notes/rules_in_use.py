@@ -127,7 +127,7 @@ def fix(application: str) -> str:
     )
 
 
-def told(application: str, uses: Uses, now: datetime, interval_s: int) -> tuple[str, bool] | None:
+def dispute(application: str, uses: Uses, now: datetime, interval_s: int) -> tuple[str, bool] | None:
     """Return one line for a person, and whether living workers disagree; None if all rows were folded by one set.
 
     Workers note their rules at each tick, so a note older than two intervals is of a worker that is gone.

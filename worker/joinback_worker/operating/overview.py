@@ -21,7 +21,7 @@ from joinback_worker.notes.history import summed
 from joinback_worker.notes.last_drains import Drains, last_drains
 from joinback_worker.notes.layouts import Layout, layouts
 from joinback_worker.notes.reported_drops import ReportedDrops, reported_drops
-from joinback_worker.notes.rules_in_use import fix, rules_in_use, told
+from joinback_worker.notes.rules_in_use import dispute, fix, rules_in_use
 
 from .findings import Finding, FindingName, finding, worst_first
 from .glance import Glance, glance
@@ -162,7 +162,7 @@ async def _rule_findings(redis: Redis, settings: Settings, states: Sequence[Stat
     found = []
     try:
         for application, uses in (await rules_in_use(redis)).items():
-            if (line := told(application, uses, now, settings.interval_s)) is not None:
+            if (line := dispute(application, uses, now, settings.interval_s)) is not None:
                 says, is_trouble = line
                 name: FindingName = "rules_differ" if is_trouble else "rules_changed"
                 found.append(finding(name, says, fix(application), application))

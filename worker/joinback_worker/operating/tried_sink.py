@@ -26,7 +26,7 @@ async def try_sink(settings: Settings, *, reads_only: bool = False) -> list[Trie
             await sink.try_rights()
     except SinkOlder as error:
         # Workers of the older release may still drain into it, and a try must not end that.
-        return [well("sink", f"{where} is {error.says}; the first worker or drain of this release migrates it")]
+        return [well("sink", f"{where} is {error.state}; the first worker or drain of this release migrates it")]
     except JoinbackError as error:
         return [problem("sink", "sink_wrong", f"{where}: {error}", _FIX)]
     return [well("sink", f"{where}: can be written")]
