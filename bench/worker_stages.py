@@ -148,6 +148,7 @@ def stages_of(sink: Any) -> list[tuple[Any, str, str]]:
         (Source, "load", "load"),
         (batch, "read_hash", "decode"),
         (Source, "settle", "settle"),
+        (Source, "shorten", "settle"),
         (Outcomes, "of", "law"),
         (merge_on_write, "joined", "law"),
         (sqlite, "joined", "law"),
@@ -181,7 +182,7 @@ async def drained(url: str, sink_url: str | None, workload: Workload, events: in
                     timed = stages.of(stage, getattr(holder, name))
                     patches.enter_context(mock.patch.object(holder, name, timed))
                 before = _server_s(server), sum(map(_cpu_s, others)), time.process_time(), time.perf_counter()
-                await our_drain(ours, opened, events, Pace(MERGE_ENTRIES_MAX))
+                await our_drain(ours, opened, events, Pace(MERGE_ENTRIES_MAX), Settings().settled_ttl_s)
                 after = _server_s(server), sum(map(_cpu_s, others)), time.process_time(), time.perf_counter()
         finally:
             await ours.aclose()

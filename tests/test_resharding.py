@@ -322,9 +322,9 @@ async def changed(stack: Stack, **to: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["loans"], "say what to change"),
+        (["loans"], "nothing to change"),
         (["loans", "--shards", "2000"], "2000 is not in the range"),
-        (["loans", "--sample-rate", "nan"], "over 0 and at most 1"),
+        (["loans", "--sample-rate", "nan"], "above 0 and at most 1"),
         (["loan", "--shards", "2"], "no application loan; did you mean loans? (--new"),
     ],
 )

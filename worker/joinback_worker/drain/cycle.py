@@ -22,6 +22,7 @@ from .collecting import LOOK_MERGES, collector_held_back
 from .drain_batch import Work, drain_batch
 from .drained import Drained
 from .pace import Pace
+from .shortening import Shortening
 from .source import REDIS_TROUBLE, Source
 
 log = structlog.get_logger("joinback")
@@ -57,7 +58,10 @@ async def drain(
     rules = rules or Rules()
     seen = fields_seen or FieldsSeen(rules)
     pace = pace or Pace()
-    work = Work(source, sink, application, emit_joined_only, settled_ttl_s, seen)
+    shortening = None
+    if settled_ttl_s is not None and sink.looks_up and not emit_joined_only:
+        shortening = Shortening(source, settled_ttl_s)
+    work = Work(source, sink, application, emit_joined_only, shortening, seen)
     try:
         reader = Reader(source, application, rules, pace)
         with collector_held_back():
@@ -106,6 +110,8 @@ async def _drain_batches(
                 drained.unfinished = True
                 return
     finally:
+        if work.shortening is not None:
+            await asyncio.create_task(work.shortening.end())
         # In a task of its own. In a cancelled task, redis-py's next check of a connection raises CancelledError on
         # Python before 3.11.3, because asyncio.timeout mistakes the worker's cancellation for its own.
         drained.released += await asyncio.create_task(reader.give_back())

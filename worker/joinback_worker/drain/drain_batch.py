@@ -21,6 +21,7 @@ from .group import Entry
 from .pace import Pace
 from .refusals import get_each, merge_each
 from .settlement import DeadEntry, Settlement
+from .shortening import Shortening
 from .source import Source
 
 
@@ -31,8 +32,8 @@ class Work(NamedTuple):
     sink: Sink
     application: str
     emit_joined_only: bool
-    settled_ttl_s: int | None
-    """How long Redis keeps a record after the sink has all of it. None: its TTL stays as clients set it."""
+    shortening: Shortening | None
+    """Of records that the sink has whole. None: their TTL stays as clients set it."""
     fields_seen: FieldsSeen
 
 
@@ -78,11 +79,10 @@ async def drain_batch(work: Work, batch: Batch, pace: Pace) -> Drained:
         "orphans": merged.orphans,
         "conflicts": merged.conflicts,
     }
-    if work.settled_ttl_s is not None and work.sink.looks_up and not work.emit_joined_only:
-        settlement.settled = _settled(batch, settlement.rejected)
-        settlement.settled_ttl_s = work.settled_ttl_s
     drained.newer = len(newer)
     drained.dead = await work.source.settle(settlement)
+    if work.shortening is not None:
+        await work.shortening.begin(_settled(batch, settlement.rejected))
     await work.source.group.park(newer)
     await _note_fields(work, batch)
     for name, amount in settlement.counters.items():

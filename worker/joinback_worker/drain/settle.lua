@@ -1,13 +1,11 @@
 -- Settles claimed entries: acknowledges, deletes and counts them, and writes their dead letters, in one step.
 --
--- KEYS  1 pending   2 stats   3 dead   4 erased   5.. the record key of each rejected event, then of each settled record
+-- KEYS  1 pending   2 stats   3 dead   4 erased   5.. the record key of each rejected event
 -- ARGV  1 stats TTL (s)   2 dead letters' TTL (s)   3 dead letters at most   4 a late mark's TTL (s)
---       5 a settled record's TTL (s)
---       then five lists, each preceded by its length:
+--       then four lists, each preceded by its length:
 --       counters: name, amount      settled entries by outcome: its name, the number of ids, the ids
 --       dead entries: id, join key, reason, detail
 --       rejected events: join key, field, reason, detail, bytes, and the field that marks it as late (empty: delete it)
---       settled records: their fields, one per line; the sink has each record whole, and can look it up
 --
 -- A full Redis allows the first write (XACK), and lets a script that has begun go on. So a drain works at maxmemory,
 -- when it matters most. Only the worker that deletes an entry counts it: so an entry that another worker has settled
@@ -20,8 +18,7 @@
 local pending, stats, dead, erased = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local keys_before = 4
 local stats_ttl_s, dead_ttl_s, dead_letters_max, late_mark_ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local settled_ttl_s = tonumber(ARGV[5])
-local position = 5
+local position = 4
 -- Lua's stack holds some thousand values.
 local ids_per_call = 1000
 
@@ -101,28 +98,6 @@ for i = 1, rejected do
     bury(join_key, field, reason, detail, bytes)
     counters['in_rows'] = (counters['in_rows'] or 0) - 1
     buried = buried + 1
-  end
-end
-
--- Returns whether the record holds only fields that were loaded. It may have got an event since; or it expired, and a
--- new record began.
-local function is_known(record, loaded)
-  local fields = redis.pcall('HKEYS', record)
-  if fields.err then return false end
-  local known = {}
-  for field in string.gmatch(loaded, '[^\n]+') do known[field] = true end
-  for _, field in ipairs(fields) do
-    if not known[field] then return false end
-  end
-  return true
-end
-
--- A TTL is only made shorter here; the next event renews it.
-for i = 1, tonumber(next_argument()) do
-  local record = KEYS[keys_before + rejected + i]
-  if is_known(record, next_argument()) then
-    local ttl_s = redis.call('TTL', record)
-    if ttl_s == -1 or ttl_s > settled_ttl_s then redis.call('EXPIRE', record, settled_ttl_s) end
   end
 end
 

@@ -1,7 +1,7 @@
 """What became of claimed entries. It is written to Redis in steps, so that each blocks Redis for milliseconds only."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from joinback_worker.law.record import Rejected
 from .group import Entry
 
 STEP_ENTRIES = 1_000
-"""The most entries of one outcome, and the most settled records, in one step: as many as one claim."""
+"""The most entries of one outcome in one step: as many as one claim."""
 
 
 class DeadEntry(NamedTuple):
@@ -35,10 +35,6 @@ class Settlement(Struct, kw_only=True):
     """Events that become dead letters. Their entries are in `in_rows` too; settle.lua subtracts them there."""
     counters: dict[str, int] = {}
     """Counter of the stats hash -> how much to add."""
-    settled: Mapping[str, Collection[str]] = {}
-    """Join key -> its fields, of records that the sink has whole and can look up."""
-    settled_ttl_s: int = 0
-    """How long Redis keeps those records from now on, in seconds."""
 
     def steps(self) -> Iterator["Settlement"]:
         """Yield it in parts, one per call to Redis. A rejected event is in the same part as the entries of its key.
@@ -55,7 +51,6 @@ class Settlement(Struct, kw_only=True):
             rows, unemitted = (
                 (entry for entry in entries if entry.join_key not in rejected) for entries in (rows, unemitted)
             )
-        settled = iter(self.settled.items())
         counters = self.counters
         while True:
             step = Settlement(
@@ -64,10 +59,8 @@ class Settlement(Struct, kw_only=True):
                 erased=list(islice(erased, STEP_ENTRIES)),
                 dead=list(islice(dead, STEP_ENTRIES)),
                 counters=counters,
-                settled=dict(islice(settled, STEP_ENTRIES)),
-                settled_ttl_s=self.settled_ttl_s,
             )
-            if not (step.in_rows or step.unemitted or step.erased or step.dead or step.counters or step.settled):
+            if not (step.in_rows or step.unemitted or step.erased or step.dead or step.counters):
                 return
             yield step
             counters = {}
@@ -99,10 +92,8 @@ class Settlement(Struct, kw_only=True):
         ]
         dead = [(d.entry.id, d.entry.join_key or "", d.reason, d.detail) for d in self.dead]
         rejected = [(e.join_key, _raw(e.field), e.reason, e.detail, e.payload, e.mark) for e in self.rejected]
-        # All fields in one argument: no event's field has a line feed, and arguments are costly.
-        settled = [("\n".join(fields),) for fields in self.settled.values()]
-        arguments: list[Any] = [self.settled_ttl_s]
-        for rows in (self.counters.items(), outcomes, dead, rejected, settled):
+        arguments: list[Any] = []
+        for rows in (self.counters.items(), outcomes, dead, rejected):
             arguments.append(len(rows))
             for row in rows:
                 arguments.extend(row)

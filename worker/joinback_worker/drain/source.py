@@ -18,7 +18,7 @@ from joinback_worker.notes.tombstones import erased_of, forget
 
 from .group import CLAIM_ENTRIES, LEASE_S, Group, consumer_name
 from .pace import SLICE_BYTES
-from .settlement import Settlement
+from .settlement import STEP_ENTRIES, Settlement
 
 RECORD_FIELDS_MAX = 4 * wire.RECORD_EVENTS_MAX
 """The most fields of a record that becomes a row. The write script lets in twice the cap, and each event may have a
@@ -30,6 +30,7 @@ for its memory would start again and claim the same record."""
 
 _load = Script("drain/load.lua")
 _settle = Script("drain/settle.lua")
+_shorten = Script("drain/shorten.lua")
 _account = Script("drain/account.lua")
 _note = Script("drain/note.lua")
 
@@ -140,11 +141,21 @@ class Source:
         limits = [wire.STATS_TTL_S, wire.DEAD_TTL_S, wire.DEAD_LETTERS_MAX, wire.LATE_MARK_TTL_S]
         dead = 0
         for step in settlement.steps():
-            records = [event.join_key for event in step.rejected]
-            records += step.settled
-            theirs = [wire.record_key(self._tag, join_key) for join_key in records]
+            theirs = [wire.record_key(self._tag, event.join_key) for event in step.rejected]
             dead += int(await _settle(self._redis, keys + theirs, [*limits, *step.arguments()]))
         return dead
+
+    async def shorten(self, settled: Mapping[str, Collection[str]], ttl_s: int) -> None:
+        """Let Redis keep these records no longer than so many seconds: join key -> the fields that were loaded.
+
+        A record that has got another event since keeps its TTL.
+        """
+        keys = list(settled)
+        for first in range(0, len(keys), STEP_ENTRIES):
+            some = keys[first : first + STEP_ENTRIES]
+            # All fields in one argument: no event's field has a line feed, and arguments are costly.
+            fields = ["\n".join(settled[join_key]) for join_key in some]
+            await _shorten(self._redis, [wire.record_key(self._tag, join_key) for join_key in some], [ttl_s, *fields])
 
     async def erased(self, application: str, join_keys: Collection[str]) -> set[str]:
         """Return which of these keys are erased: nothing that comes for them is kept."""
