@@ -15,6 +15,7 @@ from joinback.settings import Settings
 from joinback_worker.connection.connect import connect
 from joinback_worker.drain.cycle import drain
 from joinback_worker.drain.drained import Drained
+from joinback_worker.drain.pace import Pace
 from joinback_worker.drain.source import Source
 from joinback_worker.law.record import Record
 from joinback_worker.sinks import open_sink
@@ -247,3 +248,61 @@ def test_two_thousand_late_labels(
     assert len(stack.rows()) == 2_000
     books = stack.books()
     assert (books.in_rows, books.dead, books.difference) == (4_000, 0, 0)
+
+
+def test_the_next_batch_is_merged_while_the_last_one_is_shortened(stack: Stack) -> None:
+    """No merge waits until Redis has shortened the records of the batch before; all of them are when the drain ends."""
+    for n in range(20):
+        stack.client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
+    assert stack.client.flush(PATIENCE_S)
+
+    async def cycle() -> Drained:
+        buffer = connect(stack.settings)
+        source = Source(buffer, TAG, claim_entries=7)
+        second_merge, merges, shorten = asyncio.Event(), 0, source.shorten
+
+        async def after_the_second_merge(*arguments: Any) -> None:
+            await asyncio.wait_for(second_merge.wait(), PATIENCE_S)
+            await shorten(*arguments)
+
+        def merged() -> None:
+            nonlocal merges
+            merges += 1
+            if merges == 2:
+                second_merge.set()
+
+        source.shorten = after_the_second_merge  # type: ignore[method-assign]
+        try:
+            async with open_sink(stack.settings.sink_url) as sink:
+                between: Any = Interrupted(sink, merged)
+                return await drain(source, between, "loans", settled_ttl_s=SETTLED_TTL_S, pace=Pace(7))
+        finally:
+            await buffer.aclose()
+
+    drained = asyncio.run(cycle())
+    assert (drained.error, drained.rows) == (None, 20)
+    assert all(0 < stack.server.ttl(wire.record_key(TAG, f"k{n}")) <= SETTLED_TTL_S for n in range(20))
+
+
+def test_a_redis_that_fails_while_it_shortens(stack: Stack) -> None:
+    """A record that could not be shortened keeps its TTL; the drain goes on, and the rows and the books are right."""
+    stack.client.log_record("loans", inputs=1, outputs=0, join_key="k")
+    assert stack.client.flush(PATIENCE_S)
+
+    async def cycle() -> Drained:
+        buffer = connect(stack.settings)
+        source = Source(buffer, TAG)
+
+        async def fails(*_: Any) -> None:
+            raise redis.ConnectionError("planned")
+
+        source.shorten = fails  # type: ignore[method-assign]
+        try:
+            async with open_sink(stack.settings.sink_url) as sink:
+                return await drain(source, sink, "loans", settled_ttl_s=SETTLED_TTL_S)
+        finally:
+            await buffer.aclose()
+
+    drained = asyncio.run(cycle())
+    assert (drained.error, drained.rows) == (None, 1)
+    assert stack.server.ttl(wire.record_key(TAG, "k")) > SETTLED_TTL_S
