@@ -1,6 +1,5 @@
 """`joinback explain`, `orphans` and `tap`: what became of a key, of all that match nothing, and what comes."""
 
-import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,35 +7,10 @@ from typing import Any
 
 import pytest
 from conftest import PATIENCE_S, Cli, Stack
-from msgspec import structs
+from explained import explained, log
 
 import joinback
 from joinback import wire
-from joinback.settings import Settings
-from joinback_worker.connection.connect import connect
-from joinback_worker.operating.explaining import explain
-from joinback_worker.operating.explanation import Explanation
-
-
-def explained(stack: Stack, key: str, **changed: Any) -> Explanation:
-    async def look() -> Explanation:
-        settings: Settings = structs.replace(stack.settings, **changed)
-        buffer = connect(settings)
-        try:
-            return await explain(buffer, settings, "loans", key)
-        finally:
-            await buffer.aclose()
-
-    return asyncio.run(look())
-
-
-def log(stack: Stack, *keys: str, at: datetime | None = None, **feedback: Any) -> None:
-    for key in keys:
-        if feedback:
-            stack.client.log_record("loans", feedback=feedback, join_key=key, timestamp=at)
-        else:
-            stack.client.log_record("loans", inputs=1, outputs=0.5, join_key=key, timestamp=at)
-    assert stack.client.flush(PATIENCE_S)
 
 
 def claim(stack: Stack, consumer: str, idle_ms: int) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from redis.asyncio import Redis
 
 from joinback import wire
+from joinback.errors import JoinbackError
 from joinback.sampling import keeps
 from joinback.sampling import verdict as sample_verdict
 from joinback.settings import Settings
@@ -117,6 +118,6 @@ async def _coverage(settings: Settings, found: Explanation, age_s: float) -> Cov
     """Return how many predictions of this age have a label; None if the sink cannot answer questions."""
     try:
         share, p90_s = await coverage(settings, found.application, age_s, found.at)
-    except (WorkerError, NotImplementedError):
+    except (JoinbackError, NotImplementedError):
         return None
     return Coverage(age_s=age_s, share=share, p90_s=p90_s)
