@@ -70,14 +70,21 @@ def test_an_orphan(stack: Stack) -> None:
     assert found.says.endswith("; was loan_1 meant? (with '_' between its parts)")
 
 
-def test_a_record_that_the_sink_does_not_have(stack: Stack) -> None:
-    """With another sink, or an emptied one, the verdict is of what Redis holds, and says that the sink has no row."""
+def test_a_record_that_the_sink_does_not_have(stack: Stack, cli: Cli) -> None:
+    """With an emptied sink, the verdict is that nothing will bring the events there, and which command does."""
     log(stack, "a")
     stack.drain()
     stack.execute("DELETE FROM records")
     found = explained(stack, "a")
-    assert found.verdict == "waits_for_feedback"
-    assert found.says.endswith("; the sink has no row of it")
+    assert found.verdict == "in_no_queue"
+    (event,) = found.events
+    assert found.says == (
+        f"its events are in no queue, and the sink does not have {event} of it: joinback requeue loans"
+    )
+    assert cli("requeue", "loans").returncode == 0
+    assert explained(stack, "a").verdict == "in_the_queue"
+    stack.drain()
+    assert explained(stack, "a").verdict == "waits_for_feedback"
 
 
 def test_where_the_sink_cannot_be_asked(stack: Stack, tmp_path: Any) -> None:
