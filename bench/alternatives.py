@@ -18,7 +18,7 @@ from alternatives_table import Results, costs, rows
 PAGE = HERE.parent / "docs" / "explanation" / "alternatives.md"
 BEGIN, END = "<!-- bench/alternatives.py writes from here -->", "<!-- to here -->"
 ROUNDS = 5
-KEYS, QUICK_KEYS = 50_000, 200
+KEYS, QUICK_KEYS = 20_000, 200
 KILLED_KEYS = 2_000
 KILLED_CALLS, QUICK_KILLED_CALLS = 1_000, 100
 

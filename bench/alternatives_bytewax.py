@@ -108,7 +108,12 @@ flow = Dataflow("joined")
 sides = op.branch("sides", op.input("events", flow, Stream()), lambda event: event["kind"] == "prediction")
 joined = win.join_window(
     "join",
-    win.EventClock(lambda event: datetime.fromisoformat(event["at"]), wait_for_system_duration=OUT_OF_ORDER),
+    win.EventClock(
+        lambda event: datetime.fromisoformat(event["at"]),
+        wait_for_system_duration=OUT_OF_ORDER,
+        # In a replay all windows are long due by this machine's clock: it would look at each, again and again.
+        to_system_utc=lambda at: at if TAIL else None,
+    ),
     win.SessionWindower(gap=WAIT),
     by_key("predictions", sides.trues),
     by_key("labels", sides.falses),

@@ -71,7 +71,8 @@ def number(value: float) -> str:
 def spread(values: list[float]) -> str:
     """The median, with the lowest and the highest round."""
     middle = number(median(values))
-    return middle if len(values) == 1 else f"{middle} ({number(min(values))} to {number(max(values))})"
+    least, most = number(min(values)), number(max(values))
+    return middle if least == most else f"{middle} ({least} to {most})"
 
 
 def _ratio(values: list[float]) -> str:
