@@ -76,9 +76,10 @@ class Drainer:
         `tag_budget_s`: how long one tag may take, in seconds; if a tag needs longer, the result is `unfinished`, and
         another round goes on. Raises nothing but CancelledError; the claims are given back by then.
         """
-        started = time.monotonic()
         try:
             now = await redis_time(self.redis)
+            # After it: what is noted as the end of a round, `now` and what has passed since, never lies in the future.
+            started = time.monotonic()
             conditions = await self._health.look(self.redis)
             if "evictions" in conditions:
                 self.evictions_at = now
