@@ -42,7 +42,7 @@ def test_another_sink_takes_nothing(stack: Stack, cli: Cli) -> None:
     assert done.returncode == 2
     assert done.stdout.startswith("failed claimed=0 rows=0")
     assert f"rows go to {stack.settings.sink_url}" in done.stderr
-    assert f"this is {other(stack)}" in done.stderr
+    assert f"the sink here is {other(stack)}" in done.stderr
     assert "nothing was claimed" in done.stderr
     assert "joinback sink adopt" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -57,7 +57,7 @@ def test_the_default_is_guarded_like_any_other(stack: Stack, cli: Cli, tmp_path:
     assert cli("drain").returncode == 0
     done = cli("drain", JOINBACK_SINK_URL="", XDG_DATA_HOME=str(tmp_path / "data"))
     assert done.returncode == 2
-    assert f"this is sqlite:///{tmp_path}/data/joinback/joinback.db" in done.stderr
+    assert f"the sink here is sqlite:///{tmp_path}/data/joinback/joinback.db" in done.stderr
     assert not (tmp_path / "data").exists()
 
 
@@ -273,7 +273,7 @@ def test_a_file_of_another_host_that_is_not_here(stack: Stack) -> None:
     file = Path(stack.settings.sink_url.removeprefix("sqlite:///"))
     file.rename(file.with_suffix(".kept"))
     log(stack, "c")
-    assert "on elsewhere, and on" in str(stack.drain().error)
+    assert "on elsewhere, but on" in str(stack.drain().error)
     file.with_suffix(".kept").rename(file)
     assert stack.drain().error is None
 

@@ -42,7 +42,15 @@ def advice(error: redis.RedisError | OSError) -> str:
     what = _advice(error)
     connecting = _CONNECTING.search(str(error))
     words = connecting.group() if connecting is not None else words_of(str(error))
+    if connecting is not None and _is_refused(error):
+        words = "connection refused"
     return f"{what} ({words})" if words else what
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Return whether the system refused the connection: redis-py hides that error as the cause of its own."""
+    cause = error.__cause__ or error.__context__
+    return isinstance(error, ConnectionRefusedError) or (cause is not None and _is_refused(cause))
 
 
 def _advice(error: redis.RedisError | OSError) -> str:
