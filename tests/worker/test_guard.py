@@ -15,6 +15,7 @@ from msgspec import structs
 from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
+from joinback_worker.cli.names import warn_of_unknown
 from joinback_worker.connection.connect import connect
 from joinback_worker.drain.drainer import drain_all
 from joinback_worker.drain.source import Source
@@ -31,6 +32,16 @@ def log(stack: Stack, key: str = "k", application: str = "loans") -> None:
 
 def other(stack: Stack, name: str = "other.db") -> str:
     return stack.settings.sink_url.replace("joinback.db", name)
+
+
+def test_a_name_that_no_client_announced(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is warned of by its name, with what was likely meant and what waits: it may be of a service to come."""
+    log(stack)
+    warn_of_unknown(stack.settings, ["lons", "loans", "cats"], "This worker")
+    assert capsys.readouterr().err == (
+        "joinback: no application lons; did you mean loans? This worker waits until an event of lons comes.\n"
+        "joinback: no application cats; known are loans. This worker waits until an event of cats comes.\n"
+    )
 
 
 def test_another_sink_takes_nothing(stack: Stack, cli: Cli) -> None:

@@ -3,6 +3,7 @@
 Those are found by Redis's error code. redis-py drops the code of some errors, and has a class for each of them.
 """
 
+import errno
 import re
 
 import redis
@@ -48,9 +49,14 @@ def advice(error: redis.RedisError | OSError) -> str:
 
 
 def _is_refused(error: BaseException) -> bool:
-    """Return whether the system refused the connection: redis-py hides that error as the cause of its own."""
+    """Return whether the system refused the connection: redis-py hides that error as the cause of its own.
+
+    For a name with several addresses asyncio raises one error, with the text of each.
+    """
+    if isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error):
+        return True
     cause = error.__cause__ or error.__context__
-    return isinstance(error, ConnectionRefusedError) or (cause is not None and _is_refused(cause))
+    return cause is not None and _is_refused(cause)
 
 
 def _advice(error: redis.RedisError | OSError) -> str:

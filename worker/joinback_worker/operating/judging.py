@@ -147,8 +147,8 @@ def _difference(state: State, settings: Settings) -> Finding:
     if state.books.difference > 0:
         says = f"{several(number, 'received event')} {verb(number, 'is', 'are')} missing from the books"
         fix = (
-            f"first joinback requeue {quote(state.application)}, which drains again what Redis still holds; if a"
-            " difference is left after the next drain, close the books with it, here with the present one:"
+            f"first joinback requeue {quote(state.application)}, which drains again what Redis still holds; then close"
+            f" the books with the difference that is left after the next drain, now {number}:"
             f" {redis_fix(settings, f'HINCRBY {stats} dead:lost {number}')}"
         )
     else:

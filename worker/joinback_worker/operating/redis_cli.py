@@ -35,7 +35,7 @@ def redis_fix(settings: Settings, command: str, *, then: str = "") -> str:
 
 def config_fix(settings: Settings, option: str, value: str) -> str:
     """Return the line that sets an option of this Redis now, and how to keep it: CONFIG SET ends with the process."""
-    each = ", on each server" if redis_url(settings.redis_url, "the Redis URL").kind == "cluster" else ""
+    each = "; the same on each server" if redis_url(settings.redis_url, "the Redis URL").kind == "cluster" else ""
     then = f"{each}; then CONFIG REWRITE, or put it into redis.conf"
     return redis_fix(settings, f"CONFIG SET {option} {value}", then=then)
 
