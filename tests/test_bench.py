@@ -78,3 +78,52 @@ def test_the_stages_of_a_call() -> None:
     assert lines[0].endswith("1.00x")
     assert any(line.startswith("log_record ") for line in lines)
     assert all(line.split()[-1].endswith("x") for line in lines)
+
+
+@pytest.fixture(scope="module")
+def alternatives() -> list[dict[str, dict[str, str]]]:
+    """What a quick run prints: the table of rows and the table of costs, each by contender and column."""
+    command = [sys.executable, str(BENCH.with_name("alternatives.py")), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, dict[str, str]]] = []
+    for block in done.stdout.split("\n\n")[1:]:
+        # The corner is empty.
+        header, _, *rows = [line.strip("| ").split(" | ") for line in block.strip().splitlines()]
+        found.append({row[0]: dict(zip(header, row[1:], strict=True)) for row in rows})
+    return found
+
+
+LOST_BY = {
+    "redis-py, pandas, to_sql": {"never labelled": "lost", "late": "lost", "corrected late": "wrong"},
+    "Bytewax, a window of a week": {"late": "wrong", "corrected late": "wrong"},
+}
+"""As docs/explanation/alternatives.md says. Who is not named loses nothing."""
+LABELS_COME = ("on time", "never labelled", "late", "early", "repeated", "corrected", "corrected late")
+
+
+def test_what_each_alternative_loses(alternatives: list[dict[str, dict[str, str]]]) -> None:
+    """Of each kind of key all rows are right, or what the page says; a killed job loses and doubles none."""
+    rows, _ = alternatives
+    assert {"redis-py, pandas, to_sql", "PostgreSQL and a view", "Joinback into SQLite"} < set(rows)
+    for name, cells in rows.items():
+        assert {kind: cells[kind] for kind in LABELS_COME} == dict.fromkeys(LABELS_COME, "right") | LOST_BY.get(
+            name, {}
+        )
+        assert cells["job killed: lost / doubled"] in ("-", "0 / 0")
+
+
+def test_what_each_alternative_costs(alternatives: list[dict[str, dict[str, str]]]) -> None:
+    """Each has a figure in each column, but for a view, which has no job; Joinback is once itself."""
+    rows, costs = alternatives
+    assert list(costs) == list(rows)
+    for name, cells in costs.items():
+        without = {column for column, cell in cells.items() if cell == "-"}
+        assert without in (set(), {"joined, events/s", "a start", "job, MB"}), name
+    assert costs["Joinback into PostgreSQL"]["x Joinback"] == "1.00x"
+
+
+def test_the_alternatives_have_a_place_for_their_tables() -> None:
+    """The real run writes between two markers; without them it would lose its minutes."""
+    text = (ROOT / "docs" / "explanation" / "alternatives.md").read_text()
+    assert text.index("<!-- bench/alternatives.py writes from here -->") < text.index("<!-- to here -->")

@@ -90,7 +90,7 @@ def test_a_notebook(tmp_path: Path) -> None:
             assert [row["join_key"] for row in local.rows()] == ["b"]
     client.close()
     with (
-        pytest.raises(ConfigurationError, match="no redis_url but memory://"),
+        pytest.raises(ConfigurationError, match="only a redis_url that begins with memory://"),
         joinback.testing.local(client, redis_url="redis://127.0.0.1:1/0"),
     ):
         pass

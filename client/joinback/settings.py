@@ -43,7 +43,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queue_url: Annotated[
         str | None,
         Meta(
-            description="Where the sign stands that `arq --check` looks for: one server."
+            description="Where the worker writes its health key for `arq --check`: one server."
             " Unset: on the buffer's Redis; none if that is a cluster."
         ),
         WORKER,

@@ -2,14 +2,17 @@
 
 import re
 import shlex
+import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
-from conftest import Cli, Stack, process_environment
-from documents import ROOT
+import pytest
+import redis
+from conftest import PATIENCE_S, Cli, Stack, process_environment
+from documents import ROOT, blocks
 
 PAGE = ROOT / "docs" / "tutorial" / "first-row.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -34,3 +37,26 @@ def test_the_tutorial(stack: Stack, cli: Cli, tmp_path: Path) -> None:
             assert "|".join(cell or "" for cell in row) + "\n" == block
             shown += 1
     assert shown == 2
+
+
+@pytest.mark.parametrize("way", ["Enter", "SIGHUP", "SIGTERM"])
+def test_its_redis_ends(way: str) -> None:
+    """The Redis of the page ends with Enter, with its terminal (SIGHUP), and when its Python is told to (SIGTERM)."""
+    (program,) = [
+        re.findall(r'"\n(.*?)"\n', block, re.DOTALL)[0] for block in blocks(PAGE, "text") if "$ python" in block
+    ]
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        url = process.stdout.readline().partition("=")[2].split()[0]
+        with redis.Redis.from_url(url) as server:
+            assert server.ping()
+            if way == "Enter":
+                process.stdin.write("\n")
+                process.stdin.flush()
+            else:
+                process.send_signal(signal.Signals[way])
+            assert process.wait(PATIENCE_S) == 0
+            with pytest.raises(redis.ConnectionError):
+                server.ping()

@@ -14,6 +14,7 @@ from conftest import PATIENCE_S, Cli, Stack, free_port
 from documents import ROOT, blocks
 
 PAGE = ROOT / "docs" / "tutorial" / "from-notebook-to-service.md"
+FIRST_ROW = PAGE.parent / "first-row.md"
 
 
 def save(folder: Path) -> None:
@@ -22,6 +23,34 @@ def save(folder: Path) -> None:
     *_, service, test = blocks(PAGE, "python")
     for name, text in (("joinback.toml", rules), ("service.py", service), ("test_service.py", test)):
         (folder / name).write_text(text)
+
+
+def test_its_folder_is_outside_the_clone(tmp_path: Path) -> None:
+    """The first step leads into a folder whose pytest reads none of our settings, and finds the clone beside it."""
+    (tmp_path / "joinback").symlink_to(ROOT)
+    (step,) = [block for block in blocks(PAGE, "text") if "pip install" in block]
+    enter, install = step.splitlines()
+    done = subprocess.run(["sh", "-ec", f"{enter}; pwd -P"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    folder = Path(done.stdout.strip())
+    assert not any((parent / "pyproject.toml").exists() for parent in (folder, *folder.parents))
+    (clone,) = re.findall(r"'(\S+)\[testing,embedded\]'", install)
+    assert (folder / clone).resolve() == ROOT.resolve()
+
+
+def test_each_terminal_has_the_environment() -> None:
+    """Whoever opens a terminal is told to activate the environment there, in both tutorials."""
+    for page in (PAGE, FIRST_ROW):
+        paragraphs = [part for part in page.read_text().split("\n\n") if re.search(r"\bOpen .* terminal", part)]
+        assert paragraphs
+        assert all("`. .venv/bin/activate`" in paragraph for paragraph in paragraphs), page.name
+
+
+def test_no_row_of_the_other_tutorial() -> None:
+    """The two tutorials share a sink, so they log for different applications: no key gets two predictions."""
+    ours, first = (set(re.findall(r'log_record\(\s*"(\w+)"', page.read_text())) for page in (PAGE, FIRST_ROW))
+    assert ours
+    assert first
+    assert not ours & first
 
 
 def test_the_notebook() -> None:
@@ -55,7 +84,7 @@ def test_the_service_runs(
     assert len(calls) == 2
     for path, body in calls:
         wait_until(lambda path=path, body=body: answered(f"http://127.0.0.1:{port}{path}", body))
-    wait_until(lambda: stack.server.hlen(stack.record("loan_17")) == 2)
+    wait_until(lambda: stack.server.hlen(stack.record("mortgage_17", "mortgages")) == 2)
     commands = [line for block in blocks(PAGE, "sh") for line in block.splitlines() if line.startswith("joinback ")]
     assert len(commands) == 4
     for command in commands:

@@ -47,6 +47,16 @@ def test_the_limits() -> None:
     assert numbers == [wire.EVENT_BYTES_MAX >> 20, *limits]
 
 
+def test_half_a_prediction(stack: Stack, default_client: joinback.Client) -> None:
+    """With inputs alone, or outputs alone, a prediction is dropped, for the reason that the page names."""
+    (line,) = [line for line in PAGE.read_text().splitlines() if line.startswith("- A prediction needs both")]
+    (reason,) = re.findall(r"counted as `(\w+)`", line)
+    joinback.init(stack.settings.redis_url)
+    for count, half in enumerate(({"inputs": {"amount": 900}}, {"outputs": {"default": 0.07}}), 1):
+        joinback.log_record("loans", join_key="loan_17", **half)
+        assert {name: n for name, n in joinback.stats()["dropped"].items() if n} == {reason: count}
+
+
 def test_a_table(stack: Stack, default_client: joinback.Client) -> None:
     """The page's table of labels joins, may be logged again, and says nothing where a label is missing."""
     (call,) = [block for block in blocks(PAGE, "python") if "event_ids=" in block]

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from documents import ROOT, pages
+from documents import ROOT, blocks, pages
 
 sys.path.append(str(ROOT / "docs"))
 import write_commands
@@ -29,6 +29,52 @@ def test_links(path: Path) -> None:
         assert file.exists(), f"{path.name} links to {link}"
         if anchor:
             assert anchor in anchors(file), f"{path.name} links to {link}"
+
+
+FOLDERS = "bench|client|deploy|docs|examples|findings|tests|worker"
+PATH = re.compile(rf"(?<![\w/.:{{}}-])(?:{FOLDERS})/[\w./-]*\w")
+CODE = re.compile(r"[\w.-]+(?:/[\w.-]+)+\.(?:py|lua|sql|sh|md|toml|yaml|json|ipynb)")
+BASES = [ROOT, ROOT / "client", ROOT / "client" / "joinback", ROOT / "worker" / "joinback_worker"]
+"""A page may leave out the folder of the client or of the worker: `law/reduce.py`."""
+MADE_UP = {"findings/STATES-THE-FACT.sh"}
+
+
+# The changelog tells of former versions too.
+@pytest.mark.parametrize("path", [path for path in pages() if path.name != "CHANGELOG.md"], ids=lambda path: path.name)
+def test_paths_exist(path: Path) -> None:
+    """Each file and folder of the repository that a page names is there."""
+    text = path.read_text()
+    named = set(PATH.findall(text))
+    named |= {word for span in re.findall(r"`([^`\n]+)`", text) for word in span.split() if CODE.fullmatch(word)}
+    assert {name for name in named - MADE_UP if not any((base / name).exists() for base in BASES)} == set()
+
+
+def test_code_names_pages_that_exist() -> None:
+    """Each page and each file of deploy/ that our code and our tests name is there."""
+    ours = [path for folder in FOLDERS.split("|") for path in (ROOT / folder).rglob("*.py")]
+    named = {
+        (path, name)
+        for path in ours
+        for name in re.findall(r"(?<![\w/.-])(?:docs|deploy)/[\w/-]+\.\w+", path.read_text())
+    }
+    assert len(named) > 10
+    # tests/planted.py leaves out `tests/`.
+    bases = (ROOT, ROOT / "tests")
+    assert {(path.name, name) for path, name in named if not any((base / name).exists() for base in bases)} == set()
+
+
+def test_no_page_logs_what_another_erases() -> None:
+    """A key that a page erases stands in no code of another page: its tombstone would delete the event."""
+    texts = [path.read_text() for path in pages()]
+    erased = {
+        key
+        for text in texts
+        for keys in re.findall(r"joinback erase loans ((?:loan_\d+ ?)+)", text)
+        for key in keys.split()
+    }
+    code = "\n".join(block for path in pages() for block in blocks(path, "python") + blocks(path, "csv"))
+    assert erased
+    assert {key for key in erased if re.search(rf"\b{key}\b", code)} == set()
 
 
 def test_nobody_is_sent_to_a_package_index() -> None:

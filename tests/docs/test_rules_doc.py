@@ -5,6 +5,7 @@ import re
 import tomllib
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from conftest import Stack
@@ -15,6 +16,7 @@ import joinback
 from joinback.settings import Settings
 from joinback_worker.config.rules_file import config_of, look
 from joinback_worker.law.record import Record
+from joinback_worker.law.reduce import Reducer
 from joinback_worker.law.row import project
 from joinback_worker.law.rules import FieldRules, Policy, Rules
 from joinback_worker.sinks import open_sink
@@ -50,6 +52,12 @@ def test_each_key_is_explained() -> None:
     table = field.partition("\n\n")[0]
     named = [set(re.findall(r"`(\w+)`", cell)) for cell in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)]
     assert set().union(*named) == set(FieldRules.__struct_fields__)
+
+
+def test_the_reducers() -> None:
+    """The page names every reducer, and no other."""
+    (line,) = [line for line in DOC.splitlines() if line.startswith("| `reducer` |")]
+    assert set(re.findall(r"`(\w+)`", line)) - {"reducer"} == set(get_args(Reducer))
 
 
 MOMENTS = {"a minute": 60, "two hours": 2 * HOUR, "21 days": 21 * DAY, "31 days": 31 * DAY}

@@ -54,6 +54,19 @@ def test_commands_are_found() -> None:
     assert len(named(TEXT)) >= 5
 
 
+def test_what_the_units_need_is_made() -> None:
+    """The page's commands make the user, the environment and the file of settings that every unit names."""
+    commands = "\n".join(blocks("sh", TEXT.partition("## systemd")[2].partition("\n## ")[0]))
+    units = "\n".join(path.read_text() for path in (DOCS.parent / "deploy" / "systemd").glob("*.service"))
+    made = {
+        "User": re.findall(r"^useradd .* (\S+)$", commands, re.MULTILINE),
+        "ExecStart": [f"{path}/bin/joinback" for path in re.findall(r"-m venv (\S+)", commands)],
+        "EnvironmentFile": re.findall(r"^install .* (\S+)$", commands, re.MULTILINE),
+    }
+    for key, paths in made.items():
+        assert set(re.findall(rf"^{key}=(\S+)", units, re.MULTILINE)) == set(paths), key
+
+
 def test_every_file_exists() -> None:
     """The files of deploy/ that the document names are there, and it names them all."""
     folder = DOCS.parent / "deploy"

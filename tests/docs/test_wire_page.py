@@ -22,7 +22,7 @@ def test_the_program(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     names["server"].close()
     assert (names["accepted"], names["duplicates"], names["overflowed"], names["failed"]) == (1, 0, 0, [])
     stack.drain()
-    row = stack.row("loan_17")
+    row = stack.row(names["join_key"])
     parts = row["status"], json.loads(row["outputs"]), json.loads(row["feedback"])
     assert parts == ("joined", {"default": 0.07}, {"repaid": True})
     assert stack.books().in_rows == 2

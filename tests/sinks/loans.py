@@ -1,4 +1,4 @@
-"""A small history of loans, the same each time: what the queries of docs/how-to/sinks.md are asked of."""
+"""A small history of loans, the same each time: what the queries of docs/how-to/query.md are asked of."""
 
 import math
 from datetime import UTC, datetime, timedelta

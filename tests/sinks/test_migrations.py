@@ -209,7 +209,7 @@ def test_a_check_migrates_nothing(url: str, cli: Cli) -> None:
     """Workers of the older release still drain into it: a check says that a worker migrates it, and leaves it so."""
     for _ in range(2):
         done = cli("doctor", JOINBACK_SINK_URL=url)
-        line = "of an older release (schema 1): the first worker or drain of this release migrates it"
+        line = "of an older release (schema 1); the first worker or drain of this release migrates it"
         assert (done.returncode, line in done.stdout) == (0, True), done
     opened(url)
     assert "can be written" in cli("doctor", JOINBACK_SINK_URL=url).stdout

@@ -22,6 +22,7 @@ from loans import loans
 from ruled import file, reducing
 
 from joinback.settings import Settings
+from joinback_worker.answers.stores import DIALECTS
 from joinback_worker.law.record import Record
 from joinback_worker.law.row import Row
 from joinback_worker.law.rules import Policy
@@ -135,6 +136,22 @@ def test_every_url_is_in_the_table() -> None:
     """The schemes that the worker serves are those of the document."""
     table = set(re.findall(r"`([a-z0-9+]+):(?://\S*)?`", URLS.partition("## Write the URL")[0]))
     assert table - {"duckdb"} == set(SCHEMES)
+
+
+def test_what_reads_a_lake_is_in_the_table() -> None:
+    """Each sink that `joinback report` folds by DuckDB has the extra `report`, and no other has."""
+    rows = re.findall(r"^\| `([a-z0-9+]+):.*? \| ([^|]*) \|", URLS.partition("## Write the URL")[0], re.MULTILINE)
+    lakes = {scheme for scheme, _ in rows if SCHEMES[scheme] not in {*DIALECTS, "stdout"}}
+    assert {scheme for scheme, extras in rows if "`report`" in extras} == lakes != set()
+
+
+def test_the_old_sink_has_a_name() -> None:
+    """Whoever never set a sink copies from the default one; whoever did, from that."""
+    (line,) = re.findall(r"^export OLD_SINK_URL=.*$", URLS, re.MULTILINE)
+    for environment, old in (({}, "embedded:"), ({"JOINBACK_SINK_URL": "jsonl:////lake"}, "jsonl:////lake")):
+        command = ["/bin/sh", "-c", f"{line}; echo $OLD_SINK_URL"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == old + "\n"
 
 
 def test_the_columns_are_those_of_the_row() -> None:

@@ -1,6 +1,5 @@
 """`joinback explain`, `orphans` and `tap`: what became of a key, of all that match nothing, and what comes."""
 
-import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,35 +7,10 @@ from typing import Any
 
 import pytest
 from conftest import PATIENCE_S, Cli, Stack
-from msgspec import structs
+from explained import explained, log
 
 import joinback
 from joinback import wire
-from joinback.settings import Settings
-from joinback_worker.connection.connect import connect
-from joinback_worker.operating.explaining import explain
-from joinback_worker.operating.explanation import Explanation
-
-
-def explained(stack: Stack, key: str, **changed: Any) -> Explanation:
-    async def look() -> Explanation:
-        settings: Settings = structs.replace(stack.settings, **changed)
-        buffer = connect(settings)
-        try:
-            return await explain(buffer, settings, "loans", key)
-        finally:
-            await buffer.aclose()
-
-    return asyncio.run(look())
-
-
-def log(stack: Stack, *keys: str, at: datetime | None = None, **feedback: Any) -> None:
-    for key in keys:
-        if feedback:
-            stack.client.log_record("loans", feedback=feedback, join_key=key, timestamp=at)
-        else:
-            stack.client.log_record("loans", inputs=1, outputs=0.5, join_key=key, timestamp=at)
-    assert stack.client.flush(PATIENCE_S)
 
 
 def claim(stack: Stack, consumer: str, idle_ms: int) -> None:
@@ -96,14 +70,21 @@ def test_an_orphan(stack: Stack) -> None:
     assert found.says.endswith("; was loan_1 meant? (with '_' between its parts)")
 
 
-def test_a_record_that_the_sink_does_not_have(stack: Stack) -> None:
-    """With another sink, or an emptied one, the verdict is of what Redis holds, and says that the sink has no row."""
+def test_a_record_that_the_sink_does_not_have(stack: Stack, cli: Cli) -> None:
+    """With an emptied sink, the verdict is that nothing will bring the events there, and which command does."""
     log(stack, "a")
     stack.drain()
     stack.execute("DELETE FROM records")
     found = explained(stack, "a")
-    assert found.verdict == "waits_for_feedback"
-    assert found.says.endswith("; the sink has no row of it")
+    assert found.verdict == "in_no_queue"
+    (event,) = found.events
+    assert found.says == (
+        f"its events are in no queue, and the sink does not have {event} of it: joinback requeue loans"
+    )
+    assert cli("requeue", "loans").returncode == 0
+    assert explained(stack, "a").verdict == "in_the_queue"
+    stack.drain()
+    assert explained(stack, "a").verdict == "waits_for_feedback"
 
 
 def test_where_the_sink_cannot_be_asked(stack: Stack, tmp_path: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S, Cli, Stack
 
+import joinback
 from joinback_worker.labels.cell_values import FALSE, TRUE, stripped
 from joinback_worker.labels.lookup import LABELS_AT_ONCE_OF_FILES
 from joinback_worker.labels.near import KEYS_TRIED
@@ -21,10 +22,9 @@ def block(language: str) -> str:
 
 
 @pytest.fixture
-def predicted(stack: Stack) -> Stack:
-    for n in range(17, 22):
-        stack.client.log_record("loans", inputs=n, outputs=0.07, join_key=f"loan_{n}", timestamp="2026-04-01T00:00:00Z")
-    assert stack.client.flush(PATIENCE_S)
+def predicted(stack: Stack, default_client: joinback.Client) -> Stack:
+    exec(block("python"), {"joinback": joinback})
+    assert joinback.flush(PATIENCE_S)
     return stack
 
 
@@ -35,6 +35,20 @@ def test_the_transcript(predicted: Stack, cli: Cli, tmp_path: Path) -> None:
     done = cli(*shlex.split(command))
     assert done.stdout == expected
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_the_line_that_was_corrected(predicted: Stack, cli: Cli, tmp_path: Path) -> None:
+    """The rows of the document are refused where it says so, and the correction holds."""
+    (line,) = [line for line in DOC.splitlines() if line.startswith("- **The line that was corrected**")]
+    yes, no = re.findall(r"`(31;[^`]+)`", line)
+    refusals = []
+    for rows in ([yes], [no], [yes], [no, yes], [yes, no]):
+        (tmp_path / "labels.csv").write_text("\n".join(["id;day;repaid", *rows]))
+        done = cli("import", "loans", "labels.csv", "--key", "loan_{id}", "--at", "day", "--field", "repaid")
+        refusals.append((done.returncode, "it was corrected since" in done.stdout))
+    assert refusals == [(0, False), (0, False), (1, True), (1, True), (0, False)]
+    predicted.drain()
+    assert predicted.row("loan_31")["feedback"] == '{"repaid":false}'
 
 
 def test_the_other_commands(predicted: Stack, cli: Cli) -> None:

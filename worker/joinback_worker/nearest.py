@@ -17,3 +17,8 @@ def nearest(name: str, known: Iterable[str], ratio_min: float = RATIO_MIN) -> st
     by_folded = {other.casefold(): other for other in known}
     found = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=ratio_min)
     return by_folded[found[0]] if found else None
+
+
+def likeness(name: str, other: str) -> float:
+    """Return how like two names are, whatever the case: difflib's ratio, from 0 to 1."""
+    return difflib.SequenceMatcher(None, other.casefold(), name.casefold()).ratio()

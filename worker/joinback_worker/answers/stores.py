@@ -27,6 +27,10 @@ _LAKE_COLUMNS = (
 )
 
 
+class CannotAnswer(ConfigurationError):
+    """The sink answers no questions as it is set up. The message names the fix."""
+
+
 class Store(Protocol):
     """Answers SQL in its dialect. Enter it first."""
 
@@ -45,12 +49,13 @@ class Store(Protocol):
 def open_store(settings: Settings, application: str) -> Store:
     """Return the store that answers questions about this application.
 
-    Raises ConfigurationError for a sink that keeps no rows.
+    Raises CannotAnswer, a ConfigurationError, for a sink that keeps no rows or speaks no SQL, and on entering a lake
+    where DuckDB is not installed.
     """
     url = absolute(settings.sink_url)
     module = SCHEMES.get(url.partition(":")[0], "")
     if module == "stdout":
-        raise ConfigurationError("JOINBACK_SINK_URL is stdout:, which keeps no rows that could answer")
+        raise CannotAnswer("JOINBACK_SINK_URL is stdout:, which keeps no rows that could answer")
     if module == "postgres" and "timeout_s=" not in url:
         url += f"{'&' if '?' in url else '?'}timeout_s={TIMEOUT_S}"
     sink = open_sink(url, Policy(), read_only=True)
@@ -58,8 +63,9 @@ def open_store(settings: Settings, application: str) -> Store:
         assert isinstance(sink, SinkOnThread)
         return _Sink(sink, DIALECTS[module]())
     if module not in _LAKES:
-        raise ConfigurationError(
-            f"a sink at {url.partition(':')[0]}: cannot answer questions yet; see answers/engines.py"
+        raise CannotAnswer(
+            f"a sink at {url.partition(':')[0]}: cannot answer questions;"
+            " joinback sink copy puts its rows into one that can, such as sqlite:////var/lib/joinback.db"
         )
     return _Lake(url, settings, application)
 
@@ -90,6 +96,8 @@ class _Lake:
         self.dialect.source, self.dialect.every = "folded", "events"
         self._url, self._settings, self._application = url, settings, application
         self._database: Any = None
+        self._errors: tuple[type[Exception], ...] = (OSError,)
+        """What `_translated` translates. DuckDB's own errors come once it is imported."""
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._translated, self._open)
@@ -122,9 +130,10 @@ class _Lake:
         try:
             import duckdb
         except ModuleNotFoundError:
-            raise ConfigurationError(
+            raise CannotAnswer(
                 "answers from a lake need DuckDB; in Joinback's clone: pip install '.[report]'"
             ) from None
+        self._errors = (duckdb.Error, OSError)
         self._database = duckdb.connect()
         self._database.execute("SET TimeZone = 'UTC'")
         view = lake_view.view(self._source(), self._settings).replace("OR REPLACE VIEW", "OR REPLACE TEMP VIEW")
@@ -160,10 +169,8 @@ class _Lake:
         return "lake"
 
     def _translated(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        import duckdb
-
         try:
             return work(*arguments)
-        except (duckdb.Error, OSError) as error:
+        except self._errors as error:
             why = f"cannot be read now ({type(error).__name__}); see joinback doctor"
             raise SinkUnavailable(f"the sink {path_of(self._url) or 'in the object store'} {why}") from error

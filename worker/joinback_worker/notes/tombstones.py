@@ -5,6 +5,7 @@ the tag of one shard, which stays whatever the number of shards: drains look the
 too, for the script that writes dead letters.
 """
 
+import hashlib
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,22 @@ async def erased_of(redis: Redis, application: str, join_keys: Collection[str]) 
     for step in _steps(sorted(join_keys)):
         erased.update(step[index - 1] for index in await _erased(redis, [name], step))
     return erased
+
+
+async def erased_until(redis: Redis, application: str, join_key: str, now: datetime) -> datetime | None:
+    """Return until when drains erase what comes for this key; None if it is not erased. `now`: Redis's time.
+
+    Raises redis-py's ResponseError if something else stands at the key.
+    """
+    name = wire.erased_key(wire.tag(application))
+    salt = await redis.execute_command("HGET", name, "salt")
+    if salt is None:
+        return None
+    field = hashlib.sha1(salt + join_key.encode(), usedforsecurity=False).hexdigest()
+    until_s = await redis.execute_command("HGET", name, field)
+    # A text that is not a number does not hold, as in erased.lua.
+    until = datetime.fromtimestamp(int(until_s), UTC) if until_s is not None and until_s.isdigit() else None
+    return until if until is not None and until > now else None
 
 
 async def set_tombstones(

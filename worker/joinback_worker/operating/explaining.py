@@ -1,28 +1,31 @@
 """What became of one join key: a verdict in one sentence, then the evidence, ordered by time."""
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from joinback import wire
+from joinback.errors import JoinbackError
 from joinback.sampling import keeps
 from joinback.sampling import verdict as sample_verdict
 from joinback.settings import Settings
 from joinback_worker.answers.coverage import coverage
 from joinback_worker.config.rules_file import policy_of
-from joinback_worker.errors import SinkMissing, WorkerError
+from joinback_worker.errors import AlteredRow, SinkMissing, WorkerError
 from joinback_worker.flat.known import age_s
 from joinback_worker.labels.lookup import Lookup
 from joinback_worker.law.record_hash import ReadHash, read_hash
-from joinback_worker.law.row import Row, project
+from joinback_worker.law.row import Row, project, unfold
 from joinback_worker.notes.guard import refusal
 from joinback_worker.notes.heartbeat import redis_time, workers
 from joinback_worker.notes.last_drains import Drains, last_drains
 from joinback_worker.notes.layouts import Layout, applications, layouts
+from joinback_worker.notes.tombstones import erased_until
 from joinback_worker.sinks import Sink, open_sink, shown
 
-from .evidence import look_under
+from .evidence import leaves_out_rows, look_under
 from .explanation import Coverage, Explanation
 from .near_keys import near_keys
 from .overview import drops_of_day
@@ -45,6 +48,9 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
         found.sample = sample_verdict(application, join_key, rate)
     for tag in found.tags:
         await look_under(redis, tag, found)
+    # Something else may stand at the key of the tombstones, which `joinback status` and each drain report.
+    with suppress(ResponseError):
+        found.erased_until = await erased_until(redis, application, join_key, now)
     found.sink_elsewhere = await refusal(redis, settings, application)
     async with AsyncExitStack() as stack:
         sink = await _opened(stack, settings, application, now, found)
@@ -57,15 +63,22 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
     if row is not None and row.status == "predicted" and prediction_age_s is not None and not found.pending:
         found.coverage = await _coverage(settings, found, prediction_age_s)
     living = [one for one in await workers(redis) if not one.applications or application in one.applications]
-    done = (await last_drains(redis)).get(application, Drains()).done
+    drains = (await last_drains(redis)).get(application, Drains())
+    missing = _missing(found, folded, settings)
+    if missing and (row is None or row.status != "joined"):
+        keeps_all = settings.emit != "joined" and not await leaves_out_rows(redis, found.tags)
+        missing = missing if keeps_all else set()
     around = Around(
         workers=living,
-        last_drain_at=done.at if done else None,
+        last_drain_at=drains.done.at if drains.done else None,
+        last_drain_error=drains.failed.error if drains.failed else None,
         row=row,
         has_newer=bool(folded.newer),
         is_sampled_out=rate is not None and not keeps(application, join_key, rate),
         drops=[one for one in await drops_of_day(redis, now) if one.application == application],
         sink_keeps=not settings.sink_url.startswith("stdout:"),
+        labels=policy_of(settings, application, now).rules.labels,
+        missing=missing,
     )
     found.timeline = timeline(found)
     found.verdict, found.says = verdict(found, around)
@@ -84,6 +97,20 @@ async def _opened(
     except WorkerError as error:
         found.sink_trouble = str(error)
     return None
+
+
+def _missing(found: Explanation, folded: ReadHash, settings: Settings) -> set[str]:
+    """Return the events of the record in Redis that the sink should have by now and has not.
+
+    None are known to be missing if the sink could not be read, or if it is another than that of the rows.
+    """
+    if found.sink_trouble or found.sink_elsewhere or settings.sink_url.startswith("stdout:"):
+        return set()
+    try:
+        held = set() if found.row is None else unfold(found.row).fields
+    except AlteredRow:
+        return set()
+    return folded.record.fields - held
 
 
 async def _look_in_sink(sink: Sink | None, found: Explanation) -> None:
@@ -117,6 +144,6 @@ async def _coverage(settings: Settings, found: Explanation, age_s: float) -> Cov
     """Return how many predictions of this age have a label; None if the sink cannot answer questions."""
     try:
         share, p90_s = await coverage(settings, found.application, age_s, found.at)
-    except (WorkerError, NotImplementedError):
+    except (JoinbackError, NotImplementedError):
         return None
     return Coverage(age_s=age_s, share=share, p90_s=p90_s)

@@ -10,18 +10,24 @@ from joinback_worker.law.row import Row
 VerdictName = Literal[
     "joined",
     "unlabelled",
+    "no_label",
     "waits_for_feedback",
     "waits_for_prediction",
     "in_the_queue",
     "claimed",
+    "maybe_in_the_queue",
+    "in_no_queue",
     "waits_for_newer_worker",
     "came_too_late",
     "taken_back",
     "dead",
+    "erased",
     "sampled_out",
     "sink_unknown",
     "unknown",
 ]
+Verdict = tuple[VerdictName, str]
+"""The name of a verdict, and its sentence."""
 
 
 class Moment(Struct, frozen=True, kw_only=True):
@@ -93,10 +99,18 @@ class Explanation(Struct, kw_only=True):
     expires_in_s: int | None = None
     """Seconds until Redis deletes the record."""
     pending: list[Waiting] = []
-    """Its entries among the newest and the oldest entries of the pending stream."""
+    """Its entries of the pending stream, the oldest first."""
+    queue_entries: int = 0
+    """How many entries the pending stream holds."""
+    queue_looked_at: int = 0
+    """How many of them were looked at."""
+    queue_unread: bool = False
+    """True if the pending stream could not be read."""
     dead: list[dict[str, str]] = []
     """Its dead letters among the newest: id, event, reason, detail, bytes."""
     dead_expire_in_s: float | None = None
+    erased_until: datetime | None = None
+    """Set if the key is erased: until when drains delete whatever comes of it."""
     unusable: str | None = None
     """Why the value at its key in Redis is not a record."""
     sink: str = ""
@@ -112,5 +126,10 @@ class Explanation(Struct, kw_only=True):
 
     @property
     def is_known(self) -> bool:
-        """Whether Redis or the sink holds anything of this key."""
-        return bool(self.events or self.unusable or self.row or self.pending or self.dead)
+        """Whether Redis or the sink holds anything of this key, be it only that it is erased."""
+        return bool(self.events or self.unusable or self.row or self.pending or self.dead or self.erased_until)
+
+    @property
+    def is_queue_whole(self) -> bool:
+        """Whether every entry of the queue was looked at."""
+        return not self.queue_unread and self.queue_looked_at >= self.queue_entries

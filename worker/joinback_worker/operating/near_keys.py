@@ -1,5 +1,6 @@
 """The existing keys that a person most likely means by an unknown key, found by looking up its other forms."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -7,7 +8,7 @@ import msgspec
 from joinback_worker.key_forms import Form, Looks, dict_forms, forms, learn
 from joinback_worker.labels.lookup import Lookup
 from joinback_worker.labels.near import KEYS_LEARNED_FROM, predicted_of
-from joinback_worker.nearest import nearest
+from joinback_worker.nearest import likeness, nearest
 
 from .explanation import Near
 
@@ -15,17 +16,35 @@ NEAR_MAX = 3
 
 
 async def near_keys(lookup: Lookup, join_key: str) -> list[Near]:
-    """Return the other forms of a key that have a prediction, the fewest changes first; else one key spelled alike.
+    """Return the other forms of a key that have a prediction, and one key that is spelled alike: the likest one first.
 
     Raises what the look-up raises.
     """
     existing = await lookup.some_keys(KEYS_LEARNED_FROM)
     tried = _forms(join_key, learn(existing))
     known = await predicted_of(lookup, [tried])
-    near = [Near(join_key=form.key, how=form.how) for form in tried if form.key in known][:NEAR_MAX]
-    if not near and (alike := nearest(join_key, [key for key in existing if key != join_key])):
-        near = [Near(join_key=alike, how="spelled much alike")]
-    return near
+    near = {form.key: form.how for form in tried if form.key in known}
+    if (
+        alike := _spelled_alike(join_key, [key for key in existing if key not in near], is_last_try=not near)
+    ) is not None:
+        near[alike] = "spelled much alike"
+    # A stable sort: of keys that are as like, the one with the fewest changes stays first.
+    likest = sorted(near, key=lambda key: likeness(join_key, key), reverse=True)
+    return [Near(join_key=key, how=near[key]) for key in likest[:NEAR_MAX]]
+
+
+def _spelled_alike(join_key: str, existing: Sequence[str], *, is_last_try: bool) -> str | None:
+    """Return the existing key that is most like this one. Other digits most likely mean another thing.
+
+    `is_last_try`: nothing better is known, so one with other digits is returned rather than none.
+    """
+    others = [key for key in existing if key != join_key]
+    same_number = [key for key in others if _digits(key) == _digits(join_key)]
+    return nearest(join_key, same_number) or (nearest(join_key, others) if is_last_try else None)
+
+
+def _digits(key: str) -> str:
+    return "".join(filter(str.isdigit, key))
 
 
 def _forms(join_key: str, looks: Looks) -> list[Form]:

@@ -1,6 +1,8 @@
 """Feedback without a prediction, grouped by which change of its key's form makes it match. Each change is looked up."""
 
 from collections import Counter
+from datetime import datetime
+from heapq import nlargest
 from typing import NamedTuple
 
 import msgspec
@@ -10,13 +12,14 @@ from redis.asyncio import Redis
 from joinback.settings import Settings
 from joinback_worker.answers.questions import orphans as orphans_question
 from joinback_worker.answers.questions import state as state_question
-from joinback_worker.answers.stores import open_store
+from joinback_worker.answers.stores import CannotAnswer, open_store
 from joinback_worker.errors import SinkMissing
 from joinback_worker.key_forms import Form, forms, learn
 from joinback_worker.labels.lookup import Lookup, looking_up
 from joinback_worker.labels.near import KEYS_LEARNED_FROM, KEYS_TRIED, predicted_of
+from joinback_worker.law.record import effective_at
 from joinback_worker.notes.layouts import Layout, layouts
-from joinback_worker.sinks import shown
+from joinback_worker.sinks import open_sink, shown
 
 ORPHANS_READ = 20_000
 """The newest orphans that are read. Of these, KEYS_TRIED are looked up: a sender's habit shows in far fewer."""
@@ -60,7 +63,8 @@ class _Orphan(NamedTuple):
 async def orphans(redis: Redis, settings: Settings, application: str) -> Orphans:
     """Return which other forms of the orphans' keys have a prediction. Changes nothing.
 
-    Raises what Redis raises, SinkUnavailable, and JoinbackError if the rows go to another sink.
+    Raises what Redis raises, SinkUnavailable, CannotAnswer for a pipe, and JoinbackError if the rows go to another
+    sink.
     """
     layout = (await layouts(redis)).get(application, Layout())
     async with looking_up(redis, settings, application, layout) as lookup:
@@ -83,6 +87,15 @@ async def orphans(redis: Redis, settings: Settings, application: str) -> Orphans
 
 async def _read(settings: Settings, application: str) -> tuple[int, list[_Orphan]]:
     """Return how many orphans the sink holds, and the newest of them."""
+    try:
+        return await _asked(settings, application)
+    except CannotAnswer:
+        if settings.sink_url.startswith("stdout:"):
+            raise  # nothing can be read of a pipe
+        return await _paged(settings, application)
+
+
+async def _asked(settings: Settings, application: str) -> tuple[int, list[_Orphan]]:
     async with open_store(settings, application) as store:
         state = await store.ask(state_question(store.dialect, application))
         count = sum(int(number) for status, number, *_ in state if status == "orphan")
@@ -90,6 +103,27 @@ async def _read(settings: Settings, application: str) -> tuple[int, list[_Orphan
             return 0, []
         found = await store.ask(orphans_question(store.dialect, application, ORPHANS_READ))
     return count, [_Orphan(str(key), _sources(events)) for key, events in found]
+
+
+async def _paged(settings: Settings, application: str) -> tuple[int, list[_Orphan]]:
+    """Return the same from a sink that answers no questions: all its records are read, page by page."""
+    count = 0
+    newest: list[tuple[datetime, _Orphan]] = []
+    async with open_sink(settings.sink_url, read_only=True) as sink:
+        async for records in sink.whole_records(application):
+            for record in records:
+                if not record.predictions and record.feedback:
+                    count += 1
+                    sources = frozenset(event.source or "" for event in record.feedback.values())
+                    last_at = max(effective_at(event) for event in record.feedback.values())
+                    newest.append((last_at, _Orphan(record.join_key, sources)))
+            if len(newest) > 2 * ORPHANS_READ:
+                newest = nlargest(ORPHANS_READ, newest, key=_time)
+    return count, [orphan for _, orphan in nlargest(ORPHANS_READ, newest, key=_time)]
+
+
+def _time(dated: tuple[datetime, _Orphan]) -> datetime:
+    return dated[0]
 
 
 def _sources(events: object) -> frozenset[str]:

@@ -13,7 +13,7 @@ from joinback_worker.law.row import Row
 
 from .evidence import time_of
 from .explanation import Explanation, Moment
-from .spans import span
+from .spans import in_words, span
 
 
 def timeline(found: Explanation) -> list[Moment]:
@@ -33,7 +33,7 @@ def _event(field: str, payload: bytes, where: str) -> Moment:
     kind, _, event_id = field.partition(":")
     text = payload.decode(errors="backslashreplace")
     if kind == wire.LATE:
-        return Moment(at=None, what=f"{event_id} is marked as late", where="redis", detail=text)
+        return Moment(at=None, what=f"{event_id} is marked as late", where="redis", detail=in_words(text))
     try:
         at = effective_at(wire.decode_event(kind, payload))
     except JoinbackError:

@@ -1,26 +1,24 @@
 """The verdict on one join key in one sentence: the first verdict that applies. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from shlex import quote
 
-import msgspec
 from msgspec import Struct
 
 from joinback_worker.drain.group import LEASE_S, PARKED
-from joinback_worker.errors import AlteredRow
-from joinback_worker.flat.known import age_s
-from joinback_worker.law.record import CLOCK_SKEW_MAX, effective_at
-from joinback_worker.law.row import Row, unfold
+from joinback_worker.law.record import CLOCK_SKEW_MAX
+from joinback_worker.law.row import Row
 from joinback_worker.notes.heartbeat import Beat
 from joinback_worker.notes.reported_drops import ReportedDrops
 
-from .explanation import Explanation, VerdictName, Waiting
+from .explanation import Explanation, Verdict, Waiting
 from .judging_drops import service
 from .spans import in_words, several, span
+from .verdict_of_row import conflicting, of_row
 
-Verdict = tuple[VerdictName, str]
-"""The name of a verdict, and its sentence."""
 DROPS_NAMED = 2
+EVENTS_NAMED = 3
 
 
 class Around(Struct, frozen=True, kw_only=True):
@@ -29,6 +27,8 @@ class Around(Struct, frozen=True, kw_only=True):
     workers: Sequence[Beat] = ()
     """The workers that are alive and take this application."""
     last_drain_at: datetime | None = None
+    last_drain_error: str | None = None
+    """Why the last drain failed; None: it did not."""
     row: Row | None = None
     """The row of the sink, or the one that the record in Redis would make."""
     has_newer: bool = False
@@ -38,27 +38,65 @@ class Around(Struct, frozen=True, kw_only=True):
     """What clients of the application dropped within a day."""
     sink_keeps: bool = True
     """False if the sink is a pipe, which cannot be read."""
+    labels: Sequence[str] = ()
+    """The fields that are declared as labels; empty: every field is one."""
+    missing: Collection[str] = ()
+    """The events, `<kind>:<event_id>`, that Redis has and that a sink which could be read should have, but has not."""
 
 
 def verdict(found: Explanation, around: Around) -> Verdict:
     """Return the name of the verdict, and its sentence."""
     if found.unusable:
         return "dead", f"no row can be made of it: {found.unusable}"
+    if found.erased_until is not None:
+        return "erased", _erased(found, found.erased_until)
     if around.has_newer or any(entry.consumer == PARKED for entry in found.pending):
         return "waits_for_newer_worker", _newer(found)
     if found.pending:
-        return _queued(found, around)
+        name, says = _queued(found, around)
+        return name, says + conflicting(around.row)
     row = around.row
     dead = _of_letters(found)
     if row is None or (dead is not None and row.status != "joined"):
         name, says = dead or _of_nothing(found, around)
         return name, says + _clocks(found, row)
-    name, says = _of_row(found, row)
+    if dead is None and around.missing:
+        name, says = _missing(found, around)
+        return name, says + conflicting(row) + _clocks(found, row)
+    name, says = of_row(found, row, around.labels)
     if dead is not None:
         says += f"; besides, {dead[1]}"
     elif found.row is None:
         says += f"; the sink has no row of it{f': {found.sink_trouble}' if found.sink_trouble else ''}"
-    return name, says + _clocks(found, row)
+        says += _unseen(found)
+    return name, says + conflicting(row) + _clocks(found, row)
+
+
+def _erased(found: Explanation, until: datetime) -> str:
+    says = f"erased: what comes of it is deleted until {until:%Y-%m-%d %H:%M} UTC"
+    if found.row is not None:
+        return f"{says}; but the sink has a row of it: repeat joinback erase"
+    waits = found.pending or found.events
+    return f"{says}; an event of it came since, and a drain deletes that" if waits else says
+
+
+def _missing(found: Explanation, around: Around) -> Verdict:
+    """Return what became of events that are in Redis, and neither in the sink nor in what was seen of the queue."""
+    events = ", ".join(sorted(around.missing)[:EVENTS_NAMED]) + (" …" if len(around.missing) > EVENTS_NAMED else "")
+    lost = f"the sink does not have {events} of it"
+    if found.is_queue_whole:
+        return "in_no_queue", f"its events are in no queue, and {lost}: joinback requeue {quote(found.application)}"
+    if found.queue_unread:
+        return "maybe_in_the_queue", f"may wait in the queue, which could not be read: {lost}"
+    seen = f"which holds {found.queue_entries:,} entries; only {found.queue_looked_at:,} of them were looked at"
+    return "maybe_in_the_queue", f"may wait in the queue, {seen}. {lost[0].upper()}{lost[1:]}"
+
+
+def _unseen(found: Explanation) -> str:
+    """Return what to add if an entry of the key may stand in a part of the queue that was not looked at."""
+    if found.is_queue_whole or found.queue_unread:
+        return ""
+    return f"; only {found.queue_looked_at:,} of the {found.queue_entries:,} entries of the queue were looked at"
 
 
 def _clocks(found: Explanation, row: Row | None) -> str:
@@ -84,13 +122,15 @@ def _queued(found: Explanation, around: Around) -> Verdict:
     alive = {worker.name for worker in around.workers}
     if claimed and not free:
         who, held_s = _process(claimed[0]), claimed[0].claimed_s or 0
-        return "claimed", f"claimed by {who} {span(held_s)} ago; that worker writes it now"
+        return "claimed", f"claimed by {who} {span(held_s)} ago; that worker writes it now{_failed(around)}"
     gone = {_process(entry) for entry in free} - alive
     held = f", claimed by {', '.join(sorted(gone))}, which is not alive any more" if gone else ""
-    return (
-        "in_the_queue",
-        f"in the queue for {span(_age_s(found.pending, found.at))}{held}; {_next_drain(found, around)}",
-    )
+    waits = f"in the queue for {span(_age_s(found.pending, found.at))}{held}"
+    return "in_the_queue", f"{waits}{_failed(around)}; {_next_drain(found, around)}"
+
+
+def _failed(around: Around) -> str:
+    return "" if around.last_drain_error is None else f"; the last drain failed: {around.last_drain_error}"
 
 
 def _process(entry: Waiting) -> str:
@@ -132,7 +172,10 @@ def _of_nothing(found: Explanation, around: Around) -> Verdict:
         return "sink_unknown", f"Redis holds nothing of it, and the sink cannot be asked: {why}"
     near = ", ".join(f"{one.join_key} ({one.how})" for one in found.near)
     exists = f"; but there is {near}" if near else "; it was never logged, or its client dropped it, or it was deleted"
-    return "unknown", f"unknown: neither Redis nor the sink holds anything of it{exists}{_dropped(around.drops)}"
+    return (
+        "unknown",
+        f"unknown: neither Redis nor the sink holds anything of it{exists}{_unseen(found)}{_dropped(around.drops)}",
+    )
 
 
 def _dropped(drops: Sequence[ReportedDrops]) -> str:
@@ -147,58 +190,3 @@ def _dropped(drops: Sequence[ReportedDrops]) -> str:
 
 def _who(one: ReportedDrops) -> str:
     return service(one) if one.service else f"clients on {one.host}"
-
-
-def _of_row(found: Explanation, row: Row) -> Verdict:
-    if row.status == "joined":
-        return "joined", f"joined: {_label(row)}"
-    if (taken := _taken_back(row)) is not None:
-        return "taken_back", f"taken back: all of its feedback was taken back, on {taken:%Y-%m-%d %H:%M} UTC"
-    if row.status == "unlabelled":
-        return "unlabelled", "unlabelled: no label came before its maturity; a label that still comes is joined"
-    if row.status == "orphan":
-        return "waits_for_prediction", _waits_for_prediction(found, row)
-    return "waits_for_feedback", _waits_for_feedback(found, row)
-
-
-def _label(row: Row) -> str:
-    delay = f" {span(row.feedback_delay_s)} after the prediction" if row.feedback_delay_s is not None else ""
-    fields = sorted(msgspec.json.decode(row.feedback)) if row.feedback else []
-    return f"the label{'' if len(fields) == 1 else 's'} {', '.join(fields)} came{delay}"
-
-
-def _taken_back(row: Row) -> datetime | None:
-    """Return when the last retraction was made, if there is feedback and no value of it counts; else None."""
-    try:
-        record = unfold(row)
-    except AlteredRow:
-        return None
-    if not record.feedback or not record.retractions or row.field_times is not None:
-        return None
-    return max(effective_at(event) for event in record.retractions.values())
-
-
-def _waits_for_prediction(found: Explanation, row: Row) -> str:
-    so_far = ""
-    if row.first_feedback_at is not None:
-        so_far = f", for {span((found.at - row.first_feedback_at).total_seconds())} so far"
-    kept = "; the sink keeps its feedback, so the prediction may still come"
-    if found.expires_in_s is not None and found.row is None:
-        kept = f"; Redis keeps it for {span(found.expires_in_s)}"
-    near = "".join(f"; was {one.join_key} meant? ({one.how})" for one in found.near[:1])
-    return f"waits for its prediction{so_far}{kept}{near}"
-
-
-def _waits_for_feedback(found: Explanation, row: Row) -> str:
-    age = age_s(row, found.at)
-    so_far = "" if age is None else f", for {span(age)} so far"
-    return f"waits for feedback{so_far}{''.join(_covered(found))}"
-
-
-def _covered(found: Explanation) -> Iterator[str]:
-    covered = found.coverage
-    if covered is None or covered.share is None:
-        return
-    yield f"; {covered.share:.0%} of the predictions of this age have a label"
-    if covered.p90_s is not None:
-        yield f", and 90 % have it after {span(covered.p90_s)}"
