@@ -162,7 +162,7 @@ def test_worker_demo_and_the_list_of_processes(
     assert stack.client.flush(PATIENCE_S)
     bad = postgres_with_password.replace("p%40ss", "wrong")
     failing = spawn("-m", "joinback_worker", "worker", **variables, JOINBACK_SINK_URL=bad)
-    wait_until(lambda: "cannot be connected to" in Path(failing.log.name).read_text())
+    wait_until(lambda: "refuses the connection" in Path(failing.log.name).read_text())
     assert is_clean(*processes(psutil.Process(failing.pid)))
     failing.terminate()
     failing.wait(PATIENCE_S)

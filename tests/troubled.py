@@ -78,7 +78,10 @@ TROUBLES = [
     Trouble("a label with a hyphen", ("explain", "loans", "loan-0003"), "was loan_0003 meant?", True),
     Trouble("a key nobody logged", ("explain", "loans", "LOAN_0004"), "but there is loan_0004 (in lower case)", True),
     Trouble(
-        "one that its client may have dropped", ("explain", "loans", "zz"), "clients dropped 1,204 buffer_full by", True
+        "one that its client may have dropped",
+        ("explain", "loans", "zz"),
+        "scoring on web-3 dropped 1,204 events (buffer_full)",
+        True,
     ),
     Trouble("a label taken back", ("explain", "loans", "back"), "taken back: all of its feedback was", True),
     Trouble("a key of a newer client", ("explain", "loans", "newer"), "waits for a newer worker, for 1 h so far", True),

@@ -82,7 +82,7 @@ def read(path: str) -> ConfigFile:
     try:
         return ConfigFile(path, text, tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigurationError(f"{VARIABLE}: {path!r} is no TOML: {error}") from None
+        raise ConfigurationError(f"{VARIABLE}: {path!r} is not valid TOML: {error}") from None
 
 
 APPLICATIONS = "applications"

@@ -219,12 +219,21 @@ def _value_of(variable: str, text: str, hint: Any) -> Any:
     try:
         return msgspec.convert(text, hint, strict=False)
     except msgspec.ValidationError as error:
-        choices = get_args(get_args(hint)[0] if get_origin(hint) is Annotated else hint)
-        if choices and all(isinstance(choice, str) for choice in choices):
-            what = f"Expected one of {', '.join(choices)}"
-        else:
-            what = str(error).replace("`", "")
-        raise ConfigurationError(f"{variable}={repr(text)[:_SHOWN_LENGTH_MAX]}: {what}") from None
+        wrong = f"{variable}={repr(text)[:_SHOWN_LENGTH_MAX]}"
+        raise ConfigurationError(f"{wrong} {_must(variable, hint, error)}") from None
+
+
+def _must(variable: str, hint: Any, error: msgspec.ValidationError) -> str:
+    """Return what a value of this type must be."""
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    choices = get_args(kind)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return f"must be one of {', '.join(choices)}"
+    if kind is int:
+        bounds = next(part for part in hint.__metadata__ if isinstance(part, Meta))
+        default = getattr(Settings(), variable.removeprefix(_PREFIX).lower())
+        return f"must be a whole number of seconds, such as {default}; the least is {bounds.ge}, the most {bounds.le}"
+    return f"is wrong: {str(error).replace('`', '')}"
 
 
 def _nearest(variable: str, known: Iterable[str], ratio_min: float) -> str | None:

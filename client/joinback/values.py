@@ -60,7 +60,7 @@ def plain(value: object, path: str = "$", inside: tuple[int, ...] = ()) -> Any:
     if type(value) in _ATOMS:
         return value
     if id(value) in inside:
-        raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: a {type(value).__name__} that contains itself")
+        raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: {_a(value)} that contains itself")
     if len(inside) == DEPTH_MAX:
         raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: nested more than {DEPTH_MAX} levels deep")
     inside += (id(value),)
@@ -72,10 +72,16 @@ def plain(value: object, path: str = "$", inside: tuple[int, ...] = ()) -> Any:
         fields = _fields(value)
         nearer = simpler(value) if fields is None else fields
     except Exception as error:
-        what = f"a {type(value).__name__} cannot be written as JSON; convert it first"
+        what = f"{_a(value)} cannot be written as JSON; convert it first"
         cause = "" if isinstance(error, TypeError) else f" ({type(error).__name__})"
         raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: {what}{cause}") from None
     return plain(nearer, path, inside)
+
+
+def _a(value: Any) -> str:
+    """Return the name of the value's type, with its article."""
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'aeioAEIO' else 'a'} {name}"
 
 
 def simpler(value: Any) -> Any:  # noqa: C901 - a table, one rule per line

@@ -469,7 +469,7 @@ def test_a_wrong_value_is_its_records(offline: joinback.Client) -> None:
     inputs = [1, object(), 3]
     assert offline.log_records("loans", inputs=inputs, outputs=[1] * 3, join_keys=["a", "b", "c"]) == ["a", "b", "c"]
     assert (offline.stats()["buffered"], dropped(offline)) == (2, {"unencodable": 1})
-    with capture(offline) as events, pytest.raises(joinback.InvalidEvent, match="record 2 of 3: inputs: a object"):
+    with capture(offline) as events, pytest.raises(joinback.InvalidEvent, match="record 2 of 3: inputs: an object"):
         offline.log_records("loans", inputs=inputs, outputs=[1] * 3)
     assert len(events) == 1
 

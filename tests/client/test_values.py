@@ -179,13 +179,13 @@ for _ in range(5_000):
 @pytest.mark.parametrize(
     ("value", "path"),
     [
-        (object(), "inputs.x: a object cannot"),
-        ([1, {"b": object()}], "inputs.x[1].b: a object cannot"),
+        (object(), "inputs.x: an object cannot"),
+        ([1, {"b": object()}], "inputs.x[1].b: an object cannot"),
         (lambda: 1, "inputs.x: a function cannot"),
         (iter([1]), "inputs.x: a list_iterator cannot"),
         (1 + 2j, "inputs.x: a complex cannot"),
         (range(10**12), "inputs.x: a range cannot"),
-        (Loan(1, object()), "inputs.x.at: a object cannot"),
+        (Loan(1, object()), "inputs.x.at: an object cannot"),
         (Lazy(), "inputs.x: a Lazy cannot be written as JSON; convert it first (RuntimeError)"),
         (cyclic, "inputs.x.items[1]: a dict that contains itself"),
         # By which limit depends on where Python's own encoder ends.

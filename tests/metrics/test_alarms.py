@@ -13,6 +13,7 @@ import yaml
 from joinback.drops import LOST, WRONG_CALLS
 from joinback_worker.metrics.catalogue import METRIC_NAMES
 from joinback_worker.operating.findings import FINDING_NAMES
+from joinback_worker.operating.letters import LOST as LOST_BY_HAND
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -97,6 +98,9 @@ def test_the_runbook_names_reasons_that_there_are() -> None:
 
     sources = "\n".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
     given = set(re.findall(r'(?:DeadEntry|Bad|Unusable|Rejected)\((?:[\w.]+, )*"(\w+)"', sources))
-    given |= {f"{kind}_overflow" for kind in ("prediction", "feedback", "retraction")} | {"pending_expired"}
+    given |= {f"{kind}_overflow" for kind in ("prediction", "feedback", "retraction")} | {
+        "pending_expired",
+        LOST_BY_HAND,
+    }
     assert named(DEAD_LETTERS) == given
     assert named(sections["JoinbackClientDrops"]) <= LOST | WRONG_CALLS

@@ -341,7 +341,7 @@ def test_doctor(stack: Stack, cli: Cli, tmp_path: Path) -> None:
     log(stack, "a")
     stack.drain()
     other = cli("doctor", JOINBACK_SINK_URL=f"sqlite:///{tmp_path}/other.db")
-    assert "FIX   sink  sink_wrong: rows go to" in other.stdout
+    assert "FIX   sink  sink_differs: Redis says that rows go to" in other.stdout
     assert not (tmp_path / "other.db").exists()
 
 

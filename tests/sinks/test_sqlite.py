@@ -65,7 +65,7 @@ def test_a_read_only_file_is_told(path: Path) -> None:
     path.chmod(0o444)
     for parent in path.parents[:3]:
         parent.chmod(parent.stat().st_mode | 0o555)
-    with nobody(), pytest.raises(SinkUnavailable, match=r"read-only|cannot be opened"):
+    with nobody(), pytest.raises(SinkUnavailable, match=r"joinback\.db (is read-only|cannot be opened);"):
         merge(path, record({"prediction:p": prediction()}, "later"))
 
 

@@ -22,7 +22,7 @@ from joinback.errors import ConfigurationError
 from joinback.sampling import keeps
 from joinback.settings import Settings
 from joinback_worker.cli.show import printable
-from joinback_worker.operating.redis_cli import redis_cli, redis_password_hint
+from joinback_worker.operating.redis_cli import config_fix, redis_cli, redis_fix, redis_password_hint
 from joinback_worker.operating.sql_line import sql_line
 from joinback_worker.sinks.schemes import module_of
 
@@ -92,7 +92,7 @@ WRONG_SETTINGS = [
     ({"JOINBACK_SINK_URL": "oracle://db"}, "known are: embedded, sqlite"),
     ({"JOINBACK_SINK_URL": "sqlite:/x.db"}, "the path must follow three slashes; write sqlite:////x.db"),
     ({"JOINBACK_EMITT": "all"}, "did you mean JOINBACK_EMIT?"),
-    ({"JOINBACK_INTERVAL_S": "soon"}, "JOINBACK_INTERVAL_S='soon': Expected int"),
+    ({"JOINBACK_INTERVAL_S": "soon"}, "JOINBACK_INTERVAL_S='soon' must be a whole number of seconds, such as 300"),
 ]
 WRONG_SERVERS = [
     ({"JOINBACK_REDIS_URL": "redis://127.0.0.1:1/0"}, "no connection to Redis; check that it runs"),
@@ -239,7 +239,8 @@ def test_printable() -> None:
 )
 def test_redis_cli_line(url: str, command: str) -> None:
     """The line leads to the same server, and does not repeat a password."""
-    assert redis_cli(url) == command
+    assert redis_cli(url, raw=True) == command
+    assert redis_cli(url) == command.replace(" --raw", "")
 
 
 @pytest.mark.parametrize(
@@ -273,6 +274,18 @@ def test_a_password_is_asked_for_by_redis_cli(stack: Stack, cli: Cli) -> None:
     assert "REDISCLI_AUTH" in (hints[0] or "")
     assert redis_password_hint(Settings(redis_url="redis://h")) is None
     assert "REDISCLI_AUTH" in (redis_password_hint(Settings(redis_credentials="a:b")) or "")
+
+
+def test_a_redis_cli_line_that_mends() -> None:
+    """A fix leads to the Redis of the URL, says how redis-cli gets the password, and how to keep a setting."""
+    cache = Settings(redis_url="rediss://me:secret@cache/2")
+    line = redis_fix(cache, "HINCRBY k f 1")
+    assert line.startswith("redis-cli -h cache --tls --user me -n 2 HINCRBY k f 1; redis-cli takes the password from")
+    assert "secret" not in line
+    assert config_fix(Settings(redis_url="redis+cluster://a:7000,b:7001"), "appendonly", "yes") == (
+        "redis-cli -c -h a -p 7000 CONFIG SET appendonly yes; the same on each server;"
+        " then CONFIG REWRITE, or put it into redis.conf"
+    )
 
 
 DEMO = {

@@ -135,7 +135,7 @@ def test_a_file_of_notepad(tmp_path: Path) -> None:
     ("content", "says"),
     [
         (None, "No such file"),
-        (b"[applications", "is no TOML"),
+        (b"[applications", "is not valid TOML"),
         (b"\xff", "no text in UTF-8"),
         (b"a = 1\nb =\n", "line 2"),
     ],

@@ -113,7 +113,7 @@ def test_all_mistakes_at_once(cli: Cli, tmp_path: Path) -> None:
     path.write_text("[applications.ads\n")
     done = cli("config", "check", JOINBACK_CONFIG=str(path))
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "is no TOML" in done.stderr
+    assert "is not valid TOML" in done.stderr
     assert "line 1" in done.stderr
 
 

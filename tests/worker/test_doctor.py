@@ -1,10 +1,12 @@
 """`joinback doctor`: what it tries beside the overview, and that it leaves nothing."""
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from conftest import PATIENCE_S, Cli, Stack
 from front import Front
@@ -13,8 +15,11 @@ from hypothesis import strategies as st
 
 from joinback import wire
 from joinback.redis_url import redis_url
+from joinback.settings import Settings
+from joinback_worker.connection.connect import connect
 from joinback_worker.notes.apps import App
 from joinback_worker.operating import tried_redis
+from joinback_worker.operating.redis_cli import redis_cli
 from joinback_worker.operating.spans import brief, in_words, span
 
 
@@ -64,7 +69,7 @@ SERVERS = [
 @pytest.mark.parametrize(("info", "told"), SERVERS)
 def test_what_a_server_is(info: dict[str, Any], told: list[str]) -> None:
     """A Redis that is too old, and one that keeps nothing over a restart, by what its INFO says."""
-    found = [one.finding.name for one in tried_redis._of_server("here", info) if one.finding is not None]
+    found = [one.finding.name for one in tried_redis._of_server("here", info, Settings()) if one.finding is not None]
     assert found == told
 
 
@@ -86,14 +91,13 @@ def test_who_can_listen(url: str, told: bool) -> None:
 
 
 def test_how_long_the_memory_lasts(stack: Stack, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In plain numbers, with the day on which it would be full; trouble by day if that is before events end."""
-    import asyncio
-
-    from joinback_worker.connection.connect import connect
+    """In plain numbers, with the day on which it would be full; trouble by day if that is before events end. The events
+    of less than an hour are no forecast.
+    """
 
     async def tried(maxmemory: int) -> Any:
         async def known(_: Any) -> list[App]:
-            return [App(application="a", shards=1, received_per_min=600.0, records=100, memory_bytes=92_000)]
+            return [App(application="a", shards=1, records=100, memory_bytes=92_000)]
 
         monkeypatch.setattr(tried_redis, "apps", known)
         buffer = connect(stack.settings)
@@ -105,7 +109,18 @@ def test_how_long_the_memory_lasts(stack: Stack, cli: Cli, monkeypatch: pytest.M
             await buffer.aclose()
         return one
 
+    def noted(ago_s: int, received: int) -> None:
+        at_ms = int((datetime.now(UTC).timestamp() - ago_s) * 1000)
+        stack.server.delete(wire.history_key("a"))
+        stack.server.xadd(wire.history_key("a"), {"received:prediction": received}, id=f"{at_ms}-0")
+
+    stack.server.hset(wire.stats_key("a"), "received:prediction", 864_000)
+    noted(3_000, 0)
+    burst = asyncio.run(tried(10**6 + 864 * 10**6))
+    assert burst.finding is None
+    assert "per day" not in burst.says
     # 10 events per second of 1,000 bytes: 864 MB per day.
+    noted(86_400, 0)
     roomy = asyncio.run(tried(10**12))
     assert roomy.finding is None
     assert "864 MB come per day; without a drain it would be full on " in roomy.says
@@ -113,6 +128,43 @@ def test_how_long_the_memory_lasts(stack: Stack, cli: Cli, monkeypatch: pytest.M
     assert tight.finding is not None
     assert (tight.finding.name, tight.finding.is_trouble) == ("memory_forecast", False)
     assert "in 1 d" in tight.says
+    stack.server.delete(wire.history_key("a"), wire.stats_key("a"))
+
+
+def test_no_fix_leads_back_to_doctor(stack: Stack, cli: Cli) -> None:
+    """`doctor` does not say "ask doctor", and each redis-cli line leads to the Redis that was tried."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    stack.drain()
+    ((_, value),) = stack.server.hgetall(wire.DRAINS_KEY).items()
+    failed = msgspec.json.decode(value) | {"at": "2999-01-01T00:00:00Z", "error": "the sink is away", "sink_lost": True}
+    stack.server.hset(wire.DRAINS_KEY, wire.drain_field("loans", is_done=False), msgspec.json.encode(failed))
+    done = cli("doctor")
+    assert "sink_down: loans: the last drain failed: the sink is away" in done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("      do:")]
+    assert not [line for line in lines if "joinback doctor" in line]
+    own = redis_cli(stack.settings.redis_url)
+    assert f"      do:  {own} CONFIG SET appendonly yes; then CONFIG REWRITE, or put it into redis.conf" in lines
+
+
+def test_a_login_without_a_right_gets_the_command_for_an_administrator(stack: Stack, cli: Cli) -> None:
+    """It names the login and the right, leads to the same Redis, and is not to be run by the login itself."""
+    stack.server.execute_command("ACL", "SETUSER", "poor", "on", ">x", "~*", "+@all", "-xautoclaim")
+    try:
+        shown = cli("doctor", JOINBACK_REDIS_URL=stack.settings.redis_url.replace("redis://", "redis://poor:x@")).stdout
+    finally:
+        stack.server.execute_command("ACL", "DELUSER", "poor")
+    own = redis_cli(stack.settings.redis_url)
+    assert f"do:  {own} --user ADMIN --askpass ACL SETUSER poor +xautoclaim; then ACL SAVE" in shown
+
+
+def test_the_fix_of_a_sink_is_the_one_that_its_error_names(stack: Stack, cli: Cli) -> None:
+    """A database that does not answer is to be started; another error has its own fix."""
+    pytest.importorskip("psycopg")
+    shown = cli("doctor", JOINBACK_SINK_URL="postgresql://me@127.0.0.1:1/x").stdout
+    assert "does not answer: connection to server at" in shown
+    assert "do:  start the sink, or correct JOINBACK_SINK_URL or the rights of its login" in shown
+    shown = cli("doctor", JOINBACK_SINK_URL=f"sqlite:///{stack.folder}/none/a.db").stdout
+    assert "do:  check that its directory exists and is writable (SQLITE_CANTOPEN)" in shown
 
 
 def test_a_field_told_once(stack: Stack, cli: Cli) -> None:

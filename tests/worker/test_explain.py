@@ -194,3 +194,16 @@ def test_a_maturity_that_nobody_declared_is_not_shown(stack: Stack, cli: Cli, tm
     log(stack, "b")
     stack.drain(rules={"loans": {"maturity_s": 60}})
     assert "matures_at" in cli("explain", "loans", "b").stdout
+
+
+@pytest.mark.parametrize(
+    ("service", "who"), [("", "clients on web-1 dropped 3 events"), ("scoring", "scoring on web-1 dropped 3 events")]
+)
+def test_who_dropped_events_that_may_be_of_the_key(stack: Stack, service: str, who: str) -> None:
+    """Of a key that nobody knows, the verdict says which clients lost events of its application, and why."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    stack.drain()
+    drops = {"process": "p", "number": "1", "host": "web-1", "service": service}
+    stack.server.xadd(wire.DROPS_KEY, drops | {wire.drop_field("invalid", "loans"): "3"})
+    stack.server.expire(wire.DROPS_KEY, 600)
+    assert explained(stack, "zz").says.endswith(f"; in the last day {who} (invalid)")

@@ -15,6 +15,7 @@ from msgspec import structs
 from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings
+from joinback_worker.cli.names import warn_of_unknown
 from joinback_worker.connection.connect import connect
 from joinback_worker.drain.drainer import drain_all
 from joinback_worker.drain.source import Source
@@ -33,6 +34,16 @@ def other(stack: Stack, name: str = "other.db") -> str:
     return stack.settings.sink_url.replace("joinback.db", name)
 
 
+def test_a_name_that_no_client_announced(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is warned of by its name, with what was likely meant and what waits: it may be of a service to come."""
+    log(stack)
+    warn_of_unknown(stack.settings, ["lons", "loans", "cats"], "This worker")
+    assert capsys.readouterr().err == (
+        "joinback: no application lons; did you mean loans? This worker waits until an event of lons comes.\n"
+        "joinback: no application cats; known are loans. This worker waits until an event of cats comes.\n"
+    )
+
+
 def test_another_sink_takes_nothing(stack: Stack, cli: Cli) -> None:
     """A drain with another sink claims nothing, names both, and says how to mend it; what waits waits on."""
     log(stack, "a")
@@ -42,7 +53,7 @@ def test_another_sink_takes_nothing(stack: Stack, cli: Cli) -> None:
     assert done.returncode == 2
     assert done.stdout.startswith("failed claimed=0 rows=0")
     assert f"rows go to {stack.settings.sink_url}" in done.stderr
-    assert f"this is {other(stack)}" in done.stderr
+    assert f"the sink here is {other(stack)}" in done.stderr
     assert "nothing was claimed" in done.stderr
     assert "joinback sink adopt" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -57,7 +68,7 @@ def test_the_default_is_guarded_like_any_other(stack: Stack, cli: Cli, tmp_path:
     assert cli("drain").returncode == 0
     done = cli("drain", JOINBACK_SINK_URL="", XDG_DATA_HOME=str(tmp_path / "data"))
     assert done.returncode == 2
-    assert f"this is sqlite:///{tmp_path}/data/joinback/joinback.db" in done.stderr
+    assert f"the sink here is sqlite:///{tmp_path}/data/joinback/joinback.db" in done.stderr
     assert not (tmp_path / "data").exists()
 
 
@@ -273,7 +284,7 @@ def test_a_file_of_another_host_that_is_not_here(stack: Stack) -> None:
     file = Path(stack.settings.sink_url.removeprefix("sqlite:///"))
     file.rename(file.with_suffix(".kept"))
     log(stack, "c")
-    assert "on elsewhere, and on" in str(stack.drain().error)
+    assert "on elsewhere, but on" in str(stack.drain().error)
     file.with_suffix(".kept").rename(file)
     assert stack.drain().error is None
 

@@ -73,6 +73,21 @@ def test_the_digest_of_the_settings(tmp_path: Path) -> None:
     )
 
 
+def test_the_probe_of_a_worker_that_drains_nothing(stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli) -> None:
+    """A worker whose sink is refused lives, and neither `--check` nor `status` says that it drained."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    stack.drain()
+    spawn(*WORKER, JOINBACK_INTERVAL_S="3600", JOINBACK_SINK_URL=f"sqlite:///{stack.folder}/other.db")
+    wait_until(lambda: "; last try " in cli("worker", "--check").stdout)
+    living = cli("worker", "--check")
+    assert living.returncode == 0
+    assert "last drain" not in living.stdout
+    assert "nothing was claimed; correct JOINBACK_SINK_URL, or run: joinback sink adopt" in living.stdout
+    shown = cli("status", COLUMNS="80").stdout
+    assert ", last try " in shown
+    assert "\n    correct JOINBACK_SINK_URL, or run: joinback sink adopt\n" in shown
+
+
 def test_the_probe(stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli) -> None:
     """`joinback worker --check`: 0 for a living worker, 1 for none, a hung or a silent one, 2 without Redis."""
     assert cli("worker", "--check").returncode == 1
@@ -81,6 +96,7 @@ def test_the_probe(stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli) -> No
     living = cli("worker", "--check")
     assert living.returncode == 0, living.stdout
     assert f"sink {stack.settings.sink_url}" in living.stdout
+    assert "; last drain " in living.stdout
     # By the worker's own interval, of which the probe's shell may know nothing.
     age(stack.server, progress_at=400)
     assert cli("worker", "--check", JOINBACK_INTERVAL_S="60").returncode == 0

@@ -206,6 +206,65 @@ def test_a_living_worker_that_does_not_drain(stack: Stack) -> None:
     assert names(seen(stack)) == set()
 
 
+def fixes(found: Overview) -> dict[str, str]:
+    return {one.name: one.fix for one in found.all_findings}
+
+
+def test_one_cause_has_one_fix(stack: Stack) -> None:
+    """What follows from the trouble of every worker of an application points to it, and gives no advice of its own."""
+    log(stack, "a")
+    stack.drain()
+    set_back(stack.server, HOUR)
+    log(stack, "b")
+    age_pending(stack.server)
+    late = {"interval_s": 300, "wire_version": wire.WIRE_VERSION}
+    sign(stack.server, **late, trouble="the sink is wrong; correct JOINBACK_SINK_URL")
+    assert fixes(seen(stack)) == {
+        "worker_trouble": "correct JOINBACK_SINK_URL",
+        "no_drain": "do what worker_trouble says",
+        "pending_old": "do what worker_trouble says",
+    }
+    sign(stack.server, **late, trouble="boom")
+    assert fixes(seen(stack))["worker_trouble"] == "see its log"
+    # A second worker without trouble may drain it, so the cause is another.
+    sign(stack.server, **late, host="host-b")
+    assert fixes(seen(stack))["pending_old"] == "joinback drain, or start more workers"
+    stack.server.delete(wire.WORKERS_KEY)
+    sign(stack.server, **late, applications=["ads"])
+    found = fixes(seen(stack))
+    assert found["no_drain"] == found["pending_old"]
+    assert found["no_drain"] == "start a worker with --application loans: no living worker takes it"
+
+
+def age_pending(server: Any) -> None:
+    """Make the entries of the queue as if they had come an hour ago."""
+    pending = wire.pending_key("loans")
+    hour_ago_ms = int((datetime.now(UTC) - HOUR).timestamp() * 1000)
+    entries = [fields for _, fields in server.xrange(pending)]
+    server.delete(pending)
+    for place, fields in enumerate(entries):
+        server.xadd(pending, fields, id=f"{hour_ago_ms}-{place}")
+    server.xgroup_create(pending, wire.GROUP, "0")
+    server.expire(pending, wire.STATS_TTL_S)
+
+
+def test_a_failed_drain_is_the_cause(stack: Stack) -> None:
+    """Events that wait because the drain fails point to that failure, which its worker's trouble does not repeat."""
+    log(stack, "a")
+    stack.drain()
+    ((_, value),) = stack.server.hgetall(wire.DRAINS_KEY).items()
+    failed = structs.replace(msgspec.json.decode(value, type=LastDrain), at=datetime.now(UTC) + HOUR)
+    failed = structs.replace(failed, error="the sink is away", sink_lost=True)
+    stack.server.hset(wire.DRAINS_KEY, wire.drain_field("loans", is_done=False), msgspec.json.encode(failed))
+    log(stack, "b")
+    age_pending(stack.server)
+    sign(stack.server, interval_s=300, trouble="the sink is away", wire_version=wire.WIRE_VERSION)
+    assert fixes(seen(stack)) == {
+        "sink_down": "joinback doctor tries Redis and the sink, and says what to do",
+        "pending_old": "do what sink_down says",
+    }
+
+
 def test_a_worker_of_an_older_release(stack: Stack) -> None:
     """It notes no drains, and its sign of life says when it drained: that counts."""
     log(stack, "a")

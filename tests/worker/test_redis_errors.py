@@ -42,3 +42,19 @@ def test_what_an_error_means(error: redis.RedisError | OSError, says: str) -> No
     """One line with the fix, and never a word that may quote what was sent."""
     assert says in advice(error)
     assert "hunter2" not in advice(error)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"),
+        OSError(
+            "Multiple exceptions: [Errno 111] Connect call failed ('::1', 1, 0, 0), [Errno 111] Connect call failed"
+        ),
+    ],
+)
+def test_a_refused_connection(cause: OSError) -> None:
+    """The system's own words say it, in place of those of asyncio, for one address and for several."""
+    error = exceptions.ConnectionError("Error 111 connecting to 127.0.0.1:1. Connect call failed ('127.0.0.1', 1).")
+    error.__cause__ = cause
+    assert advice(error).endswith("points at it (connection refused)")

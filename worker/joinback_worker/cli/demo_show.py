@@ -83,7 +83,7 @@ async def show_by_hand(console: Console, settings: Settings, application: str, *
         line("By hand, while this runs:")
         if hint := redis_password_hint(settings):
             line(f"  # {hint}")
-        line(f"  $ {redis_cli(settings.redis_url)} HGETALL '{record}'")
+        line(f"  $ {redis_cli(settings.redis_url, raw=True)} HGETALL '{record}'")
     if sql and (is_kept or own_sink):
         line("The rows, by SQL:")
         line(f"  $ {sql}")

@@ -12,6 +12,8 @@ from joinback_worker.connection.connect import connect
 from joinback_worker.nearest import nearest
 from joinback_worker.notes.layouts import applications
 
+from .show import printable
+
 
 class UnknownApplication(JoinbackError):
     """No application has this name."""
@@ -26,17 +28,21 @@ async def known_applications(settings: Settings) -> Collection[str]:
         await redis.aclose()
 
 
-def warn_of_unknown(settings: Settings, names: Collection[str]) -> None:
-    """Warn on stderr of a name that no client has announced: a worker may start before its service logs.
+def warn_of_unknown(settings: Settings, names: Collection[str], what: str) -> None:
+    """Warn on stderr of names that no client has announced: a worker may start before its service logs.
 
-    Without Redis, nothing is printed.
+    `what` waits until they log: "this worker". Without Redis, nothing is printed.
     """
     try:
-        check_known(names, asyncio.run(known_applications(settings)) if names else ())
-    except UnknownApplication as error:
-        click.echo(f"joinback: {error} Until then this worker waits for its first event.", err=True)
+        known = asyncio.run(known_applications(settings)) if names else ()
     except (RedisError, OSError):
-        pass
+        return
+    for name in names:
+        if name not in known:
+            hint = instead(name, known)
+            stop = "" if hint.endswith("?") else "."
+            line = f"joinback: no application {name}; {hint}{stop} {what} waits until an event of {name} comes."
+            click.echo(printable(line, markup=False), err=True)
 
 
 def check_known(names: Collection[str], known: Collection[str]) -> None:

@@ -82,7 +82,7 @@ def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
     url = url_of(url, settings)
     if wire.ALL_APPLICATIONS in only:
         raise JoinbackError(f"{wire.ALL_APPLICATIONS!r} stands for all applications; leave --application out")
-    warn_of_unknown(settings, only)
+    warn_of_unknown(settings, only, "The sink")
     sink = open_sink(url, policy_of(settings, "", datetime.now(UTC)))
 
     path = path_of(url)
@@ -109,7 +109,7 @@ def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
 @sink.command("release", short_help="Send rows to the sink of all others again.")
 @click.argument("applications", nargs=-1, required=True, metavar="APPLICATION...")
 def release_sink(applications: tuple[str, ...]) -> None:
-    """Remove the sink of its own that APPLICATION has. From now on its rows go to the sink of all others."""
+    """Undo `joinback sink adopt --application APPLICATION`. From now on its rows go to the sink of all others."""
 
     async def run(redis: Redis) -> list[str]:
         own = await published(redis)

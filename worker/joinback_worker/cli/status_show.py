@@ -89,7 +89,8 @@ def _workers(found: Overview) -> Iterator[str]:
         words = [f"  {worker.name}  version {worker.version}"]
         if worker.applications:
             words.append(f"only {', '.join(worker.applications)}")
-        words.append(f"last drain {_ago(worker.last_drain_at, found.at)}")
+        last = "last try" if worker.trouble else "last drain"
+        words.append(f"{last} {_ago(worker.last_drain_at, found.at)}")
         words.append(f"next {_until(worker.next_drain_at, found.at)}")
         yield ", ".join(words)
 

@@ -31,7 +31,7 @@ def worker(only: tuple[str, ...], check: bool, metrics_port: int | None, metrics
     settings = settings_from()
     if not check:
         warn_of_path(settings.sink_url)
-        warn_of_unknown(settings, only)
+        warn_of_unknown(settings, only, "This worker")
         if metrics_port is not None:
             exposition().serve(settings, metrics_host, metrics_port)
         # Imported only here: a probe runs every few seconds, and need not load arq.
@@ -58,7 +58,8 @@ async def _probe(settings: Settings, redis: Redis) -> tuple[bool, str]:
     sign = max((sign for sign in mine if sign.name not in hung), key=lambda sign: sign.progress_at or now)
     words = [f"worker {sign.name} is alive (version {sign.version})", f"sink {sign.sink}"]
     if sign.last_drain_at and sign.next_drain_at:
-        words.append(f"last drain {span((now - sign.last_drain_at).total_seconds())} ago")
+        last = "last try" if sign.trouble else "last drain"
+        words.append(f"{last} {span((now - sign.last_drain_at).total_seconds())} ago")
         words.append(f"next in {span((sign.next_drain_at - now).total_seconds())}")
     if sign.trouble:
         words.append(sign.trouble)

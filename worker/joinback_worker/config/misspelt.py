@@ -6,8 +6,8 @@ from joinback_worker.law.rules import Rules
 from joinback_worker.nearest import nearest
 
 
-def misspelt(rules: Mapping[str, Rules], seen: Mapping[str, Collection[str]]) -> Iterator[str]:
-    """Yield one line for each name that is likely wrong.
+def misspelt(rules: Mapping[str, Rules], seen: Mapping[str, Collection[str]]) -> Iterator[tuple[str, str]]:
+    """Yield what is likely wrong, and what to correct, for each name.
 
     `rules`: by application of the file. `seen`: application that has logged -> its feedback fields.
     """
@@ -15,13 +15,15 @@ def misspelt(rules: Mapping[str, Rules], seen: Mapping[str, Collection[str]]) ->
     for application, own in sorted(rules.items()):
         if application not in seen:
             other = nearest(application, without_rules)
-            fix = f"; did you mean {other!r}?" if other else ""
-            yield f"rules are declared for {application!r}, which no client has logged yet{fix}"
+            says = f"the rules declare {application!r}, but no client has logged it yet"
+            known = f"; clients log {other!r}, which has no rules" if other else ""
+            yield f"{says}{known}", f"correct {application!r}" + (f" to {other!r}" if other else "")
             continue
         undeclared = [name for name in seen[application] if name not in own.feedback]
         for name in own.feedback:
             if name not in seen[application] and (other := nearest(name, undeclared)):
                 yield (
-                    f"{application}: rules declare {name!r}, which no feedback has; did you mean {other!r},"
-                    " which feedback has and which has no rules?"
+                    f"{application}: the rules declare {name!r}, but no event has it; events have {other!r}, which has"
+                    " no rules",
+                    f"correct {name!r} to {other!r}, or correct what the sender logs; the rules are",
                 )

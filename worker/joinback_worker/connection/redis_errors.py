@@ -3,6 +3,7 @@
 Those are found by Redis's error code. redis-py drops the code of some errors, and has a class for each of them.
 """
 
+import errno
 import re
 
 import redis
@@ -42,7 +43,20 @@ def advice(error: redis.RedisError | OSError) -> str:
     what = _advice(error)
     connecting = _CONNECTING.search(str(error))
     words = connecting.group() if connecting is not None else words_of(str(error))
+    if connecting is not None and _is_refused(error):
+        words = "connection refused"
     return f"{what} ({words})" if words else what
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Return whether the system refused the connection: redis-py hides that error as the cause of its own.
+
+    For a name with several addresses asyncio raises one error, with the text of each.
+    """
+    if isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and _is_refused(cause)
 
 
 def _advice(error: redis.RedisError | OSError) -> str:

@@ -173,9 +173,10 @@ def _refusal(ours: Published, standing: Mapping[str, Published], application: st
     if other is None:
         return None
     if ours.fingerprint != other.fingerprint:
-        return f"rows go to {other.url} (published by {other.host}, {other.since:%Y-%m-%d}), and this is {ours.url}"
+        by = f"set by {other.host} on {other.since:%Y-%m-%d}"
+        return f"Redis says that rows go to {other.url} ({by}), but the sink here is {ours.url}"
     if path_of(url) is not None and other.found and not ours.found and other.host != ours.host:
-        return f"rows go to {other.url} on {other.host}, and on {ours.host} there is no such file"
+        return f"Redis says that rows go to {other.url} on {other.host}, but on {ours.host} there is no such file"
     return None
 
 
@@ -183,7 +184,7 @@ def _in_one_line(refused: Mapping[str, str], *, all_refused: bool) -> str | None
     if not refused:
         return None
     whys = sorted(set(refused.values())) if all_refused else [f"{name}: {why}" for name, why in sorted(refused.items())]
-    return f"{'; '.join(whys)}; nothing was claimed. Correct JOINBACK_SINK_URL, or run: joinback sink adopt"
+    return f"{'; '.join(whys)}, so nothing was claimed; correct JOINBACK_SINK_URL, or run: joinback sink adopt"
 
 
 def _is_here(url: str) -> bool:

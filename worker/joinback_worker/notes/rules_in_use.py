@@ -139,10 +139,10 @@ def dispute(application: str, uses: Uses, now: datetime, interval_s: int) -> tup
     (digest, use), (_, former) = in_order[:2]
     if former.last > living and any(use.disputed_at and use.disputed_at > living for use in uses.values()):
         named = " and ".join(f"{digest} by {use.worker}, last {_shown(use.last)}" for digest, use in in_order)
-        return f"{application}: rows are folded by different rules: {named}", True
+        return f"{application}: workers follow different rules: {named}", True
     return (
-        f"{application}: rows written before {_shown(use.since)} were folded by other rules than {digest}"
-        f" (until {_shown(former.last)}); joinback sink refold {quote(application)} folds all by the present ones"
+        f"{application}: rows written before {_shown(use.since)} follow older rules than {digest},"
+        f" which were last used at {_shown(former.last)}"
     ), False
 
 

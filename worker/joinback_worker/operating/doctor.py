@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import get_args
 
+from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -18,7 +19,9 @@ from joinback_worker.notes.guard import refusal
 from joinback_worker.sinks import open_sink
 
 from .diagnosis import Area, Diagnosis, Tried, of_finding, problem, well
-from .findings import FindingName
+from .findings import Finding, FindingName
+from .judging import ASK_DOCTOR
+from .named_fix import named_fix
 from .overview import overview
 from .probing import probe as probe_sink
 from .spans import several
@@ -29,6 +32,7 @@ from .tried_redis import try_redis
 from .tried_rights import try_rights
 from .tried_sink import try_sink
 
+_SEE_TRIES = "the lines on redis, rights and sink say what works here; the worker's log has more"
 _OF_SERVER: frozenset[FindingName] = frozenset(
     {"eviction_possible", "evictions", "memory_high", "restarted", "server_away"}
 )
@@ -64,7 +68,7 @@ async def diagnose(
     except (RedisError, OSError) as error:
         where = f"{shown_url(settings.redis_url)}: {advice(error)}"
         found.tried.append(
-            problem("redis", "redis_away", where, "start Redis, or correct JOINBACK_REDIS_URL; then joinback doctor")
+            problem("redis", "redis_away", where, "start Redis, or correct JOINBACK_REDIS_URL; then try again")
         )
         found.tried += await try_sink(settings, reads_only=reads_only)
     finally:
@@ -89,7 +93,7 @@ async def _with_redis(
     found.tried += _from_overview(seen)
     refused = await refusal(redis, settings)
     sink = (
-        [problem("sink", "sink_wrong", *_split(refused))]
+        [problem("sink", "sink_differs", *named_fix(refused))]
         if refused
         else await try_sink(settings, reads_only=reads_only)
     )
@@ -115,7 +119,7 @@ def _try_rules(settings: Settings) -> list[Tried]:
 def _from_overview(seen: Overview) -> list[Tried]:
     """Return what `joinback status` finds, each in its area."""
     # `_try_rules` has reported a wrong file already, line by line.
-    tried = [of_finding(_area(one.name), one) for one in seen.all_findings if one.name != "rules_wrong"]
+    tried = [of_finding(_area(one.name), _from_doctor(one)) for one in seen.all_findings if one.name != "rules_wrong"]
     if not any(one.area == "workers" for one in tried):
         named = ", ".join(worker.name for worker in seen.workers)
         alive = f"{several(len(seen.workers), 'worker')} alive{f': {named}' if named else ''}"
@@ -124,6 +128,11 @@ def _from_overview(seen: Overview) -> list[Tried]:
     if seen.applications and not any(one.area == "applications" for one in tried):
         tried.append(well("applications", f"{several(len(seen.applications), 'application')}; no event is lost"))
     return tried
+
+
+def _from_doctor(found: Finding) -> Finding:
+    """Return the finding with a fix for whoever runs `joinback doctor` already."""
+    return structs.replace(found, fix=_SEE_TRIES) if found.fix == ASK_DOCTOR else found
 
 
 def _from_wire_versions(seen: Overview) -> Sequence[Tried]:
@@ -147,9 +156,3 @@ def _area(name: FindingName) -> Area:
     if name.startswith("sink_"):
         return "sink"
     return "clients" if name == "client_drops" else "applications"
-
-
-def _split(refused: str) -> tuple[str, str]:
-    """Return why a sink is refused, and what fixes it."""
-    why, _, fix = refused.partition("; nothing was claimed. ")
-    return why, fix

@@ -50,6 +50,7 @@ FindingName = Literal[
     "no_tls",
     # The sink and its set-up.
     "sink_wrong",
+    "sink_differs",
     "sink_missing",
     "sink_unguarded",
     "probe_failed",
@@ -116,6 +117,7 @@ WHY: dict[FindingName, str] = {
     "clock_differs": "Two clocks that disagree decide when events happened and when rows mature.",
     "no_tls": "Passwords and events cross the network unencrypted.",
     "sink_wrong": "No row can be written there.",
+    "sink_differs": "A worker with this sink takes no event, since rows that belong together would be split.",
     "sink_missing": "There are no rows to read yet.",
     "sink_unguarded": "Two sinks may each get a part of the rows.",
     "probe_failed": "A record does not reach the sink.",

@@ -1,16 +1,17 @@
 """From facts to findings: one sentence for each number that is beyond its threshold. Pure."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from shlex import quote
 from typing import cast
 
 from joinback import wire
+from joinback.settings import Settings
 from joinback_worker.notes.heartbeat import Beat
-from joinback_worker.notes.reported_drops import ReportedDrops
 
 from .findings import Finding, FindingName, finding
+from .named_fix import named_fix
+from .redis_cli import config_fix, redis_fix
 from .spans import several, span, verb
 from .states import State
 from .thresholds import DAY_S, Thresholds
@@ -38,8 +39,30 @@ def hangs(name: str, age_s: float) -> str:
     return f"worker {name} hangs: it has not ended a drain for {span(age_s)}"
 
 
+def stuck(workers: Sequence[Beat], states: Sequence[State], now: datetime, interval_s: int) -> dict[str, FindingName]:
+    """Return worker -> the finding that says why it does not drain all, for each worker that has one."""
+    # An error that an application reports is not repeated for its worker.
+    reported = {state.drain_error: _failed(state) for state in states if state.drain_error is not None}
+    found: dict[str, FindingName] = {}
+    for worker in workers:
+        if hangs_for_s(worker, now, interval_s) is not None:
+            found[worker.name] = "worker_hangs"
+        elif worker.trouble:
+            found[worker.name] = reported.get(worker.trouble, "worker_trouble")
+    return found
+
+
+def _failed(state: State) -> FindingName:
+    return "sink_down" if state.sink_lost else "drain_failing"
+
+
 def worker_findings(
-    workers: Sequence[Beat], states: Sequence[State], now: datetime, interval_s: int, wanted: Thresholds
+    workers: Sequence[Beat],
+    states: Sequence[State],
+    now: datetime,
+    interval_s: int,
+    wanted: Thresholds,
+    settings: Settings,
 ) -> Iterator[Finding]:
     """Yield the problems of the workers that are alive, or that no worker is alive."""
     late_s = wanted.drain_intervals * interval_s
@@ -53,16 +76,16 @@ def worker_findings(
                 yield finding("worker_dead", says, _START)
         elif any((state.oldest_claimable_s or 0) > wanted.age_intervals * interval_s for state in states):
             yield finding("worker_dead", "no worker is alive, and none has ever drained this Redis", _START)
-    # An error that an application already reports is not repeated for its worker.
-    reported = {state.drain_error for state in states}
+    of_stuck = stuck(workers, states, now, interval_s)
     for worker in workers:
         if (age_s := hangs_for_s(worker, now, interval_s)) is not None:
             yield finding("worker_hangs", hangs(worker.name, age_s), "restart it")
-        elif worker.trouble and worker.trouble not in reported:
-            yield finding("worker_trouble", f"worker {worker.name}: {worker.trouble}", "see its log")
+        elif worker.trouble and of_stuck[worker.name] == "worker_trouble":
+            says, fix = named_fix(worker.trouble, "see its log")
+            yield finding("worker_trouble", f"worker {worker.name}: {says}", fix)
         if worker.evictions_at and now - worker.evictions_at < timedelta(seconds=DAY_S):
             ago = span((now - worker.evictions_at).total_seconds())
-            yield finding("evictions", f"Redis evicted keys {ago} ago, seen by {worker.name}", _NO_EVICTION)
+            yield finding("evictions", f"Redis evicted keys {ago} ago, seen by {worker.name}", _no_eviction(settings))
     if len({worker.settings for worker in workers}) > 1:
         named = ", ".join(f"{worker.name} ({worker.settings})" for worker in workers)
         says = f"workers run with settings that make different rows: {named}"
@@ -71,17 +94,32 @@ def worker_findings(
 
 
 _START = "start one: joinback worker; or drain by cron: joinback drain"
-_NO_EVICTION = "redis-cli CONFIG SET maxmemory-policy noeviction"
+ASK_DOCTOR = "joinback doctor tries Redis and the sink, and says what to do"
+
+
+def _no_eviction(settings: Settings) -> str:
+    return config_fix(settings, "maxmemory-policy", "noeviction")
 
 
 def application_findings(
-    state: State, now: datetime, interval_s: int, wanted: Thresholds, *, lives: bool
+    state: State,
+    now: datetime,
+    interval_s: int,
+    wanted: Thresholds,
+    settings: Settings,
+    workers: Sequence[FindingName | None],
+    *,
+    lives: bool,
 ) -> Iterator[Finding]:
-    """Yield the problems of one application. `lives`: whether any worker is alive."""
+    """Yield the problems of one application.
+
+    `workers`: for each living worker that takes it, the finding that says why that worker does not drain all, or None.
+    `lives`: whether any worker is alive.
+    """
     name = state.application
-    yield from _drain_findings(state, now, interval_s, wanted, lives=lives)
+    yield from _drain_findings(state, now, interval_s, wanted, workers, lives=lives)
     if state.books.difference:
-        yield _difference(state)
+        yield _difference(state, settings)
     for trouble in state.books.troubles:
         says, _, fix = trouble.partition("; ")
         yield finding("books_unreadable", f"{name}: {says}", fix, name)
@@ -102,34 +140,51 @@ def application_findings(
             yield finding("field_broken", says, fix, name)
 
 
-def _difference(state: State) -> Finding:
+def _difference(state: State, settings: Settings) -> Finding:
     """Return the finding that the books do not balance, with the commands that drain again and close the books."""
     number = abs(state.books.difference)
     stats = quote(wire.stats_key(wire.tag(state.application, 0, state.shards)))
     if state.books.difference > 0:
         says = f"{several(number, 'received event')} {verb(number, 'is', 'are')} missing from the books"
         fix = (
-            f"joinback requeue {quote(state.application)} drains again what Redis still holds;"
-            f" then redis-cli HINCRBY {stats} dead:lost {number} closes the books"
+            f"first joinback requeue {quote(state.application)}, which drains again what Redis still holds; then close"
+            f" the books with the difference that is left after the next drain, now {number}:"
+            f" {redis_fix(settings, f'HINCRBY {stats} dead:lost {number}')}"
         )
     else:
         says = f"{several(number, 'event')} {verb(number, 'is', 'are')} in the books twice"
-        fix = f"somebody wrote to these keys; redis-cli HINCRBY {stats} received:unknown {number} closes the books"
+        command = redis_fix(settings, f"HINCRBY {stats} received:unknown {number}")
+        fix = f"find out who wrote to these keys; then close the books: {command}"
     return finding("difference", f"{state.application}: {says}", fix, state.application)
 
 
+def _by_cause(state: State, workers: Sequence[FindingName | None]) -> str | None:
+    """Return the fix if another finding says why the application is not drained; None if none does."""
+    cause = _failed(state) if state.drain_error is not None else None
+    if workers and None not in workers:
+        cause = cause or workers[0]
+    return f"do what {cause} says" if cause else None
+
+
 def _drain_findings(
-    state: State, now: datetime, interval_s: int, wanted: Thresholds, *, lives: bool
+    state: State,
+    now: datetime,
+    interval_s: int,
+    wanted: Thresholds,
+    workers: Sequence[FindingName | None],
+    *,
+    lives: bool,
 ) -> Iterator[Finding]:
-    name = state.application
+    name, by_cause = state.application, _by_cause(state, workers)
+    only = f"start a worker with --application {quote(name)}: no living worker takes it"
     age_s = state.oldest_claimable_s or 0.0
     if age_s > wanted.age_intervals * interval_s:
         held = f", {state.claimed:,} of them claimed" if state.claimed else ""
         number = state.books.pending - state.waiting_for_upgrade
         events = f"{several(number, 'event')} {verb(number, 'waits', 'wait')}"
         says = f"{name}: {events}{held}, the oldest for {span(age_s)}"
-        fix = "joinback drain, or start more workers; joinback doctor finds what delays them"
-        yield finding("pending_old", says, fix, name)
+        more = "joinback drain, or start more workers" if workers else "joinback drain, or start a worker"
+        yield finding("pending_old", says, by_cause or (only if lives and not workers else more), name)
     if state.waiting_for_upgrade:
         since = f", the oldest for {span(state.waiting_for_upgrade_s)}" if state.waiting_for_upgrade_s else ""
         wait = verb(state.waiting_for_upgrade, "waits", "wait")
@@ -137,15 +192,13 @@ def _drain_findings(
         says = f"{name}: {events} of a newer client {wait} for a newer worker{since}"
         yield finding("waiting_for_upgrade", says, "upgrade the workers to the clients' release", name)
     if state.drain_error is not None:
-        kind: FindingName = "sink_down" if state.sink_lost else "drain_failing"
         says = f"{name}: the last drain failed: {state.drain_error}"
-        yield finding(kind, says, "joinback doctor finds the cause", name)
+        yield finding(_failed(state), says, ASK_DOCTOR, name)
     elif lives and state.last_drain_at is not None:
         ago_s = (now - state.last_drain_at).total_seconds()
         if ago_s > wanted.drain_intervals * interval_s:
             says = f"{name}: the last good drain ended {span(ago_s)} ago, although a worker is alive"
-            fix = "see the worker's log; does its --application leave this one out?"
-            yield finding("no_drain", says, fix, name)
+            yield finding("no_drain", says, by_cause or ("see the worker's log" if workers else only), name)
 
 
 def _label_findings(state: State, now: datetime, interval_s: int, wanted: Thresholds) -> Iterator[Finding]:
@@ -178,42 +231,10 @@ def _instead(state: State) -> str:
     return f"did its sender mean {state.nearest}?" if state.nearest else ""
 
 
-def drop_findings(drops: Sequence[ReportedDrops]) -> Iterator[Finding]:
-    """Yield the findings on lost events: which service lost how many of which application, and why."""
-    by_application: dict[str, list[ReportedDrops]] = {}
-    for one in drops:
-        by_application.setdefault(one.application, []).append(one)
-    if len(by_application) > APPLICATIONS_APART:
-        yield _dropped(f"of {len(by_application)} applications ", drops, None)
-        return
-    for application, of_it in by_application.items():
-        yield _dropped("", of_it, application or None)
-
-
-def _dropped(of_what: str, drops: Sequence[ReportedDrops], application: str | None) -> Finding:
-    losses: Counter[tuple[str, str]] = Counter()
-    for one in drops:
-        losses[one.reason, service(one)] += one.count
-    named = ", ".join(f"{count:,} {reason} by {who}" for (reason, who), count in losses.most_common(SERVICES_NAMED))
-    more = f" and {len(losses) - SERVICES_NAMED} more" if len(losses) > SERVICES_NAMED else ""
-    whose = f"{application}: " if application else ""
-    says = f"{whose}clients dropped {several(losses.total(), 'event')} {of_what}within {span(DAY_S)}: {named}{more}"
-    return finding("client_drops", says, "see the log of that service, and its joinback.stats()", application)
-
-
-SERVICES_NAMED = 3
-APPLICATIONS_APART = 3
-"""Drops of more applications share one finding: one service that fails must not fill a screen."""
-
-
-def service(one: ReportedDrops) -> str:
-    """Return who dropped the events: the service and its host, or the host alone."""
-    return f"{one.service} on {one.host}" if one.service else one.host
-
-
-def redis_findings(conditions: Mapping[str, str]) -> Iterator[Finding]:
+def redis_findings(conditions: Mapping[str, str], settings: Settings) -> Iterator[Finding]:
     """Yield a finding for each condition of `notes.health`, which has the same name."""
     for name, meaning in conditions.items():
         says, _, fix = meaning.partition("; ")
         known = cast(FindingName, name)
-        yield finding(known, says, f"{fix}: {_NO_EVICTION}" if known == "eviction_possible" else fix)
+        evicts = known in ("eviction_possible", "evictions")
+        yield finding(known, says, f"{fix}: {_no_eviction(settings)}" if evicts else fix)

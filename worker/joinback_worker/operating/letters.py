@@ -20,12 +20,15 @@ from .spans import in_words
 NEWEST_MAX = 20
 """The letters per reason that are returned: one screen of them shows what the rest looks like."""
 
+LOST = "lost"
+"""The reason under which a person counts events that are missing, to close the books. No letter has it."""
 ADVICE = {
     "after_window": "a replay is late again, unless the join window is longer now: see joinback config check",
     "undecodable": "a replay fails again, unless a newer worker can read these bytes: ask their sender",
     "unreadable_entry": "nothing to replay: the entry named no key; ask its sender",
     "record_missing": "nothing to replay: Redis had deleted the record; see joinback doctor for evictions and memory",
     "pending_expired": "nothing to replay: no worker drained within the buffer TTL; see joinback status",
+    LOST: "nothing to replay: a person counted these events as lost, to close the books after the finding `difference`",
     "breaks_declaration": "a replay fails again until the declaration is changed: see joinback config check",
     "sink_refused": "fix what the sink refuses, as the detail says; then replay",
     "wrong_type": "another program wrote to the key: rename or delete the key, then have the client log again",

@@ -25,7 +25,9 @@ from joinback_worker.notes.rules_in_use import dispute, fix, rules_in_use
 
 from .findings import Finding, FindingName, finding, worst_first
 from .glance import Glance, glance
-from .judging import application_findings, drop_findings, redis_findings, worker_findings
+from .judging import application_findings, redis_findings, stuck, worker_findings
+from .judging_drops import drop_findings
+from .letters import LOST
 from .states import Overview, Sink, State
 from .thresholds import DAY_S, Thresholds
 
@@ -39,7 +41,7 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
     now = await redis_time(redis)
     living, drains = await workers(redis), await last_drains(redis)
     interval_s = _interval_s(living, drains, settings)
-    findings = [*redis_findings(await Health().look(redis))]
+    findings = [*redis_findings(await Health().look(redis), settings)]
     try:
         sinks = await published(redis)
     except ResponseError as error:
@@ -52,13 +54,16 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
         state.sink = state.sink or (where.url if where else None)
         states.append(state)
     _name_nearest(states)
-    findings += worker_findings(living, states, now, interval_s, wanted)
+    findings += worker_findings(living, states, now, interval_s, wanted, settings)
     drops = await drops_of_day(redis, now)
     findings += drop_findings(drops)
     findings += await _rule_findings(redis, settings, states, now)
+    of_stuck = stuck(living, states, now, interval_s)
     for state in states:
         own = [one for one in findings if one.application == state.application]
-        state.findings = worst_first([*own, *application_findings(state, now, interval_s, wanted, lives=bool(living))])
+        causes = [of_stuck.get(worker.name) for worker in _of(state.application, living)]
+        judged = application_findings(state, now, interval_s, wanted, settings, causes, lives=bool(living))
+        state.findings = worst_first([*own, *judged])
     return Overview(
         at=now,
         interval_s=interval_s,
@@ -85,8 +90,13 @@ async def _state(redis: Redis, application: str, layout: Layout, drains: Drains,
         _add(state, one)
     if (rates := summed([one.rates for one in glances])) is not None:
         state.received_per_min, state.rows_per_min = rates.received_per_min, rates.rows_per_min
-    _add_drains(state, drains, [one for one in living if not one.applications or application in one.applications])
+    _add_drains(state, drains, _of(application, living))
     return state
+
+
+def _of(application: str, living: Sequence[Beat]) -> list[Beat]:
+    """Return the living workers that take this application."""
+    return [one for one in living if not one.applications or application in one.applications]
 
 
 def _add(state: State, one: Glance) -> None:
@@ -116,7 +126,8 @@ def _add_letters(state: State, one: Glance) -> None:
     if one.dead_expire_in_s is not None:
         known = state.dead_expire_in_s
         state.dead_expire_in_s = one.dead_expire_in_s if known is None else min(known, one.dead_expire_in_s)
-    new = {reason: one.of_day(f"dead:{reason}") for reason in one.books.dead_by_reason}
+    # LOST is no letter: a person closed the books with it, after `difference` was reported.
+    new = {reason: one.of_day(f"dead:{reason}") for reason in one.books.dead_by_reason if reason != LOST}
     for reason, number in new.items():
         if number:
             state.dead_by_reason_new[reason] = state.dead_by_reason_new.get(reason, 0) + number
@@ -170,8 +181,8 @@ async def _rule_findings(redis: Redis, settings: Settings, states: Sequence[Stat
         found.append(finding("rules_unknown", f"it is not known which rules the workers follow: {advice(error)}"))
     try:
         seen = {state.application: state.fields for state in states}
-        for says in misspelt(config_of(settings).applications, seen):
-            found.append(finding("field_misspelt", says, "joinback config check"))
+        for says, rules_fix in misspelt(config_of(settings).applications, seen):
+            found.append(finding("field_misspelt", says, f"{rules_fix} in {settings.config}"))
     except ConfigurationError as error:
         found.append(finding("rules_wrong", str(error), "joinback config check"))
     return found

@@ -15,7 +15,7 @@ def shell_lines(settings: Settings, application: str, join_key: str, tags: Seque
     """Yield the lines. No line holds a password."""
     if hint := redis_password_hint(settings):
         yield f"# {hint}"
-    command = redis_cli(settings.redis_url)
+    command = redis_cli(settings.redis_url, raw=True)
     for tag in tags:
         yield f"{command} HGETALL {shlex.quote(wire.record_key(tag, join_key))}"
         yield f"{command} XREVRANGE {shlex.quote(wire.pending_key(tag))} + - COUNT {ENTRIES_SEARCHED}"

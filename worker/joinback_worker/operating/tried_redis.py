@@ -2,13 +2,14 @@
 
 import ipaddress
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from joinback import wire
 from joinback.redis_url import RedisUrl, redis_url
 from joinback.settings import Settings
 from joinback.urls import shown_url
@@ -17,13 +18,18 @@ from joinback_worker.connection.redis_errors import advice
 from joinback_worker.law.record import CLOCK_SKEW_MAX
 from joinback_worker.notes.apps import App, apps
 from joinback_worker.notes.heartbeat import redis_time
+from joinback_worker.notes.history import snapshot, snapshots
+from joinback_worker.notes.layouts import Layout, layouts
 
 from .diagnosis import Tried, problem, well
+from .redis_cli import config_fix
 from .spans import span
 
 VERSION_MIN = (6, 2)
 """The first Redis with XAUTOCLAIM. Every Valkey has it."""
 CLOCK_S_MAX = CLOCK_SKEW_MAX.total_seconds()
+FORECAST_OVER_S_MIN = 3_600
+"""The shortest time over which the growth is measured: a burst of some minutes says nothing about a day."""
 FORECAST_DAYS = 7
 """If the memory lasts longer than this without any drain, it is enough."""
 EVENT_BYTES = 80
@@ -42,14 +48,14 @@ async def try_redis(redis: Redis, settings: Settings) -> list[Tried]:
     for name, info in servers.items():
         if isinstance(info, Exception):
             continue  # `notes.health` reports it
-        tried = [*_of_server(name or where, info), *tried]
+        tried = [*_of_server(name or where, info, settings), *tried]
     info = next((info for info in servers.values() if not isinstance(info, Exception)), None)
     if info is not None and len(servers) == 1:
         tried += await _of_memory(redis, settings, info)
     return tried
 
 
-def _of_server(where: str, info: Mapping[str, Any]) -> Iterator[Tried]:
+def _of_server(where: str, info: Mapping[str, Any], settings: Settings) -> Iterator[Tried]:
     version = str(info.get("valkey_version") or info.get("redis_version", "unknown"))
     if "valkey_version" not in info and _is_older(version):
         says = f"{where} is Redis {version}; Joinback needs {'.'.join(map(str, VERSION_MIN))} or later"
@@ -58,7 +64,7 @@ def _of_server(where: str, info: Mapping[str, Any]) -> Iterator[Tried]:
         yield well("redis", f"{where}, version {version}")
     if not info.get("aof_enabled") and not info.get("connected_slaves"):
         says = f"{where} has no append-only file and no replica: if it ends, what it has not saved is lost"
-        yield problem("redis", "not_persistent", says, "redis-cli CONFIG SET appendonly yes")
+        yield problem("redis", "not_persistent", says, config_fix(settings, "appendonly", "yes"))
 
 
 def _is_older(version: str) -> bool:
@@ -92,14 +98,17 @@ async def _of_clock(redis: Redis) -> Tried:
 
 
 async def _of_memory(redis: Redis, settings: Settings, info: Mapping[str, Any]) -> list[Tried]:
-    """Return how long the memory would last if no worker drained, at the present rate of events."""
+    """Return how long the memory would last if no worker drained, at the rate of events of at least the last hour."""
     try:
-        known = await apps(redis)
+        known = await layouts(redis)
+        per_s = 0.0
+        for app in await apps(redis):
+            tags = known.get(app.application, Layout()).tags(app.application)
+            per_s += _bytes_each(app) * await _events_per_s(redis, tags)
     except RedisError:
         return []
     used = int(info.get("used_memory", 0))
     limit = int(info.get("maxmemory") or info.get("total_system_memory") or 0)
-    per_s = sum(_bytes_per_s(app) for app in known)
     whole = "maxmemory" if info.get("maxmemory") else "the machine's memory, since maxmemory is not set"
     if not limit:
         return []
@@ -117,11 +126,23 @@ async def _of_memory(redis: Redis, settings: Settings, info: Mapping[str, Any]) 
     return [problem("redis", "memory_forecast", says, fix)]
 
 
-def _bytes_per_s(app: App) -> float:
-    """Return the growth by the mean size of a record. For records of several events that is too much: the safe side."""
-    if not app.records or not app.memory_bytes or not app.received_per_min:
-        return 0.0
-    return app.received_per_min / 60 * (app.memory_bytes / app.records + EVENT_BYTES)
+async def _events_per_s(redis: Redis, tags: Sequence[str]) -> float:
+    """Return the events received per second since the newest note that is an hour old; 0 for tags without one."""
+    now = await redis_time(redis)
+    until_ms = int((now.timestamp() - FORECAST_OVER_S_MIN) * 1000)
+    per_s = 0.0
+    for tag in tags:
+        noted = await redis.execute_command("XREVRANGE", wire.history_key(tag), until_ms, "-", "COUNT", 1)
+        for before in snapshots(noted):
+            received = snapshot(now, await redis.execute_command("HGETALL", wire.stats_key(tag))).received
+            # If it is smaller than before, the counters were lost and began anew.
+            per_s += max(0, received - before.received) / (now - before.at).total_seconds()
+    return per_s
+
+
+def _bytes_each(app: App) -> float:
+    """Return the mean size of a record. For records of several events that is too much per event: the safe side."""
+    return app.memory_bytes / app.records + EVENT_BYTES if app.records and app.memory_bytes else 0.0
 
 
 def shown_bytes(count: float) -> str:

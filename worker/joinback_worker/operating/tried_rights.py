@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from shlex import quote
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
@@ -16,6 +17,7 @@ from joinback_worker.drain.source import Source
 from joinback_worker.notes.guard import published
 
 from .diagnosis import Tried, problem, well
+from .redis_cli import redis_cli
 
 TRIAL_TTL_S = 60
 """TTL of the trial's keys, in case the process is killed before it deletes them."""
@@ -26,9 +28,18 @@ async def try_rights(redis: Redis, settings: Settings) -> list[Tried]:
     lacking = await _lacking(redis)
     if lacking:
         says = f"the Redis user lacks a right: it may not run {', '.join(lacking)}"
-        fix = f"redis-cli ACL SETUSER USER {' '.join(f'+{command}' for command in lacking)}"
+        fix = await _grant(redis, settings, lacking)
         return [problem("rights", "right_missing", says, fix)]
     return [await _trial(redis)]
+
+
+async def _grant(redis: Redis, settings: Settings, lacking: Sequence[str]) -> str:
+    """Return the command that grants these. This login may not run it, so it is for an administrator's."""
+    user = await redis.execute_command("ACL WHOAMI", **(await primaries(redis))[0])
+    name = user.decode(errors="replace") if isinstance(user, bytes) else str(user)
+    rights = " ".join(quote(f"+{command}") for command in lacking)
+    command = f"--user ADMIN --askpass ACL SETUSER {quote(name)} {rights}"
+    return f"{redis_cli(settings.redis_url, has_login=False)} {command}; then ACL SAVE, or put it into the ACL file"
 
 
 async def _lacking(redis: Redis) -> list[str]:

@@ -7,8 +7,10 @@ from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink, shown
 
 from .diagnosis import Tried, problem, well
+from .named_fix import named_fix
 
-_FIX = "correct JOINBACK_SINK_URL, or the rights of its login"
+_FIX = "start the sink, or correct JOINBACK_SINK_URL or the rights of its login"
+"""For an error that names no fix."""
 
 
 async def try_sink(settings: Settings, *, reads_only: bool = False) -> list[Tried]:
@@ -28,8 +30,13 @@ async def try_sink(settings: Settings, *, reads_only: bool = False) -> list[Trie
         # Workers of the older release may still drain into it, and a try must not end that.
         return [well("sink", f"{where} is {error.state}; the first worker or drain of this release migrates it")]
     except JoinbackError as error:
-        return [problem("sink", "sink_wrong", f"{where}: {error}", _FIX)]
+        return [_wrong(where, error)]
     return [well("sink", f"{where}: can be written")]
+
+
+def _wrong(where: str, error: JoinbackError) -> Tried:
+    says, fix = named_fix(str(error), _FIX)
+    return problem("sink", "sink_wrong", f"{where}: {says}", fix)
 
 
 async def _read(settings: Settings) -> list[Tried]:
@@ -40,4 +47,4 @@ async def _read(settings: Settings) -> list[Tried]:
     except SinkMissing as error:
         return [problem("sink", "sink_missing", str(error), "the first drain makes it")]
     except JoinbackError as error:
-        return [problem("sink", "sink_wrong", f"{where}: {error}", _FIX)]
+        return [_wrong(where, error)]

@@ -13,8 +13,8 @@ from joinback_worker.notes.heartbeat import Beat
 from joinback_worker.notes.reported_drops import ReportedDrops
 
 from .explanation import Explanation, Verdict, Waiting
-from .judging import service
-from .spans import in_words, span
+from .judging_drops import service
+from .spans import in_words, several, span
 from .verdict_of_row import conflicting, of_row
 
 DROPS_NAMED = 2
@@ -182,5 +182,11 @@ def _dropped(drops: Sequence[ReportedDrops]) -> str:
     """Return what clients of the application dropped: this key may have been among it."""
     if not drops:
         return ""
-    named = ", ".join(f"{one.count:,} {one.reason} by {service(one)}" for one in drops[:DROPS_NAMED])
-    return f"; within a day clients dropped {named}"
+    named = ", ".join(
+        f"{_who(one)} dropped {several(one.count, 'event')} ({one.reason})" for one in drops[:DROPS_NAMED]
+    )
+    return f"; in the last day {named}"
+
+
+def _who(one: ReportedDrops) -> str:
+    return service(one) if one.service else f"clients on {one.host}"

@@ -47,14 +47,17 @@ _ADVICE = {
 def connection_failed(error: psycopg.Error, where: str) -> SinkUnavailable:
     """Return the error of a connection that failed. It quotes libpq's text, which holds no row and no password."""
     lines = str(error).strip().splitlines()
-    why = lines[0].rpartition("FATAL:")[2].strip() if lines else type(error).__name__
+    _, refused, why = (lines[0] if lines else type(error).__name__).rpartition("FATAL:")
+    why = why.strip().removeprefix("connection failed: ")
     if "unsupported startup parameter" in why:
         # PgBouncer's text; it sends no SQLSTATE by which we could know this error.
         why += (
             "; a pooler takes no `options`: leave them out of JOINBACK_SINK_URL, and give the role its schema:"
             " alter role … set search_path = joinback"
         )
-    return SinkUnavailable(f"sink {where}: cannot be connected to: {why}")
+    if refused:
+        return SinkUnavailable(f"sink {where}: refuses the connection: {why}")
+    return SinkUnavailable(f"sink {where}: does not answer: {why}")
 
 
 def translated(error: psycopg.Error, where: str) -> WorkerError:

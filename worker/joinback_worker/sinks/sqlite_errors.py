@@ -27,20 +27,20 @@ def translated(path: Path, work: Callable[[], T]) -> T:
             # This is not SQLite's error: Python's driver could not decode a cell.
             raise AlteredRow("of type TEXT", "is not UTF-8") from error
         name = getattr(error, "sqlite_errorname", type(error).__name__)
-        raise SinkUnavailable(f"sink file {path}: {_advice(name)} ({name})") from error
+        raise SinkUnavailable(f"sink file {path} {_advice(name)} ({name})") from error
 
 
 def _advice(error_name: str) -> str:
     """Return what to do, by the name of SQLite's extended result code, which begins with that of the primary one."""
     advice = {
-        "SQLITE_BUSY": "locked by another process; end its transaction",
-        "SQLITE_LOCKED": "locked by another connection; end its transaction",
+        "SQLITE_BUSY": "is locked by another process; end its transaction",
+        "SQLITE_LOCKED": "is locked by another connection; end its transaction",
         "SQLITE_READONLY": "is read-only; give the worker write access to the file and its directory",
         "SQLITE_CANTOPEN": "cannot be opened; check that its directory exists and is writable",
-        "SQLITE_FULL": "the disk is full; make room",
-        "SQLITE_IOERR": "the disk does not answer; check it",
+        "SQLITE_FULL": "has no room: the disk is full; make room",
+        "SQLITE_IOERR": "cannot be read or written: the disk does not answer; check it",
         "SQLITE_NOTADB": "is not an SQLite database; point JOINBACK_SINK_URL elsewhere",
         "SQLITE_CORRUPT": "is damaged; restore it or point JOINBACK_SINK_URL elsewhere",
-        "SQLITE_ERROR": "its table `records` is not as the worker made it; restore it, or move the file aside",
+        "SQLITE_ERROR": "has a table `records` that is not as the worker made it; restore it, or move the file aside",
     }
     return advice.get(error_name) or advice.get("_".join(error_name.split("_")[:2]), "cannot be used now")
