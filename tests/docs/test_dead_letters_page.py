@@ -38,15 +38,18 @@ def given() -> set[str]:
 
 
 def test_every_reason_is_explained() -> None:
-    """The table has the reasons that the commands know, and the one that a person counts by hand."""
-    assert explained() == {*ADVICE, BY_HAND}
+    """The table has the reasons that the commands know."""
+    assert explained() == set(ADVICE)
 
 
 def test_the_commands_know_every_reason() -> None:
-    """Each reason that the code gives has its advice; `<kind>_overflow` is the one that it puts together."""
+    """Each reason has its advice: those that the code gives, and the one that a person counts by hand.
+
+    `<kind>_overflow` is the one that the code puts together.
+    """
     found = given()
     assert len(found) > 5
-    assert {name for name in ADVICE if not name.endswith("_overflow")} == found
+    assert {name for name in ADVICE if not name.endswith("_overflow")} == {*found, BY_HAND}
 
 
 def test_the_reason_that_a_person_counts() -> None:
