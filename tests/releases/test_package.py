@@ -23,6 +23,8 @@ from joinback_worker.embedded import embedded_valkey
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = {"joinback": ROOT / "client" / "joinback", "joinback_worker": ROOT / "worker" / "joinback_worker"}
 PIP = (sys.executable, "-m", "pip")
+IS_CLONE = not subprocess.run(["git", "-C", str(ROOT), "rev-parse"], capture_output=True).returncode
+"""Whether git knows this folder: not one of a source archive."""
 
 
 def run(*command: str | Path, folder: Path, code: int = 0, **variables: str) -> str:
@@ -93,7 +95,7 @@ def test_the_wheel_holds_every_file(built: Built) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="only a clone knows what belongs to the repository")
+@pytest.mark.skipif(not IS_CLONE, reason="only a clone knows what belongs to the repository")
 def test_the_source_archive_is_the_repository(built: Built) -> None:
     """Who has the source archive has all that a clone has but its history: tests, pages, deploy/ and findings/ too."""
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", folder=ROOT).splitlines()
@@ -173,8 +175,10 @@ def test_the_pythons_are_those_of_ci() -> None:
 
 
 def test_ci_has_the_history() -> None:
-    """Each checkout of CI is whole: the baseline of the mixed releases is a commit of long ago."""
-    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    """Each checkout of CI is whole, and says so: the baseline of the mixed releases is a commit of long ago."""
+    ci = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert ci["env"] == {"JOINBACK_HISTORY": "required"}
+    jobs = ci["jobs"]
     checkouts = [step for job in jobs.values() for step in job["steps"] if "actions/checkout" in step.get("uses", "")]
     assert len(checkouts) == len(jobs)
     assert all(step["with"]["fetch-depth"] == 0 for step in checkouts)
