@@ -110,9 +110,15 @@ async def _drain_batches(
                 drained.unfinished = True
                 return
     finally:
-        if work.shortening is not None:
-            await asyncio.create_task(work.shortening.end())
         # In a task of its own. In a cancelled task, redis-py's next check of a connection raises CancelledError on
         # Python before 3.11.3, because asyncio.timeout mistakes the worker's cancellation for its own.
-        drained.released += await asyncio.create_task(reader.give_back())
+        drained.released += await asyncio.create_task(_finish(work, reader))
         drained.claimed += reader.claimed
+
+
+async def _finish(work: Work, reader: Reader) -> int:
+    """Give back what is claimed, and wait for what is under way. Return how many entries were given back."""
+    released = await reader.give_back()
+    if work.shortening is not None:
+        await work.shortening.end()
+    return released
