@@ -106,10 +106,10 @@ def test_the_last_drain_failed(stack: Stack) -> None:
     with nobody():
         assert stack.drain().rows == 0
     found = explained(stack, "b")
-    assert (found.verdict, f"; the last drain failed: sink file {sink}: " in found.says) == ("in_the_queue", True)
+    assert (found.verdict, f"; the last drain failed: sink file {sink} " in found.says) == ("in_the_queue", True)
     # The worker that holds it now may fail as well.
     stack.server.xreadgroup(wire.GROUP, "host-a:1:abc", {wire.pending_key("loans"): ">"})
-    assert f"; that worker writes it now; the last drain failed: sink file {sink}: " in explained(stack, "b").says
+    assert f"; that worker writes it now; the last drain failed: sink file {sink} " in explained(stack, "b").says
 
 
 def test_feedback_that_is_no_label(stack: Stack, tmp_path: Path) -> None:

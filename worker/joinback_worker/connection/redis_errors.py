@@ -5,6 +5,7 @@ Those are found by Redis's error code. redis-py drops the code of some errors, a
 
 import errno
 import re
+from collections.abc import Iterator
 
 import redis
 from redis import exceptions
@@ -53,10 +54,20 @@ def _is_refused(error: BaseException) -> bool:
 
     For a name with several addresses asyncio raises one error, with the text of each.
     """
-    if isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error):
-        return True
-    cause = error.__cause__ or error.__context__
-    return cause is not None and _is_refused(cause)
+    return any(
+        isinstance(cause, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(cause)
+        for cause in _causes(error)
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, what caused it, and so on. Of a cluster's errors the chain may lead back to itself."""
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        yield at
+        at = at.__cause__ or at.__context__
 
 
 def _advice(error: redis.RedisError | OSError) -> str:
