@@ -41,7 +41,7 @@ def test_its_pictures_are_there_and_light() -> None:
     assert len(found) == 2
     for words, path in found:
         assert len(words) > 20
-        assert 10_000 < (PAGE.parent / path).stat().st_size <= 150_000
+        assert 10_000 < (PAGE.parent / path).stat().st_size <= 200_000
 
 
 def test_what_is_vendored_is_the_version_it_says() -> None:
