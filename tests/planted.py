@@ -234,8 +234,8 @@ MISTAKES = [
     Mistake(
         "a stopped worker keeps its claims until the lease ends",
         f"{WORKER}/drain/cycle.py",
-        "        drained.released += await asyncio.create_task(reader.give_back())\n",
-        "        pass\n",
+        "    released = await reader.give_back()\n",
+        "    released = 0\n",
         "worker/test_cycle.py worker/test_main.py",
         "cancel or stop or release",
     ),

@@ -6,8 +6,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,16 +31,23 @@ def fork_unseen() -> int:
     return pid
 
 
-def rest(client: joinback.Client) -> None:
-    """Wait until the client's thread sleeps: no interpreter survives a fork in C while a thread asks for its GIL."""
-    thread = client._funnel._thread
-    if thread is None:
-        return
-    status = Path(f"/proc/self/task/{thread.native_id}/status")
-    seen: list[str] = []
-    while len(seen) < 5 or len(set(seen[-5:])) > 1:
+LOOKS_MAX = 1_000
+"""Ten seconds: a thread that another test left may wake up now and then, and is not waited for for ever."""
+
+
+def rest() -> None:
+    """Wait until every other thread sleeps: no interpreter survives a fork in C while a thread asks for its GIL."""
+    own = threading.get_native_id()
+    seen: list[list[str]] = []
+    while (len(seen) < 5 or any(look != seen[-1] for look in seen[-5:])) and len(seen) < LOOKS_MAX:
         time.sleep(0.01)
-        seen.append(status.read_text().partition("ctxt_switches:")[2])
+        look = []
+        for task in sorted(Path("/proc/self/task").iterdir()):
+            # A thread may end meanwhile.
+            with suppress(OSError):
+                if int(task.name) != own:
+                    look.append((task / "status").read_text().partition("ctxt_switches:")[2])
+        seen.append(look)
 
 
 def exit_code(pid: int) -> int:
@@ -47,6 +56,7 @@ def exit_code(pid: int) -> int:
 
 def in_child(work: Callable[[], bool]) -> int:
     """Run `work` in a child forked unseen; its exit code is 0 if the answer was True."""
+    rest()
     pid = fork_unseen()
     if pid:
         return pid
@@ -72,7 +82,6 @@ def test_a_fork_that_python_does_not_see(settings: Settings, server: redis.Redis
         client.log_record("loans", inputs=0, outputs=0, join_key="parent")
     children = []
     for _ in range(2):
-        rest(client)
         children.append(in_child(lambda: log_some(client)))
     assert [exit_code(pid) for pid in children] == [0, 0]
     assert log_some(client) if not used_before else client.flush(PATIENCE_S)
@@ -89,7 +98,6 @@ def test_a_child_that_needs_no_id(settings: Settings, server: redis.Redis) -> No
     """A child whose callers bring every id themselves, and one whose calls are all wrong, count for themselves."""
     client = joinback.Client().init(settings.redis_url)
     client.log_record("loans", inputs=0, outputs=0, join_key="parent")
-    rest(client)
 
     def log_with_ids() -> bool:
         client.log_record("loans", inputs=0, outputs=0, join_key="child", event_id="e")
@@ -108,11 +116,9 @@ def test_a_child_of_a_child(settings: Settings, server: redis.Redis) -> None:
     """A child's child is another process again."""
     client = joinback.Client().init(settings.redis_url)
     client.log_record("loans", inputs=0, outputs=0, join_key="parent")
-    rest(client)
 
     def work() -> bool:
         logged = log_some(client)
-        rest(client)
         return logged and exit_code(in_child(lambda: log_some(client))) == 0
 
     assert exit_code(in_child(work)) == 0
@@ -132,7 +138,6 @@ def test_a_child_ends_at_once_and_leaves_its_parents_alone(
         client = joinback.Client().init(url, spool_dir=tmp_path, buffer_events_max=10)
         for n in range(9):
             client.log_record("loans", inputs=n, outputs=0)
-        rest(client)
         child = in_child(lambda: client.stats()["logged"] == 0 and client.close(60) and not list(tmp_path.iterdir()))
         assert exit_code(child) == 0
         assert client.stats()["buffered"] == 9
