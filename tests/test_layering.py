@@ -182,12 +182,10 @@ CONTRACT = {
 
 @pytest.mark.parametrize("path", sorted(WORKER.rglob("*.py")), ids=lambda path: str(path.relative_to(WORKER)))
 def test_the_worker_uses_the_contract_only(path: Path) -> None:
-    """Of the client the worker imports what both must agree on; only the demo, and what a person tells by a command,
-    are clients themselves.
-    """
+    """Of the client's modules the worker imports those that both must agree on; only the demo imports more."""
     used = {name for name in imports(path) if name.startswith("joinback.")}
     modules = {".".join(name.split(".")[:2]) for name in used}
-    if path.name not in ("demo.py", "demo_months.py", "telling.py"):
+    if path.name not in ("demo.py", "demo_months.py"):
         assert modules <= CONTRACT
 
 
