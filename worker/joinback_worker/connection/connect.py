@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -26,6 +26,7 @@ from joinback.settings import Settings
 
 from .hashes import Buffer
 from .login import Login, credentials_of
+from .packing import OfSentinels, OfSentinelsTls, Tcp, Tls, Unix
 
 SOCKET_TIMEOUT_S = 3.0
 """How long to wait for an answer: longer than any script takes, and short enough to obey SIGTERM if Redis hangs."""
@@ -61,13 +62,13 @@ def open_redis(url: RedisUrl, credentials: Credentials | None = None) -> Redis:
     if url.kind == "sentinel":
         options["ssl"] = url.tls is not None
         theirs = sentinel_options(url, SOCKET_TIMEOUT_S) | {"ssl": url.tls is not None}
+        options["connection_class"] = OfSentinels if url.tls is None else OfSentinelsTls
         primary: Redis = Sentinel(url.nodes, sentinel_kwargs=theirs).master_for(url.service or "", _Primary, **options)
         return primary
     if url.path is not None:
-        return Buffer.from_pool(ConnectionPool(UnixDomainSocketConnection, **options))
+        return Buffer.from_pool(ConnectionPool(Unix, **options))
     host, port = address_of(url.service or "") if url.kind == "memory" else url.nodes[0]
-    kind = Connection if url.tls is None else SSLConnection
-    return Buffer.from_pool(ConnectionPool(kind, host=host, port=port, **options))
+    return Buffer.from_pool(ConnectionPool(Tcp if url.tls is None else Tls, host=host, port=port, **options))
 
 
 class _Primary(Buffer):
@@ -100,6 +101,8 @@ class _Cluster(RedisCluster):
             require_full_coverage=False,
             **own,
         )
+        # Its constructor takes no class of connections. Each node that it learns of gets this one.
+        self.connection_kwargs["connection_class"] = Tcp if url.tls is None else Tls
 
     async def initialize(self) -> Self:
         """Learn which node serves which slots, from the nodes last seen, or from those that the URL names."""
