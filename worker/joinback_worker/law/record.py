@@ -64,7 +64,7 @@ class Rejected(NamedTuple):
 
 
 def merge(a: Record, b: Record) -> Record:
-    """Return the union of two records of one join key."""
+    """Return the union of two records of one join key. It may share its dicts with them."""
     return Record(
         application=a.application,
         join_key=a.join_key,
@@ -74,7 +74,10 @@ def merge(a: Record, b: Record) -> Record:
     )
 
 
-def _union(a: Mapping[str, E], b: Mapping[str, E]) -> dict[str, E]:
+def _union(a: dict[str, E], b: dict[str, E]) -> dict[str, E]:
+    # Of two records that meet, one nearly always has the prediction alone, and the other the feedback.
+    if not (a and b):
+        return a or b
     union = {**a, **b}
     if len(union) == len(a) + len(b):
         return union

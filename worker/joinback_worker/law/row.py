@@ -23,7 +23,7 @@ from .times import text_of
 from .verdict import Status, by_the_clock, judge
 
 
-class Row(Struct, kw_only=True, gc=False):
+class Row(Struct, gc=False):
     """What one (application, join key) says. JSON columns are bytes of JSON; times are in UTC."""
 
     application: str
@@ -205,6 +205,18 @@ def unfold(row: Row) -> Record:
     Raises AlteredRow, which names the column, if somebody edited the row so that an event cannot be read. To go on
     without that event would lose it.
     """
+    record = Record(application=row.application, join_key=row.join_key)
+    if row.feedback_events is not None or row.conflicts is not None:
+        record = _history_in(row)
+    if row.prediction_event_id is not None:
+        record.predictions[row.prediction_event_id] = _prediction_in(row)
+    elif not (row.predicted_at is None and row.inputs is None and row.outputs is None):
+        raise AlteredRow("prediction_event_id", "is empty")
+    return record
+
+
+def _history_in(row: Row) -> Record:
+    """Return the record of a row without its winning prediction."""
     fields: dict[str, Raw] = {}
     for column, cell in (("feedback_events", row.feedback_events), ("conflicts", row.conflicts)):
         if cell is not None:
@@ -213,12 +225,7 @@ def unfold(row: Row) -> Record:
     for field in [*found.bad, *found.newer]:
         column = "conflicts" if field.startswith("prediction:") else "feedback_events"
         raise AlteredRow(column, f"holds what this worker cannot read as an event, {field!r}")
-    record = found.record
-    if row.prediction_event_id is not None:
-        record.predictions[row.prediction_event_id] = _prediction_in(row)
-    elif not (row.predicted_at is None and row.inputs is None and row.outputs is None):
-        raise AlteredRow("prediction_event_id", "is empty")
-    return record
+    return found.record
 
 
 def _prediction_in(row: Row) -> wire.Prediction:
