@@ -92,6 +92,8 @@ def _workers(found: Overview) -> Iterator[str]:
         last = "last try" if worker.trouble else "last drain"
         words.append(f"{last} {_ago(worker.last_drain_at, found.at)}")
         words.append(f"next {_until(worker.next_drain_at, found.at)}")
+        if (quiet_s := worker.quiet_s(found.at)) is not None:
+            words.append(f"last sign of life {span(quiet_s)} ago")
         yield ", ".join(words)
 
 

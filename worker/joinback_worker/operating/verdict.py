@@ -122,11 +122,19 @@ def _queued(found: Explanation, around: Around) -> Verdict:
     alive = {worker.name for worker in around.workers}
     if claimed and not free:
         who, held_s = _process(claimed[0]), claimed[0].claimed_s or 0
-        return "claimed", f"claimed by {who} {span(held_s)} ago; that worker writes it now{_failed(around)}"
+        return "claimed", f"claimed by {who} {span(held_s)} ago; {_writes(who, found, around)}{_failed(around)}"
     gone = {_process(entry) for entry in free} - alive
     held = f", claimed by {', '.join(sorted(gone))}, which is not alive any more" if gone else ""
     waits = f"in the queue for {span(_age_s(found.pending, found.at))}{held}"
     return "in_the_queue", f"{waits}{_failed(around)}; {_next_drain(found, around)}"
+
+
+def _writes(who: str, found: Explanation, around: Around) -> str:
+    """Return what the holder of a claim does. One that was killed counts as alive until its sign ends."""
+    for worker in around.workers:
+        if worker.name == who and (quiet_s := worker.quiet_s(found.at)) is not None:
+            return f"the last sign of life of that worker came {span(quiet_s)} ago"
+    return "that worker writes it now"
 
 
 def _failed(around: Around) -> str:
