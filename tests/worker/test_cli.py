@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import redis
 from conftest import PATIENCE_S, Cli, Stack
+from front import Front
 from ruled import file
 
 from joinback import wire
@@ -426,3 +427,12 @@ def test_a_wrong_url_is_blamed_by_its_own_name(cli: Cli, tmp_path: Path, argumen
     assert done.returncode == 2, done
     assert says in done.stderr
     assert "JOINBACK_SINK_URL" not in done.stderr
+
+
+def test_how_long_a_silent_redis_was_waited_for(settings: Settings, cli: Cli) -> None:
+    """Of a server that takes connections and says nothing, place and time waited are named."""
+    with Front(0) as front:
+        front.answer = lambda command: b""
+        done = cli("status", JOINBACK_REDIS_URL=front.url)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"joinback: {front.url}, after \d+ s: Redis did not answer in time; .*\n", done.stderr), done

@@ -1,5 +1,6 @@
 """Try what a deployment needs: settings, Redis, workers, clients, sink and applications. Each problem has its fix."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import get_args
@@ -24,7 +25,7 @@ from .judging import ASK_DOCTOR
 from .named_fix import named_fix
 from .overview import overview
 from .probing import probe as probe_sink
-from .spans import several
+from .spans import several, waited
 from .states import Overview
 from .thresholds import Thresholds
 from .tried_applications import try_applications
@@ -34,7 +35,7 @@ from .tried_sink import try_sink
 
 _SEE_TRIES = "the lines on redis, rights and sink say what works here; the worker's log has more"
 _OF_SERVER: frozenset[FindingName] = frozenset(
-    {"eviction_possible", "evictions", "memory_high", "restarted", "server_away"}
+    {"eviction_possible", "evictions", "health_unknown", "memory_high", "restarted", "server_away"}
 )
 _OF_WORKERS: frozenset[FindingName] = frozenset(
     {
@@ -63,10 +64,11 @@ async def diagnose(
     found.tried.append(well("settings", f"drains every {settings.interval_s} s; emit {settings.emit}"))
     found.tried += _try_rules(settings)
     redis = connect(settings)
+    began = time.monotonic()
     try:
         await _with_redis(redis, settings, thresholds or Thresholds(), found, probe=probe, reads_only=reads_only)
     except (RedisError, OSError) as error:
-        where = f"{shown_url(settings.redis_url)}: {advice(error)}"
+        where = f"{shown_url(settings.redis_url)}{waited(time.monotonic() - began)}: {advice(error)}"
         found.tried.append(
             problem("redis", "redis_away", where, "start Redis, or correct JOINBACK_REDIS_URL; then try again")
         )
