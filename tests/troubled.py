@@ -67,6 +67,12 @@ TROUBLES = [
     Trouble(
         "rows are closed before their labels", ("doctor",), "maturity_below_curve: loans: at its maturity of 1 d, only"
     ),
+    Trouble(
+        "a client's clock is wrong",
+        ("doctor",),
+        "client_clock_differs: clicks: the clock of 1 client differs from Redis's: 1",
+    ),
+    Trouble("orphans by the sample rate", ("doctor",), "sample_rate_high: clicks: feedback is kept for 0.01"),
     Trouble("leading zeros are missing", ("orphans", "loans"), "with leading zeros, to 4 digits"),
     Trouble("a hyphen for an underscore", ("orphans", "loans"), "with '_' between its parts"),
     Trouble("who sends them", ("orphans", "loans"), "sent by batch-job"),
@@ -111,8 +117,7 @@ def plant(settings: Settings, server: Any) -> Settings:
         _plant_letters(client, settings, server)
         _plant_silence(client, settings, server)
         _plant_waiting(client, settings, server)
-        client.set_sample_rate("clicks", 0.0001)
-        _log(client, "clicks", *(f"key_{n}" for n in range(20_000)))
+        _plant_clicks(client, server)
     finally:
         client.close()
     _plant_workers(server)
@@ -189,6 +194,18 @@ def _plant_waiting(client: joinback.Client, settings: Settings, server: Any) -> 
         "XCLAIM", pending, wire.GROUP, "host-a:4711:abc123", 0, f"{hour_ago_ms}-0", "IDLE", HOUR_S * 1000
     )
     server.xreadgroup(wire.GROUP, PARKED, {pending: ">"}, count=1)
+
+
+def _plant_clicks(client: joinback.Client, server: Any) -> None:
+    """A client with a wrong clock logs few of the keys, and feedback is kept for more of them."""
+    client.set_sample_rate("clicks", 0.002)
+    _log(client, "clicks", *(f"key_{n}" for n in range(20_000)))
+    server.hset(wire.APPLICATIONS_KEY, "clicks", wire.encode(wire.Application(sample_rate=0.01)))
+    for record in server.scan_iter(wire.record_key("clicks", "*"), count=1_000):
+        for field, value in server.hgetall(record).items():
+            event = msgspec.json.decode(value, type=wire.Prediction)
+            event.logged_at += timedelta(minutes=12)
+            server.hset(record, field, wire.encode(event))
 
 
 def _plant_silence(client: joinback.Client, settings: Settings, server: Any) -> None:

@@ -17,8 +17,10 @@ from joinback_worker.config import rules_file
 from joinback_worker.connection.connect import connect
 from joinback_worker.connection.redis_errors import advice
 from joinback_worker.notes.guard import refusal
+from joinback_worker.notes.layouts import applications
 from joinback_worker.sinks import open_sink
 
+from .arrivals import arrivals_of
 from .diagnosis import Area, Diagnosis, Tried, of_finding, problem, well
 from .findings import Finding, FindingName
 from .judging import ASK_DOCTOR
@@ -29,6 +31,8 @@ from .spans import several, waited
 from .states import Overview
 from .thresholds import Thresholds
 from .tried_applications import try_applications
+from .tried_clocks import try_clocks
+from .tried_rates import try_rates
 from .tried_redis import try_redis
 from .tried_rights import try_rights
 from .tried_sink import try_sink
@@ -93,6 +97,9 @@ async def _with_redis(
     seen = await overview(redis, settings, thresholds)
     found.at = seen.at
     found.tried += _from_overview(seen)
+    waiting = await arrivals_of(redis, [state.application for state in seen.applications])
+    found.tried += try_clocks(seen.workers, waiting)
+    found.tried += try_rates(await applications(redis), waiting)
     refused = await refusal(redis, settings)
     sink = (
         [problem("sink", "sink_differs", *named_fix(refused))]

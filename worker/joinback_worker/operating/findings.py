@@ -24,6 +24,8 @@ FindingName = Literal[
     "dead_letters_expire",
     "client_drops",
     # What services send.
+    "client_clock_differs",
+    "sample_rate_high",
     "no_feedback",
     "only_orphans",
     "many_orphans",
@@ -75,6 +77,8 @@ HINTS: frozenset[FindingName] = frozenset(
         "sink_missing",
         "sink_unguarded",
         "client_drops",
+        "client_clock_differs",
+        "sample_rate_high",
     }
 )
 """Hints can wait for the working day. All other findings are trouble, and make exit code 1."""
@@ -95,6 +99,8 @@ WHY: dict[FindingName, str] = {
     "new_dead_letters": "Each dead letter is an event that is in no row.",
     "dead_letters_expire": "They can be replayed only until they expire.",
     "client_drops": "A service lost these events before they reached Redis. They are in no row.",
+    "client_clock_differs": "Its events carry wrong times: label delays, the newest value and the windows are wrong.",
+    "sample_rate_high": "Feedback on a key whose prediction was not logged stays an orphan, and costs memory.",
     "no_feedback": "When labels stop, nothing fails: the rows only look young.",
     "only_orphans": "The sender of these labels most likely misspells the application or its keys.",
     "many_orphans": "A label that matches no prediction is missing from every figure.",
