@@ -75,6 +75,8 @@ def _lines(found: Explanation) -> Iterator[str]:
         yield "no evidence: neither Redis nor the sink holds anything of this key"
     if found.expires_in_s is not None:
         yield f"Redis deletes the record in {span(found.expires_in_s)}, unless new events come"
+    if found.redacted:
+        yield f"looks redacted  {', '.join(found.redacted)}"
     if found.sample:
         yield f"sample  {found.sample}"
     yield from _sink_lines(found)

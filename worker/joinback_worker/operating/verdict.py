@@ -19,6 +19,13 @@ from .verdict_of_row import conflicting, of_row
 
 DROPS_NAMED = 2
 EVENTS_NAMED = 3
+_DROPPED = "or its client dropped it (before_send may have: that is not reported)"
+_DIGESTS = (
+    "the keys of this application are 32 hex digits, as a client makes new ones, or JoinKey.from_dict (give its JSON"
+    " object), or a rule Hash('join_key') (joinback.redaction.preview shows the pseudonym)"
+)
+_REASONS = {"hook_failed": "hook_failed: a rule of redact, or before_send, raised an exception"}
+"""Reason of a drop -> which rule it means."""
 
 
 class Around(Struct, frozen=True, kw_only=True):
@@ -173,13 +180,16 @@ def _of_letters(found: Explanation) -> Verdict | None:
 
 
 def _of_nothing(found: Explanation, around: Around) -> Verdict:
-    if around.is_sampled_out:
+    # The sample is drawn from keys as they are stored.
+    if around.is_sampled_out and not found.are_digests:
         return "sampled_out", found.sample or "sampled out"
     if found.sink_trouble or found.sink_elsewhere or not around.sink_keeps:
         why = found.sink_elsewhere or found.sink_trouble or "it is a pipe"
         return "sink_unknown", f"Redis holds nothing of it, and the sink cannot be asked: {why}"
     near = ", ".join(f"{one.join_key} ({one.how})" for one in found.near)
-    exists = f"; but there is {near}" if near else "; it was never logged, or its client dropped it, or it was deleted"
+    exists = f"; but there is {near}" if near else f"; it was never logged, {_DROPPED}, or it was deleted"
+    if found.are_digests and not near and not found.join_key.startswith("{"):
+        exists = f"; {_DIGESTS}"
     return (
         "unknown",
         f"unknown: neither Redis nor the sink holds anything of it{exists}{_unseen(found)}{_dropped(around.drops)}",
@@ -191,7 +201,8 @@ def _dropped(drops: Sequence[ReportedDrops]) -> str:
     if not drops:
         return ""
     named = ", ".join(
-        f"{_who(one)} dropped {several(one.count, 'event')} ({one.reason})" for one in drops[:DROPS_NAMED]
+        f"{_who(one)} dropped {several(one.count, 'event')} ({_REASONS.get(one.reason, one.reason)})"
+        for one in drops[:DROPS_NAMED]
     )
     return f"; in the last day {named}"
 
