@@ -181,6 +181,8 @@ def _plant_waiting(client: joinback.Client, settings: Settings, server: Any) -> 
     pending = wire.pending_key("loans")
     _log(client, "loans", "held", "old")
     hour_ago_ms = int((datetime.now(UTC).timestamp() - HOUR_S) * 1000)
+    for key in ("held", "old"):
+        _set_back(server, key)
     parked = server.xrange(pending)
     server.delete(pending)
     server.xgroup_create(pending, wire.GROUP, "0", mkstream=True)
@@ -194,6 +196,14 @@ def _plant_waiting(client: joinback.Client, settings: Settings, server: Any) -> 
         "XCLAIM", pending, wire.GROUP, "host-a:4711:abc123", 0, f"{hour_ago_ms}-0", "IDLE", HOUR_S * 1000
     )
     server.xreadgroup(wire.GROUP, PARKED, {pending: ">"}, count=1)
+
+
+def _set_back(server: Any, key: str) -> None:
+    """Make the one event of a record of loans an hour older."""
+    ((field, value),) = server.hgetall(wire.record_key("loans", key)).items()
+    event = msgspec.json.decode(value, type=wire.Prediction)
+    event.at = event.logged_at = event.logged_at - timedelta(seconds=HOUR_S)
+    server.hset(wire.record_key("loans", key), field, wire.encode(event))
 
 
 def _plant_clicks(client: joinback.Client, server: Any) -> None:
