@@ -14,7 +14,7 @@ import tempfile
 import termios
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from html import escape
+from html import escape, unescape
 from itertools import pairwise
 from pathlib import Path
 
@@ -73,11 +73,11 @@ def steady(text: str, settings: Settings) -> str:
     text = re.sub(r"\b[0-9a-f]{12}-…", "5d1f0a9c2b7e-…", text)
     text = re.sub(r"version \d+\.\d+\.\d+", "version 9.1.2", text)
     text = re.sub(r"[\d.]+ MB of [\d.]+ MB", "2.08 MB of 2.29 MB", text)
-    text = re.sub(r"uses \d+% of", "uses 91% of", text)
+    text = re.sub(r"uses\s+\d+% of", "uses 91% of", text)
     # Durations grow while the commands run. In a table they keep their width.
     text = re.sub(r"\b6\d min\b", "61 min", text)
-    text = re.sub(r"\b(oldest for|drain ended|down,) 1 h(?: \d+ min)?", r"\1 1 h 1 min", text)
-    text = re.sub(r"\b1[12] min(?: \d+ s)? ahead", "12 min ahead", text)
+    text = re.sub(r"\b(oldest\s+for|drain\s+ended|down,)\s+1\s+h(?:\s+\d+\s+min)?", r"\1 1 h 1 min", text)
+    text = re.sub(r"\b1[12]\s+min(?:\s+\d+\s+s)?\s+ahead", "12 min ahead", text)
     return re.sub(r" *\b(?<!within )\d{1,2} s\b", lambda found: f"{'9 s':>{len(found[0])}}", text)
 
 
@@ -156,6 +156,11 @@ def _parts(line: Styled) -> Iterator[tuple[int, bool, str]]:
     for first, last in pairwise(sorted(bounds)):
         for found in re.finditer(r"\S+(?: \S+)*", text[first:last]):
             yield first + found.start(), line[first][1], found[0]
+
+
+def text_of(svg: str) -> str:
+    """Return all text of a picture without blanks: where a line ends depends on the width of what was replaced."""
+    return "".join(unescape("".join(re.findall(r"<text[^>]*>([^<]*)</text>", svg))).split())
 
 
 def pictures(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:

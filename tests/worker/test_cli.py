@@ -22,7 +22,7 @@ from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.sampling import keeps
 from joinback.settings import Settings
-from joinback_worker.cli.show import printable
+from joinback_worker.cli.show import folded, printable
 from joinback_worker.operating.redis_cli import config_fix, redis_cli, redis_fix, redis_password_hint
 from joinback_worker.operating.sql_line import sql_line
 from joinback_worker.sinks.schemes import module_of
@@ -436,3 +436,22 @@ def test_how_long_a_silent_redis_was_waited_for(settings: Settings, cli: Cli) ->
         done = cli("status", JOINBACK_REDIS_URL=front.url)
     assert done.returncode == 2
     assert re.fullmatch(rf"joinback: {front.url}, after \d+ s: Redis did not answer in time; .*\n", done.stderr), done
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("! sink_down: ads: the sink is away", "! sink_down: ads:\n  the sink is away"),
+        ("FIX   sink  down: it is away", "FIX   sink  down:\n            it is\n            away"),
+        ("      why: No row is written.", "      why: No row\n           is\n           written."),
+        ("a sentence that is too long", "a sentence that is\ntoo long"),
+        # A command is copied whole, and a long word has nowhere to break.
+        ("    redis-cli -h cache CONFIG SET a b", "    redis-cli -h cache CONFIG SET a b"),
+        ("    then: joinback requeue loans", "    then: joinback requeue loans"),
+        ("sqlite:////var/lib/joinback/a.db", "sqlite:////var/lib/joinback/a.db"),
+    ],
+)
+def test_sentences_break_at_blanks(line: str, shown: str) -> None:
+    """At a terminal, below the text that they continue; a line with a command, and piped output, stay whole."""
+    assert folded(line, 18) == shown
+    assert folded(line, None) == line
