@@ -27,6 +27,8 @@ from joinback_worker.operating.redis_cli import config_fix, redis_cli, redis_fix
 from joinback_worker.operating.sql_line import sql_line
 from joinback_worker.sinks.schemes import module_of
 
+ROOT = Path(__file__).parents[2]
+
 
 def log_a_loan(stack: Stack, key: str = "loan_17") -> None:
     stack.client.log_record("loans", inputs={"amount": 900}, outputs=0.07, join_key=key, event_id="served")
@@ -375,6 +377,21 @@ def test_help_is_whole(cli: Cli) -> None:
         for line in summaries:
             assert line.endswith("."), line
             assert not line.endswith(".."), line
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("joinback sta", "status"), ("joinback dead re", "replay"), ("joinback status --wa", "--watch")],
+)
+def test_completion(cli: Cli, words: str, offered: str) -> None:
+    """The variable that docs/reference/commands.md sets makes a shell complete commands and options."""
+    assert "_JOINBACK_COMPLETE=bash_source joinback" in (ROOT / "docs/reference/commands.md").read_text()
+    number = str(words.count(" "))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("joinback")], capture_output=True, text=True, check=True,
+        env=os.environ | {"_JOINBACK_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": number},
+    )  # fmt: skip
+    assert f"plain,{offered}" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("arguments", [("drain", "--application"), ("dead", "list"), ("requeue",), ("sink", "refold")])
