@@ -41,7 +41,9 @@ def test_drain_prints_one_line(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     done = cli("drain")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("drained claimed=2 rows=1 joined=1 orphans=0 matured=0 dead=0 released=0 duration")
+    assert done.stdout.startswith(
+        "drained claimed=2 rows=1 joined=1 orphans=0 matured=0 dead=0 erased=0 released=0 duration"
+    )
     assert done.stdout.endswith(f" sink={stack.settings.sink_url}\n")
     assert stack.row("loan_17")["status"] == "joined"
 
@@ -51,7 +53,7 @@ def test_drain_json(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     result = json.loads(cli("drain", "--json").stdout)
     assert result.pop("duration_s") >= 0
-    counts = {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "matured": 0, "dead": 0, "released": 0}
+    counts = {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "matured": 0, "dead": 0, "erased": 0, "released": 0}
     assert result == counts | {"sink": stack.settings.sink_url, "error": None}
     assert json.loads(cli("drain", "--json").stdout)["claimed"] == 0
 

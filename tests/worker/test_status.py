@@ -173,6 +173,17 @@ def test_a_threshold_is_a_finite_number(cli: Cli, option: str) -> None:
         assert value in done.stderr
 
 
+def test_a_redis_that_is_nearly_full(stack: Stack, cli: Cli) -> None:
+    """The finding has the redis-cli line that gives it more memory."""
+    stack.server.config_set("maxmemory", int(stack.server.info("memory")["used_memory"] / 0.9))
+    try:
+        shown = cli("status").stdout
+    finally:
+        stack.server.config_set("maxmemory", 0)
+    own = redis_cli(stack.settings.redis_url)
+    assert f"    shorten JOINBACK_SETTLED_TTL_S, or give it more: {own} CONFIG SET maxmemory BYTES; then" in shown
+
+
 def test_a_redis_that_refuses_info(stack: Stack, cli: Cli) -> None:
     """`status` and the metrics name what nobody can see then, as a hint with the right that is missing; no log line, of
     which each scrape would write one.

@@ -64,7 +64,7 @@ class Health:
         if limit and info["used_memory"] > MEMORY_SHARE_MAX * limit:
             share = info["used_memory"] / limit
             used = f"{share:.0%} of maxmemory" if share < 2 else "many times its maxmemory"
-            found["memory_high"] = f"Redis uses {used}; give it more, or shorten JOINBACK_SETTLED_TTL_S"
+            found["memory_high"] = f"Redis uses {used}; shorten JOINBACK_SETTLED_TTL_S, or give it more"
         self._changes(server, info, found, may_evict=bool(limit) and policy != "noeviction")
         return found
 

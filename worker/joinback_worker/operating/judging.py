@@ -214,5 +214,8 @@ def redis_findings(conditions: Mapping[str, str], settings: Settings) -> Iterato
     for name, meaning in conditions.items():
         says, _, fix = meaning.partition("; ")
         known = cast(FindingName, name)
-        evicts = known in ("eviction_possible", "evictions")
-        yield finding(known, says, f"{fix}: {_no_eviction(settings)}" if evicts else fix)
+        if known in ("eviction_possible", "evictions"):
+            fix = f"{fix}: {_no_eviction(settings)}"
+        elif known == "memory_high":
+            fix = f"{fix}: {config_fix(settings, 'maxmemory', 'BYTES')}"
+        yield finding(known, says, fix)
