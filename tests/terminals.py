@@ -77,8 +77,10 @@ def steady(text: str, settings: Settings) -> str:
     # Durations grow while the commands run. In a table they keep their width.
     text = re.sub(r"\b6\d min\b", "61 min", text)
     text = re.sub(r"\b(oldest\s+for|drain\s+ended|down,)\s+1\s+h(?:\s+\d+\s+min)?", r"\1 1 h 1 min", text)
-    text = re.sub(r"\b1[12]\s+min(?:\s+\d+\s+s)?\s+ahead", "12 min ahead", text)
-    return re.sub(r" *\b(?<!within )\d{1,2} s\b", lambda found: f"{'9 s':>{len(found[0])}}", text)
+    text = re.sub(r"\bfor\s+5\s+h(?:\s+\d+\s+min)?", "for 5 h", text)
+    text = re.sub(r"\b1[0-2]\s+min(?:\s+\d+\s+s)?\s+ahead", "12 min ahead", text)
+    text = re.sub(r"within\s+\d+\s+s\b", "within 1 s", text)
+    return re.sub(r" *\b(?<!within )(?:\d{1,2}|1[01]\d) s\b", lambda found: f"{'9 s':>{len(found[0])}}", text)
 
 
 def _at(found: re.Match[str], now: datetime) -> str:

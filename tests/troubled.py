@@ -90,7 +90,7 @@ TROUBLES = [
         True,
     ),
     Trouble("a label taken back", ("explain", "loans", "back"), "taken back: all of its feedback was", True),
-    Trouble("a key of a newer client", ("explain", "loans", "newer"), "waits for a newer worker, for 1 h so far", True),
+    Trouble("a key of a newer client", ("explain", "loans", "newer"), "waits for a newer worker, for 1 h", True),
     Trouble(
         "a claim of a killed worker",
         ("explain", "loans", "held"),

@@ -18,6 +18,8 @@ from .evidence import time_of
 
 APPLICATIONS_MAX = 20
 """The applications whose waiting events are read: each costs Redis two commands per tag."""
+TAGS_MAX = 16
+"""The tags of an application that are read: a client's keys fall on all of its shards."""
 EVENTS_MAX = 200
 """The newest pending events of a tag that are read: the server serves nobody else for some half a millisecond."""
 EVENT_BYTES_MAX = 16_384
@@ -61,7 +63,7 @@ async def arrivals_of(redis: Redis, applications: Sequence[str]) -> dict[str, li
     found: dict[str, list[Arrival]] = {}
     for application in applications[:APPLICATIONS_MAX]:
         events = found.setdefault(application, [])
-        for tag in known.get(application, Layout()).tags(application):
+        for tag in known.get(application, Layout()).tags(application)[:TAGS_MAX]:
             # Another type may stand at the key, which `joinback status` reports.
             with suppress(ResponseError):
                 events += await _under(redis, tag)
