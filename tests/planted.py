@@ -434,6 +434,30 @@ MISTAKES = [
         "sinks/test_change_of_sink.py",
         "without_rights",
     ),
+    Mistake(
+        "a backlog after an outage counts as a clock that is behind",
+        f"{WORKER}/operating/client_clocks.py",
+        "arrived_over >= BEHIND_OVER_MIN and most - least <= arrived_over / 2",
+        "arrived_over >= BEHIND_OVER_MIN",
+        "worker/test_clocks.py",
+        "whether",
+    ),
+    Mistake(
+        "a counter of received events is set to the wrong sign",
+        f"{WORKER}/notes/accounting.py",
+        '-difference if name.startswith("received:") else difference',
+        "difference",
+        "worker/test_isolation.py",
+        "mends",
+    ),
+    Mistake(
+        "a key that a rule hashes is called sampled out",
+        f"{WORKER}/operating/verdict.py",
+        "around.is_sampled_out and not found.are_digests",
+        "around.is_sampled_out",
+        "worker/test_explain.py",
+        "hashes",
+    ),
 ]
 
 

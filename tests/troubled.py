@@ -67,6 +67,12 @@ TROUBLES = [
     Trouble(
         "rows are closed before their labels", ("doctor",), "maturity_below_curve: loans: at its maturity of 1 d, only"
     ),
+    Trouble(
+        "a client's clock is wrong",
+        ("doctor",),
+        "client_clock_differs: clicks: the clock of 1 client differs from Redis's: 1",
+    ),
+    Trouble("orphans by the sample rate", ("doctor",), "sample_rate_high: clicks: feedback is kept for 0.01"),
     Trouble("leading zeros are missing", ("orphans", "loans"), "with leading zeros, to 4 digits"),
     Trouble("a hyphen for an underscore", ("orphans", "loans"), "with '_' between its parts"),
     Trouble("who sends them", ("orphans", "loans"), "sent by batch-job"),
@@ -84,7 +90,7 @@ TROUBLES = [
         True,
     ),
     Trouble("a label taken back", ("explain", "loans", "back"), "taken back: all of its feedback was", True),
-    Trouble("a key of a newer client", ("explain", "loans", "newer"), "waits for a newer worker, for 1 h so far", True),
+    Trouble("a key of a newer client", ("explain", "loans", "newer"), "waits for a newer worker, for 1 h", True),
     Trouble(
         "a claim of a killed worker",
         ("explain", "loans", "held"),
@@ -111,8 +117,7 @@ def plant(settings: Settings, server: Any) -> Settings:
         _plant_letters(client, settings, server)
         _plant_silence(client, settings, server)
         _plant_waiting(client, settings, server)
-        client.set_sample_rate("clicks", 0.0001)
-        _log(client, "clicks", *(f"key_{n}" for n in range(20_000)))
+        _plant_clicks(client, server)
     finally:
         client.close()
     _plant_workers(server)
@@ -176,6 +181,8 @@ def _plant_waiting(client: joinback.Client, settings: Settings, server: Any) -> 
     pending = wire.pending_key("loans")
     _log(client, "loans", "held", "old")
     hour_ago_ms = int((datetime.now(UTC).timestamp() - HOUR_S) * 1000)
+    for key in ("held", "old"):
+        _set_back(server, key)
     parked = server.xrange(pending)
     server.delete(pending)
     server.xgroup_create(pending, wire.GROUP, "0", mkstream=True)
@@ -189,6 +196,26 @@ def _plant_waiting(client: joinback.Client, settings: Settings, server: Any) -> 
         "XCLAIM", pending, wire.GROUP, "host-a:4711:abc123", 0, f"{hour_ago_ms}-0", "IDLE", HOUR_S * 1000
     )
     server.xreadgroup(wire.GROUP, PARKED, {pending: ">"}, count=1)
+
+
+def _set_back(server: Any, key: str) -> None:
+    """Make the one event of a record of loans an hour older."""
+    ((field, value),) = server.hgetall(wire.record_key("loans", key)).items()
+    event = msgspec.json.decode(value, type=wire.Prediction)
+    event.at = event.logged_at = event.logged_at - timedelta(seconds=HOUR_S)
+    server.hset(wire.record_key("loans", key), field, wire.encode(event))
+
+
+def _plant_clicks(client: joinback.Client, server: Any) -> None:
+    """A client with a wrong clock logs few of the keys, and feedback is kept for more of them."""
+    client.set_sample_rate("clicks", 0.002)
+    _log(client, "clicks", *(f"key_{n}" for n in range(20_000)))
+    server.hset(wire.APPLICATIONS_KEY, "clicks", wire.encode(wire.Application(sample_rate=0.01)))
+    for record in server.scan_iter(wire.record_key("clicks", "*"), count=1_000):
+        for field, value in server.hgetall(record).items():
+            event = msgspec.json.decode(value, type=wire.Prediction)
+            event.logged_at += timedelta(minutes=12)
+            server.hset(record, field, wire.encode(event))
 
 
 def _plant_silence(client: joinback.Client, settings: Settings, server: Any) -> None:

@@ -1,5 +1,7 @@
 """`python -m joinback`: which version this is, where it would send, and what to do next."""
 
+import sys
+
 import joinback
 from joinback.errors import ConfigurationError
 from joinback.settings import check_redis_url, client_settings
@@ -13,6 +15,9 @@ A look around:   joinback demo       All commands: joinback --help"""
 
 def main() -> None:
     """Print the version, where events go, and what to do next. Does not connect."""
+    if sys.argv[1:]:
+        print(f"python -m joinback takes no arguments; write: joinback {' '.join(sys.argv[1:])}", file=sys.stderr)
+        sys.exit(2)
     print(f"joinback {joinback.__version__}")
     try:
         settings, lines = client_settings()

@@ -707,6 +707,10 @@ def test_python_m_joinback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOINBACK_REDIS_URL", "nonsense")
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert "JOINBACK_REDIS_URL is not a Redis URL" in done.stdout
+    # What somebody meant for `joinback` is not passed over.
+    done = subprocess.run([*command, "status"], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("write: joinback status\n")
 
 
 def test_a_fault_of_ours_that_passes_loses_nothing(

@@ -49,6 +49,13 @@ def test_every_metric_exists() -> None:
     assert len(named) > 8
 
 
+def test_closed_books_are_no_dead_letters() -> None:
+    """No alert and no panel on dead letters counts the events that a person counted as lost."""
+    counted = [query for query in queries() if "joinback_dead_events_total" in query]
+    assert len(counted) > 1
+    assert [query for query in counted if f'reason!="{LOST_BY_HAND}"' not in query] == []
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
 def test_each_alert_has_its_section(rule: dict[str, Any]) -> None:
     """The runbook has a section per alert, which the alert names, and the alert says how urgent it is."""

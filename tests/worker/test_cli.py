@@ -15,16 +15,19 @@ from typing import Any
 import pytest
 import redis
 from conftest import PATIENCE_S, Cli, Stack
+from front import Front
 from ruled import file
 
 from joinback import wire
 from joinback.errors import ConfigurationError
 from joinback.sampling import keeps
 from joinback.settings import Settings
-from joinback_worker.cli.show import printable
+from joinback_worker.cli.show import folded, printable
 from joinback_worker.operating.redis_cli import config_fix, redis_cli, redis_fix, redis_password_hint
 from joinback_worker.operating.sql_line import sql_line
 from joinback_worker.sinks.schemes import module_of
+
+ROOT = Path(__file__).parents[2]
 
 
 def log_a_loan(stack: Stack, key: str = "loan_17") -> None:
@@ -38,7 +41,9 @@ def test_drain_prints_one_line(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     done = cli("drain")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("drained claimed=2 rows=1 joined=1 orphans=0 matured=0 dead=0 released=0 duration")
+    assert done.stdout.startswith(
+        "drained claimed=2 rows=1 joined=1 orphans=0 matured=0 dead=0 erased=0 released=0 duration"
+    )
     assert done.stdout.endswith(f" sink={stack.settings.sink_url}\n")
     assert stack.row("loan_17")["status"] == "joined"
 
@@ -48,7 +53,7 @@ def test_drain_json(stack: Stack, cli: Cli) -> None:
     log_a_loan(stack)
     result = json.loads(cli("drain", "--json").stdout)
     assert result.pop("duration_s") >= 0
-    counts = {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "matured": 0, "dead": 0, "released": 0}
+    counts = {"claimed": 2, "rows": 1, "joined": 1, "orphans": 0, "matured": 0, "dead": 0, "erased": 0, "released": 0}
     assert result == counts | {"sink": stack.settings.sink_url, "error": None}
     assert json.loads(cli("drain", "--json").stdout)["claimed"] == 0
 
@@ -376,6 +381,21 @@ def test_help_is_whole(cli: Cli) -> None:
             assert not line.endswith(".."), line
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("joinback sta", "status"), ("joinback dead re", "replay"), ("joinback status --wa", "--watch")],
+)
+def test_completion(cli: Cli, words: str, offered: str) -> None:
+    """The variable that docs/reference/commands.md sets makes a shell complete commands and options."""
+    assert "_JOINBACK_COMPLETE=bash_source joinback" in (ROOT / "docs/reference/commands.md").read_text()
+    number = str(words.count(" "))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("joinback")], capture_output=True, text=True, check=True,
+        env=os.environ | {"_JOINBACK_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": number},
+    )  # fmt: skip
+    assert f"plain,{offered}" in done.stdout.splitlines()
+
+
 @pytest.mark.parametrize("arguments", [("drain", "--application"), ("dead", "list"), ("requeue",), ("sink", "refold")])
 def test_a_wrong_application_is_told(stack: Stack, cli: Cli, arguments: tuple[str, ...]) -> None:
     """A misspelt application is exit code 2, with the name that was meant; not an empty answer."""
@@ -426,3 +446,31 @@ def test_a_wrong_url_is_blamed_by_its_own_name(cli: Cli, tmp_path: Path, argumen
     assert done.returncode == 2, done
     assert says in done.stderr
     assert "JOINBACK_SINK_URL" not in done.stderr
+
+
+def test_how_long_a_silent_redis_was_waited_for(settings: Settings, cli: Cli) -> None:
+    """Of a server that takes connections and says nothing, place and time waited are named."""
+    with Front(0) as front:
+        front.answer = lambda command: b""
+        done = cli("status", JOINBACK_REDIS_URL=front.url)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"joinback: {front.url}, after \d+ s: Redis did not answer in time; .*\n", done.stderr), done
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("! sink_down: ads: the sink is away", "! sink_down: ads:\n  the sink is away"),
+        ("FIX   sink  down: it is away", "FIX   sink  down:\n            it is\n            away"),
+        ("      why: No row is written.", "      why: No row\n           is\n           written."),
+        ("a sentence that is too long", "a sentence that is\ntoo long"),
+        # A command is copied whole, and a long word has nowhere to break.
+        ("    redis-cli -h cache CONFIG SET a b", "    redis-cli -h cache CONFIG SET a b"),
+        ("    then: joinback requeue loans", "    then: joinback requeue loans"),
+        ("sqlite:////var/lib/joinback/a.db", "sqlite:////var/lib/joinback/a.db"),
+    ],
+)
+def test_sentences_break_at_blanks(line: str, shown: str) -> None:
+    """At a terminal, below the text that they continue; a line with a command, and piped output, stay whole."""
+    assert folded(line, 18) == shown
+    assert folded(line, None) == line

@@ -237,3 +237,19 @@ def test_a_command_in_a_letter_names_the_application(stack: Stack, cli: Cli) -> 
         shown = cli(*command).stdout
         assert "joinback dead replay 'my loans' --reason x" in shown, command
         assert "APPLICATION" not in shown
+
+
+def test_there_is_nothing_to_ask(stack: Stack) -> None:
+    """At a terminal, where there is no dead letter, nobody is asked whether to delete none."""
+    stack.client.log_record("loans", inputs=1, outputs=2)
+    stack.drain()
+    terminal, its_end = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "joinback_worker", "dead", "drop", "loans", "--all"],
+            stdin=its_end, capture_output=True, text=True, timeout=PATIENCE_S, env=process_environment(stack.settings),
+        )  # fmt: skip
+    finally:
+        os.close(terminal)
+        os.close(its_end)
+    assert (done.returncode, done.stdout) == (0, "dropped 0\n")

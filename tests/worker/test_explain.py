@@ -11,6 +11,8 @@ from explained import explained, log
 
 import joinback
 from joinback import wire
+from joinback.redaction import Drop, Hash, Truncate
+from joinback.sampling import keeps
 
 
 def claim(stack: Stack, consumer: str, idle_ms: int) -> None:
@@ -206,4 +208,52 @@ def test_who_dropped_events_that_may_be_of_the_key(stack: Stack, service: str, w
     drops = {"process": "p", "number": "1", "host": "web-1", "service": service}
     stack.server.xadd(wire.DROPS_KEY, drops | {wire.drop_field("invalid", "loans"): "3"})
     stack.server.expire(wire.DROPS_KEY, 600)
-    assert explained(stack, "zz").says.endswith(f"; in the last day {who} (invalid)")
+    says = explained(stack, "zz").says
+    assert says.endswith(f"; in the last day {who} (invalid)")
+    assert "or its client dropped it (before_send may have: that is not reported)" in says
+    stack.server.xadd(wire.DROPS_KEY, drops | {"number": "2", wire.drop_field("hook_failed", "loans"): "7"})
+    assert (
+        "7 events (hook_failed: a rule of redact, or before_send, raised an exception)" in explained(stack, "zz").says
+    )
+
+
+def test_what_looks_redacted(stack: Stack, cli: Cli) -> None:
+    """`explain` names the paths whose values have the form that a rule leaves, with the rule, and no value."""
+    rules = [Hash("inputs.user.email", key="k"), Truncate("inputs.texts", 3), Drop("outputs")]
+    client = joinback.Client().init(stack.settings.redis_url, redact=rules, strict=True)
+    inputs = {"user": {"email": "a@b"}, "texts": ["long text", "no"], "age": None}
+    client.log_record("loans", inputs=inputs, outputs=0.5, join_key="a")
+    client.log_record("loans", feedback={"repaid": True}, join_key="a")
+    assert client.close()
+    stack.client.log_record("loans", inputs=1, outputs=0.5, join_key="plain")
+    expected = [
+        "inputs.user.email (32 hex digits, as Hash writes)",
+        "inputs.texts.* (ends in …, as Truncate does)",
+        "outputs (null, as Drop leaves the whole of it)",
+    ]
+    stack.drain()
+    assert explained(stack, "a").redacted == expected
+    assert f"looks redacted  {expected[0]}, " in cli("explain", "loans", "a").stdout
+    # The sink alone knows it too.
+    stack.server.delete(stack.record("a"))
+    assert sorted(explained(stack, "a").redacted) == sorted(expected)
+    assert explained(stack, "plain").redacted == []
+
+
+def test_a_key_that_a_rule_hashes(stack: Stack) -> None:
+    """Asked by the caller's own key, it is not told as sampled out or lost: the stored key is another one."""
+    client = joinback.Client().init(stack.settings.redis_url, redact=[Hash("join_key", key="k")], strict=True)
+    client.set_sample_rate("loans", 0.5)
+    keys = [f"loan_{n}" for n in range(40)]
+    for key in keys:
+        client.log_record("loans", inputs=1, outputs=0.5, join_key=key)
+    assert client.close()
+    stack.drain()
+    for key in keys[:5]:
+        found = explained(stack, key)
+        assert (found.verdict, found.sample) == ("unknown", None)
+        assert "or a rule Hash('join_key') (joinback.redaction.preview shows the pseudonym)" in found.says
+    stored = stack.rows()[0]["join_key"]
+    assert explained(stack, stored).verdict == "waits_for_feedback"
+    outside = next(key for key in (f"{n:032x}" for n in range(99)) if not keeps("loans", key, 0.5))
+    assert explained(stack, outside).verdict == "sampled_out"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -161,3 +162,39 @@ def test_a_stopped_worker_is_no_living_one(stack: Stack, spawn: Spawn, wait_unti
     os.kill(process.pid, signal.SIGSTOP)
     age(stack.server, beat_at=61)
     assert cli("worker", "--check").returncode == 1
+
+
+def test_a_worker_that_was_killed_a_moment_ago(stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli) -> None:
+    """It counts as alive until its sign ends; `status`, and `explain` of what it claimed, say how old the sign is."""
+    process = spawn(*WORKER, JOINBACK_INTERVAL_S="3600")
+    wait_until(lambda: drained(stack.server))
+    assert "last sign of life" not in cli("status").stdout
+    process.kill()
+    process.wait()
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    assert stack.client.flush(PATIENCE_S)
+    held_by = f"{socket.gethostname()}:{process.pid}:abc"
+    stack.server.xreadgroup(wire.GROUP, held_by, {wire.pending_key("loans"): ">"})
+    assert "; that worker writes it now" in cli("explain", "loans", "a").stdout
+    age(stack.server, beat_at=31, next_drain_at=90)
+    says = r"\n  \S+  version .*, next was due \d.* ago, last sign of life \d\d s ago\n"
+    assert re.search(says, cli("status").stdout)
+    told = cli("explain", "loans", "a").stdout
+    assert re.match(r"claimed by .*; the last sign of life of that worker came \d\d s ago\n", told)
+
+
+def test_the_clock_of_a_worker(stack: Stack) -> None:
+    """A sign has by how much its host's clock is ahead of Redis's."""
+
+    async def look() -> float | None:
+        buffer = connect(stack.settings)
+        try:
+            sign = Beat(host="a", pid=1, version="1", sink="stdout:", settings="")
+            await beat(buffer, sign, datetime.now(UTC) - timedelta(hours=1))
+            return signs(stack.server)[0].clock_ahead_s
+        finally:
+            await buffer.aclose()
+
+    ahead_s = asyncio.run(look())
+    assert ahead_s is not None
+    assert round(ahead_s / 3_600) == 1

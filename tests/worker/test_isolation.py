@@ -1,6 +1,8 @@
 """What somebody altered by hand costs what it touches and nothing else: one row, one counter, one key."""
 
 import asyncio
+import json
+import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +22,7 @@ from joinback_worker.drain.drained import Drained
 from joinback_worker.drain.source import Source
 from joinback_worker.errors import SinkRefused
 from joinback_worker.law.row import project, unfold
+from joinback_worker.operating.redis_cli import redis_cli
 from joinback_worker.sinks import open_sink
 
 TAG = wire.tag("loans")
@@ -192,9 +195,44 @@ def test_text_among_the_counters(stack: Stack, cli: Cli) -> None:
     assert "rows=2" in drained.stdout
     status = cli("status")
     assert (status.returncode, "Traceback" in status.stderr) == (1, False)
-    assert "books_unreadable: loans: 'note' in joinback:{loans}:stats is not a number\n    HDEL it" in status.stdout
+    assert "books_unreadable: loans: 'note' in joinback:{loans}:stats is not a number\n    delete it: " in status.stdout
     assert "'rows'" in status.stdout
     assert stack.books().in_rows == 2
+
+
+@pytest.mark.parametrize("name", ["received:prediction", "in_rows", "rows", "two words"])
+def test_the_command_that_mends_a_counter(stack: Stack, cli: Cli, name: str) -> None:
+    """Text at a counter is told with the redis-cli line that puts the books right; the difference waits for it."""
+    for key in ("a", "b"):
+        stack.client.log_record("loans", inputs=1, outputs=2, join_key=key)
+    stack.drain()
+    stack.server.hset(wire.stats_key(TAG), name, "many")
+    found = json.loads(cli("status", "--json").stdout)["applications"]["loans"]["findings"]
+    fixes = {one["name"]: one["fix"] for one in found}
+    assert ("difference" in fixes) == (name in ("received:prediction", "in_rows"))
+    assert "books_unreadable" in fixes.get("difference", "books_unreadable")
+    own = redis_cli(stack.settings.redis_url)
+    what, _, command = fixes["books_unreadable"].partition(f": {own} ")
+    assert what.startswith(("set it to", "delete it"))
+    stack.server.execute_command(*shlex.split(command))
+    told = json.loads(cli("status", "--json").stdout)["applications"]["loans"]
+    assert (told["received"], told["in_rows"], told["difference"], told["findings"]) == (2, 2, 0, [])
+
+
+def test_the_command_that_makes_room(stack: Stack, cli: Cli) -> None:
+    """Where another type stands at the key of the counters, the line moves it away and keeps it."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    stack.client.flush(PATIENCE_S)
+    stack.server.rename(wire.stats_key(TAG), "kept")
+    stack.server.set(wire.stats_key(TAG), "mine", ex=600)
+    found = json.loads(cli("status", "--json").stdout)["applications"]["loans"]["findings"]
+    (fix,) = [one["fix"] for one in found if one["name"] == "books_unreadable"]
+    what, _, command = fix.partition(f": {redis_cli(stack.settings.redis_url)} ")
+    assert what == "rename it"
+    stack.server.execute_command(*shlex.split(command))
+    assert stack.server.get(f"foreign:{wire.stats_key(TAG)}") == b"mine"
+    assert "books_unreadable" not in cli("status").stdout
+    stack.server.rename("kept", wire.stats_key(TAG))
 
 
 @pytest.mark.parametrize("key", ["pending", "stats", "dead"])

@@ -1,7 +1,8 @@
 """`joinback sample-rate`: the rate that feedback follows, seen and set by a command."""
 
+import pytest
 import redis
-from conftest import Cli
+from conftest import Cli, Stack
 
 import joinback
 from joinback import wire
@@ -51,3 +52,20 @@ def test_what_is_wrong_is_one_line(settings: Settings, server: redis.Redis, cli:
     assert done.returncode == 2
     assert "no connection" in done.stderr
     assert server.hget(wire.APPLICATIONS_KEY, "fraud") == b'{"shards":1,"sample_rate":1.0}'
+
+
+@pytest.mark.parametrize(("published", "told"), [(0.2, True), (0.1, False)])
+def test_feedback_of_more_keys_than_predictions(stack: Stack, cli: Cli, published: float, told: bool) -> None:
+    """`doctor` compares the published rate with that of the newest predictions, and has the command that lowers it."""
+    stack.client.set_sample_rate("ads", 0.1)
+    for n in range(400):
+        stack.client.log_record("ads", inputs=1, outputs=0, join_key=f"k{n}")
+    assert stack.client.flush()
+    assert cli("sample-rate", "ads", str(published)).returncode == 0
+    shown = cli("doctor").stdout
+    kept = sum(keeps("ads", f"k{n}", 0.1) for n in range(400))
+    says = (
+        f"LOOK  clients  sample_rate_high: ads: feedback is kept for 0.2 of the keys, but the newest {kept} predictions"
+    )
+    assert (says in shown) == told
+    assert ("joinback sample-rate ads 0.1\n" in shown) == told

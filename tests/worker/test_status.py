@@ -173,15 +173,32 @@ def test_a_threshold_is_a_finite_number(cli: Cli, option: str) -> None:
         assert value in done.stderr
 
 
-def test_what_scripts_read_has_no_log_line(stack: Stack, cli: Cli) -> None:
-    """If Redis refuses INFO, `status` warns on stderr; its JSON and its metrics stay whole."""
+def test_a_redis_that_is_nearly_full(stack: Stack, cli: Cli) -> None:
+    """The finding has the redis-cli line that gives it more memory."""
+    stack.server.config_set("maxmemory", int(stack.server.info("memory")["used_memory"] / 0.9))
+    try:
+        shown = cli("status").stdout
+    finally:
+        stack.server.config_set("maxmemory", 0)
+    own = redis_cli(stack.settings.redis_url)
+    assert f"    shorten JOINBACK_SETTLED_TTL_S, or give it more: {own} CONFIG SET maxmemory BYTES; then" in shown
+
+
+def test_a_redis_that_refuses_info(stack: Stack, cli: Cli) -> None:
+    """`status` and the metrics name what nobody can see then, as a hint with the right that is missing; no log line, of
+    which each scrape would write one.
+    """
     stack.server.execute_command("ACL", "SETUSER", "blind", "on", ">pw", "~*", "&*", "+@all", "-info")
     try:
         url = stack.settings.redis_url.replace("redis://", "redis://blind:pw@")
         done = cli("status", "--json", JOINBACK_REDIS_URL=url)
-        assert json.loads(done.stdout)["applications"] == {}
-        assert "redis_health_unknown" in done.stderr
-        metrics = cli("status", "--prometheus", JOINBACK_REDIS_URL=url).stdout
-        assert metrics.startswith("# HELP joinback_up")
+        (found,) = json.loads(done.stdout)["findings"]
+        assert (found["name"], found["is_trouble"]) == ("health_unknown", False)
+        assert "a full memory are not reported" in found["says"]
+        assert "+info" in found["fix"]
+        metrics = cli("status", "--prometheus", JOINBACK_REDIS_URL=url)
+        assert metrics.stdout.startswith("# HELP joinback_up")
+        assert 'joinback_finding{application="",name="health_unknown",severity="hint"} 1.0' in metrics.stdout
+        assert (done.returncode, done.stderr, metrics.stderr) == (0, "", "")
     finally:
         stack.server.execute_command("ACL", "DELUSER", "blind")

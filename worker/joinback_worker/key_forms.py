@@ -62,7 +62,7 @@ def learn(keys: Iterable[str]) -> Looks:
         total += 1
         prefixes.update(_prefixes(key))
         separators.update(character for character in set(key) if character in _SEPARATORS)
-        digests += _DIGEST.fullmatch(key) is not None
+        digests += is_digest(key)
         if (number := _NUMBER_AT_END.fullmatch(key)) and len(number[2]) > 1 and number[2][0] == "0":
             widths[len(number[2])] += 1
     habit = max(1.0, SHARE_MIN * total)
@@ -72,6 +72,11 @@ def learn(keys: Iterable[str]) -> Looks:
         separators="".join(mark for mark, n in separators.most_common() if n >= habit) or "-_",
         are_digests=2 * digests > total > 0,
     )
+
+
+def is_digest(key: str) -> bool:
+    """Return whether a key is 32 hex digits, as JoinKey.from_dict, a rule Hash("join_key") and new keys are."""
+    return _DIGEST.fullmatch(key) is not None
 
 
 def _is_habit(prefix: str, count: int, habit: float) -> bool:

@@ -181,6 +181,8 @@ def _ask(what: str, application: str, reason: str | None, limit: int | None = No
         return await dead_groups(redis, application, tags, reason=reason, newest_max=0)
 
     groups = [group for group in _on_tags(application, run) if group.now]
+    if not groups:
+        return
     for group in groups:
         advice = f"  {group.advice}" if group.advice else ""
         click.echo(printable(f"{group.now:,} {group.reason}{advice}", markup=False))

@@ -13,7 +13,8 @@ from joinback_worker.logs import configure_logging
 from joinback_worker.operating.diagnosis import Diagnosis, Tried
 from joinback_worker.operating.doctor import diagnose
 
-from .show import printable, warn_of_path
+from .show import folded, printable, warn_of_path
+from .terminal import columns
 
 
 @click.command(short_help="Try settings, Redis, workers, sink; say what to fix.")
@@ -36,7 +37,7 @@ def doctor(probe: bool, as_json: bool) -> None:
         click.echo(msgspec.json.encode(found))
     else:
         for line in _lines(found):
-            click.echo(printable(line, markup=False))
+            click.echo(folded(printable(line, markup=False), columns()))
     if found.troubles:
         sys.exit(1)
 

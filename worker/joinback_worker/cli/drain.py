@@ -29,7 +29,7 @@ _ONLY = click.option(
 )
 
 
-_COUNTS = ("claimed", "rows", "joined", "orphans", "matured", "dead", "released", "duration_s")
+_COUNTS = ("claimed", "rows", "joined", "orphans", "matured", "dead", "erased", "released", "duration_s")
 """The counts of a drain that its line shows."""
 
 

@@ -18,7 +18,8 @@ from joinback_worker.operating.row_cells import cells
 from joinback_worker.operating.spans import span
 
 from .names import check_known
-from .show import printable, warn_of_path
+from .show import folded, printable, warn_of_path
+from .terminal import columns
 from .with_redis import with_redis
 
 
@@ -45,7 +46,10 @@ def explain(application: str, join_key: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_json(found)))
     else:
-        for line in _lines(found):
+        verdict, *evidence = _lines(found)
+        click.echo(folded(printable(verdict, markup=False), columns()))
+        # Evidence stays in whole lines, as it is to be copied.
+        for line in evidence:
             click.echo(printable(line, markup=False))
     if not found.is_known:
         sys.exit(1)
@@ -75,6 +79,8 @@ def _lines(found: Explanation) -> Iterator[str]:
         yield "no evidence: neither Redis nor the sink holds anything of this key"
     if found.expires_in_s is not None:
         yield f"Redis deletes the record in {span(found.expires_in_s)}, unless new events come"
+    if found.redacted:
+        yield f"looks redacted  {', '.join(found.redacted)}"
     if found.sample:
         yield f"sample  {found.sample}"
     yield from _sink_lines(found)

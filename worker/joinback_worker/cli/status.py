@@ -18,8 +18,9 @@ from joinback_worker.operating.thresholds import Thresholds
 
 from .metrics import exposition
 from .numbers import Number
+from .show import folded
 from .status_show import fitted, lines
-from .terminal import terminal
+from .terminal import columns, terminal
 from .watching import watch
 from .with_redis import with_redis
 
@@ -73,7 +74,10 @@ def status(as_json: bool, as_metrics: bool, watches: bool, **wanted: Any) -> Non
     else:
         console = terminal()
         for line in lines(found, has_box=console.is_terminal):
-            console.print(line, highlight=False, soft_wrap=isinstance(line, str))
+            if isinstance(line, str):
+                console.print(folded(line, columns()), highlight=False, soft_wrap=True)
+            else:
+                console.print(line, highlight=False)
     if found.troubles:
         sys.exit(1)
 

@@ -92,6 +92,8 @@ def _workers(found: Overview) -> Iterator[str]:
         last = "last try" if worker.trouble else "last drain"
         words.append(f"{last} {_ago(worker.last_drain_at, found.at)}")
         words.append(f"next {_until(worker.next_drain_at, found.at)}")
+        if (quiet_s := worker.quiet_s(found.at)) is not None:
+            words.append(f"last sign of life {span(quiet_s)} ago")
         yield ", ".join(words)
 
 
@@ -104,7 +106,8 @@ def _sinks(found: Overview) -> Iterator[str]:
 
 def _sink(sink: Sink, now: datetime) -> Iterator[str]:
     whose = f"  of {', '.join(sink.applications)}" if sink.applications else ""
-    state = "down" if sink.error else f"last written {_ago(sink.last_written_at, now)}"
+    written = "not written yet" if sink.last_written_at is None else f"last written {_ago(sink.last_written_at, now)}"
+    state = "down" if sink.error else written
     lag = f", {span(sink.lag_s)} behind" if sink.lag_s is not None else ""
     yield f"sink  {sink.url}{whose}"
     yield f"  {state}{lag}"
@@ -115,7 +118,11 @@ def _ago(moment: datetime | None, now: datetime) -> str:
 
 
 def _until(moment: datetime | None, now: datetime) -> str:
-    return "not known" if moment is None else f"in {span((moment - now).total_seconds())}"
+    if moment is None:
+        return "not known"
+    left_s = (moment - now).total_seconds()
+    # During a drain, and after the worker was killed.
+    return f"in {span(left_s)}" if left_s > -1 else f"was due {span(-left_s)} ago"
 
 
 def _rate(per_min: float | None) -> str:
@@ -144,7 +151,10 @@ def _dead(state: State, _: datetime) -> str:
 
 
 def _next(state: State, now: datetime) -> str:
-    return "" if state.next_drain_at is None else brief((state.next_drain_at - now).total_seconds())
+    if state.next_drain_at is None:
+        return ""
+    left_s = (state.next_drain_at - now).total_seconds()
+    return brief(left_s) if left_s > -1 else "due"
 
 
 _COLUMNS = (

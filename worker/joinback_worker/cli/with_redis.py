@@ -1,6 +1,7 @@
 """A command's connection to Redis. It turns an error of Redis into one line that names the fix."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from joinback.urls import shown_url
 from joinback_worker.connection.connect import connect
 from joinback_worker.connection.login import NoLogin
 from joinback_worker.connection.redis_errors import advice
+from joinback_worker.operating.spans import waited
 
 T = TypeVar("T")
 
@@ -27,9 +29,11 @@ def with_redis(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
         finally:
             await redis.aclose()
 
+    began = time.monotonic()
     try:
         return asyncio.run(run())
     except (RedisError, OSError) as error:
         # Without a login no server was asked, so none is named.
-        where = "" if isinstance(error, NoLogin) else f"{shown_url(settings.redis_url)}: "
+        where = f"{shown_url(settings.redis_url)}{waited(time.monotonic() - began)}: "
+        where = "" if isinstance(error, NoLogin) else where
         raise JoinbackError(f"{where}{advice(error)}") from None

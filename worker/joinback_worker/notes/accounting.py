@@ -6,11 +6,15 @@ and a difference means that events were lost.
 """
 
 from collections.abc import Mapping, Sequence
+from shlex import quote
 
 from msgspec import field
 
 from joinback import wire
 from joinback_worker.totals import Totals
+
+NAME_SHOWN = 100
+"""The characters of a foreign counter's name that are shown: one line."""
 
 
 def is_counted(name: str) -> bool:
@@ -36,7 +40,7 @@ class Accounting(Totals, kw_only=True):
     """The age of the oldest pending entry; 0 if none is pending."""
     dead_by_reason: dict[str, int] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
-    """What cannot be counted because somebody else wrote it there: one line for each, with its fix."""
+    """What cannot be counted because somebody else wrote it there: `what; fix: command of Redis` for each."""
 
     @classmethod
     def of(cls, counters: Mapping[str, int], *, pending: int, oldest_pending_s: float) -> "Accounting":
@@ -76,19 +80,34 @@ def books_of(tag: str, pending: int | bytes, flat: Sequence[bytes] | bytes, olde
     """
     stats, troubles = wire.stats_key(tag), []
     if isinstance(pending, bytes):
-        troubles.append(f"{wire.pending_key(tag)} is a {pending.decode()}, not a stream; rename or delete it")
+        troubles.append(
+            f"{wire.pending_key(tag)} is a {pending.decode()}, not a stream; {_move(wire.pending_key(tag))}"
+        )
         pending = 0
     if isinstance(flat, bytes):
-        troubles.append(f"{stats} is a {flat.decode()}, not a hash; rename or delete it")
+        troubles.append(f"{stats} is a {flat.decode()}, not a hash; {_move(stats)}")
         flat = []
-    counts = {}
+    counts, foreign = {}, []
     for name, value in zip(flat[::2], flat[1::2], strict=True):
         try:
             counts[name.decode(errors="backslashreplace")] = int(value)
         except ValueError:
-            shown = name.decode(errors="backslashreplace")[:100]
-            fix = "HSET it to the number that brings the difference to 0" if is_counted(shown) else "HDEL it"
-            troubles.append(f"{shown!r} in {stats} is not a number; {fix}")
+            foreign.append(name.decode(errors="backslashreplace"))
     books = Accounting.of(counts, pending=pending, oldest_pending_s=oldest_pending_s)
-    books.troubles = troubles
+    books.troubles = troubles + [_foreign(stats, name, books.difference) for name in foreign]
     return books
+
+
+def _move(key: str) -> str:
+    """Return how to make room at a key where somebody else's value stands, and keep that value."""
+    return f"rename it: RENAME {quote(key)} {quote(f'foreign:{key}')}"
+
+
+def _foreign(stats: str, name: str, difference: int) -> str:
+    """Return that a counter is not a number, and the command that mends it: it counted as 0 so far."""
+    says = f"{name[:NAME_SHOWN]!r} in {stats} is not a number"
+    key = f"{quote(stats)} {quote(name[:NAME_SHOWN])}"
+    if not is_counted(name):
+        return f"{says}; delete it: HDEL {key}"
+    number = max(0, -difference if name.startswith("received:") else difference)
+    return f"{says}; set it to the number that brings the difference to 0, now {number}: HSET {key} {number}"

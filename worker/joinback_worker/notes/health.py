@@ -15,16 +15,20 @@ log = structlog.get_logger("joinback")
 
 MEMORY_SHARE_MAX = 0.85
 """The share of maxmemory above which memory counts as high: a burst may fill the rest before the next tick looks."""
+UNSEEN = "evictions, restarts and a full memory"
+"""What nobody can see without INFO."""
 
 
 class Health:
     """Reads INFO of each server, and remembers what it read last: evictions and restarts show as changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, logs: bool = True) -> None:
+        """`logs`: whether to log the first time that INFO is refused. A caller that shows `blind` need not."""
+        self._logs = logs
         self._run_ids: dict[str, str] = {}
         self._evicted: dict[str, int] = {}
-        self._is_blind = False
-        """True once INFO was refused."""
+        self.blind: str | None = None
+        """Why INFO was refused, and what that costs, in one line; None if it never was."""
 
     async def look(self, redis: Redis) -> dict[str, str]:
         """Return condition -> what it means and what to do, in one line. Empty if all is well, or if INFO is refused.
@@ -35,7 +39,7 @@ class Health:
         try:
             answers = await ask_primaries(redis, "INFO")
         except ResponseError as error:
-            self._log_blindness(error)
+            self._note_blindness(error)
             return {}
         found: dict[str, str] = {}
         for server, info in answers.items():
@@ -45,7 +49,7 @@ class Health:
 
     def _conditions(self, server: str, info: Any) -> dict[str, str]:
         if isinstance(info, ResponseError):
-            self._log_blindness(info)
+            self._note_blindness(info)
             return {}
         if isinstance(info, RedisError | OSError):
             return {"server_away": f"{advice(info)}; the other servers are drained meanwhile"}
@@ -60,17 +64,15 @@ class Health:
         if limit and info["used_memory"] > MEMORY_SHARE_MAX * limit:
             share = info["used_memory"] / limit
             used = f"{share:.0%} of maxmemory" if share < 2 else "many times its maxmemory"
-            found["memory_high"] = f"Redis uses {used}; give it more, or shorten JOINBACK_SETTLED_TTL_S"
+            found["memory_high"] = f"Redis uses {used}; shorten JOINBACK_SETTLED_TTL_S, or give it more"
         self._changes(server, info, found, may_evict=bool(limit) and policy != "noeviction")
         return found
 
-    def _log_blindness(self, error: ResponseError) -> None:
-        """Log once that INFO is refused (a renamed command, or a right that the login lacks) and what that costs."""
-        if not self._is_blind:
-            log.warning(
-                "redis_health_unknown", why=advice(error), lost="evictions, restarts and a full memory are not reported"
-            )
-        self._is_blind = True
+    def _note_blindness(self, error: ResponseError) -> None:
+        """Note that INFO is refused (a renamed command, or a right that the login lacks) and what that costs."""
+        if self.blind is None and self._logs:
+            log.warning("redis_health_unknown", why=advice(error), lost=f"{UNSEEN} are not reported")
+        self.blind = f"INFO is refused ({advice(error)}), so {UNSEEN} are not reported"
 
     def _changes(self, server: str, info: dict[str, Any], found: dict[str, str], *, may_evict: bool) -> None:
         evicted, run_id = info.get("evicted_keys", 0), info.get("run_id", "")

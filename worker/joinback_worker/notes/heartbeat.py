@@ -23,6 +23,8 @@ INTERVAL_S = 15.0
 """How often a worker writes its sign: three commands. A probe that asks twice per minute sees a new sign each time."""
 TTL_S = 60.0
 """How long a sign holds: four intervals, so that a hung Redis or one lost packet does not declare a worker dead."""
+OVERDUE_S = 2 * INTERVAL_S
+"""From this age of a sign on, one was missed: people are told, as the worker may have been killed."""
 
 _time = Script("notes/time.lua")
 _beat = Script("notes/beat.lua")
@@ -56,10 +58,20 @@ class Beat(Struct, kw_only=True):
     """The newest wire version that it reads."""
     evictions_at: datetime | None = None
     """When it last saw that Redis had evicted keys."""
+    clock_ahead_s: float | None = None
+    """By how much the clock of its host is ahead of Redis's; less than 0 if it is behind. None: an older release."""
 
     @property
     def name(self) -> str:
         return f"{self.host}:{self.pid}"
+
+    def quiet_s(self, now: datetime) -> float | None:
+        """Return the seconds since this sign, if the next one is overdue; None if it is not.
+
+        A worker that was killed cannot remove its sign, which holds for TTL_S.
+        """
+        age_s = (now - self.beat_at).total_seconds() if self.beat_at else 0.0
+        return age_s if age_s > OVERDUE_S else None
 
 
 def digest_of(settings: Settings) -> str:
@@ -82,9 +94,11 @@ async def redis_time(redis: Redis) -> datetime:
 async def beat(redis: Redis, sign: Beat, now: datetime) -> None:
     """Write this worker's sign, and remove the signs of workers that are gone. It works on a full Redis too.
 
-    `now`: Redis's time. Sets `sign.beat_at`, and `sign.started_at` the first time.
+    `now`: Redis's time, as Redis has just answered it. Sets `sign.beat_at` and `sign.clock_ahead_s`, and
+    `sign.started_at` the first time.
     """
     sign.beat_at = now
+    sign.clock_ahead_s = (datetime.now(UTC) - now).total_seconds()
     sign.started_at = sign.started_at or now
     gone = [name for name, other in (await _signs(redis)).items() if other is None or not _is_fresh(other, now)]
     arguments = [int(10 * TTL_S), sign.name, msgspec.json.encode(sign), *gone]

@@ -1,5 +1,6 @@
 """Try what a deployment needs: settings, Redis, workers, clients, sink and applications. Each problem has its fix."""
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import get_args
@@ -16,25 +17,29 @@ from joinback_worker.config import rules_file
 from joinback_worker.connection.connect import connect
 from joinback_worker.connection.redis_errors import advice
 from joinback_worker.notes.guard import refusal
+from joinback_worker.notes.layouts import applications
 from joinback_worker.sinks import open_sink
 
+from .arrivals import arrivals_of
 from .diagnosis import Area, Diagnosis, Tried, of_finding, problem, well
 from .findings import Finding, FindingName
 from .judging import ASK_DOCTOR
 from .named_fix import named_fix
 from .overview import overview
 from .probing import probe as probe_sink
-from .spans import several
+from .spans import several, waited
 from .states import Overview
 from .thresholds import Thresholds
 from .tried_applications import try_applications
+from .tried_clocks import try_clocks
+from .tried_rates import try_rates
 from .tried_redis import try_redis
 from .tried_rights import try_rights
 from .tried_sink import try_sink
 
 _SEE_TRIES = "the lines on redis, rights and sink say what works here; the worker's log has more"
 _OF_SERVER: frozenset[FindingName] = frozenset(
-    {"eviction_possible", "evictions", "memory_high", "restarted", "server_away"}
+    {"eviction_possible", "evictions", "health_unknown", "memory_high", "restarted", "server_away"}
 )
 _OF_WORKERS: frozenset[FindingName] = frozenset(
     {
@@ -63,10 +68,11 @@ async def diagnose(
     found.tried.append(well("settings", f"drains every {settings.interval_s} s; emit {settings.emit}"))
     found.tried += _try_rules(settings)
     redis = connect(settings)
+    began = time.monotonic()
     try:
         await _with_redis(redis, settings, thresholds or Thresholds(), found, probe=probe, reads_only=reads_only)
     except (RedisError, OSError) as error:
-        where = f"{shown_url(settings.redis_url)}: {advice(error)}"
+        where = f"{shown_url(settings.redis_url)}{waited(time.monotonic() - began)}: {advice(error)}"
         found.tried.append(
             problem("redis", "redis_away", where, "start Redis, or correct JOINBACK_REDIS_URL; then try again")
         )
@@ -91,6 +97,9 @@ async def _with_redis(
     seen = await overview(redis, settings, thresholds)
     found.at = seen.at
     found.tried += _from_overview(seen)
+    waiting = await arrivals_of(redis, [state.application for state in seen.applications])
+    found.tried += try_clocks(seen.workers, waiting)
+    found.tried += try_rates(await applications(redis), waiting)
     refused = await refusal(redis, settings)
     sink = (
         [problem("sink", "sink_differs", *named_fix(refused))]

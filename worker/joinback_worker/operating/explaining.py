@@ -29,6 +29,7 @@ from .evidence import leaves_out_rows, look_under
 from .explanation import Coverage, Explanation
 from .near_keys import near_keys
 from .overview import drops_of_day
+from .redacted import redacted
 from .shell_lines import shell_lines
 from .timeline import timeline
 from .verdict import Around, verdict
@@ -57,8 +58,10 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
         await _look_in_sink(sink, found)
         folded = read_hash(application, join_key, ((field, text.encode()) for field, text in found.events.items()))
         row = found.row or _row_of(folded, settings, now)
-        if _needs_near(found, row, is_sampled_out=rate is not None and not keeps(application, join_key, rate)):
+        if row.status == "orphan" if row is not None else not found.is_known:
             await _add_near(Lookup(redis, sink, application, layout), found)
+    if found.are_digests:
+        found.sample = None  # of the stored key, which nobody named
     prediction_age_s = None if row is None else age_s(row, now)
     if row is not None and row.status == "predicted" and prediction_age_s is not None and not found.pending:
         found.coverage = await _coverage(settings, found, prediction_age_s)
@@ -81,6 +84,7 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
         missing=missing,
     )
     found.timeline = timeline(found)
+    found.redacted = redacted(found.timeline)
     found.verdict, found.says = verdict(found, around)
     found.by_hand = list(shell_lines(settings, application, join_key, found.tags))
     return found
@@ -127,15 +131,9 @@ def _row_of(folded: ReadHash, settings: Settings, now: datetime) -> Row | None:
     return project(record, policy_of(settings, record.application, now))[0] if record.has_events else None
 
 
-def _needs_near(found: Explanation, row: Row | None, *, is_sampled_out: bool) -> bool:
-    if row is not None:
-        return row.status == "orphan"
-    return not (found.is_known or is_sampled_out)
-
-
 async def _add_near(lookup: Lookup, found: Explanation) -> None:
     try:
-        found.near = await near_keys(lookup, found.join_key)
+        found.near, found.are_digests = await near_keys(lookup, found.join_key)
     except WorkerError as error:
         found.sink_trouble = found.sink_trouble or str(error)
 

@@ -87,6 +87,10 @@ class Explanation(Struct, kw_only=True):
     """The oldest first. What has no time comes last."""
     near: list[Near] = []
     """Set only for a key that is unknown, or that has feedback and no prediction."""
+    are_digests: bool = False
+    """Whether the application's keys are 32 hex digits, and this unknown key is not."""
+    redacted: list[str] = []
+    """The paths of values that look redacted, each with the rule that leaves such a value."""
     coverage: Coverage | None = None
     """Set only for a prediction that waits for feedback."""
     sample: str | None = None

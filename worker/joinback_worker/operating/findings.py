@@ -24,6 +24,8 @@ FindingName = Literal[
     "dead_letters_expire",
     "client_drops",
     # What services send.
+    "client_clock_differs",
+    "sample_rate_high",
     "no_feedback",
     "only_orphans",
     "many_orphans",
@@ -44,6 +46,7 @@ FindingName = Literal[
     "memory_high",
     "memory_forecast",
     "not_persistent",
+    "health_unknown",
     "restarted",
     "server_away",
     "clock_differs",
@@ -69,10 +72,13 @@ HINTS: frozenset[FindingName] = frozenset(
         "rules_changed",
         "memory_forecast",
         "not_persistent",
+        "health_unknown",
         "no_tls",
         "sink_missing",
         "sink_unguarded",
         "client_drops",
+        "client_clock_differs",
+        "sample_rate_high",
     }
 )
 """Hints can wait for the working day. All other findings are trouble, and make exit code 1."""
@@ -93,6 +99,8 @@ WHY: dict[FindingName, str] = {
     "new_dead_letters": "Each dead letter is an event that is in no row.",
     "dead_letters_expire": "They can be replayed only until they expire.",
     "client_drops": "A service lost these events before they reached Redis. They are in no row.",
+    "client_clock_differs": "Its events carry wrong times: label delays, the newest value and the windows are wrong.",
+    "sample_rate_high": "Feedback on a key whose prediction was not logged stays an orphan, and costs memory.",
     "no_feedback": "When labels stop, nothing fails: the rows only look young.",
     "only_orphans": "The sender of these labels most likely misspells the application or its keys.",
     "many_orphans": "A label that matches no prediction is missing from every figure.",
@@ -112,6 +120,7 @@ WHY: dict[FindingName, str] = {
     "memory_high": "At its limit Redis refuses events. Clients hold predictions back before that.",
     "memory_forecast": "At its limit Redis refuses events.",
     "not_persistent": "A restart of Redis loses pending events. Clients send only their last seconds again.",
+    "health_unknown": "Redis may evict events, or be nearly full, and nobody is told.",
     "restarted": "Events that Redis had not saved are lost. Clients send only their last seconds again.",
     "server_away": "The applications on this server are not drained.",
     "clock_differs": "Two clocks that disagree decide when events happened and when rows mature.",

@@ -5,13 +5,13 @@ from datetime import datetime, timedelta
 from shlex import quote
 from typing import cast
 
-from joinback import wire
 from joinback.settings import Settings
 from joinback_worker.notes.heartbeat import Beat
 
 from .findings import Finding, FindingName, finding
+from .judging_books import book_findings
 from .named_fix import named_fix
-from .redis_cli import config_fix, redis_fix
+from .redis_cli import config_fix
 from .spans import several, span, verb
 from .states import State
 from .thresholds import DAY_S, Thresholds
@@ -118,11 +118,7 @@ def application_findings(
     """
     name = state.application
     yield from _drain_findings(state, now, interval_s, wanted, workers, lives=lives)
-    if state.books.difference:
-        yield _difference(state, settings)
-    for trouble in state.books.troubles:
-        says, _, fix = trouble.partition("; ")
-        yield finding("books_unreadable", f"{name}: {says}", fix, name)
+    yield from book_findings(state, settings)
     if state.dead_new > wanted.dead_new:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(state.dead_by_reason_new.items()))
         says = f"{name}: {several(state.dead_new, 'new dead letter')} within {span(wanted.dead_new_s)} ({reasons})"
@@ -138,24 +134,6 @@ def application_findings(
             says = f"{name}: {several(seen.broken, 'value')} of {field!r} {have} another type than declared"
             fix = f"correct the declaration (joinback config check) or the senders of {name}"
             yield finding("field_broken", says, fix, name)
-
-
-def _difference(state: State, settings: Settings) -> Finding:
-    """Return the finding that the books do not balance, with the commands that drain again and close the books."""
-    number = abs(state.books.difference)
-    stats = quote(wire.stats_key(wire.tag(state.application, 0, state.shards)))
-    if state.books.difference > 0:
-        says = f"{several(number, 'received event')} {verb(number, 'is', 'are')} missing from the books"
-        fix = (
-            f"first joinback requeue {quote(state.application)}, which drains again what Redis still holds; then close"
-            f" the books with the difference that is left after the next drain, now {number}:"
-            f" {redis_fix(settings, f'HINCRBY {stats} dead:lost {number}')}"
-        )
-    else:
-        says = f"{several(number, 'event')} {verb(number, 'is', 'are')} in the books twice"
-        command = redis_fix(settings, f"HINCRBY {stats} received:unknown {number}")
-        fix = f"find out who wrote to these keys; then close the books: {command}"
-    return finding("difference", f"{state.application}: {says}", fix, state.application)
 
 
 def _by_cause(state: State, workers: Sequence[FindingName | None]) -> str | None:
@@ -236,5 +214,8 @@ def redis_findings(conditions: Mapping[str, str], settings: Settings) -> Iterato
     for name, meaning in conditions.items():
         says, _, fix = meaning.partition("; ")
         known = cast(FindingName, name)
-        evicts = known in ("eviction_possible", "evictions")
-        yield finding(known, says, f"{fix}: {_no_eviction(settings)}" if evicts else fix)
+        if known in ("eviction_possible", "evictions"):
+            fix = f"{fix}: {_no_eviction(settings)}"
+        elif known == "memory_high":
+            fix = f"{fix}: {config_fix(settings, 'maxmemory', 'BYTES')}"
+        yield finding(known, says, fix)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from joinback_worker.key_forms import Form, Looks, dict_forms, forms, learn
+from joinback_worker.key_forms import Form, Looks, dict_forms, forms, is_digest, learn
 from joinback_worker.labels.lookup import Lookup
 from joinback_worker.labels.near import KEYS_LEARNED_FROM, predicted_of
 from joinback_worker.nearest import likeness, nearest
@@ -15,13 +15,15 @@ from .explanation import Near
 NEAR_MAX = 3
 
 
-async def near_keys(lookup: Lookup, join_key: str) -> list[Near]:
+async def near_keys(lookup: Lookup, join_key: str) -> tuple[list[Near], bool]:
     """Return the other forms of a key that have a prediction, and one key that is spelled alike: the likest one first.
 
+    Return also whether existing keys are 32 hex digits, and this one is not: then it is not a key as it is stored.
     Raises what the look-up raises.
     """
     existing = await lookup.some_keys(KEYS_LEARNED_FROM)
-    tried = _forms(join_key, learn(existing))
+    looks = learn(existing)
+    tried = _forms(join_key, looks)
     known = await predicted_of(lookup, [tried])
     near = {form.key: form.how for form in tried if form.key in known}
     if (
@@ -30,7 +32,8 @@ async def near_keys(lookup: Lookup, join_key: str) -> list[Near]:
         near[alike] = "spelled much alike"
     # A stable sort: of keys that are as like, the one with the fewest changes stays first.
     likest = sorted(near, key=lambda key: likeness(join_key, key), reverse=True)
-    return [Near(join_key=key, how=near[key]) for key in likest[:NEAR_MAX]]
+    found = [Near(join_key=key, how=near[key]) for key in likest[:NEAR_MAX]]
+    return found, looks.are_digests and not is_digest(join_key)
 
 
 def _spelled_alike(join_key: str, existing: Sequence[str], *, is_last_try: bool) -> str | None:

@@ -41,7 +41,10 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
     now = await redis_time(redis)
     living, drains = await workers(redis), await last_drains(redis)
     interval_s = _interval_s(living, drains, settings)
-    findings = [*redis_findings(await Health().look(redis), settings)]
+    health = Health(logs=False)
+    findings = [*redis_findings(await health.look(redis), settings)]
+    if health.blind is not None:
+        findings.append(finding("health_unknown", health.blind, "give the login the right +info"))
     try:
         sinks = await published(redis)
     except ResponseError as error:

@@ -26,6 +26,11 @@ def brief(seconds: float) -> str:
     raise AssertionError
 
 
+def waited(seconds: float) -> str:
+    """Return how long somebody waited for an answer, to follow a place: `, after 3 s`; "" if not noticeably long."""
+    return f", after {span(seconds)}" if seconds >= 1 else ""
+
+
 def in_words(detail: str) -> str:
     """Return the detail of a dead letter. If it begins with seconds, they become a duration."""
     seconds, unit, rest = detail.partition(" s ")

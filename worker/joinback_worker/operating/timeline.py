@@ -55,7 +55,7 @@ def _of_letters(found: Explanation) -> Iterator[Moment]:
             at=time_of(letter["id"]),
             what=what,
             where="dead letters",
-            detail=f"{letter['id']}  {letter.get('detail', '')}",
+            detail=f"{letter['id']}  {in_words(letter.get('detail', ''))}",
         )
 
 

@@ -19,6 +19,13 @@ from .verdict_of_row import conflicting, of_row
 
 DROPS_NAMED = 2
 EVENTS_NAMED = 3
+_DROPPED = "or its client dropped it (before_send may have: that is not reported)"
+_DIGESTS = (
+    "the keys of this application are 32 hex digits, as a client makes new ones, or JoinKey.from_dict (give its JSON"
+    " object), or a rule Hash('join_key') (joinback.redaction.preview shows the pseudonym)"
+)
+_REASONS = {"hook_failed": "hook_failed: a rule of redact, or before_send, raised an exception"}
+"""Reason of a drop -> which rule it means."""
 
 
 class Around(Struct, frozen=True, kw_only=True):
@@ -122,11 +129,19 @@ def _queued(found: Explanation, around: Around) -> Verdict:
     alive = {worker.name for worker in around.workers}
     if claimed and not free:
         who, held_s = _process(claimed[0]), claimed[0].claimed_s or 0
-        return "claimed", f"claimed by {who} {span(held_s)} ago; that worker writes it now{_failed(around)}"
+        return "claimed", f"claimed by {who} {span(held_s)} ago; {_writes(who, found, around)}{_failed(around)}"
     gone = {_process(entry) for entry in free} - alive
     held = f", claimed by {', '.join(sorted(gone))}, which is not alive any more" if gone else ""
     waits = f"in the queue for {span(_age_s(found.pending, found.at))}{held}"
     return "in_the_queue", f"{waits}{_failed(around)}; {_next_drain(found, around)}"
+
+
+def _writes(who: str, found: Explanation, around: Around) -> str:
+    """Return what the holder of a claim does. One that was killed counts as alive until its sign ends."""
+    for worker in around.workers:
+        if worker.name == who and (quiet_s := worker.quiet_s(found.at)) is not None:
+            return f"the last sign of life of that worker came {span(quiet_s)} ago"
+    return "that worker writes it now"
 
 
 def _failed(around: Around) -> str:
@@ -165,13 +180,16 @@ def _of_letters(found: Explanation) -> Verdict | None:
 
 
 def _of_nothing(found: Explanation, around: Around) -> Verdict:
-    if around.is_sampled_out:
+    # The sample is drawn from keys as they are stored.
+    if around.is_sampled_out and not found.are_digests:
         return "sampled_out", found.sample or "sampled out"
     if found.sink_trouble or found.sink_elsewhere or not around.sink_keeps:
         why = found.sink_elsewhere or found.sink_trouble or "it is a pipe"
         return "sink_unknown", f"Redis holds nothing of it, and the sink cannot be asked: {why}"
     near = ", ".join(f"{one.join_key} ({one.how})" for one in found.near)
-    exists = f"; but there is {near}" if near else "; it was never logged, or its client dropped it, or it was deleted"
+    exists = f"; but there is {near}" if near else f"; it was never logged, {_DROPPED}, or it was deleted"
+    if found.are_digests and not near and not found.join_key.startswith("{"):
+        exists = f"; {_DIGESTS}"
     return (
         "unknown",
         f"unknown: neither Redis nor the sink holds anything of it{exists}{_unseen(found)}{_dropped(around.drops)}",
@@ -183,7 +201,8 @@ def _dropped(drops: Sequence[ReportedDrops]) -> str:
     if not drops:
         return ""
     named = ", ".join(
-        f"{_who(one)} dropped {several(one.count, 'event')} ({one.reason})" for one in drops[:DROPS_NAMED]
+        f"{_who(one)} dropped {several(one.count, 'event')} ({_REASONS.get(one.reason, one.reason)})"
+        for one in drops[:DROPS_NAMED]
     )
     return f"; in the last day {named}"
 

@@ -1,0 +1,43 @@
+"""From an application's books to findings, each with the redis-cli line that mends the books. Pure."""
+
+from collections.abc import Iterator
+from shlex import quote
+
+from joinback import wire
+from joinback.settings import Settings
+
+from .findings import Finding, finding
+from .redis_cli import redis_fix
+from .spans import several, verb
+from .states import State
+
+
+def book_findings(state: State, settings: Settings) -> Iterator[Finding]:
+    """Yield that the books do not balance, and each part of them that somebody else overwrote."""
+    if state.books.difference:
+        yield _difference(state, settings)
+    for trouble in state.books.troubles:
+        says, _, fix = trouble.partition("; ")
+        what, _, command = fix.partition(": ")
+        does = f"{what}: {redis_fix(settings, command)}"
+        yield finding("books_unreadable", f"{state.application}: {says}", does, state.application)
+
+
+def _difference(state: State, settings: Settings) -> Finding:
+    """Return the finding that the books do not balance, with the commands that drain again and close the books."""
+    number = abs(state.books.difference)
+    stats = quote(wire.stats_key(wire.tag(state.application, 0, state.shards)))
+    if state.books.difference > 0:
+        says = f"{several(number, 'received event')} {verb(number, 'is', 'are')} missing from the books"
+        fix = (
+            f"first joinback requeue {quote(state.application)}, which drains again what Redis still holds; then close"
+            f" the books with the difference that is left after the next drain, now {number}:"
+            f" {redis_fix(settings, f'HINCRBY {stats} dead:lost {number}')}"
+        )
+    else:
+        says = f"{several(number, 'event')} {verb(number, 'is', 'are')} in the books twice"
+        command = redis_fix(settings, f"HINCRBY {stats} received:unknown {number}")
+        fix = f"find out who wrote to these keys; then close the books: {command}"
+    if state.books.troubles:
+        fix = "do first what books_unreadable says: what cannot be read counts as 0"
+    return finding("difference", f"{state.application}: {says}", fix, state.application)
