@@ -6,12 +6,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 import redis
-from conftest import PATIENCE_S, Cli, Stack, process_environment
+from conftest import PATIENCE_S, Cli, Stack, process_environment, wait_for
 from documents import ROOT, blocks
 
 PAGE = ROOT / "docs" / "tutorial" / "first-row.md"
@@ -39,6 +39,17 @@ def test_the_tutorial(stack: Stack, cli: Cli, tmp_path: Path) -> None:
     assert shown == 2
 
 
+def ended_by(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Send the signal, and give the process two seconds to end.
+
+    A signal that comes just before Python begins to read the terminal is handled only after that read.
+    """
+    process.send_signal(number)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(2)
+    return process.returncode is not None
+
+
 @pytest.mark.parametrize("way", ["Enter", "SIGHUP", "SIGTERM"])
 def test_its_redis_ends(way: str) -> None:
     """The Redis of the page ends with Enter, with its terminal (SIGHUP), and when its Python is told to (SIGTERM)."""
@@ -56,7 +67,7 @@ def test_its_redis_ends(way: str) -> None:
                 process.stdin.write("\n")
                 process.stdin.flush()
             else:
-                process.send_signal(signal.Signals[way])
+                wait_for(lambda: ended_by(process, signal.Signals[way]))
             assert process.wait(PATIENCE_S) == 0
             with pytest.raises(redis.ConnectionError):
                 server.ping()
