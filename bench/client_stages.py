@@ -44,8 +44,8 @@ def caller(funnel: Funnel) -> dict[str, Callable[[str], object]]:
     for _ in range(2):
         client.log_record(APPLICATION, inputs=1, outputs=1, join_key="-", version=VERSION)
     middles, inputs, outputs = funnel._middles.known, values.encode(INPUTS), values.encode(OUTPUTS)
-    event = (APPLICATION, "-", time.time_ns(), middles[VERSION], inputs, outputs)
-    size = FRAME_BYTES + sum(map(len, event[3:]))  # type: ignore[arg-type]
+    size = FRAME_BYTES + len(middles[VERSION]) + len(inputs) + len(outputs)
+    event = (APPLICATION, "-", time.time_ns(), size, middles[VERSION], inputs, outputs)
     return {
         "floor: dict, encode, append": lambda key: floor.log(key, INPUTS, OUTPUTS),
         "clock": lambda key: time.time_ns(),

@@ -10,14 +10,14 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Any, cast
 
 from joinback.drops import DROP_REASONS, LOST, WANTED, DropReason, NotLogged
 from joinback.patience import Patience
 
-from .plain import FRAME_BYTES, Buffered, EventIds, Plain, PlainBatch
+from .plain import BATCH_MAX, PLAIN_FIELDS, Buffered, EventIds, Plain, PlainBatch
 from .unwanted import Unwanted
 
 PREDICTION_SHARE = 0.9
@@ -37,7 +37,7 @@ def size_of(batch: Iterable[Buffered]) -> int:
 
 
 def _size(event: Buffered | Plain) -> int:
-    return len(event[3]) if len(event) == 4 else FRAME_BYTES + len(event[3]) + len(event[4]) + len(event[5])
+    return len(event[3]) if len(event) == 4 else event[3]
 
 
 class Buffer:
@@ -241,14 +241,14 @@ class Buffer:
         """Return these events with the plain ones among them put together, or as one batch that does so if asked."""
         # By their lengths, in one loop in C: nearly all batches are plain, or hold nothing plain.
         lengths = set(map(len, taken))
-        if 6 not in lengths:
+        if PLAIN_FIELDS not in lengths:
             return cast("Sequence[Buffered]", taken)
-        plain = [event for event in taken if len(event) == 6] if len(lengths) > 1 else cast("list[Plain]", taken)
-        batch = PlainBatch(plain, *self._ids.new(len(plain)))
-        if len(plain) == len(taken):
-            return batch
-        ready = iter(batch)
-        return [next(ready) if len(event) == 6 else event for event in taken]
+        if len(lengths) == 1 and len(taken) <= BATCH_MAX:
+            return PlainBatch(cast("Sequence[Plain]", taken), self._ids.start())
+        plain = [event for event in taken if len(event) != 4]
+        batches = [PlainBatch(plain[n : n + BATCH_MAX], self._ids.start()) for n in range(0, len(plain), BATCH_MAX)]
+        ready = chain.from_iterable(batches)
+        return [event if len(event) == 4 else next(ready) for event in taken]
 
     def free(self, batch: Sequence[Buffered]) -> None:
         """Count a taken batch as no longer in memory: it has ended, or is on disk."""

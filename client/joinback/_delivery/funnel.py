@@ -111,7 +111,7 @@ class Funnel(Delivery):
             or (size > nesting.BYTES_MIN and not _is_moderate(size, middle, inputs_json, outputs_json))
         ):
             return False
-        if self._buffer.put((application, join_key, at_ns, middle, inputs_json, outputs_json), size, True):
+        if self._buffer.put((application, join_key, at_ns, size, middle, inputs_json, outputs_json), size, True):
             self._attend()
         return True
 
