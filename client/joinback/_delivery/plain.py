@@ -28,7 +28,7 @@ Plain: TypeAlias = tuple[str, str, int, int, bytes, bytes, bytes]
 have, and three parts of that JSON: what `Middles` has, the inputs, and the outputs."""
 PLAIN_FIELDS = 7
 _SECOND_NS = 1_000_000_000
-_START, _BETWEEN = b'{"v":1,"at":"', b'Z","logged_at":"'
+_START, _BETWEEN = b'{"v":%d,"at":"' % wire.PLAIN_VERSION, b'Z","logged_at":"'
 _OUTPUTS, _END = b',"outputs":', b"}"
 FRAME_BYTES = len(_START) + len(_BETWEEN) + 2 * len("2026-11-23T11:00:00.123456") + len(_OUTPUTS) + len(_END)
 """The bytes of an event's JSON that are in none of its three parts. They are always as many: the years have four digits

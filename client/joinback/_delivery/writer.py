@@ -171,22 +171,11 @@ class Writer:
 
     def _run_script(self, application: str, tag: str, events: Sequence[Buffered], sent_at: float | None) -> int:
         """Return how many of the events could not be stored."""
-        keys = wire.write_keys(tag, ())
-        command = Command([b"%d" % (len(keys) + len(events)), *keys])
-        limits = wire.write_arguments(tag, self._buffer_ttl_s, ())
-        if isinstance(events, PlainBatch):
-            command.add_texts(wire.record_key(tag, ""), events.join_keys)
-            command.add(limits)
-            events.add_to(command)
-        else:
-            _, join_keys, fields, payloads = zip(*events, strict=True)
-            command.add_texts(wire.record_key(tag, ""), join_keys)
-            command.add(limits)
-            command.add([part for event in zip(map(str.encode, fields), payloads, strict=True) for part in event])
-        reply = self._scripts.call(WRITE, command, keys[0])
+        key = wire.pending_key(tag).encode()
+        reply = self._scripts.call(WRITE, call_of(tag, self._buffer_ttl_s, events), key)
         if not accounts_for(reply, len(events)):
             raise BrokenReply("the answer to a batch does not account for its events")
-        self._replay.add(application, keys[0], self._transport.server_of(keys[0]), events, sent_at)
+        self._replay.add(application, key, self._transport.server_of(key), events, sent_at)
         if reply[3]:
             # Redis was perhaps emptied, and `joinback:applications` with it.
             self._announcer.announce_again(application)
@@ -215,6 +204,23 @@ def _by_tag(application: str, events: Sequence[Buffered], shards: int) -> Mappin
     for event in events:
         groups[wire.tag_of(application, event[1], shards)].append(event)
     return groups
+
+
+def call_of(tag: str, buffer_ttl_s: int, events: Sequence[Buffered]) -> Command:
+    """Return what the write script is called with for these events: the number of its keys, KEYS and ARGV."""
+    keys = wire.write_keys(tag, ())
+    command = Command([b"%d" % (len(keys) + len(events)), *keys])
+    limits = wire.write_arguments(tag, buffer_ttl_s, ())
+    if isinstance(events, PlainBatch):
+        command.add_texts(wire.record_key(tag, ""), events.join_keys)
+        command.add(limits)
+        events.add_to(command)
+    else:
+        _, join_keys, fields, payloads = zip(*events, strict=True)
+        command.add_texts(wire.record_key(tag, ""), join_keys)
+        command.add(limits)
+        command.add([part for pair in zip(map(str.encode, fields), payloads, strict=True) for part in pair])
+    return command
 
 
 def accounts_for(reply: object, count: int) -> bool:
