@@ -108,7 +108,11 @@ class Funnel(Delivery):
             (T in inputs_json and values.has_naive(inputs_json))
             or (T in outputs_json and values.has_naive(outputs_json))
             or (tags and values.has_naive(middle))
-            or (size > nesting.BYTES_MIN and not _is_moderate(size, middle, inputs_json, outputs_json))
+            or size > wire.EVENT_BYTES_MAX
+            # The event itself is one level around its parts.
+            or (len(inputs_json) >= nesting.BYTES_MIN and nesting.is_too_deep(inputs_json, 1))
+            or (len(outputs_json) >= nesting.BYTES_MIN and nesting.is_too_deep(outputs_json, 1))
+            or (tags and nesting.is_too_deep(b'"' + middle, 1))
         ):
             return False
         if self._buffer.put((application, join_key, at_ns, size, middle, inputs_json, outputs_json), size, True):
@@ -214,10 +218,3 @@ class Funnel(Delivery):
         if self._complaints.is_due(f"{reason}: {words}"):
             fault = error if reason == "internal_error" else None
             log.warning("joinback dropped an event (%s): %s", reason, words, fault=fault)
-
-
-def _is_moderate(size: int, *parts: bytes) -> bool:
-    """Return whether an event of `size` bytes in these parts is surely neither too large nor nested too deep."""
-    return size <= wire.EVENT_BYTES_MAX and not any(
-        part.count(b"[") + part.count(b"{") >= nesting.NESTING_MAX for part in parts
-    )

@@ -35,6 +35,8 @@ FRAME_BYTES = len(_START) + len(_BETWEEN) + 2 * len("2026-11-23T11:00:00.123456"
 as long as a time in ns fits into 64 bits."""
 VERSIONS_MAX = 1_000
 """More versions than that in one process are no versions of models, and not worth the memory."""
+MIDDLE_BYTES_MAX = 1_000
+"""So all that are kept take a megabyte at most. No name of a version is so long."""
 
 
 class _Attributes(Struct, omit_defaults=True):
@@ -57,7 +59,7 @@ class Middles:
         """Return the part. May raise anything that the encoder raises."""
         attributes = values.encode(_Attributes(version, self._environment, tags or {}))[1:-1]
         middle = b'Z",%b%b"inputs":' % (attributes, b"," if attributes else b"")
-        if not tags and len(self.known) < VERSIONS_MAX:
+        if not tags and len(self.known) < VERSIONS_MAX and len(middle) <= MIDDLE_BYTES_MAX:
             self.known[version] = middle
         return middle
 
