@@ -81,6 +81,7 @@ class EventIds:
 
 
 BATCH_MAX = 1_000
+"""As many as three last digits tell apart, and as the sender takes at once."""
 _LAST_DIGITS = [b"%03d" % number for number in range(BATCH_MAX)]
 
 
