@@ -51,7 +51,7 @@ def test_the_pieces_are_the_events(taken: list[Plain]) -> None:
     batch = PlainBatch(taken, EventIds().start())
     assert call_of("loans", 60, batch).packed() == call_of("loans", 60, list(batch)).packed()
     assert batch.size == size_of(list(batch)) == sum(event[3] for event in taken)
-    assert [event[1] for event in batch] == batch.join_keys == [event[1] for event in taken]
+    assert [event[1] for event in batch] == list(batch.join_keys) == [event[1] for event in taken]
 
 
 @given(st.lists(events, min_size=1, max_size=9))
@@ -102,6 +102,16 @@ def test_plain_and_other_events_keep_their_order() -> None:
         assert len({event[2] for event in taken}) == len(taken) == 2_750
         buffer.free(taken)
         assert buffer.fullness() == 0
+
+
+def test_a_batch_of_plain_events_is_bounded_in_bytes() -> None:
+    """What a batch leaves because of its bytes is the beginning of the next one, and no id comes twice."""
+    buffer, taken = filled(9), []
+    while batch := buffer.take(40, 300):
+        assert len(batch) == 1 or size_of(batch[:-1]) < 300
+        taken += batch
+    assert [event[1] for event in taken] == [f"k{n}" for n in range(9)]
+    assert len({event[2] for event in taken}) == 9
 
 
 def test_what_two_children_inherit_has_the_same_ids() -> None:
