@@ -45,7 +45,6 @@ class Scripted(Encoded):
         super().__init__(backend)
         from joinback import wire
 
-        self._wire = wire
         url = urlsplit(backend)
         self._socket = socket.create_connection((url.hostname, url.port))
         self._command([b"SCRIPT", b"LOAD", wire.WRITE_SCRIPT.encode()])
@@ -57,31 +56,44 @@ class Scripted(Encoded):
             time.sleep(0.001)
 
     def _send(self) -> None:
-        wire = self._wire
-        tag = wire.tag(APPLICATION)
-        prefix = wire.record_key(tag, "")
-        tag_keys = [wire.pending_key(tag).encode(), wire.stats_key(tag).encode(), wire.dead_key(tag).encode()]
-        limits = [b"%d" % limit for limit in (len(prefix), 3600, 3600, 3600, 1000, 1000)]
-        sha = wire.WRITE_SHA.encode()
         popleft = self.events.popleft
         while True:
             self._busy = True
             while waiting := min(len(self.events), BATCH_EVENTS_MAX):
-                batch = [popleft() for _ in range(waiting)]
-                keys = [(prefix + key).encode() for key, _ in batch]
-                events = chain.from_iterable([(b"prediction:0", payload) for _, payload in batch])
-                self._command([b"EVALSHA", sha, b"%d" % (waiting + 3), *tag_keys, *keys, *limits, *events])
+                self._exchange(script_call([popleft() for _ in range(waiting)]))
             self._busy = False
             time.sleep(LINGER_S)
 
     def _command(self, arguments: list[bytes]) -> None:
-        parts = chain.from_iterable(zip(map(_head, map(len, arguments)), arguments, strict=True))
-        self._socket.sendall(b"".join([b"*%d" % len(arguments), *parts, b"\r\n"]))
+        self._exchange(packed(arguments))
+
+    def _exchange(self, command: bytes) -> None:
+        self._socket.sendall(command)
         reply = self._socket.recv(65_536)
         # The script answers with an array of three numbers, SCRIPT LOAD with one text.
         while reply.count(b"\r\n") < (4 if reply.startswith(b"*") else 2):
             reply += self._socket.recv(65_536)
         assert not reply.startswith(b"-"), reply
+
+
+def script_call(batch: list[tuple[str, bytes]]) -> bytes:
+    """One EVALSHA of our own script for these events, as it goes over the wire."""
+    from joinback import wire
+
+    tag = wire.tag(APPLICATION)
+    prefix = wire.record_key(tag, "")
+    tag_keys = [wire.pending_key(tag).encode(), wire.stats_key(tag).encode(), wire.dead_key(tag).encode()]
+    limits = [b"%d" % limit for limit in (len(prefix), 3600, 3600, 3600, 1000, 1000)]
+    keys = [(prefix + key).encode() for key, _ in batch]
+    events = chain.from_iterable([(b"prediction:0", payload) for _, payload in batch])
+    sha = wire.WRITE_SHA.encode()
+    return packed([b"EVALSHA", sha, b"%d" % (len(batch) + 3), *tag_keys, *keys, *limits, *events])
+
+
+def packed(arguments: list[bytes]) -> bytes:
+    """A command as it goes over the wire."""
+    parts = chain.from_iterable(zip(map(_head, map(len, arguments)), arguments, strict=True))
+    return b"".join([b"*%d" % len(arguments), *parts, b"\r\n"])
 
 
 @lru_cache(maxsize=4096)

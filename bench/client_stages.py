@@ -10,19 +10,20 @@ proportion. The client's Redis is nowhere, and its sender does not run.
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-from client_floors import Encoded
+from client_floors import Encoded, script_call
 from client_payloads import APPLICATION, LOAN, VERSION
 
-from joinback import events, ids, values, wire
+from joinback import values, wire
 from joinback._delivery import Funnel
 from joinback._delivery.aside import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
-from joinback._delivery.buffer import Buffer, Buffered
+from joinback._delivery.buffer import Buffer
+from joinback._delivery.command import Command
+from joinback._delivery.funnel import T
+from joinback._delivery.plain import FRAME_BYTES, PlainBatch
 from joinback._delivery.replay import Replay
-from joinback._delivery.transport.packing import packed
 from joinback.client import Client
 from joinback.options import Options
 
@@ -30,14 +31,7 @@ ROUNDS = 40
 CALLS = 1_000
 INPUTS, OUTPUTS = LOAN
 KEYS = [f"loan_{n:08}" for n in range(CALLS)]
-NOW = datetime.now(UTC)
 TAG = wire.tag(APPLICATION)
-
-
-def prediction(at: datetime) -> wire.Prediction:
-    return wire.Prediction(
-        v=wire.PLAIN_VERSION, at=at, logged_at=at, version=VERSION, tags=events.NO_TAGS, inputs=INPUTS, outputs=OUTPUTS
-    )
 
 
 def caller(funnel: Funnel) -> dict[str, Callable[[str], object]]:
@@ -46,16 +40,19 @@ def caller(funnel: Funnel) -> dict[str, Callable[[str], object]]:
     # Emptied with the buffer.
     floor.events = funnel._buffer._events  # type: ignore[assignment]
     client._funnel = funnel
-    client.log_record(APPLICATION, inputs=1, outputs=1, join_key="-")
-    payload = values.encode(prediction(NOW))
+    # The first call with a name takes the whole path.
+    for _ in range(2):
+        client.log_record(APPLICATION, inputs=1, outputs=1, join_key="-", version=VERSION)
+    middles, inputs, outputs = funnel._middles.known, values.encode(INPUTS), values.encode(OUTPUTS)
+    size = FRAME_BYTES + len(middles[VERSION]) + len(inputs) + len(outputs)
+    event = (APPLICATION, "-", time.time_ns(), size, middles[VERSION], inputs, outputs)
     return {
         "floor: dict, encode, append": lambda key: floor.log(key, INPUTS, OUTPUTS),
-        "clock": lambda key: datetime.now(UTC),
-        "event, encode": lambda key: values.encode(prediction(NOW)),
-        "clock, event, encode": lambda key: values.encode(prediction(datetime.now(UTC))),
-        "look for a datetime without a zone": lambda key: payload.find(b"T", events.HEADER_BYTES),
-        "id": lambda key: f"prediction:{ids.process}{next(ids.numbers)}",
-        "buffer: bounds, count, append": lambda key: funnel._buffer.put((APPLICATION, key, "-", payload), True),
+        "clock": lambda key: time.time_ns(),
+        "inputs and outputs, encode": lambda key: (values.encode(INPUTS), values.encode(OUTPUTS)),
+        "look for a datetime without a zone": lambda key: T in inputs or T in outputs,
+        "version and environment": lambda key: middles.get(VERSION),
+        "buffer: bounds, count, append": lambda key: funnel._buffer.put(event, size, True),
         "all of it, and its checks (put_plain)": lambda key: funnel.put_plain(
             APPLICATION, key, INPUTS, OUTPUTS, VERSION, None
         ),
@@ -65,23 +62,31 @@ def caller(funnel: Funnel) -> dict[str, Callable[[str], object]]:
     }
 
 
-def sender(buffer: Buffer, batch: list[Buffered]) -> dict[str, Callable[[], object]]:
+def sender(funnel: Funnel) -> dict[str, Callable[[], object]]:
     """By name, what is done of one batch."""
-    _, keys, fields, payloads = zip(*batch, strict=True)
-    command = [*wire.write_keys(TAG, keys), *wire.write_arguments(TAG, 60, zip(fields, payloads, strict=True))]
-    replay = Replay()
+    buffer, replay = funnel._buffer, Replay()
+    buffer._events.clear()
+    for key in KEYS:
+        funnel.put_plain(APPLICATION, key, INPUTS, OUTPUTS, VERSION, None)
+    waiting = list(buffer._events)
+    batch = buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
+    assert isinstance(batch, PlainBatch)
+    prefix = wire.record_key(TAG, "")
+    whole = Command()
+    whole.add_texts(prefix, KEYS)
+    batch.add_to(whole)
+    floors = [(key, batch[0][3]) for key in KEYS]
 
     def take() -> None:
-        for event in batch:
-            buffer._events.append(event)
+        buffer._events.extend(waiting)
         buffer.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
 
     return {
-        "sender: take": take,
-        "sender: columns": lambda: list(zip(*batch, strict=True)),
-        "sender: keys": lambda: wire.write_keys(TAG, keys),
-        "sender: arguments": lambda: wire.write_arguments(TAG, 60, zip(fields, payloads, strict=True)),
-        "sender: pack": lambda: packed(command),
+        "sender's floor: keys, pack": lambda: script_call(floors),
+        "sender: take, sizes": take,
+        "sender: keys": lambda: Command().add_texts(prefix, KEYS),
+        "sender: times, ids, pieces": lambda: batch.add_to(Command()),
+        "sender: pack": whole.packed,
         "sender: remember, to send again": lambda: replay.add(APPLICATION, b"-", "-", batch),
         "sender: make room": lambda: buffer.free(batch),
     }
@@ -114,12 +119,10 @@ def main() -> None:
     funnel = Funnel(Options(), buffer=Buffer(10**9, 10**12, wake_at=10**9))
     funnel._buffer.attended = True
     stages: dict[str, Callable[[], Any]] = {name: each(call) for name, call in caller(funnel).items()}
-    payload = values.encode(prediction(NOW))
-    batch: list[Buffered] = [(APPLICATION, key, f"prediction:{ids.new_id()}", payload) for key in KEYS]
-    stages |= sender(funnel._buffer, batch)
+    stages |= sender(funnel)
     empty_ns = min(ns_per_event(each(lambda key: None)) for _ in range(ROUNDS))
     taken: dict[str, list[float]] = {name: [] for name in stages}
-    kept: deque[list[Buffered]] = deque(maxlen=1)
+    kept: deque[list[Any]] = deque(maxlen=1)
     for _ in range(ROUNDS):
         for name, calls in stages.items():
             taken[name].append(ns_per_event(calls) - (0 if name.startswith("sender") else empty_ns))

@@ -18,11 +18,16 @@ numbers = itertools.count()
 """The end of each event id. A forked child has another beginning, and counts from 0."""
 
 
+def new_process() -> str:
+    """Return a new beginning of event ids: twelve hex digits and `-`."""
+    return f"{_random.getrandbits(48):012x}-"
+
+
 def _begin_ids() -> None:
     """Choose a new beginning: at import, and in a forked child, which would otherwise repeat its parent's ids."""
     global process, numbers
     _random.seed()
-    process = f"{_random.getrandbits(48):012x}-"
+    process = new_process()
     numbers = itertools.count()
 
 

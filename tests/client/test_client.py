@@ -27,6 +27,7 @@ import joinback
 from joinback import wire
 from joinback._delivery import Funnel
 from joinback._delivery.buffer import Buffer
+from joinback._delivery.command import Command
 from joinback._delivery.sender import BATCH_EVENTS_MAX, Sender
 from joinback.drops import DROP_REASONS
 from joinback.options import Options
@@ -313,7 +314,7 @@ def test_a_batch_is_bounded_in_bytes() -> None:
     """What a batch leaves because of its bytes is the beginning of the next one: the order stays."""
     buffer = Buffer(events_max=1_000, bytes_max=1 << 20, wake_at=1_000)
     for n in range(100):
-        buffer.put(("loans", f"k{n}", "prediction:1", b"x" * (10 + n % 7)), True)
+        buffer.put(("loans", f"k{n}", "prediction:1", b"x" * (10 + n % 7)), 10 + n % 7, True)
     taken = []
     while batch := buffer.take(40, 100):
         assert len(batch) == 1 or sum(len(event[3]) for event in batch[:-1]) < 100
@@ -326,7 +327,7 @@ def test_one_batch_a_wake_up(settings: Settings, server: redis.Redis) -> None:
     funnel = Funnel(Options(redis_url=settings.redis_url, buffer_ttl_s=600))
     sender = Sender(funnel.options, funnel._buffer, funnel._rates, threading.Event())
     for n in range(BATCH_EVENTS_MAX + 1):
-        funnel._buffer.put(("loans", f"k{n}", "feedback:1", FEEDBACK), False)
+        funnel._buffer.put(("loans", f"k{n}", "feedback:1", FEEDBACK), len(FEEDBACK), False)
     assert [sender._deliver_next(), sender._deliver_next()] == [True, False]
     assert funnel.stats()["sent"] == server.xlen(wire.pending_key(wire.tag("loans"))) == BATCH_EVENTS_MAX + 1
 
@@ -734,14 +735,13 @@ def test_a_fault_of_ours_over_one_event_costs_that_event(
 ) -> None:
     """An event that the sender fails over again and again is dropped and counted, and all others arrive."""
     client = lenient(settings.redis_url)
-    write_keys = wire.write_keys
+    add_texts = Command.add_texts
 
-    def fail_over_one(tag: str, join_keys: Any) -> Any:
-        keys = list(join_keys)
-        assert "k7" not in keys
-        return write_keys(tag, keys)
+    def fail_over_one(self: Command, prefix: str, texts: Any) -> None:
+        assert "k7" not in texts
+        add_texts(self, prefix, texts)
 
-    monkeypatch.setattr(wire, "write_keys", fail_over_one)
+    monkeypatch.setattr(Command, "add_texts", fail_over_one)
     monkeypatch.setattr("joinback._delivery.aside.BACKOFF_S_MAX", 0.01)
     for n in range(100):
         client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")

@@ -70,8 +70,9 @@ def in_child(work: Callable[[], bool]) -> int:
 def log_some(client: joinback.Client) -> bool:
     for n in range(CHILD_EVENTS):
         client.log_record("loans", inputs=n, outputs=0)
+        client.log_record("loans", inputs=n, outputs=0, join_key="asked")
         client.log_record("loans", feedback={"n": n}, join_key="shared")
-    return client.flush(PATIENCE_S) and client.stats()["sent"] == 2 * CHILD_EVENTS == client.stats()["logged"]
+    return client.flush(PATIENCE_S) and client.stats()["sent"] == 3 * CHILD_EVENTS == client.stats()["logged"]
 
 
 @pytest.mark.parametrize("used_before", [True, False])
@@ -88,9 +89,10 @@ def test_a_fork_that_python_does_not_see(settings: Settings, server: redis.Redis
     counters = server.hgetall(wire.stats_key(TAG))
     assert b"duplicates" not in counters
     logging = 2 if used_before else 3
-    assert int(counters[b"received:prediction"]) == logging * CHILD_EVENTS + used_before
-    assert server.hlen(wire.record_key(TAG, "shared")) == logging * CHILD_EVENTS
-    assert len(server.keys(wire.record_key(TAG, "*"))) == logging * CHILD_EVENTS + 1 + used_before
+    assert int(counters[b"received:prediction"]) == 2 * logging * CHILD_EVENTS + used_before
+    for shared in ("asked", "shared"):
+        assert server.hlen(wire.record_key(TAG, shared)) == logging * CHILD_EVENTS
+    assert len(server.keys(wire.record_key(TAG, "*"))) == logging * CHILD_EVENTS + 2 + used_before
     client.close()
 
 

@@ -136,7 +136,7 @@ def test_patience_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     patience, event = Patience(wait_s=30), ("loans", "k", "feedback:1", b"{}")
     for _ in range(20):
         buffer.wait_for_room(2, True, patience)
-        buffer.put(event, True)
+        buffer.put(event, 2, True)
     assert (buffer.clock_s, buffer.stats()["dropped"]["buffer_full"]) == (17 * 20, 0)
     buffer.is_stuck = True
     for _ in range(2):
@@ -155,7 +155,7 @@ def test_who_waits_is_woken() -> None:
     """What leaves the buffer wakes the one who waits for it, also if it went to the spool and is not settled."""
     buffer = Buffer(events_max=4, bytes_max=1_000, wake_at=100)
     for _ in range(3):
-        buffer.put(("loans", "k", "feedback:1", b"{}"), False)
+        buffer.put(("loans", "k", "feedback:1", b"{}"), 2, False)
 
     waiting = threading.Thread(target=buffer.wait_for_room, args=(2, True, Patience(wait_s=3_600)), daemon=True)
     waiting.start()

@@ -8,9 +8,10 @@ from unittest import mock
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET, Raw
 
 import joinback
-from joinback import wire
+from joinback import nesting, wire
 from joinback._delivery import Funnel
 from joinback.options import Options
 
@@ -51,6 +52,13 @@ odd = st.fixed_dictionaries(
         "source": texts,
     },
 )
+
+
+def nested(levels: int) -> Raw:
+    """Arrays in arrays, as JSON already: Python's own stack would not hold them beside a test."""
+    return Raw(b"[" * levels + b"1" + b"]" * levels)
+
+
 Seen = tuple[str | None, list[tuple[str, str, str, bytes]], dict[str, int]]
 
 
@@ -95,6 +103,14 @@ def logged(application: Any, rate: float, redact: bool, call: dict[str, Any]) ->
 @example("loans", 1.0, False, PLAIN | {"inputs": {"T": datetime(2026, 11, 23)}})  # noqa: DTZ001 - the point
 @example("loans", 1.0, False, PLAIN | {"inputs": {"T": "\ud800"}})
 @example("loans", 1.0, False, PLAIN | {"outputs": "x" * wire.EVENT_BYTES_MAX})
+# Up to the limit of nesting, which counts the event itself, and beyond it.
+@example("loans", 1.0, False, PLAIN | {"inputs": nested(nesting.NESTING_MAX - 1)})
+@example("loans", 1.0, False, PLAIN | {"outputs": nested(nesting.NESTING_MAX)})
+@example("loans", 1.0, False, PLAIN | {"tags": {"a": nested(nesting.NESTING_MAX - 1)}})
+@example("loans", 1.0, False, PLAIN | {"tags": {}, "version": '"\u00e9"'})
+@example("loans", 1.0, False, PLAIN | {"tags": {"T": datetime(2026, 11, 23)}})  # noqa: DTZ001 - the point
+@example("loans", 1.0, False, PLAIN | {"version": "\ud800"})
+@example("loans", 1.0, False, PLAIN | {"inputs": UNSET})
 @settings(max_examples=200)
 @given(st.sampled_from(["loans", "", "é" * 150]) | texts, st.sampled_from([1.0, 1e-9]), st.booleans(), plain | odd)
 def test_the_plain_path_is_the_whole_path(application: str, rate: float, redact: bool, call: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import joinback
-from joinback._delivery.buffer import Buffered
+from joinback._delivery.plain import Buffered
 from joinback._delivery.spool import SEGMENT_BYTES, Spool
 from joinback.settings import Settings
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from datetime import UTC, datetime
+from unittest import mock
 
 import msgspec
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 import joinback
-import joinback.testing
 from joinback import wire
+from joinback._delivery import Funnel
 from joinback.errors import NewerWireVersion, UndecodableEvent
+from joinback.options import Options
 
 AT = datetime(2026, 11, 23, 11, 0, 0, 123456, tzinfo=UTC)
 LOGGED_AT = datetime(2026, 11, 23, 11, 0, 1, tzinfo=UTC)
@@ -69,19 +71,23 @@ def test_golden_bytes(golden: dict[str, tuple[wire.Event, bytes]]) -> None:
 def test_only_what_needs_it_has_the_newer_version() -> None:
     """A worker of before joins all that a client of today writes without a source, and without naming events."""
     client = joinback.Client()
-    with joinback.testing.capture(client):
-        seen: list[tuple[str, bytes]] = []
-        client._funnel._buffer.put = lambda event, _: seen.append((event[2].split(":")[0], event[3])) or False  # type: ignore[method-assign, func-returns-value]
+    funnel = client._funnel = Funnel(Options())
+    with mock.patch.object(Funnel, "_start"):
         client.log_record("loans", inputs=1, outputs=2, feedback={"a": 1}, join_key="k")
         client.log_record("loans", feedback={"a": 1}, join_key="k", source="human")
+        client.log_record("loans", inputs=1, outputs=2, join_key="k")
         client.retract("loans", "k", fields=["a"])
         client.retract("loans", "k", event_ids=["f"])
         client.retract("loans", "k", retraction_ids=["r"])
-    versions = [(kind, msgspec.json.decode(payload)["v"]) for kind, payload in seen]
+    versions = [
+        (field.split(":")[0], msgspec.json.decode(payload)["v"])
+        for _, _, field, payload in funnel._buffer.take(10, 1 << 20)
+    ]
     plain = [
         ("prediction", 1),
         ("feedback", 1),
         ("feedback", 2),
+        ("prediction", 1),
         ("retraction", 1),
         ("retraction", 2),
         ("retraction", 2),

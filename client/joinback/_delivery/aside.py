@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from .buffer import Buffered
+from .plain import Buffered, PlainBatch
 
 BATCH_EVENTS_MAX = 1_000
 """More than 50 events per script call save no CPU; they only help where the round trip is slow."""
@@ -91,6 +91,8 @@ class Aside:
 
 def by_application(batch: Sequence[Buffered]) -> Mapping[str, Sequence[Buffered]]:
     """Return application -> its events, in order."""
+    if isinstance(batch, PlainBatch):
+        return batch.grouped(batch.applications)
     applications = {event[0] for event in batch}
     # Most services log for one application.
     if len(applications) == 1:

@@ -10,7 +10,7 @@ from joinback.drops import DropReason
 from joinback.options import Options
 from joinback.redis_errors import OF_KEYS, NodeDown, RedisRefusal, Unreachable, advice
 
-from .buffer import Buffered
+from .plain import Buffered
 from .rates import Rates
 from .unwanted import Unwanted
 from .writer import Writer

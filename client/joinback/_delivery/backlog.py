@@ -12,7 +12,8 @@ from joinback import log
 from joinback.options import Options
 
 from .aside import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Aside, backoff_s, by_application
-from .buffer import Buffer, Buffered
+from .buffer import Buffer
+from .plain import Buffered
 from .spool import Spool
 from .spool_segment import Frame
 
@@ -123,7 +124,7 @@ class Backlog:
                 break
         self.count()
 
-    def _oldest(self) -> list[Buffered]:
+    def _oldest(self) -> Sequence[Buffered]:
         for application, queue in list(self._aside.items()):
             batch = queue.batch()
             self.ended(application, queue, len(batch))

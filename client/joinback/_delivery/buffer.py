@@ -10,13 +10,14 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, cast
 
 from joinback.drops import DROP_REASONS, LOST, WANTED, DropReason, NotLogged
 from joinback.patience import Patience
 
+from .plain import BATCH_MAX, PLAIN_FIELDS, Buffered, EventIds, Plain, PlainBatch
 from .unwanted import Unwanted
 
 PREDICTION_SHARE = 0.9
@@ -27,18 +28,16 @@ which the sender begins to spool."""
 LOOK_S = 60.0
 """The longest single wait. A condition cannot wait for an infinite time."""
 
-Buffered: TypeAlias = tuple[str, str, str, bytes]
-"""An encoded event: application, join key, field in the record's hash (`<kind>:<event_id>`), JSON.
-
-A plain tuple, because a named one takes five times as long to make.
-"""
-
 _payload = itemgetter(3)
 
 
 def size_of(batch: Iterable[Buffered]) -> int:
     """Return the bytes of JSON in these events."""
-    return sum(map(len, map(_payload, batch)))
+    return batch.size if isinstance(batch, PlainBatch) else sum(map(len, map(_payload, batch)))
+
+
+def _size(event: Buffered | Plain) -> int:
+    return len(event[3]) if len(event) == 4 else event[3]
 
 
 class Buffer:
@@ -65,7 +64,8 @@ class Buffer:
 
     def start_empty(self) -> None:
         """Forget all events and counts. A forked child does so: its parent delivers what its parent buffered."""
-        self._events: deque[Buffered] = deque()
+        self._events: deque[Buffered | Plain] = deque()
+        self._ids = EventIds()
         self.attended = False
         """Whether the sender is awake. If not, each `put` asks to wake it."""
         self.wake = threading.Event()
@@ -90,10 +90,12 @@ class Buffer:
 
     # --- the caller's side ------------------------------------------------------------------------------
 
-    def put(self, event: Buffered, is_prediction: bool) -> bool:
-        """Append one event, or count it as dropped. Never blocks. Return whether the sender must be woken for it."""
+    def put(self, event: Buffered | Plain, size: int, is_prediction: bool) -> bool:
+        """Append one event of `size` bytes, or count it as dropped. Never blocks.
+
+        Return whether the sender must be woken for it.
+        """
         events_limit, bytes_limit = self._full_for_predictions_at if is_prediction else self._full_at
-        size = len(event[3])
         if self._put >= events_limit or self._put_bytes + size > bytes_limit:
             self.drop("buffer_full", event[0])
             return False
@@ -224,16 +226,29 @@ class Buffer:
             self.wake.clear()
         self.urgent = False
 
-    def take(self, events_max: int, bytes_max: int) -> list[Buffered]:
+    def take(self, events_max: int, bytes_max: int) -> Sequence[Buffered]:
         """Remove and return the oldest events, at most `events_max` and about `bytes_max`. They count as buffered."""
         popleft = self._events.popleft
-        batch = [popleft() for _ in range(min(len(self._events), events_max))]
+        taken = [popleft() for _ in range(min(len(self._events), events_max))]
+        batch = self._batch_of(taken)
         if size_of(batch) <= bytes_max:
             return batch
-        sizes = accumulate(map(len, map(_payload, batch)))
-        fitting = 1 + bisect_left(list(sizes), bytes_max)
-        self._events.extendleft(reversed(batch[fitting:]))
+        fitting = 1 + bisect_left(list(accumulate(map(_size, taken))), bytes_max)
+        self._events.extendleft(reversed(taken[fitting:]))
         return batch[:fitting]
+
+    def _batch_of(self, taken: Sequence[Buffered | Plain]) -> Sequence[Buffered]:
+        """Return these events with the plain ones among them put together, or as one batch that does so if asked."""
+        # By their lengths, in one loop in C: nearly all batches are plain, or hold nothing plain.
+        lengths = set(map(len, taken))
+        if PLAIN_FIELDS not in lengths:
+            return cast("Sequence[Buffered]", taken)
+        if len(lengths) == 1 and len(taken) <= BATCH_MAX:
+            return PlainBatch(cast("Sequence[Plain]", taken), self._ids.start())
+        plain = [event for event in taken if len(event) != 4]
+        batches = [PlainBatch(plain[n : n + BATCH_MAX], self._ids.start()) for n in range(0, len(plain), BATCH_MAX)]
+        ready = chain.from_iterable(batches)
+        return [event if len(event) == 4 else next(ready) for event in taken]
 
     def free(self, batch: Sequence[Buffered]) -> None:
         """Count a taken batch as no longer in memory: it has ended, or is on disk."""

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from joinback import wire
 
-from .buffer import Buffer, Buffered
+from .buffer import Buffer
+from .plain import Buffered, Plain
 
 
 class CollectingBuffer(Buffer):
@@ -18,12 +19,13 @@ class CollectingBuffer(Buffer):
         self._give_to = give_to
         self._one = threading.Lock()
 
-    def put(self, event: Buffered, is_prediction: bool) -> bool:
+    def put(self, event: Buffered | Plain, size: int, is_prediction: bool) -> bool:
         """Settle the event and pass it on. Return False: no sender is needed."""
         # One thread at a time, because there is room for one event. Not as a prediction: their share of it is none.
         with self._one:
-            super().put(event, False)
-            self.free(self.take(1, 1))
+            super().put(event, size, False)
+            (ready,) = batch = self.take(1, 1)
+            self.free(batch)
             self.settle(1, {})
-        self._give_to(*event)
+        self._give_to(*ready)
         return False

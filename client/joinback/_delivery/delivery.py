@@ -56,7 +56,7 @@ class Delivery:
         left = self._buffer.take(self._buffer.events_max, self._buffer.bytes_max) if inherits else []
         self._buffer.start_empty()
         for event in left:
-            self._buffer.put(event, False)
+            self._buffer.put(event, len(event[3]), False)
         self._start_threadless()
 
     def _start_threadless(self) -> None:

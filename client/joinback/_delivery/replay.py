@@ -9,7 +9,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from .buffer import Buffered, size_of
+from .buffer import size_of
+from .plain import Buffered
 
 REPLAY_S = 5.0
 """Twice the longest loss measured: with fsync each second, on a disk where it takes 1.5 s."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from joinback import wire
 from joinback.redis_errors import RedisRefusal
 
+from .command import Command
+
 if TYPE_CHECKING:
     from .transport import Transport
 
@@ -48,10 +50,12 @@ class Scripts:
 
     def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Any:
         """Return the script's reply. `keys` are all of one slot."""
-        key = keys[0]
-        rest = [b"%d" % len(keys), *keys, *arguments]
+        return self.call(script, Command([b"%d" % len(keys), *keys, *arguments]), keys[0])
+
+    def call(self, script: Script, rest: Command, key: bytes) -> Any:
+        """Return the script's reply. `rest` is the number of keys, the keys and the arguments; `key` is one of them."""
         if self._in_full:
-            return self._transport.send([b"EVAL", script.text, *rest], key)
+            return self._transport.send(rest.after([b"EVAL", script.text]), key)
         try:
             return self._by_hash(script, rest, key)
         # A right is missing, a command was renamed, or a proxy asks another server each time.
@@ -59,14 +63,14 @@ class Scripts:
             if refusal.code not in ("NOSCRIPT", "NOPERM", "UNKNOWN"):
                 raise
             try:
-                reply = self._transport.send([b"EVAL", script.text, *rest], key)
+                reply = self._transport.send(rest.after([b"EVAL", script.text]), key)
             except RedisRefusal as also:
                 raise (also if also.code not in ("NOPERM", "UNKNOWN") else refusal) from None
             self._in_full = True
             return reply
 
-    def _by_hash(self, script: Script, rest: list[bytes], key: bytes) -> Any:
-        command = [b"EVALSHA", script.sha, *rest]
+    def _by_hash(self, script: Script, rest: Command, key: bytes) -> Any:
+        command = rest.after([b"EVALSHA", script.sha])
         try:
             return self._transport.send(command, key)
         except RedisRefusal as refusal:

@@ -16,7 +16,8 @@ from joinback.options import Options
 from .aside import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Aside, backoff_s, by_application
 from .attempts import Attempts, Dropped, Trouble
 from .backlog import Backlog
-from .buffer import Buffer, Buffered
+from .buffer import Buffer
+from .plain import Buffered
 from .rates import Rates
 
 IDLE_S_MAX = 60.0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from joinback import forks, log
 
-from .buffer import Buffered
+from .plain import Buffered
 from .spool_segment import HAS_LOCKS, Frame, Segment, created, frame_of, locked
 
 SEGMENT_BYTES = 16 << 20

@@ -21,7 +21,7 @@ import msgspec
 
 from joinback import log
 
-from .buffer import Buffered
+from .plain import Buffered
 
 try:
     import fcntl
@@ -143,7 +143,7 @@ class Segment:
 
 def frame_of(batch: Sequence[Buffered]) -> bytes:
     """Return the batch as a frame."""
-    content = _pack(batch)
+    content = _pack(list(batch))
     return _HEADER.pack(_MAGIC, len(batch), len(content), zlib.crc32(content)) + content
 
 

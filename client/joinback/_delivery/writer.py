@@ -5,7 +5,7 @@ Nothing here waits longer than the socket's timeout, and nothing is tried twice:
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,9 @@ from joinback.redis_url import redis_url as read_url
 from joinback.times import ClockWatch
 
 from .announcer import Announcer
-from .buffer import Buffered
+from .command import Command
 from .drop_reporter import DropReporter
+from .plain import Buffered, PlainBatch
 from .rates import Rates
 from .replay import Replay, Sent
 from .scripts import WRITE, Scripts
@@ -161,29 +162,20 @@ class Writer:
         self, application: str, events: Sequence[Buffered], sent_at: float | None = None
     ) -> dict[DropReason, int]:
         """Write the events by tag. `sent_at` is when they were sent before, if they were."""
-        announced = self._announcer.announce(
-            application, any(field.startswith("prediction:") for _, _, field, _ in events)
-        )
+        announced = self._announcer.announce(application, _predicts(events))
         kept = self._sampled(application, events)
         dropped: dict[DropReason, int] = {"sampled_out": len(events) - len(kept)} if len(kept) < len(events) else {}
-        by_tag: dict[str, Sequence[Buffered]] = {wire.tag(application): kept}
-        if announced.shards > 1:
-            groups: defaultdict[str, list[Buffered]] = defaultdict(list)
-            for event in kept:
-                groups[wire.tag_of(application, event[1], announced.shards)].append(event)
-            by_tag = dict(groups)
+        by_tag = _by_tag(application, kept, announced.shards)
         failed = sum(self._run_script(application, tag, tagged, sent_at) for tag, tagged in by_tag.items() if tagged)
         return dropped | {"wrong_type": failed} if failed else dropped
 
     def _run_script(self, application: str, tag: str, events: Sequence[Buffered], sent_at: float | None) -> int:
         """Return how many of the events could not be stored."""
-        _, join_keys, fields, payloads = zip(*events, strict=True)
-        keys = wire.write_keys(tag, join_keys)
-        arguments = wire.write_arguments(tag, self._buffer_ttl_s, zip(fields, payloads, strict=True))
-        reply = self._scripts.run(WRITE, keys, arguments)
+        key = wire.pending_key(tag).encode()
+        reply = self._scripts.call(WRITE, call_of(tag, self._buffer_ttl_s, events), key)
         if not accounts_for(reply, len(events)):
             raise BrokenReply("the answer to a batch does not account for its events")
-        self._replay.add(application, keys[0], self._transport.server_of(keys[0]), events, sent_at)
+        self._replay.add(application, key, self._transport.server_of(key), events, sent_at)
         if reply[3]:
             # Redis was perhaps emptied, and `joinback:applications` with it.
             self._announcer.announce_again(application)
@@ -192,9 +184,43 @@ class Writer:
     def _sampled(self, application: str, events: Sequence[Buffered]) -> Sequence[Buffered]:
         """Return the events without feedback on predictions that nobody kept. Predictions were sampled at the call."""
         rate = self._rates.published(application)
-        if rate >= wire.UNSAMPLED:
+        if rate >= wire.UNSAMPLED or isinstance(events, PlainBatch):
             return events
         return [e for e in events if e[2].startswith("prediction:") or sampling.keeps(application, e[1], rate)]
+
+
+def _predicts(events: Sequence[Buffered]) -> bool:
+    """Return whether there are predictions among these events."""
+    return isinstance(events, PlainBatch) or any(field.startswith("prediction:") for _, _, field, _ in events)
+
+
+def _by_tag(application: str, events: Sequence[Buffered], shards: int) -> Mapping[str, Sequence[Buffered]]:
+    """Return tag -> its events, in order."""
+    if shards == 1:
+        return {wire.tag(application): events}
+    if isinstance(events, PlainBatch):
+        return events.grouped([wire.tag_of(application, key, shards) for key in events.join_keys])
+    groups: defaultdict[str, list[Buffered]] = defaultdict(list)
+    for event in events:
+        groups[wire.tag_of(application, event[1], shards)].append(event)
+    return groups
+
+
+def call_of(tag: str, buffer_ttl_s: int, events: Sequence[Buffered]) -> Command:
+    """Return what the write script is called with for these events: the number of its keys, KEYS and ARGV."""
+    keys = wire.write_keys(tag, ())
+    command = Command([b"%d" % (len(keys) + len(events)), *keys])
+    limits = wire.write_arguments(tag, buffer_ttl_s, ())
+    if isinstance(events, PlainBatch):
+        command.add_texts(wire.record_key(tag, ""), events.join_keys)
+        command.add(limits)
+        events.add_to(command)
+    else:
+        _, join_keys, fields, payloads = zip(*events, strict=True)
+        command.add_texts(wire.record_key(tag, ""), join_keys)
+        command.add(limits)
+        command.add([part for pair in zip(map(str.encode, fields), payloads, strict=True) for part in pair])
+    return command
 
 
 def accounts_for(reply: object, count: int) -> bool:

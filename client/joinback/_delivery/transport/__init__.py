@@ -3,8 +3,10 @@
 `init` imports this in the caller's thread. It imports redis-py, which the sender's thread must not do.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+from joinback._delivery.command import Command
 from joinback.credentials import Credentials
 from joinback.memory import address_of
 from joinback.redis_errors import RedisRefusal, advice
@@ -35,7 +37,7 @@ class Transport(Protocol):
 
     def connect(self) -> None: ...
 
-    def send(self, command: list[bytes], key: bytes) -> Any:
+    def send(self, command: Sequence[bytes] | Command, key: bytes) -> Any:
         """Send one command to the server that holds `key`; return the reply. All its keys are in the slot of `key`."""
 
     def server_of(self, key: bytes) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from redis.crc import key_slot
 
+from joinback._delivery.command import Command
 from joinback.redis_errors import NodeDown, RedisRefusal, Unreachable
 from joinback.redis_url import Address, shown_address
 
@@ -55,7 +56,7 @@ class Cluster:
         self._read_slots()
         self._is_connected = True
 
-    def send(self, command: list[bytes], key: bytes) -> Any:
+    def send(self, command: Sequence[bytes] | Command, key: bytes) -> Any:
         if self._is_stale:
             self._read_slots()
         slot = key_slot(key)

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 
 from redis import exceptions
 
+from joinback._delivery.command import Command
 from joinback.redis_errors import BrokenReply, RedisRefusal
 
 from . import greeting
 from .asking import Asked
-from .packing import packed
 from .troubles import trouble
 
 
@@ -82,13 +82,14 @@ class Link:
         """Send one command and return its reply: None, int, bytes, or a list of these."""
         return self.send([a if isinstance(a, bytes) else str(a).encode() for a in arguments])
 
-    def send(self, command: Sequence[bytes]) -> Any:
+    def send(self, command: Sequence[bytes] | Command) -> Any:
         """Do the same as `call`, for many arguments that are bytes already."""
         if not self.is_open:
             # redis-py would connect by itself.
             raise ConnectionError("not connected")
+        packed = (command if isinstance(command, Command) else Command(command)).packed()
         try:
-            self._connection.send_packed_command([packed(command)])
+            self._connection.send_packed_command([packed])
             return self._connection.read_response()
         except Exception as error:
             # redis-py disconnects at what it takes for an error of the connection, also at an answer such as LOADING.

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from joinback._delivery.command import Command
 from joinback.redis_errors import RedisRefusal, Unreachable
 from joinback.redis_url import Address, shown_address
 
@@ -55,7 +56,7 @@ class Sentinel(Server):
         # Prefer an error with a known cause over the silence of one Sentinel.
         raise next((e for e in reversed(troubles) if isinstance(e, RedisRefusal | Unreachable)), troubles[-1])
 
-    def send(self, command: list[bytes], key: bytes) -> Any:
+    def send(self, command: Sequence[bytes] | Command, key: bytes) -> Any:
         try:
             return super().send(command, key)
         except RedisRefusal as refusal:

@@ -1,8 +1,9 @@
 """The way to one server. It is also the last step of the way to a primary that Sentinels name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from joinback._delivery.command import Command
 from joinback.redis_errors import BrokenReply, RedisRefusal, Unreachable
 
 from .link import Link, expect_list
@@ -39,7 +40,7 @@ class Server:
             self._last_server = link.server
             self.changes += 1
 
-    def send(self, command: list[bytes], key: bytes) -> Any:
+    def send(self, command: Sequence[bytes] | Command, key: bytes) -> Any:
         try:
             return self._link.send(command)
         except Redirect:
