@@ -24,6 +24,7 @@ import sinks
 from engines import ENGINES
 from msgspec import Raw
 
+from joinback_worker.drain.collecting import collector_held_back
 from joinback_worker.law.record import Record
 
 ENGINE_NAMES = ("parquet", "delta", "jsonl", "clickhouse")
@@ -55,10 +56,12 @@ def late(keys: sinks.Keys, turn: int) -> list[Record]:
 
 
 def seconds(clock: Clock, work: Callable[[], object]) -> float:
+    """Return what the work took, with Python's cycle collector at rest, as it is in a drain."""
     gc.collect()
-    started = clock()
-    work()
-    return clock() - started
+    with collector_held_back():
+        started = clock()
+        work()
+        return clock() - started
 
 
 def merges(name: str, base: int, rounds: int, clock: Clock) -> Iterator[list[str]]:
