@@ -136,6 +136,5 @@ Identity: TypeAlias = tuple[str, str, str, str, int]
 def content_id(identities: Iterable[Identity]) -> str:
     """Return a name for a batch, 32 hex digits. The same events have the same name, whoever writes them and when."""
     # Sort by join key alone first: that compares one text per row, and the second sort finds them nearly in order.
-    ordered = sorted(identities, key=itemgetter(1))
-    ordered.sort()
+    ordered = sorted(sorted(identities, key=itemgetter(1)))
     return sha256(msgspec.msgpack.encode(ordered)).hexdigest()[:32]
