@@ -24,6 +24,7 @@ import sinks
 from engines import ENGINES
 from msgspec import Raw
 
+from joinback_worker.drain.collecting import collector_held_back
 from joinback_worker.law.record import Record
 
 ENGINE_NAMES = ("parquet", "delta", "jsonl", "clickhouse")
@@ -69,6 +70,8 @@ def merges(name: str, base: int, rounds: int, clock: Clock) -> Iterator[list[str
         bulk = stack.enter_context(floors.floor_of(name, url))
         keys = sinks.Keys()
         sinks.grow(sink, keys, base)
+        # As in a drain.
+        stack.enter_context(collector_held_back())
         ours, alone = [], []
         for _ in range(rounds):
             batch = half_old(keys)

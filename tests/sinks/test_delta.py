@@ -19,7 +19,7 @@ from joinback_worker.law.record import Record
 from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import Merged, merge_on_read, open_sink
 from joinback_worker.sinks.delta import DeltaSink, location_of
-from joinback_worker.sinks.event_log import Stored
+from joinback_worker.sinks.event_log import Header
 from joinback_worker.sinks.schemes import module_of
 
 POLICY = Policy()
@@ -144,7 +144,7 @@ def test_a_look_up_is_bounded(url: str, monkeypatch: pytest.MonkeyPatch) -> None
     asked: list[int] = []
 
     class Counted(DeltaSink):
-        def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
+        def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Header]:
             asked.append(len(join_keys))
             return super()._headers(application, join_keys)
 

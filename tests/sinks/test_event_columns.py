@@ -2,10 +2,13 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from events import NOON, at, feedback, prediction, record, retraction
 
+from joinback_worker.law.record import Record
+from joinback_worker.sinks.arrow_events import table_of
 from joinback_worker.sinks.event_columns import EventColumns
-from joinback_worker.sinks.event_log import COLUMNS, microseconds
+from joinback_worker.sinks.event_log import COLUMNS, Stored, microseconds, records_from, records_of_headers
 
 RECORDS = [
     record(
@@ -67,12 +70,14 @@ def test_the_cells_of_each_kind() -> None:
     assert all_["event"].endswith('"event_ids":["f"]}')
 
 
+AHEAD = record(
+    {"feedback:f": feedback(7_200, a=1).replace(b'"logged_at":"2026-11-23T14', b'"logged_at":"2026-11-23T12')}
+)
+
+
 def test_a_clock_ahead_orders_by_the_other_one() -> None:
     """What is far ahead of its client's clock is ordered by that clock, and keeps its own time beside it."""
-    ahead = record(
-        {"feedback:f": feedback(7_200, a=1).replace(b'"logged_at":"2026-11-23T14', b'"logged_at":"2026-11-23T12')}
-    )
-    events = EventColumns([ahead], NOON)
+    events = EventColumns([AHEAD], NOON)
     assert events.ordered_at_us == [microseconds(NOON)]
     assert events.event_at == [at(7_200)]
 
@@ -92,3 +97,27 @@ def test_names_that_look_like_the_end_of_a_header() -> None:
         f'{{"v":1,{times},"tags":{{"a":"b","inputs":"c","outputs":",\\"inputs\\":"}}}}',
         f'{{"v":1,{times},"version":",\\"inputs\\":"}}',
     ]
+
+
+@pytest.mark.parametrize("records", [RECORDS, RECORDS[:1], RECORDS[2:], [*RECORDS, AHEAD]])
+def test_arrow_has_the_same_cells(records: list[Record]) -> None:
+    """A file holds cell by cell what the columns hold, whichever kinds of events the batch has."""
+    events = EventColumns(records, NOON)
+    assert table_of(events).to_pydict() == {name: getattr(events, name) for name in COLUMNS}
+
+
+def test_what_a_look_up_reads_tells_the_same_events() -> None:
+    """Without inputs and outputs a record has the same events, of which the smallest digest counts under each name."""
+    others = record({"prediction:p": prediction(9, version="2"), "feedback:f": feedback(61, repaid=False)}, "k1")
+    unreadable = Stored("k1", "feedback", "x", 1, "{}", None, None, None)
+    rows = [unreadable]
+    for events in (EventColumns([*RECORDS, others], NOON), EventColumns([others, *RECORDS], NOON)):
+        rows += map(Stored, *(getattr(events, name) for name in Stored._fields))
+    for read in (rows, rows[::-1]):
+        whole, told = records_from("loans", read), records_of_headers("loans", [row[:5] for row in read])
+        assert told.keys() == whole.keys()
+        for key, held in whole.items():
+            assert (told[key].feedback, told[key].retractions) == (held.feedback, held.retractions)
+            assert {id_: event.at for id_, event in told[key].predictions.items()} == {
+                id_: event.at for id_, event in held.predictions.items()
+            }

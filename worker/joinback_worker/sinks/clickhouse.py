@@ -36,7 +36,7 @@ from .clickhouse_schema import COLUMN_TYPES, GRANTS, MIGRATIONS, MIGRATIONS_TABL
 from .clickhouse_url import connection_of
 from .clickhouse_url import place as place
 from .event_columns import EventColumns
-from .event_log import COLUMNS, HEADER, Stored, header_of, microseconds, whole_records
+from .event_log import COLUMNS, HEADER, Header, Stored, microseconds, whole_records
 from .merge_on_read import MergeOnRead
 from .on_thread import SAMPLE_BATCH, SAMPLE_ROWS
 
@@ -115,6 +115,7 @@ class ClickHouseSink(MergeOnRead):
     def _append(self, events: EventColumns) -> None:
         # As numbers: the driver would ask each datetime for its zone.
         times = {name: list(map(microseconds, getattr(events, name))) for name in ("event_at", "logged_at")}
+        times["ordered_at_us"] = events.ordered_at_us if events.is_ahead else times["event_at"]
         times["written_at"] = [microseconds(events.written_at[0])] * len(events)
         self._opened().insert(
             "events",
@@ -128,10 +129,10 @@ class ClickHouseSink(MergeOnRead):
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
         return starmap(Stored, self._found(application, join_keys, Stored._fields))
 
-    def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
-        return starmap(header_of, self._found(application, join_keys, HEADER))
+    def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Header]:
+        return self._found(application, join_keys, HEADER)
 
-    def _found(self, application: str, join_keys: Sequence[str], columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+    def _found(self, application: str, join_keys: Sequence[str], columns: Sequence[str]) -> Iterator[Any]:
         question, parameters = look_up(application, join_keys, columns)
         with self._opened().query_rows_stream(question, parameters=parameters) as rows:
             yield from rows

@@ -34,18 +34,36 @@ STORED_WHEN_ANSWERED = {"async_insert": 0, "wait_for_async_insert": 1}
 """Overrides the user's profile: servers from 26.3 on queue inserts by default, and a profile may not wait for them."""
 
 
-def look_up(application: str, join_keys: Sequence[str], columns: Sequence[str]) -> tuple[str, dict[str, str]]:
+class _Escaped:
+    """A text parameter that is escaped already.
+
+    The driver passes the `str` of any object on, but escapes a `str` itself, character by character. Of ten thousand
+    keys that took as long as to find them.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+
+def look_up(application: str, join_keys: Sequence[str], columns: Sequence[str]) -> tuple[str, dict[str, object]]:
     """Return the query for all rows of these keys, and its parameters.
 
     It is one query, however many keys there are. The keys of a batch lie anywhere, so each query reads the keys of the
-    whole table.
+    whole table; with PREWHERE it reads the other columns only where it found one.
     """
-    # As JSON texts: the driver escapes a text at once, but a list key by key.
-    parts = {f"keys_{n}": json.encode(part).decode() for n, part in enumerate(in_parts(join_keys))}
+    # As JSON texts, as a list would be a literal for each key. JSON has no control characters: so backslashes are all
+    # that is to be escaped.
+    parts = {
+        f"keys_{n}": _Escaped(json.encode(part).decode().replace("\\", "\\\\"))
+        for n, part in enumerate(in_parts(join_keys))
+    }
     arrays = ", ".join(f"JSONExtract({{{name}:String}}, 'Array(String)')" for name in parts)
     query = (
         f"SELECT {', '.join(columns)} FROM events"  # noqa: S608
-        f" WHERE application = {{application:String}} AND join_key IN arrayConcat({arrays})"
+        f" PREWHERE application = {{application:String}} AND join_key IN arrayConcat({arrays})"
     )
     return query, {"application": application, **parts}
 

@@ -29,7 +29,7 @@ from . import Merged, Sink, lake_view
 from .arrow_events import SCHEMA, by_application, headers_of, stored_of, table_of
 from .directory import COPY_ROWS
 from .event_columns import EventColumns
-from .event_log import HEADER, Stored
+from .event_log import HEADER, Header, Stored
 from .merge_on_read import MergeOnRead
 from .place import parts_of
 
@@ -127,7 +127,7 @@ class DeltaSink(MergeOnRead):
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
         return stored_of(self._found(application, join_keys, Stored._fields))
 
-    def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
+    def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Header]:
         return headers_of(self._found(application, join_keys, HEADER))
 
     def _found(self, application: str, join_keys: Sequence[str], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

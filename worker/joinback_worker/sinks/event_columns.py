@@ -32,7 +32,7 @@ class EventColumns:
         self.events: list[wire.Event] = [*self.predictions, *self.feedback, *self.retractions]
         encoded = list(map(wire.encode, self.events))
         self.digest = list(map(digest, encoded))
-        self.event_encoded = [*map(_header, self.predictions, encoded), *encoded[len(self.predictions) :]]
+        self.event_encoded = _headers(self.predictions, encoded)
         """JSON of each event, as bytes; of a prediction without `inputs`, `outputs` and `sample_rate`."""
         self._written_at = written_at
 
@@ -40,11 +40,12 @@ class EventColumns:
         """Note the places of the events of one kind, and return the events."""
         placed: list[E] = []
         for record in records:
-            for event_id, event in of(record).items():
-                self.application.append(record.application)
-                self.join_key.append(record.join_key)
-                self.event_id.append(event_id)
-                placed.append(event)
+            if events := of(record):
+                for event_id, event in events.items():
+                    self.application.append(record.application)
+                    self.join_key.append(record.join_key)
+                    self.event_id.append(event_id)
+                    placed.append(event)
         return placed
 
     def __len__(self) -> int:
@@ -53,7 +54,14 @@ class EventColumns:
     @property
     def content_id(self) -> str:
         """The name of the batch, as `event_log.content_id` makes it: the same events have the same name."""
-        return content_id(zip(self.application, self.join_key, self.kind, self.event_id, self.digest, strict=True))
+        first, last = len(self.predictions), len(self.predictions) + len(self.feedback)
+
+        def turned(cells: list[T]) -> list[T]:
+            # Feedback first, as its kind sorts first: what is nearly in order is sorted sooner.
+            return cells[first:last] + cells[:first] + cells[last:]
+
+        columns = turned(self.application), turned(self.join_key), turned(self.kind), turned(self.event_id)
+        return content_id(zip(*columns, turned(self.digest), strict=True))
 
     @property
     def kind(self) -> list[str]:
@@ -64,9 +72,14 @@ class EventColumns:
         )
 
     @property
+    def is_ahead(self) -> bool:
+        """Whether any event's time is ahead of its client's clock. Else `ordered_at` is `event_at`."""
+        return any(event.at > event.logged_at for event in self.events)
+
+    @property
     def ordered_at(self) -> list[datetime]:
         """The time that orders events: `event_at`, or `logged_at` if the producer's `event_at` lies too far ahead."""
-        return list(map(effective_at, self.events))
+        return list(map(effective_at, self.events)) if self.is_ahead else self.event_at
 
     @property
     def ordered_at_us(self) -> list[int]:
@@ -140,10 +153,15 @@ class EventColumns:
         return [self._written_at] * len(self)
 
 
-def _header(event: wire.Prediction, encoded: bytes) -> bytes:
-    """Return the JSON of a prediction without `inputs`, `outputs` and `sample_rate`, which stand last in it."""
-    if event.tags:
-        # One of them may be called `inputs`.
-        shared = {name: getattr(event, name) for name in wire.Event.__struct_fields__}
-        return wire.encode(wire.Event(**shared))
-    return encoded[: encoded.index(b',"inputs":')] + b"}"
+def _headers(predictions: Sequence[wire.Prediction], encoded: list[bytes]) -> list[bytes]:
+    """Return the JSON of each event; of predictions, which come first, as `EventColumns.event_encoded` says."""
+    # `inputs`, `outputs` and `sample_rate` stand last. But one of the tags may be called `inputs`.
+    return [
+        _shared(event) if event.tags else text.partition(b',"inputs":')[0] + b"}"
+        for event, text in zip(predictions, encoded, strict=False)
+    ] + encoded[len(predictions) :]
+
+
+def _shared(event: wire.Event) -> bytes:
+    """Return the JSON of the fields that all events share."""
+    return wire.encode(wire.Event(**{name: getattr(event, name) for name in wire.Event.__struct_fields__}))

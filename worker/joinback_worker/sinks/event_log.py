@@ -6,7 +6,7 @@ a producer logged different events under one name, the row with the smallest `di
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
@@ -14,12 +14,12 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from joinback import wire
+from joinback.errors import NewerWireVersion, UndecodableEvent
 from joinback_worker.errors import SinkUnavailable
 from joinback_worker.law.record import Record
 from joinback_worker.law.record_hash import read_hash
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 COLUMNS = (
@@ -48,7 +48,8 @@ COLUMNS = (
 
 def microseconds(time: datetime) -> int:
     """Return the microseconds since 1970, exactly."""
-    return (time - _EPOCH) // _MICROSECOND
+    since = time - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 class Stored(NamedTuple):
@@ -64,15 +65,33 @@ class Stored(NamedTuple):
     sample_rate: float | None
 
 
-HEADER = ("join_key", "kind", "event_id", "digest", "event")
-"""The columns that `header_of` takes."""
+Header: TypeAlias = tuple[str, str, str, int, str]
+"""The first columns of `Stored`. Without `inputs` and `outputs` they still tell what becomes of a record."""
+HEADER = Stored._fields[:5]
 
 
-def header_of(join_key: str, kind: str, event_id: str, digest: int, event: str) -> Stored:
-    """Return a row whose `inputs` and `outputs` were not read. Of a prediction they become `null`."""
-    if kind != "prediction":
-        return Stored(join_key, kind, event_id, digest, event, None, None, None)
-    return Stored(join_key, kind, event_id, digest, event, "null", "null", wire.UNSAMPLED)
+def records_of_headers(application: str, headers: Iterable[Header]) -> dict[str, Record]:
+    """As `records_from`, from rows whose `inputs` and `outputs` were not read: of a prediction they become `null`."""
+    chosen: dict[tuple[str, str, str], Header] = {}
+    for header in headers:
+        name = header[:3]
+        if header[3] < chosen.setdefault(name, header)[3]:
+            chosen[name] = header
+    records: dict[str, Record] = {}
+    for join_key, kind, event_id, _, event in chosen.values():
+        if (record := records.get(join_key)) is None:
+            record = records[join_key] = Record(application=application, join_key=join_key)
+        # `read_hash` would do the same, but it takes a dozen objects per key, and a look-up has ten thousand keys.
+        text = event[:-1] + _NO_CONTENT if kind == "prediction" else event
+        try:
+            getattr(record, _EVENTS[kind])[event_id] = wire.decode_event(kind, text.encode())
+        except (UndecodableEvent, NewerWireVersion):
+            continue
+    return records
+
+
+_NO_CONTENT = ',"inputs":null,"outputs":null}'
+_EVENTS = {"prediction": "predictions", "feedback": "feedback", "retraction": "retractions"}
 
 
 def records_from(application: str, rows: Iterable[Stored]) -> dict[str, Record]:

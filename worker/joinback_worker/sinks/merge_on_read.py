@@ -8,8 +8,9 @@ feedback joins a prediction that Redis no longer holds, comes too late, or its r
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from joinback_worker.errors import SinkUnavailable, no_row
 from joinback_worker.law.joining import Outcome, Outcomes, row_of
@@ -19,13 +20,14 @@ from joinback_worker.law.rules import Policy
 
 from . import Merged
 from .event_columns import EventColumns
-from .event_log import Stored, header_of, records_from, whole_records
+from .event_log import Header, Stored, records_from, records_of_headers, whole_records
 from .gathering import gathered
 from .on_thread import SAMPLE_ROWS, SinkOnThread
 
 HELD_BYTES = 64 << 20
 """Of text that one look-up may read; as Python objects it takes some four times as much. 64 MiB are some 100,000
 feedback events, which is ten per key for a batch of 10,000 keys."""
+T = TypeVar("T")
 _ROW_BYTES = 500
 """Memory that the objects of a row take in addition to its text."""
 
@@ -50,16 +52,13 @@ class MergeOnRead(SinkOnThread):
     def _stored(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
         """Return all rows of these keys, in any order. A row that is stored twice may come twice."""
 
-    def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Stored]:
-        """Return the same rows without inputs and outputs: each as `header_of` makes it, from the columns `HEADER`.
+    def _headers(self, application: str, join_keys: Sequence[str]) -> Iterable[Header]:
+        """Return the columns `HEADER` of the same rows.
 
         Called only if the sink `looks_up`. Return an iterator that reads as it goes: its reader stops where the rows
         become too many. By default it reads the whole rows.
         """
-        return (
-            header_of(row.join_key, row.kind, row.event_id, row.digest, row.event)
-            for row in self._stored(application, join_keys)
-        )
+        return (row[:5] for row in self._stored(application, join_keys))
 
     def _everything(self, application: str | None) -> Iterator[tuple[str, Iterable[Stored]]]:
         """Yield (application, rows) of one application, or of all (None), in batches that fit into memory.
@@ -130,10 +129,10 @@ class MergeOnRead(SinkOnThread):
                     half = len(part) // 2
                     parts += [part[half:], part[:half]]
                     continue
-                held = _records_of(application, rows)
+                held = _read(records_of_headers, application, rows)
                 yield from ((record, held.get(record.join_key)) for record in part)
 
-    def _bounded_headers(self, application: str, records: Sequence[Record]) -> list[Stored] | None:
+    def _bounded_headers(self, application: str, records: Sequence[Record]) -> list[Header] | None:
         """Return the rows that the store holds of these records; None if they are too many for the memory.
 
         The rows of a single record are never too many.
@@ -141,23 +140,25 @@ class MergeOnRead(SinkOnThread):
         rows = []
         size = 0
         for row in self._headers(application, [record.join_key for record in records]):
-            size += _ROW_BYTES + len(row.event)
+            size += _ROW_BYTES + len(row[4])
             if size > HELD_BYTES and len(records) > 1:
                 return None
             rows.append(row)
         return rows
 
     def _rows(self, application: str, join_keys: Sequence[str]) -> dict[str, Row]:
-        records = _records_of(application, list(self._stored(application, join_keys)))
+        records = _read(records_from, application, list(self._stored(application, join_keys)))
         return {key: row_of(record, self._policy) for key, record in records.items()}
 
     def _close_matured(self, application: str) -> None:
         """Return None: there is nothing to write, as a reader of a row sees it closed after its time."""
 
 
-def _records_of(application: str, rows: Sequence[Stored]) -> dict[str, Record]:
+def _read(
+    records_of: Callable[[str, Sequence[T]], dict[str, Record]], application: str, rows: Sequence[T]
+) -> dict[str, Record]:
     """Return join key -> record of these rows. A row that somebody edited so that it is not an event is left out."""
     try:
-        return records_from(application, rows)
+        return records_of(application, rows)
     except (TypeError, ValueError, AttributeError) as error:
         raise no_row(error) from error

@@ -21,6 +21,9 @@ _REPEATED = ["application", "kind", "version", "environment", "tags", "sample_ra
 """Columns with few distinct values, which a dictionary makes small. For others the writer would begin a dictionary and
 then give it up."""
 
+_BOUNDED = [name for name in COLUMNS if name not in ("tags", "event", "inputs", "outputs", "fields", "field_values")]
+"""The columns whose least and greatest value a file tells. No query asks for a range of JSON texts."""
+
 
 def open_url(url: str, policy: Policy) -> Sink:
     """Return the sink of `parquet:///relative` or `parquet:////absolute`."""
@@ -83,7 +86,7 @@ def _not_ours(path: Path) -> SinkUnavailable:
 
 def _file_of(table: pa.Table) -> Buffer:
     file = pa.BufferOutputStream()
-    pq.write_table(table, file, compression="zstd", use_dictionary=_REPEATED)
+    pq.write_table(table, file, compression="zstd", use_dictionary=_REPEATED, write_statistics=_BOUNDED)
     return memoryview(file.getvalue())
 
 
