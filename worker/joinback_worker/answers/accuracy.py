@@ -194,7 +194,7 @@ def _day(
         at_least=one.known.value / one.w if bounded else None,
         at_most=1 - (one.known.w - one.known.value) / one.w if bounded else None,
         estimate=weighted(one.outcomes, one.age_d / one.rows, delays) if bounded and delays else None,
-        brier=one.by_age.mean_extra if ripe and pair.kind == "score" else None,
+        brier=one.by_age.mean_extra if ripe and pair.has_brier else None,
         bias=one.by_age.mean_extra if ripe and pair.kind == "numbers" else None,
         ripe=ripe,
     )

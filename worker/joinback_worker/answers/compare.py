@@ -11,6 +11,7 @@ import math
 from msgspec import Struct
 
 from .accuracy import Sums
+from .pairing import Pair
 
 _Z = 1.959963984540054
 
@@ -23,6 +24,10 @@ class Side(Struct, frozen=True):
     labels: int
     coverage: float
     value: float | None
+    brier: float | None = None
+    """For probabilities: Brier's score."""
+    bias: float | None = None
+    """For numbers: the mean of output minus label."""
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -45,9 +50,10 @@ class Comparison(Struct, frozen=True, kw_only=True):
         return f"{self.b.version} minus {self.a.version}: {difference}; {clear}."
 
 
-def compared(a: tuple[str | None, Sums], b: tuple[str | None, Sums], is_share: bool) -> Comparison:
+def compared(a: tuple[str | None, Sums], b: tuple[str | None, Sums], pair: Pair) -> Comparison:
     """Return the comparison of the sums of two versions over ripe days."""
-    sides = [side(*a), side(*b)]
+    sides = [side(*a, pair), side(*b, pair)]
+    is_share = pair.kind != "numbers"
     method = "Newcombe's hybrid score interval" if is_share else "Welch's interval"
     first, second = sides[0].value, sides[1].value
     if first is None or second is None:
@@ -56,9 +62,17 @@ def compared(a: tuple[str | None, Sums], b: tuple[str | None, Sums], is_share: b
     return Comparison(a=sides[0], b=sides[1], difference=second - first, low=low, high=high, method=method)
 
 
-def side(version: str | None, sums: Sums) -> Side:
-    coverage = sums.by_age.w / sums.w if sums.w else 0.0
-    return Side(version, sums.rows, sums.by_age.rows, coverage, sums.by_age.mean)
+def side(version: str | None, sums: Sums, pair: Pair) -> Side:
+    extra = sums.by_age.mean_extra
+    return Side(
+        version=version,
+        predictions=sums.rows,
+        labels=sums.by_age.rows,
+        coverage=sums.by_age.w / sums.w if sums.w else 0.0,
+        value=sums.by_age.mean,
+        brier=extra if pair.has_brier else None,
+        bias=extra if pair.kind == "numbers" else None,
+    )
 
 
 def effective(sums: Sums) -> float:

@@ -34,6 +34,8 @@ class Pair(Struct, frozen=True, kw_only=True):
     threshold: float = 0.5
     positive: Any = True
     """For a score: the label whose probability it is."""
+    is_probability: bool = True
+    """For a score: whether all values seen are from 0 to 1."""
     outcomes: list[Any] = []
     """The labels seen, as numbers or texts; empty if there are more than OUTCOMES_MAX."""
     quantiles: dict[str, float] = {}
@@ -49,6 +51,10 @@ class Pair(Struct, frozen=True, kw_only=True):
         """Return the path to a quantile, which is beside the output in the same object."""
         *above, own = self.path
         return (*above, name.removeprefix(str(self.output).removesuffix(own)))
+
+    @property
+    def has_brier(self) -> bool:
+        return self.kind == "score" and self.is_probability
 
     @property
     def said(self) -> str:
@@ -97,16 +103,32 @@ def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choi
         raise ConfigurationError(f"no output {choice.output!r}; known are {known}")
     wanted = [choice.field] if choice.field is not None else fields
     objections: list[str] = []
-    for field in sorted(wanted, key=lambda name: _declared(rules, name).output is None):
-        for output in _candidates(field, outputs, _declared(rules, field), choice, len(fields)):
-            if pair := _compared(samples, field, output, outputs, _declared(rules, field), choice, objections):
-                return pair
-    if objections:
+    found = [
+        pair
+        for field in wanted
+        for output in _candidates(field, outputs, _declared(rules, field), choice, len(fields))
+        if (pair := _compared(samples, field, output, outputs, _declared(rules, field), choice, objections))
+    ]
+    if not found and objections:
         raise ConfigurationError(objections[0])
+    found.sort(key=lambda pair: _rank(pair, rules))
+    if found and (len(found) == 1 or _is_meant(found[0], rules) or _rank(found[0], rules) < _rank(found[1], rules)):
+        return found[0]
     return (
         f"it is not clear which output to compare with which field: give --output and --field"
         f" (outputs: {', '.join(sorted(map(str, outputs)))}; fields: {', '.join(fields)})"
     )
+
+
+def _is_meant(pair: Pair, rules: Rules) -> bool:
+    """Return whether joinback.toml names the output or the label, or both have the same name."""
+    return not all(_rank(pair, rules)[:3])
+
+
+def _rank(pair: Pair, rules: Rules) -> tuple[bool, ...]:
+    """Return how well a comparison suits, the best first. Of two that suit equally, none is guessed."""
+    is_declared = _declared(rules, pair.field).output is not None
+    return not is_declared, pair.field != pair.output, pair.field not in rules.labels, pair.kind != "score"
 
 
 def unseen_positive(pair: Pair) -> str | None:
@@ -126,9 +148,10 @@ def _candidates(
         return [rules.output]
     if field in outputs:
         return [field]
-    if choice.field is not None or fields == 1:
-        return list(outputs)
-    return list(outputs) if len(outputs) == 1 else []
+    if choice.field is None and fields > 1 and len(outputs) > 1:
+        return []
+    # A quantile is compared beside another output, not in its place.
+    return [name for name, keys in outputs.items() if not keys or not _QUANTILE.match(keys[-1])] or list(outputs)
 
 
 def _compared(
@@ -168,10 +191,22 @@ def _compared(
             is_text=isinstance(positive, str),
             threshold=0.5 if threshold is None else threshold,
             positive=True if positive is UNSET else positive,
+            is_probability=_is_share(ours),
             outcomes=outcomes,
         )
+    is_named = not guessed or field == output
     if numbers and all(map(is_number, labels)) and not set(map(float, labels)) <= {0.0, 1.0}:
+        if not is_named and _is_share(ours) and not _is_share(labels):
+            return None  # a probability and a number of something else
         return structs.replace(pair, kind="numbers", quantiles=_quantiles(pair, outputs))
+    if numbers and _has_two(labels) and not _has_two(ours):
+        if is_named:
+            name = "the output" if output is None else f"the output {output!r}"
+            objections.append(
+                f"{name} is a number, and the field {field!r} is yes or no: give --threshold, or set `threshold` in"
+                " joinback.toml"
+            )
+        return None
     if texts == all(isinstance(value, str) for value in ours) and all(map(is_flat, [*ours, *labels])):
         return structs.replace(pair, is_text=texts, outcomes=outcomes)
     return None
@@ -181,8 +216,16 @@ def _is_score(ours: Sequence[Any], labels: Sequence[Any], has_threshold: bool, p
     """Return whether the numbers are the probability of a label: they are from 0 to 1, and there are two labels."""
     if has_threshold or positive is not UNSET:
         return True
-    two = all(isinstance(label, bool) or label in (0, 1) for label in labels)
-    return two and all(0 <= value <= 1 for value in ours) and any(value not in (0, 1) for value in ours)
+    return _has_two(labels) and _is_share(ours) and not _has_two(ours)
+
+
+def _has_two(values: Iterable[Any]) -> bool:
+    """Return whether the values are yes or no: true, false, 0 or 1."""
+    return all(isinstance(value, bool) or value in (0, 1) for value in values)
+
+
+def _is_share(values: Iterable[float]) -> bool:
+    return all(0 <= value <= 1 for value in values)
 
 
 def _quantiles(pair: Pair, outputs: Mapping[str | None, Keys]) -> dict[str, float]:

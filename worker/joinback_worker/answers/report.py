@@ -201,8 +201,8 @@ class _Reporting:
             answer,
             days=accuracy.days_of(sums, self._asked, pair, delays, self._has_unlabelled),
             together=accuracy.days_of(accuracy.together(sums), self._asked, pair, delays, self._has_unlabelled),
-            versions=[compare.side(version, one) for version, one in by_version.items()],
-            comparison=self._compared(by_version, pair.kind != "numbers"),
+            versions=[compare.side(version, one, pair) for version, one in by_version.items()],
+            comparison=self._compared(by_version, pair),
             ripe=accuracy.as_one_day(ripe, self._asked, pair, self._has_unlabelled),
             unripe=accuracy.as_one_day(
                 {key: one for key, one in sums.items() if key not in ripe}, self._asked, pair, self._has_unlabelled
@@ -225,7 +225,7 @@ class _Reporting:
         answer = await self._ask("delays by outcome", question)
         return estimate.delays_of(answer, reference_d, questions.REFERENCE_BINS)
 
-    def _compared(self, by_version: dict[str | None, accuracy.Sums], is_share: bool) -> compare.Comparison | None:
+    def _compared(self, by_version: dict[str | None, accuracy.Sums], pair: Pair) -> compare.Comparison | None:
         """Return the comparison of the two versions that were named, or of the only two there are; else None."""
         named: Sequence[str | None] | None = self._wanted.versions
         if named is None:
@@ -238,7 +238,7 @@ class _Reporting:
                 self._notes.append(f"Version {name} has no ripe day; those that have one: {known}.")
                 return None
         a, b = named
-        return compare.compared((a, by_version[a]), (b, by_version[b]), is_share)
+        return compare.compared((a, by_version[a]), (b, by_version[b]), pair)
 
     async def _scores(self, pair: Pair) -> list[Scores]:
         found = scores_of(await self._ask("scores", questions.scores(self._dialect, self._asked, pair)))

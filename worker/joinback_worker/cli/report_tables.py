@@ -55,9 +55,11 @@ def _triangle(report: Report) -> Table:
 
 def _versions(report: Report) -> Table:
     head = ["version", "ripe_predictions", "labels", "coverage", value_name(report).replace(" ", "_"), "auc"]
+    head += ["brier", "bias"]
     areas = {one.version: one.auc for one in report.scores}
     return head, [
-        [_cell(s.version), s.predictions, s.labels, s.coverage, _cell(s.value), _cell(areas.get(s.version))]
+        [_cell(s.version), s.predictions, s.labels, s.coverage]
+        + [_cell(one) for one in (s.value, areas.get(s.version), s.brier, s.bias)]
         for s in report.versions
     ]
 

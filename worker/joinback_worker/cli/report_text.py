@@ -129,17 +129,19 @@ def _triangle(report: Report) -> Iterator[str]:
 def _versions(report: Report) -> Iterator[str]:
     yield ""
     yield f"VERSIONS, over the days that are {duration(report.age_s)} old"
-    areas = {one.version: one for one in report.scores}
-    yield f"  {'version':16} {'predictions':>11} {'labels':>9} {'coverage':>9} {value_name(report)[-8:]:>9}" + (
-        f" {'AUC':>7} {'miscalibr.':>10}" if areas else ""
-    )
+    scores = {one.version: one for one in report.scores}
+    is_error = value_name(report) != "accuracy"
+    head = f"  {'version':12} {'n':>9} {'labels':>9} {'coverage':>8} {'error' if is_error else 'accuracy':>9}"
+    yield head + (f" {'bias':>9}" if is_error else f" {'AUC':>6} {'Brier':>6} {'miscalibr.':>10}" if scores else "")
     for side in report.versions:
-        one = areas.get(side.version)
-        more = f" {figure(one.auc):>7} {figure(one.calibration_error):>10}" if one else ""
+        one = scores.get(side.version)
+        more = f" {figure(side.bias):>9}" if is_error else ""
+        if one is not None:
+            more = f" {figure(one.auc):>6} {figure(side.brier):>6} {figure(one.calibration_error):>10}"
         yield (
-            f"  {_cut(side.version, 16):16} {side.predictions:>11,} {side.labels:>9,} {side.coverage * 100:>7.0f} %"
+            f"  {_cut(side.version, 12):12} {side.predictions:>9,} {side.labels:>9,} {side.coverage * 100:>6.0f} %"
             f" {figure(side.value):>9}{more}"
-        )
+        ).rstrip()
     if report.comparison is not None:
         yield from _prose(report.comparison.sentence)
         yield f"  ({report.comparison.method}, 95 %, by ripe labels only)"
