@@ -1,10 +1,9 @@
 """Which output is compared with which field, and how: set by a person, declared in joinback.toml, or guessed. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from joinback.errors import ConfigurationError
@@ -12,6 +11,7 @@ from joinback_worker.law.rules import FieldRules, Rules
 
 from .choice import Choice, is_flat, is_number, objection
 from .dialect import Keys, plain
+from .samples import fields_of, outputs_seen, value_at
 
 OUTCOMES_MAX = 20
 """With more classes, each has too few labels to estimate its delays."""
@@ -65,28 +65,6 @@ class Pair(Struct, frozen=True, kw_only=True):
         return f"{output} against field {self.field!r}, as {self.kind}"
 
 
-def samples_of(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, dict[str, Any]]]:
-    """Return outputs and feedback of some rows, decoded. Rows that are not JSON are left out."""
-    found = []
-    for outputs, feedback in rows:
-        try:
-            found.append((_decoded(outputs), _decoded(feedback)))
-        except msgspec.DecodeError:
-            continue
-    return [(outputs, feedback) for outputs, feedback in found if isinstance(feedback, dict)]
-
-
-def fields_of(samples: Iterable[tuple[Any, Mapping[str, Any]]], rules: Rules) -> list[str]:
-    """Return the feedback fields: declared labels first, then the declared fields that were seen, then the others."""
-    seen = sorted({name for _, feedback in samples for name in feedback})
-    return list(dict.fromkeys([*rules.labels, *(name for name in rules.feedback if name in seen), *seen]))
-
-
-def outputs_of(samples: Iterable[tuple[Any, Any]]) -> list[str]:
-    """Return the names of the outputs seen, sorted; none if the output is a value."""
-    return sorted(name for name in _outputs(samples) if name is not None)
-
-
 def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choice: Choice) -> Pair | str:
     """Return the comparison, or the reason why there is none. Raises ConfigurationError for a wrong choice."""
     fields = fields_of(samples, rules)
@@ -94,7 +72,7 @@ def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choi
         raise ConfigurationError(f"no feedback has the field {choice.field!r}; known are {', '.join(fields) or 'none'}")
     if not samples:
         return "no prediction has a label yet"
-    outputs = _outputs(samples)
+    outputs = outputs_seen(samples)
     for name in {choice.output, *(_declared(rules, name).output for name in fields)} - {None, *outputs}:
         if within := sorted(one for one in outputs if one and one.startswith(f"{name}.")):
             raise ConfigurationError(f"the output {name!r} is an object: name an output in it, such as {within[0]}")
@@ -165,7 +143,7 @@ def _compared(
 ) -> Pair | None:
     """Return how these two are compared; None if they cannot be. Objections to the choice are added to `objections`."""
     keys = outputs.get(output, ())
-    pairs = [(_value(given, output, keys), feedback.get(field)) for given, feedback in samples]
+    pairs = [(value_at(given, output, keys), feedback.get(field)) for given, feedback in samples]
     both: list[tuple[Any, Any]] = [(ours, label) for ours, label in pairs if ours is not None and label is not None]
     ours, labels = [ours for ours, _ in both], [label for _, label in both]
     guessed = not (choice.output or rules.output)
@@ -194,22 +172,30 @@ def _compared(
             is_probability=_is_share(ours),
             outcomes=outcomes,
         )
-    is_named = not guessed or field == output
-    if numbers and all(map(is_number, labels)) and not set(map(float, labels)) <= {0.0, 1.0}:
-        if not is_named and _is_share(ours) and not _is_share(labels):
-            return None  # a probability and a number of something else
-        return structs.replace(pair, kind="numbers", quantiles=_quantiles(pair, outputs))
-    if numbers and _has_two(labels) and not _has_two(ours):
-        if is_named:
-            name = "the output" if output is None else f"the output {output!r}"
-            objections.append(
-                f"{name} is a number, and the field {field!r} is yes or no: give --threshold, or set `threshold` in"
-                " joinback.toml"
-            )
-        return None
+    if numbers and not _has_two([*ours, *labels]):
+        return _of_numbers(pair, ours, labels, outputs, objections)
     if texts == all(isinstance(value, str) for value in ours) and all(map(is_flat, [*ours, *labels])):
         return structs.replace(pair, is_text=texts, outcomes=outcomes)
     return None
+
+
+def _of_numbers(
+    pair: Pair, ours: Sequence[float], labels: Sequence[Any], outputs: Mapping[str | None, Keys], objections: list[str]
+) -> Pair | None:
+    """Return how numbers that are no score are compared; None if they cannot be."""
+    is_named = not pair.guessed or pair.field == pair.output
+    if _has_two(labels):
+        if is_named:
+            name = "the output" if pair.output is None else f"the output {pair.output!r}"
+            objections.append(
+                f"{name} is a number, and the field {pair.field!r} is yes or no: give --threshold, or set `threshold`"
+                " in joinback.toml"
+            )
+        return None
+    # A probability is not guessed to be a number of something else.
+    if not all(map(is_number, labels)) or (_is_share(ours) and not _is_share(labels) and not is_named):
+        return None
+    return structs.replace(pair, kind="numbers", quantiles=_quantiles(pair, outputs))
 
 
 def _is_score(ours: Sequence[Any], labels: Sequence[Any], has_threshold: bool, positive: Any | UnsetType) -> bool:
@@ -238,38 +224,6 @@ def _quantiles(pair: Pair, outputs: Mapping[str | None, Keys]) -> dict[str, floa
             if 0 < share < 1:
                 found[str(name)] = share
     return dict(sorted(found.items(), key=lambda item: item[1]))
-
-
-def _outputs(samples: Iterable[tuple[Any, Any]]) -> dict[str | None, Keys]:
-    """Return the names of outputs and the paths to them. If two have the same name, the shorter path counts."""
-    found: dict[str | None, Keys] = {}
-    for outputs, _ in samples:
-        for keys in _leaves(outputs):
-            name = ".".join(keys) if keys else None
-            if name not in found or len(keys) < len(found[name]):
-                found[name] = keys
-    return found
-
-
-def _leaves(outputs: Any) -> Iterator[Keys]:
-    if not isinstance(outputs, dict):
-        yield ()
-        return
-    for name, value in outputs.items():
-        # An empty object counts as a value, with which nothing is compared.
-        yield from ((name, *keys) for keys in _leaves(value or None))
-
-
-def _value(outputs: Any, name: str | None, keys: Keys) -> Any:
-    if name is None:
-        return None if isinstance(outputs, dict) else outputs
-    for key in keys or (name,):
-        outputs = outputs.get(key) if isinstance(outputs, dict) else None
-    return outputs
-
-
-def _decoded(cell: Any) -> Any:
-    return msgspec.json.decode(cell) if isinstance(cell, str | bytes) else cell
 
 
 def _declared(rules: Rules, field: str) -> FieldRules:

@@ -115,13 +115,13 @@ def cells(d: Dialect, asked: Asked, pair: Pair | None, ages_us: Sequence[int]) -
         "0",
         f"case when delay is not null then {_place('delay', ages_us)} end",
     ]
-    sums = ["count(*)", "sum(w)", f"sum({d.double('age')}) / {DAY_US}e0"]
+    sums = ["count(*)", "sum(w)", "sum(w * w)", f"sum({d.double('age')}) / {DAY_US}e0"]
     if pair is None:
         tables, table = _waits(d, asked), "waits"
     else:
         tables, table = _judged(d, asked, pair), "judged"
         keys[2:4] = ["case when k = 1 then outcome end" if pair.outcomes else "null", "k"]
-        sums += ["sum(w * val)", "sum(w * extra)", "sum(w * w)", "sum(w * val * val)"]
+        sums += ["sum(w * val)", "sum(w * extra)", "sum(w * val * val)"]
         sums += [f"sum(case when q{place} = 1 then w end)" for place in range(len(pair.quantiles))]
     return f"with {tables} select {', '.join([*keys, *sums])} from {table} group by 1, 2, 3, 4, 5"
 

@@ -1,7 +1,7 @@
 """All answers about one application in one value, which a terminal, a file and a page show."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, structs
@@ -17,14 +17,14 @@ from .curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s
 from .dialect import DAY_US, Dialect, us_of
 from .pairing import Pair
 from .questions import Asked
+from .samples import fields_of, outputs_of, samples_of
 from .scores import Scores, scores_of
+from .slower import Slower, slower_of
 from .stores import Store, open_store
 from .triangle import Triangle, ages_around, triangle_of
 
 FIELDS_MAX = 8
 """Curves per report. Each is a question of its own."""
-AGE_DAYS_MAX = 3_650.0
-"""Ten years. A larger number of days is most likely meant as hours or seconds."""
 
 
 class NoApplication(ConfigurationError):
@@ -67,6 +67,8 @@ class Report(Struct, frozen=True, kw_only=True):
     outputs: list[str] = []
     """The names of fields and outputs seen, which could be compared."""
     triangle: Triangle | None = None
+    slower: Slower | None = None
+    """Whether labels come later or fewer than in the weeks before."""
     versions: list[compare.Side] = []
     """Over all ripe days."""
     comparison: compare.Comparison | None = None
@@ -113,10 +115,8 @@ class _Reporting:
         self._notes: list[str] = []
 
     async def all(self) -> Report:
-        samples = pairing.samples_of(
-            await self._ask("fields", questions.samples(self._dialect, self._asked.application))
-        )
-        fields = pairing.fields_of(samples, self._rules)
+        samples = samples_of(await self._ask("fields", questions.samples(self._dialect, self._asked.application)))
+        fields = fields_of(samples, self._rules)
         found = pairing.pair_of(samples, self._rules, self._wanted.choice)
         pair = None if isinstance(found, str) else found
         if isinstance(found, str):
@@ -141,7 +141,7 @@ class _Reporting:
             pair=pair,
             notes=self._notes,
             fields=fields,
-            outputs=pairing.outputs_of(samples),
+            outputs=outputs_of(samples),
         )
         ages_s = ages_around(age_s)
         triangle_us = [round(age * 1e6) for age in ages_s]
@@ -150,7 +150,9 @@ class _Reporting:
         cells = accuracy.cells_of(await self._ask(what, questions.cells(self._dialect, self._asked, pair, all_us)))
         places = [all_us.index(age) for age in triangle_us]
         answer = structs.replace(
-            answer, triangle=triangle_of(cells, ages_s, places, self._asked.now_us, self._has_unlabelled)
+            answer,
+            triangle=triangle_of(cells, ages_s, places, self._asked.now_us, self._has_unlabelled),
+            slower=slower_of(cells, ages_s, places, self._asked.now_us) if self._has_unlabelled else None,
         )
         if pair is None:
             return answer
@@ -251,12 +253,3 @@ _NO_UNLABELLED = (
     "All rows have a label, or rows without one are not kept (JOINBACK_EMIT=joined). So it is not known how many labels"
     " are still to come, and the delays of those that came are too short."
 )
-
-
-def day_of(text: str) -> datetime:
-    """Return the time that a person wrote, in UTC if it names no zone. Raises ConfigurationError."""
-    try:
-        day = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(f"{text!r} is not a date; write it as 2026-10-01") from None
-    return day.replace(tzinfo=UTC) if day.tzinfo is None else day
