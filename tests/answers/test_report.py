@@ -10,16 +10,20 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from subprocess import CompletedProcess
+from textwrap import dedent
 from typing import Any
 
 import pytest
 from made_up_records import record_of
-from msgspec import Raw, structs
+from msgspec import UNSET, Raw, structs
 
 from joinback.settings import Settings
+from joinback_worker.answers.keeping import lines_to_keep
+from joinback_worker.answers.pairing import Pair
 from joinback_worker.cli.made_up_loans import made_up_loans
+from joinback_worker.config.rules_file import look
 from joinback_worker.dashboard.mailed import page
-from joinback_worker.law.rules import Policy
+from joinback_worker.law.rules import Policy, Rules
 from joinback_worker.sinks import open_sink
 
 NAME = "loans<script>alert(1)</script>"
@@ -66,6 +70,35 @@ def test_all_of_it_fits_a_terminal(report: Run) -> None:
     assert "output 'default' >= 0.5 against field 'repaid' = false" in done.stdout
     assert "guessed" not in report("loans", "--output", "default").stdout
     assert "unripe" in done.stdout
+
+
+def test_a_comparison_can_be_kept(report: Run, tmp_path: Path) -> None:
+    """The lines that it prints, put into joinback.toml, give the same comparison without options, and no more lines."""
+    asked = report("loans", "--output", "default", "--threshold", "0.4", "--positive", "false").stdout
+    assert "To keep this comparison" in asked
+    lines = asked.split("(JOINBACK_CONFIG):\n")[1].split("\n\n")[0]
+    path = tmp_path / "joinback.toml"
+    path.write_text(dedent(lines))
+    kept = report("loans", JOINBACK_CONFIG=str(path)).stdout
+    assert "output 'default' >= 0.4 against field 'repaid' = false\n          (as set)" in kept
+    assert "To keep this comparison" not in kept
+
+
+@pytest.mark.parametrize("name", ["loans", 'a.b "c" \\ d', "Kredite über 1 000 €"])
+@pytest.mark.parametrize(
+    ("positive", "declared"), [(True, UNSET), (False, False), (1, UNSET), (0, False), ("fraud", "fraud")]
+)
+def test_what_is_kept_is_what_was_meant(name: str, positive: object, declared: object, tmp_path: Path) -> None:
+    """The rules that are read from the lines are those of the comparison, whatever the names are."""
+    is_text = isinstance(positive, str)
+    pair = Pair(field=name, output=f"scores.{name}", kind="score", threshold=0.25, positive=positive, is_text=is_text)
+    path = tmp_path / "joinback.toml"
+    path.write_text("\n".join(lines_to_keep(name, pair, Rules())), encoding="utf-8")
+    config, problems = look(Settings(config=str(path)))
+    assert problems == ()
+    found = config.rules_of(name).feedback[name]
+    assert (found.output, found.threshold, found.positive) == (pair.output, 0.25, declared)
+    assert lines_to_keep(name, pair, config.rules_of(name)) == []
 
 
 def test_json_has_every_figure(report: Run) -> None:

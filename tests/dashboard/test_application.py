@@ -77,6 +77,22 @@ def test_it_says_what_the_report_says(visitor: TestClient, told: Report) -> None
     assert sum(day.predictions for day in told.together) == 6_000
 
 
+def test_a_comparison_can_be_kept(visitor: TestClient, told: Report) -> None:
+    """The page has the lines for joinback.toml that the report prints."""
+    found = page(visitor)
+    assert told.to_keep[0] == "[applications.loans.feedback.repaid]"
+    for line in told.to_keep:
+        assert line in found.text.replace("&#34;", '"')
+
+
+def test_each_dot_has_the_colour_of_its_line(visitor: TestClient) -> None:
+    """The calibration of two versions: the dots of the first have its class, those of the second the other."""
+    dots = [one["class"] for one in page(visitor).all("circle") if "version" in one["class"]]
+    assert len(dots) > 10
+    assert dots == sorted(dots)
+    assert set(dots) == {"spot version1", "spot version2"}
+
+
 def test_days_together_are_what_their_versions_add_up_to(told: Report) -> None:
     """So far by labels, bounds by predictions: the sums of both versions, and no mean of means."""
     for day in told.together:

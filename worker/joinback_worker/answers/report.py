@@ -15,6 +15,7 @@ from . import accuracy, compare, estimate, pairing, questions
 from .choice import Choice
 from .curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s
 from .dialect import DAY_US, Dialect, us_of
+from .keeping import lines_to_keep
 from .pairing import Pair
 from .questions import Asked
 from .samples import fields_of, outputs_of, samples_of
@@ -57,6 +58,8 @@ class Report(Struct, frozen=True, kw_only=True):
     age_why: str
     curves: list[Curve]
     pair: Pair | None = None
+    to_keep: list[str] = []
+    """Lines of joinback.toml that declare the comparison, if it does not yet."""
     days: list[accuracy.Day] = []
     together: list[accuracy.Day] = []
     """By day over all versions. Their `version` is None."""
@@ -139,6 +142,7 @@ class _Reporting:
             age_why=why,
             curves=drawn,
             pair=pair,
+            to_keep=lines_to_keep(self._wanted.application, pair, self._rules) if pair else [],
             notes=self._notes,
             fields=fields,
             outputs=outputs_of(samples),

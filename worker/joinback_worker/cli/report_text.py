@@ -28,6 +28,10 @@ def lines(report: Report) -> Iterator[str]:
     if report.versions:
         yield from _versions(report)
     yield from _scores(report)
+    if report.to_keep:
+        yield ""
+        yield "To keep this comparison, put it into joinback.toml (JOINBACK_CONFIG):"
+        yield from (f"  {line}" for line in report.to_keep)
     for note in report.notes:
         yield ""
         yield from wrap(note, COLUMNS, initial_indent="! ", subsequent_indent="  ")
@@ -87,9 +91,12 @@ def _days(report: Report) -> Iterator[str]:
     for day in shown:
         yield _day(day)
     yield "  so far: the labels that came; it misleads while others are missing"
-    yield "  bounds: accuracy is between these, whatever the missing labels will be"
-    yield f"  unripe: some predictions of the day are younger than {duration(report.age_s)}"
-    yield "  estimate: accuracy of all labels, if delays stay as they were"
+    if any(day.at_least is not None for day in shown):
+        yield "  bounds: accuracy is between these, whatever the missing labels will be"
+    if not all(day.ripe for day in shown):
+        yield f"  unripe: some predictions of the day are younger than {duration(report.age_s)}"
+    if any(day.estimate is not None for day in shown):
+        yield "  estimate: accuracy of all labels, if delays stay as they were"
 
 
 def _newest(days: list[Day]) -> list[Day]:
