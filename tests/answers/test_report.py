@@ -14,6 +14,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from histories import NOW, histories
 from made_up_records import record_of
 from msgspec import UNSET, Raw, structs
 
@@ -117,6 +118,51 @@ def test_csv_is_one_table(report: Run, table: str) -> None:
     rows = list(csv.reader(io.StringIO(report("loans", "--positive", "false", "--csv", table).stdout)))
     assert len(rows) > 1
     assert {len(row) for row in rows} == {len(rows[0])}
+
+
+@pytest.fixture(scope="module")
+def prices(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A sink of numbers with their quantiles, of three versions."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('prices')}/sink.db"
+    records = [record for record in histories() if record.application == "prices"]
+    for record in records[::3]:
+        record.predictions["p"] = structs.replace(record.predictions["p"], version="c")
+
+    async def fill() -> None:
+        async with open_sink(url, Policy(now=NOW)) as sink:
+            await sink.merge(records)
+
+    asyncio.run(fill())
+    return url
+
+
+def test_a_report_of_numbers(cli: Run, prices: str, tmp_path: Path) -> None:
+    """Mean absolute error and bias by version, and quantile coverage: in the terminal, as CSV, and on the page."""
+
+    def run(*arguments: str) -> str:
+        done = cli("report", "prices", "--field", "price", "--age-days", "14", *arguments, JOINBACK_SINK_URL=prices)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    printed = run()
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "bounds: accuracy" not in printed
+    assert "to compare two: --version A --version B" in printed
+    head, *versions = csv.reader(io.StringIO(run("--csv", "versions")))
+    assert [row[0] for row in versions] == ["a", "b", "c"]
+    for row in versions:
+        told = dict(zip(head, row, strict=True))
+        line = next(line for line in printed.splitlines() if line.startswith(f"  {told['version']}  "))
+        assert line.split()[-2:] == [f"{float(told['mean_absolute_error']):.3f}", f"{float(told['bias']):.3f}"]
+    head, *quantiles = csv.reader(io.StringIO(run("--csv", "quantiles")))
+    assert [row[:2] for row in quantiles] == [["p10", "0.1"], ["p90", "0.9"]]
+    run("--html", str(tmp_path / "prices.html"))
+    page = (tmp_path / "prices.html").read_text()
+    assert "Bias" in page
+    for name, _, share in quantiles:
+        sentence = f"{float(share) * 100:.1f} % of labels are at most {name}"
+        assert sentence in printed
+        assert sentence in page
 
 
 def test_since_leaves_older_predictions_out(report: Run) -> None:

@@ -152,6 +152,8 @@ def _versions(report: Report) -> Iterator[str]:
     if report.comparison is not None:
         yield from _prose(report.comparison.sentence)
         yield f"  ({report.comparison.method}, 95 %, by ripe labels only)"
+    elif len(report.versions) > 2:
+        yield "  to compare two: --version A --version B"
 
 
 def _scores(report: Report) -> Iterator[str]:
