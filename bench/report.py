@@ -2,6 +2,7 @@
 
     python bench/report.py                           # 1,000,000 made-up loans on SQLite, PostgreSQL and ClickHouse
     python bench/report.py --rows 100000 sqlite
+    python bench/report.py --steps postgresql        # where the time of an accuracy goes
 
 The floor is `count(*) group by status, day` over `records`. Each round asks it and then every question of a report, so
 that what else the machine does falls on both. Beside it a second floor, which no accuracy can be below: the same count
@@ -16,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -28,7 +29,7 @@ from joinback_worker.answers import questions
 from joinback_worker.answers.curve import SHARES, ages_us
 from joinback_worker.answers.dialect import DAY_US, Dialect, us_of
 from joinback_worker.answers.pairing import Pair
-from joinback_worker.answers.questions import Asked
+from joinback_worker.answers.questions import Asked, _judged, _source, _waits
 from joinback_worker.answers.stores import Store, open_store
 from joinback_worker.answers.triangle import ages_around
 from joinback_worker.law.rules import Policy
@@ -69,6 +70,22 @@ def asked_of(d: Dialect) -> dict[str, str]:
     }
 
 
+def steps_of(d: Dialect) -> dict[str, str]:
+    """The question of accuracy, step by step: each reads or computes more than the one before."""
+    asked = Asked(application="loans", now_us=us_of(NOW), age_us=AGE_D * DAY_US)
+    own = structs.replace(asked, field="repaid")
+    columns = "select count(*), max(served), max(came), sum(w), max(v)"
+    ages = [age * 1_000_000 for age in ages_around(AGE_D * 86_400)]
+    return {
+        "its columns, without JSON": f"with {_source(d, asked, None)} {columns} from source",
+        "… and the field's first time": f"with {_source(d, own, None)} {columns} from source",
+        "… and two numbers of JSON": f"with {_source(d, own, PAIR)} {columns}, sum(outcome), sum(p) from source",
+        "… and the comparison": f"with {_waits(d, own, PAIR)} select count(*), sum(val), sum(extra), max(age)"
+        f" from {_judged(d, own, PAIR)}",
+        "… and its groups: accuracy, triangle, versions": questions.cells(d, own, PAIR, ages),
+    }
+
+
 def with_json(name: str, d: Dialect) -> str:
     """The plain count with the least that an accuracy reads: a number from each of two JSON cells."""
     sums = [
@@ -90,10 +107,18 @@ async def seconds(store: Store, question: str) -> float:
     return time.perf_counter() - start
 
 
-async def measured(url: str, name: str) -> dict[str, list[float]]:
+def analyze(url: str) -> None:
+    """Do what autovacuum does within a minute: without statistics PostgreSQL plans for some rows."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("vacuum analyze records")
+
+
+async def measured(url: str, name: str, wanted_of: Callable[[Dialect], dict[str, str]]) -> dict[str, list[float]]:
     async with open_store(Settings(sink_url=url), "loans") as store:
         floors = {"plain": PLAIN[name], "plain, with two numbers of JSON": with_json(name, store.dialect)}
-        wanted = {**floors, **asked_of(store.dialect)}
+        wanted = {**floors, **wanted_of(store.dialect)}
         times: dict[str, list[float]] = {what: [] for what in wanted}
         await store.ask(PLAIN[name])  # what is cold is not the question
         for _ in range(ROUNDS):
@@ -118,6 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("engines", nargs="*", default=["sqlite", "postgresql", "clickhouse"], metavar="engine")
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--steps", action="store_true", help="what each step of an accuracy adds")
     options = parser.parse_args()
     print(f"{options.rows:,} rows, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
     print(f"load {os.getloadavg()[0]:.1f} at the start\n")
@@ -125,7 +151,9 @@ def main() -> None:
     for name in options.engines:
         with tempfile.TemporaryDirectory(prefix="joinback-bench-") as folder, ENGINES[name].place(Path(folder)) as url:
             asyncio.run(load(url, options.rows))
-            for line in lines(name, asyncio.run(measured(url, name))):
+            if name == "postgresql":
+                analyze(url)
+            for line in lines(name, asyncio.run(measured(url, name, steps_of if options.steps else asked_of))):
                 print(line, flush=True)
     print(f"\nload {os.getloadavg()[0]:.1f} at the end")
 

@@ -17,6 +17,7 @@ from joinback_worker.answers.accuracy import Part, Sums, day_text
 from joinback_worker.answers.choice import Choice
 from joinback_worker.answers.compare import compared
 from joinback_worker.answers.estimate import Delays, delays_of, weighted
+from joinback_worker.answers.pairing import Pair
 from joinback_worker.answers.report import NoApplication, Report, Wanted, report
 from joinback_worker.law.record import effective_at
 from joinback_worker.law.rules import Policy
@@ -158,6 +159,8 @@ def test_scores_are_those_of_scikit_learn(
         y, p, w = [one.label is positive for one in mine], [one.ours for one in mine], [one.w for one in mine]
         assert scores.labels == len(mine)
         assert scores.auc == pytest.approx(roc_auc_score(y, p, sample_weight=w), abs=1e-9)
+        (side,) = [one for one in told.versions if one.version == scores.version]
+        assert side.brier == pytest.approx(brier_score_loss(y, p, sample_weight=w, pos_label=True), abs=1e-9)
         days = [day for day in told.days if day.version == scores.version and day.brier is not None]
         for day in days:
             of_day = [one for one in mine if one.day == day.day]
@@ -184,11 +187,24 @@ def test_an_area_counted_again(settings: Settings) -> None:
         assert scores.auc == pytest.approx(mean(pairs), abs=1e-12)
 
 
+def test_the_bias_counted_again(settings: Settings) -> None:
+    """By version, the mean of output minus label over the ripe labels."""
+    ripe = [one for one in seen("prices", "price", "price") if one.is_ripe and one.is_known(AGE_D)]
+    told = asked(settings, "prices").versions
+    assert {side.version for side in told} == {"a", "b"}
+    for side in told:
+        want = fmean(one.ours - one.label for one in ripe if one.version == side.version)
+        assert (side.bias, side.brier) == (pytest.approx(want, abs=1e-9), None)
+
+
 def test_quantiles_counted_again(settings: Settings) -> None:
     """The share of ripe labels that are not above the output `p90`."""
     ripe = [one for one in seen("prices", "p90", "price") if one.is_ripe and one.is_known(AGE_D)]
     want = fmean(one.label <= one.ours for one in ripe)
     assert asked(settings, "prices").quantiles["p90"] == pytest.approx(want, abs=1e-12)
+
+
+SHARES = Pair(field="a", output="a", kind="classes")
 
 
 def sums(n: int, right: float, w: float = 1.0) -> Sums:
@@ -200,7 +216,7 @@ def sums(n: int, right: float, w: float = 1.0) -> Sums:
 def test_the_interval_of_two_shares_is_newcombes() -> None:
     """56 of 70 against 48 of 80: 0.0524 to 0.3339, as in his table II; the same if every row counts twenty."""
     for weight in (1.0, 20.0):
-        found = compared(("b", sums(80, 48, weight)), ("a", sums(70, 56, weight)), is_share=True)
+        found = compared(("b", sums(80, 48, weight)), ("a", sums(70, 56, weight)), SHARES)
         assert found.difference == pytest.approx(0.2)
         assert (found.low, found.high) == (pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
         assert "excludes 0" in found.sentence

@@ -100,6 +100,37 @@ def test_a_pair_that_is_not_clear_is_asked_for() -> None:
             pair_of(samples, Rules(), choice)
 
 
+@pytest.mark.parametrize(
+    ("samples", "rules", "choice", "want"),
+    [
+        # A probability is of a yes or no, and not of a number of days that stands beside it.
+        ([({"default": 0.2}, {"days_late": 9, "repaid": True})], Rules(), Choice(), ("repaid", "default")),
+        ([({"default": 0.2}, {"days_late": 9})], Rules(), Choice(), None),
+        ([({"price": 200.5}, {"returned": False, "sold_for": 190})], Rules(), Choice(), ("sold_for", "price")),
+        # Two that suit equally: none of them, unless somebody says which.
+        ([({"a": 0.2, "b": 0.3}, {"hit": True})], Rules(), Choice(), None),
+        ([({"a": 0.2, "b": 0.3}, {"hit": True})], Rules(), Choice(output="b"), ("hit", "b")),
+        ([({"a": 0.2}, {"hit": True, "seen": True})], Rules(), Choice(), None),
+        ([({"a": 0.2}, {"hit": True, "seen": True})], Rules(), Choice(output="a"), None),
+        ([({"a": 0.2}, {"hit": True, "seen": True})], Rules(labels=["seen"]), Choice(), ("seen", "a")),
+        # A quantile is no rival of the number it belongs to.
+        ([({"p10": 1, "price": 5, "p90": 9}, {"sold_for": 6})], Rules(), Choice(), ("sold_for", "price")),
+    ],
+)
+def test_what_suits_best_is_guessed(samples: Any, rules: Rules, choice: Choice, want: tuple[str, str] | None) -> None:
+    """The guess is the only one that suits best; if there is none, the report asks."""
+    pair = pair_of(samples, rules, choice)
+    assert (None if isinstance(pair, str) else (pair.field, pair.output)) == want
+
+
+def test_a_number_needs_a_threshold_to_say_yes_or_no() -> None:
+    """Points from 300 to 850 are no yes or no: none of them would ever be right."""
+    samples = [({"points": 300}, {"repaid": True}), ({"points": 720}, {"repaid": False})]
+    assert "give --output and --field" in str(pair_of(samples, Rules(), Choice()))
+    with pytest.raises(ConfigurationError, match="'repaid' is yes or no: give --threshold"):
+        pair_of(samples, Rules(), Choice(output="points"))
+
+
 SCORES = [({"default": 0.2, "tier": "a"}, {"repaid": True}), ({"default": 0.7, "tier": "b"}, {"repaid": False})]
 TEXTS = [({"risk": 0.2}, {"fate": "paid"}), ({"risk": 0.7}, {"fate": "fraud"})]
 
@@ -129,7 +160,7 @@ def test_a_threshold_of_a_score_that_is_no_probability() -> None:
     samples = [({"points": 300}, {"repaid": True}), ({"points": 720}, {"repaid": False})]
     pair = pair_of(samples, Rules(), Choice(output="points", threshold=500))
     assert isinstance(pair, Pair)
-    assert (pair.kind, pair.threshold) == ("score", 500)
+    assert (pair.kind, pair.threshold, pair.is_probability) == ("score", 500, False)
 
 
 def test_a_positive_label_that_was_not_seen() -> None:

@@ -10,16 +10,21 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from subprocess import CompletedProcess
+from textwrap import dedent
 from typing import Any
 
 import pytest
+from histories import NOW, histories
 from made_up_records import record_of
-from msgspec import Raw, structs
+from msgspec import UNSET, Raw, structs
 
 from joinback.settings import Settings
+from joinback_worker.answers.keeping import lines_to_keep
+from joinback_worker.answers.pairing import Pair
 from joinback_worker.cli.made_up_loans import made_up_loans
+from joinback_worker.config.rules_file import look
 from joinback_worker.dashboard.mailed import page
-from joinback_worker.law.rules import Policy
+from joinback_worker.law.rules import Policy, Rules
 from joinback_worker.sinks import open_sink
 
 NAME = "loans<script>alert(1)</script>"
@@ -68,6 +73,35 @@ def test_all_of_it_fits_a_terminal(report: Run) -> None:
     assert "unripe" in done.stdout
 
 
+def test_a_comparison_can_be_kept(report: Run, tmp_path: Path) -> None:
+    """The lines that it prints, put into joinback.toml, give the same comparison without options, and no more lines."""
+    asked = report("loans", "--output", "default", "--threshold", "0.4", "--positive", "false").stdout
+    assert "To keep this comparison" in asked
+    lines = asked.split("(JOINBACK_CONFIG):\n")[1].split("\n\n")[0]
+    path = tmp_path / "joinback.toml"
+    path.write_text(dedent(lines))
+    kept = report("loans", JOINBACK_CONFIG=str(path)).stdout
+    assert "output 'default' >= 0.4 against field 'repaid' = false\n          (as set)" in kept
+    assert "To keep this comparison" not in kept
+
+
+@pytest.mark.parametrize("name", ["loans", 'a.b "c" \\ d', "Kredite über 1 000 €"])
+@pytest.mark.parametrize(
+    ("positive", "declared"), [(True, UNSET), (False, False), (1, UNSET), (0, False), ("fraud", "fraud")]
+)
+def test_what_is_kept_is_what_was_meant(name: str, positive: object, declared: object, tmp_path: Path) -> None:
+    """The rules that are read from the lines are those of the comparison, whatever the names are."""
+    is_text = isinstance(positive, str)
+    pair = Pair(field=name, output=f"scores.{name}", kind="score", threshold=0.25, positive=positive, is_text=is_text)
+    path = tmp_path / "joinback.toml"
+    path.write_text("\n".join(lines_to_keep(name, pair, Rules())), encoding="utf-8")
+    config, problems = look(Settings(config=str(path)))
+    assert problems == ()
+    found = config.rules_of(name).feedback[name]
+    assert (found.output, found.threshold, found.positive) == (pair.output, 0.25, declared)
+    assert lines_to_keep(name, pair, config.rules_of(name)) == []
+
+
 def test_json_has_every_figure(report: Run) -> None:
     """One object, with what the terminal rounds."""
     told = json.loads(report("loans", "--positive", "false", "--age-days", "14", "--json").stdout)
@@ -84,6 +118,51 @@ def test_csv_is_one_table(report: Run, table: str) -> None:
     rows = list(csv.reader(io.StringIO(report("loans", "--positive", "false", "--csv", table).stdout)))
     assert len(rows) > 1
     assert {len(row) for row in rows} == {len(rows[0])}
+
+
+@pytest.fixture(scope="module")
+def prices(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A sink of numbers with their quantiles, of three versions."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('prices')}/sink.db"
+    records = [record for record in histories() if record.application == "prices"]
+    for record in records[::3]:
+        record.predictions["p"] = structs.replace(record.predictions["p"], version="c")
+
+    async def fill() -> None:
+        async with open_sink(url, Policy(now=NOW)) as sink:
+            await sink.merge(records)
+
+    asyncio.run(fill())
+    return url
+
+
+def test_a_report_of_numbers(cli: Run, prices: str, tmp_path: Path) -> None:
+    """Mean absolute error and bias by version, and quantile coverage: in the terminal, as CSV, and on the page."""
+
+    def run(*arguments: str) -> str:
+        done = cli("report", "prices", "--field", "price", "--age-days", "14", *arguments, JOINBACK_SINK_URL=prices)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    printed = run()
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "bounds: accuracy" not in printed
+    assert "to compare two: --version A --version B" in printed
+    head, *versions = csv.reader(io.StringIO(run("--csv", "versions")))
+    assert [row[0] for row in versions] == ["a", "b", "c"]
+    for row in versions:
+        told = dict(zip(head, row, strict=True))
+        line = next(line for line in printed.splitlines() if line.startswith(f"  {told['version']}  "))
+        assert line.split()[-2:] == [f"{float(told['mean_absolute_error']):.3f}", f"{float(told['bias']):.3f}"]
+    head, *quantiles = csv.reader(io.StringIO(run("--csv", "quantiles")))
+    assert [row[:2] for row in quantiles] == [["p10", "0.1"], ["p90", "0.9"]]
+    run("--html", str(tmp_path / "prices.html"))
+    page = (tmp_path / "prices.html").read_text()
+    assert "Bias" in page
+    for name, _, share in quantiles:
+        sentence = f"{float(share) * 100:.1f} % of labels are at most {name}"
+        assert sentence in printed
+        assert sentence in page
 
 
 def test_since_leaves_older_predictions_out(report: Run) -> None:

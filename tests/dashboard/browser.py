@@ -26,7 +26,11 @@ LOOKS = {
     "narrow dark": {"width": 380, "scheme": "dark", "media": ""},
     "print": {"width": 800, "scheme": "dark", "media": "print"},
 }
-PICTURES = {f"{scheme} picture": {"width": 900, "scheme": scheme, "media": ""} for scheme in ("light", "dark")}
+PICTURES = {
+    "light picture": {"width": 900, "scheme": "light", "media": ""},
+    "dark picture": {"width": 900, "scheme": "dark", "media": ""},
+    "narrow picture": {"width": 380, "scheme": "light", "media": ""},
+}
 """For docs/."""
 _CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 

@@ -12,11 +12,13 @@ from msgspec import Raw, structs
 from starlette.testclient import TestClient
 
 from joinback.settings import Settings
+from joinback_worker.answers.accuracy import Day
 from joinback_worker.answers.headline import headline
 from joinback_worker.answers.report import Report, Wanted, report
 from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.dashboard.app import app
 from joinback_worker.dashboard.desk import Desk
+from joinback_worker.dashboard.pictures.days import days_picture
 from joinback_worker.dashboard.render import STATIC
 from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
@@ -75,6 +77,39 @@ def test_it_says_what_the_report_says(visitor: TestClient, told: Report) -> None
         assert row[:2] == [day.day, f"{day.predictions:,}"]
         assert row[4] == ("unripe" if not day.ripe else f"{day.at_age:.3f}")
     assert sum(day.predictions for day in told.together) == 6_000
+
+
+def test_a_comparison_can_be_kept(visitor: TestClient, told: Report) -> None:
+    """The page has the lines for joinback.toml that the report prints."""
+    found = page(visitor)
+    assert told.to_keep[0] == "[applications.loans.feedback.repaid]"
+    for line in told.to_keep:
+        assert line in found.text.replace("&#34;", '"')
+
+
+def test_a_single_day_can_be_seen() -> None:
+    """It is in the middle, as strokes and a band that are wide enough to see."""
+    day = Day(
+        day="2026-03-01", version=None, predictions=6, labels=4, coverage=0.67, so_far=0.25, at_age=None,
+        at_age_coverage=None, at_least=0.17, at_most=0.5, estimate=None, ripe=False,
+    )  # fmt: skip
+    drawn = days_picture([day], is_share=True)
+    middle = drawn.frame.x(0.5)
+    assert drawn.so_far == f"M{middle - 5:g} {drawn.frame.y(0.25):g}h10"
+    left, right = re.findall(r"[ML]([\d.]+)", drawn.band)[:2]
+    assert (float(left), float(right)) == (middle - 5, middle + 5)
+    assert [tick.at for tick in drawn.x_ticks] == [middle]
+    (bar,) = drawn.coverage
+    assert bar.x < middle < bar.x + bar.width
+    assert drawn.unripe_x == drawn.frame.left
+
+
+def test_each_dot_has_the_colour_of_its_line(visitor: TestClient) -> None:
+    """The calibration of two versions: the dots of the first have its class, those of the second the other."""
+    dots = [one["class"] for one in page(visitor).all("circle") if "version" in one["class"]]
+    assert len(dots) > 10
+    assert dots == sorted(dots)
+    assert set(dots) == {"spot version1", "spot version2"}
 
 
 def test_days_together_are_what_their_versions_add_up_to(told: Report) -> None:

@@ -38,7 +38,7 @@ def test_the_limits_are_told() -> None:
 def test_its_pictures_are_there_and_light() -> None:
     """Each with words for who cannot see it."""
     found = re.findall(r"!\[(.+?)\]\((.+?)\)", DOC)
-    assert len(found) == 2
+    assert len(found) == 3
     for words, path in found:
         assert len(words) > 20
         assert 10_000 < (PAGE.parent / path).stat().st_size <= 200_000

@@ -103,7 +103,7 @@ def test_an_output_within_another(tmp_path: Path) -> None:
         told = asyncio.run(report(Settings(sink_url=url), Wanted(application=name, now=NOW, choice=choice)))
         assert told.pair is not None
         assert told.pair.path == tuple(output.split("."))
-        found[name] = plain(told) | {"application": None, "pair": None, "outputs": None}
+        found[name] = plain(told) | {"application": None, "pair": None, "outputs": None, "to_keep": None}
     assert found["flat"] == found["scored"]
     assert found["flat"]["scores"][0]["auc"] is not None
 

@@ -37,14 +37,14 @@ class Cell(Struct, frozen=True, kw_only=True):
     rows: int
     w: float
     """Sum of the weights."""
+    w2: float
+    """Sum of the squared weights."""
     age_d: float
     """Sum of the ages in days."""
     value: float
     """Weighted sum of 1 for each right output, or of absolute errors."""
     extra: float
     """Weighted sum of Brier's terms, or of errors."""
-    w2: float
-    """Sum of squared weights."""
     value2: float
     """Weighted sum of squared values."""
     below: list[float]
@@ -131,11 +131,11 @@ def cells_of(answer: Iterable[Sequence[Any]]) -> list[Cell]:
     return [
         Cell(
             day=int(day), version=version, outcome=outcome, is_known=int(known) == 1,
-            place=None if place is None else int(place), rows=int(rows), w=float(w), age_d=float(age_d),
-            value=value, extra=extra, w2=w2, value2=value2, below=below,
+            place=None if place is None else int(place), rows=int(rows), w=float(w), w2=float(w2), age_d=float(age_d),
+            value=value, extra=extra, value2=value2, below=below,
         )
-        for day, version, outcome, known, place, rows, w, age_d, *sums in answer
-        for value, extra, w2, value2, *below in [[float(one or 0) for one in sums or (0, 0, 0, 0)]]
+        for day, version, outcome, known, place, rows, w, w2, age_d, *sums in answer
+        for value, extra, value2, *below in [[float(one or 0) for one in sums or (0, 0, 0)]]
     ]  # fmt: skip
 
 
@@ -194,7 +194,7 @@ def _day(
         at_least=one.known.value / one.w if bounded else None,
         at_most=1 - (one.known.w - one.known.value) / one.w if bounded else None,
         estimate=weighted(one.outcomes, one.age_d / one.rows, delays) if bounded and delays else None,
-        brier=one.by_age.mean_extra if ripe and pair.kind == "score" else None,
+        brier=one.by_age.mean_extra if ripe and pair.has_brier else None,
         bias=one.by_age.mean_extra if ripe and pair.kind == "numbers" else None,
         ripe=ripe,
     )

@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct
 
+from joinback.errors import ConfigurationError
+
 from .dialect import plain
 
 LABELS_SHOWN = 10
 """Labels that an error lists."""
+AGE_DAYS_MAX = 3_650.0
+"""Ten years. A larger number of days is most likely meant as hours or seconds."""
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -28,6 +33,15 @@ def label_of(text: str) -> Any:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
+
+
+def day_of(text: str) -> datetime:
+    """Return the time that a person wrote, in UTC if it names no zone. Raises ConfigurationError."""
+    try:
+        day = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"{text!r} is not a date; write it as 2026-10-01") from None
+    return day.replace(tzinfo=UTC) if day.tzinfo is None else day
 
 
 def objection(choice: Choice, field: str, output: str | None, ours: Sequence[Any], labels: Sequence[Any]) -> str | None:

@@ -11,6 +11,7 @@ import math
 from msgspec import Struct
 
 from .accuracy import Sums
+from .pairing import Pair
 
 _Z = 1.959963984540054
 
@@ -23,6 +24,10 @@ class Side(Struct, frozen=True):
     labels: int
     coverage: float
     value: float | None
+    brier: float | None = None
+    """For probabilities: Brier's score."""
+    bias: float | None = None
+    """For numbers: the mean of output minus label."""
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -45,20 +50,29 @@ class Comparison(Struct, frozen=True, kw_only=True):
         return f"{self.b.version} minus {self.a.version}: {difference}; {clear}."
 
 
-def compared(a: tuple[str | None, Sums], b: tuple[str | None, Sums], is_share: bool) -> Comparison:
+def compared(a: tuple[str | None, Sums], b: tuple[str | None, Sums], pair: Pair) -> Comparison:
     """Return the comparison of the sums of two versions over ripe days."""
-    sides = [side(*a), side(*b)]
+    sides = [side(*a, pair), side(*b, pair)]
+    is_share = pair.kind != "numbers"
     method = "Newcombe's hybrid score interval" if is_share else "Welch's interval"
     first, second = sides[0].value, sides[1].value
     if first is None or second is None:
         return Comparison(a=sides[0], b=sides[1], difference=None, low=None, high=None, method=method)
-    low, high = _newcombe(a[1], b[1]) if is_share else _welch(a[1], b[1])
+    low, high = newcombe(first, effective(a[1]), second, effective(b[1])) if is_share else _welch(a[1], b[1])
     return Comparison(a=sides[0], b=sides[1], difference=second - first, low=low, high=high, method=method)
 
 
-def side(version: str | None, sums: Sums) -> Side:
-    coverage = sums.by_age.w / sums.w if sums.w else 0.0
-    return Side(version, sums.rows, sums.by_age.rows, coverage, sums.by_age.mean)
+def side(version: str | None, sums: Sums, pair: Pair) -> Side:
+    extra = sums.by_age.mean_extra
+    return Side(
+        version=version,
+        predictions=sums.rows,
+        labels=sums.by_age.rows,
+        coverage=sums.by_age.w / sums.w if sums.w else 0.0,
+        value=sums.by_age.mean,
+        brier=extra if pair.has_brier else None,
+        bias=extra if pair.kind == "numbers" else None,
+    )
 
 
 def effective(sums: Sums) -> float:
@@ -66,17 +80,18 @@ def effective(sums: Sums) -> float:
     return sums.by_age.w**2 / sums.w2
 
 
-def _newcombe(a: Sums, b: Sums) -> tuple[float, float]:
-    (pa, la, ua), (pb, lb, ub) = (_wilson(one.by_age.value / one.by_age.w, effective(one)) for one in (a, b))
+def newcombe(pa: float, na: float, pb: float, nb: float, normal: float = _Z) -> tuple[float, float]:
+    """Return the interval of pb - pa, for shares of na and nb labels. `normal` is the quantile of its level."""
+    (la, ua), (lb, ub) = _wilson(pa, na, normal), _wilson(pb, nb, normal)
     difference = pb - pa
     return difference - math.hypot(pb - lb, ua - pa), difference + math.hypot(ub - pb, pa - la)
 
 
-def _wilson(p: float, n: float) -> tuple[float, float, float]:
-    """Return p and its interval, by E. B. Wilson, JASA 22 (1927)."""
-    centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-    return p, max(0.0, centre - half), min(1.0, centre + half)
+def _wilson(p: float, n: float, normal: float) -> tuple[float, float]:
+    """Return the interval of a share, by E. B. Wilson, JASA 22 (1927)."""
+    centre = (p + normal**2 / (2 * n)) / (1 + normal**2 / n)
+    half = normal / (1 + normal**2 / n) * math.sqrt(p * (1 - p) / n + normal**2 / (4 * n**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _welch(a: Sums, b: Sums) -> tuple[float, float]:

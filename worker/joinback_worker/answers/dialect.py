@@ -49,6 +49,10 @@ class Dialect:
         """Return a SELECT whose columns are computed once, however often they are used."""
         return select
 
+    def anchored(self, expression: str) -> str:
+        """Return a column whose conditions stay outside the SELECT that computes it."""
+        return expression
+
     def us_of_seconds(self, seconds: str) -> str:
         """Return the microseconds of a column of seconds."""
         return f"cast(round({seconds} * 1e6) as bigint)"

@@ -14,15 +14,15 @@ def value_name(report: Report) -> str:
 
 
 def headline(report: Report) -> list[str]:
-    """Return the sentences: the figure at the one age, and the figure of younger days with a warning."""
-    if report.pair is None:
-        return []
+    """Return the sentences: the figure at the one age, that of younger days with a warning, and the alarm."""
     age = duration(report.age_s)
     sentences = []
     if report.ripe is not None and report.ripe.at_age is not None:
         sentences.append(_ripe(report.ripe, value_name(report), age))
     if report.unripe is not None and report.unripe.so_far is not None:
         sentences.append(_unripe(report.unripe, report.ripe, value_name(report), age))
+    if report.slower is not None:
+        sentences.append(report.slower.sentence)
     return sentences
 
 

@@ -1,10 +1,9 @@
 """Which output is compared with which field, and how: set by a person, declared in joinback.toml, or guessed. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from joinback.errors import ConfigurationError
@@ -12,6 +11,7 @@ from joinback_worker.law.rules import FieldRules, Rules
 
 from .choice import Choice, is_flat, is_number, objection
 from .dialect import Keys, plain
+from .samples import fields_of, outputs_seen, value_at
 
 OUTCOMES_MAX = 20
 """With more classes, each has too few labels to estimate its delays."""
@@ -34,6 +34,8 @@ class Pair(Struct, frozen=True, kw_only=True):
     threshold: float = 0.5
     positive: Any = True
     """For a score: the label whose probability it is."""
+    is_probability: bool = True
+    """For a score: whether all values seen are from 0 to 1."""
     outcomes: list[Any] = []
     """The labels seen, as numbers or texts; empty if there are more than OUTCOMES_MAX."""
     quantiles: dict[str, float] = {}
@@ -51,34 +53,16 @@ class Pair(Struct, frozen=True, kw_only=True):
         return (*above, name.removeprefix(str(self.output).removesuffix(own)))
 
     @property
+    def has_brier(self) -> bool:
+        return self.kind == "score" and self.is_probability
+
+    @property
     def said(self) -> str:
         """The comparison in words."""
         output = "the output" if self.output is None else f"output {self.output!r}"
         if self.kind == "score":
             return f"{output} >= {self.threshold:g} against field {self.field!r} = {plain(self.positive)}"
         return f"{output} against field {self.field!r}, as {self.kind}"
-
-
-def samples_of(rows: Iterable[Sequence[Any]]) -> list[tuple[Any, dict[str, Any]]]:
-    """Return outputs and feedback of some rows, decoded. Rows that are not JSON are left out."""
-    found = []
-    for outputs, feedback in rows:
-        try:
-            found.append((_decoded(outputs), _decoded(feedback)))
-        except msgspec.DecodeError:
-            continue
-    return [(outputs, feedback) for outputs, feedback in found if isinstance(feedback, dict)]
-
-
-def fields_of(samples: Iterable[tuple[Any, Mapping[str, Any]]], rules: Rules) -> list[str]:
-    """Return the feedback fields: declared labels first, then the declared fields that were seen, then the others."""
-    seen = sorted({name for _, feedback in samples for name in feedback})
-    return list(dict.fromkeys([*rules.labels, *(name for name in rules.feedback if name in seen), *seen]))
-
-
-def outputs_of(samples: Iterable[tuple[Any, Any]]) -> list[str]:
-    """Return the names of the outputs seen, sorted; none if the output is a value."""
-    return sorted(name for name in _outputs(samples) if name is not None)
 
 
 def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choice: Choice) -> Pair | str:
@@ -88,7 +72,7 @@ def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choi
         raise ConfigurationError(f"no feedback has the field {choice.field!r}; known are {', '.join(fields) or 'none'}")
     if not samples:
         return "no prediction has a label yet"
-    outputs = _outputs(samples)
+    outputs = outputs_seen(samples)
     for name in {choice.output, *(_declared(rules, name).output for name in fields)} - {None, *outputs}:
         if within := sorted(one for one in outputs if one and one.startswith(f"{name}.")):
             raise ConfigurationError(f"the output {name!r} is an object: name an output in it, such as {within[0]}")
@@ -97,16 +81,32 @@ def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choi
         raise ConfigurationError(f"no output {choice.output!r}; known are {known}")
     wanted = [choice.field] if choice.field is not None else fields
     objections: list[str] = []
-    for field in sorted(wanted, key=lambda name: _declared(rules, name).output is None):
-        for output in _candidates(field, outputs, _declared(rules, field), choice, len(fields)):
-            if pair := _compared(samples, field, output, outputs, _declared(rules, field), choice, objections):
-                return pair
-    if objections:
+    found = [
+        pair
+        for field in wanted
+        for output in _candidates(field, outputs, _declared(rules, field), choice, len(fields))
+        if (pair := _compared(samples, field, output, outputs, _declared(rules, field), choice, objections))
+    ]
+    if not found and objections:
         raise ConfigurationError(objections[0])
+    found.sort(key=lambda pair: _rank(pair, rules))
+    if found and (len(found) == 1 or _is_meant(found[0], rules) or _rank(found[0], rules) < _rank(found[1], rules)):
+        return found[0]
     return (
         f"it is not clear which output to compare with which field: give --output and --field"
         f" (outputs: {', '.join(sorted(map(str, outputs)))}; fields: {', '.join(fields)})"
     )
+
+
+def _is_meant(pair: Pair, rules: Rules) -> bool:
+    """Return whether joinback.toml names the output or the label, or both have the same name."""
+    return not all(_rank(pair, rules)[:3])
+
+
+def _rank(pair: Pair, rules: Rules) -> tuple[bool, ...]:
+    """Return how well a comparison suits, the best first. Of two that suit equally, none is guessed."""
+    is_declared = _declared(rules, pair.field).output is not None
+    return not is_declared, pair.field != pair.output, pair.field not in rules.labels, pair.kind != "score"
 
 
 def unseen_positive(pair: Pair) -> str | None:
@@ -126,9 +126,10 @@ def _candidates(
         return [rules.output]
     if field in outputs:
         return [field]
-    if choice.field is not None or fields == 1:
-        return list(outputs)
-    return list(outputs) if len(outputs) == 1 else []
+    if choice.field is None and fields > 1 and len(outputs) > 1:
+        return []
+    # A quantile is compared beside another output, not in its place.
+    return [name for name, keys in outputs.items() if not keys or not _QUANTILE.match(keys[-1])] or list(outputs)
 
 
 def _compared(
@@ -142,7 +143,7 @@ def _compared(
 ) -> Pair | None:
     """Return how these two are compared; None if they cannot be. Objections to the choice are added to `objections`."""
     keys = outputs.get(output, ())
-    pairs = [(_value(given, output, keys), feedback.get(field)) for given, feedback in samples]
+    pairs = [(value_at(given, output, keys), feedback.get(field)) for given, feedback in samples]
     both: list[tuple[Any, Any]] = [(ours, label) for ours, label in pairs if ours is not None and label is not None]
     ours, labels = [ours for ours, _ in both], [label for _, label in both]
     guessed = not (choice.output or rules.output)
@@ -168,21 +169,49 @@ def _compared(
             is_text=isinstance(positive, str),
             threshold=0.5 if threshold is None else threshold,
             positive=True if positive is UNSET else positive,
+            is_probability=_is_share(ours),
             outcomes=outcomes,
         )
-    if numbers and all(map(is_number, labels)) and not set(map(float, labels)) <= {0.0, 1.0}:
-        return structs.replace(pair, kind="numbers", quantiles=_quantiles(pair, outputs))
+    if numbers and not _has_two([*ours, *labels]):
+        return _of_numbers(pair, ours, labels, outputs, objections)
     if texts == all(isinstance(value, str) for value in ours) and all(map(is_flat, [*ours, *labels])):
         return structs.replace(pair, is_text=texts, outcomes=outcomes)
     return None
+
+
+def _of_numbers(
+    pair: Pair, ours: Sequence[float], labels: Sequence[Any], outputs: Mapping[str | None, Keys], objections: list[str]
+) -> Pair | None:
+    """Return how numbers that are no score are compared; None if they cannot be."""
+    is_named = not pair.guessed or pair.field == pair.output
+    if _has_two(labels):
+        if is_named:
+            name = "the output" if pair.output is None else f"the output {pair.output!r}"
+            objections.append(
+                f"{name} is a number, and the field {pair.field!r} is yes or no: give --threshold, or set `threshold`"
+                " in joinback.toml"
+            )
+        return None
+    # A probability is not guessed to be a number of something else.
+    if not all(map(is_number, labels)) or (_is_share(ours) and not _is_share(labels) and not is_named):
+        return None
+    return structs.replace(pair, kind="numbers", quantiles=_quantiles(pair, outputs))
 
 
 def _is_score(ours: Sequence[Any], labels: Sequence[Any], has_threshold: bool, positive: Any | UnsetType) -> bool:
     """Return whether the numbers are the probability of a label: they are from 0 to 1, and there are two labels."""
     if has_threshold or positive is not UNSET:
         return True
-    two = all(isinstance(label, bool) or label in (0, 1) for label in labels)
-    return two and all(0 <= value <= 1 for value in ours) and any(value not in (0, 1) for value in ours)
+    return _has_two(labels) and _is_share(ours) and not _has_two(ours)
+
+
+def _has_two(values: Iterable[Any]) -> bool:
+    """Return whether the values are yes or no: true, false, 0 or 1."""
+    return all(isinstance(value, bool) or value in (0, 1) for value in values)
+
+
+def _is_share(values: Iterable[float]) -> bool:
+    return all(0 <= value <= 1 for value in values)
 
 
 def _quantiles(pair: Pair, outputs: Mapping[str | None, Keys]) -> dict[str, float]:
@@ -195,38 +224,6 @@ def _quantiles(pair: Pair, outputs: Mapping[str | None, Keys]) -> dict[str, floa
             if 0 < share < 1:
                 found[str(name)] = share
     return dict(sorted(found.items(), key=lambda item: item[1]))
-
-
-def _outputs(samples: Iterable[tuple[Any, Any]]) -> dict[str | None, Keys]:
-    """Return the names of outputs and the paths to them. If two have the same name, the shorter path counts."""
-    found: dict[str | None, Keys] = {}
-    for outputs, _ in samples:
-        for keys in _leaves(outputs):
-            name = ".".join(keys) if keys else None
-            if name not in found or len(keys) < len(found[name]):
-                found[name] = keys
-    return found
-
-
-def _leaves(outputs: Any) -> Iterator[Keys]:
-    if not isinstance(outputs, dict):
-        yield ()
-        return
-    for name, value in outputs.items():
-        # An empty object counts as a value, with which nothing is compared.
-        yield from ((name, *keys) for keys in _leaves(value or None))
-
-
-def _value(outputs: Any, name: str | None, keys: Keys) -> Any:
-    if name is None:
-        return None if isinstance(outputs, dict) else outputs
-    for key in keys or (name,):
-        outputs = outputs.get(key) if isinstance(outputs, dict) else None
-    return outputs
-
-
-def _decoded(cell: Any) -> Any:
-    return msgspec.json.decode(cell) if isinstance(cell, str | bytes) else cell
 
 
 def _declared(rules: Rules, field: str) -> FieldRules:

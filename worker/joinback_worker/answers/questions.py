@@ -115,15 +115,15 @@ def cells(d: Dialect, asked: Asked, pair: Pair | None, ages_us: Sequence[int]) -
         "0",
         f"case when delay is not null then {_place('delay', ages_us)} end",
     ]
-    sums = ["count(*)", "sum(w)", f"sum({d.double('age')}) / {DAY_US}e0"]
-    if pair is None:
-        tables, table = _waits(d, asked), "waits"
-    else:
-        tables, table = _judged(d, asked, pair), "judged"
+    sums = ["count(*)", "sum(w)", "sum(w * w)", f"sum({d.double('age')}) / {DAY_US}e0"]
+    table = "waits"
+    if pair is not None:
+        table = _judged(d, asked, pair)
         keys[2:4] = ["case when k = 1 then outcome end" if pair.outcomes else "null", "k"]
-        sums += ["sum(w * val)", "sum(w * extra)", "sum(w * w)", "sum(w * val * val)"]
+        # Of shares the square is the value, and an engine computes an equal sum once.
+        sums += ["sum(w * val)", "sum(w * extra)", "sum(w * val * val)" if pair.kind == "numbers" else "sum(w * val)"]
         sums += [f"sum(case when q{place} = 1 then w end)" for place in range(len(pair.quantiles))]
-    return f"with {tables} select {', '.join([*keys, *sums])} from {table} group by 1, 2, 3, 4, 5"
+    return f"with {_waits(d, asked, pair)} select {', '.join([*keys, *sums])} from {table} group by 1, 2, 3, 4, 5"
 
 
 def delays_by_outcome(d: Dialect, asked: Asked, pair: Pair, reference_us: int) -> str:
@@ -131,8 +131,9 @@ def delays_by_outcome(d: Dialect, asked: Asked, pair: Pair, reference_us: int) -
     width = max(1, reference_us // REFERENCE_BINS)
     old = (asked.now_us - reference_us) // DAY_US * DAY_US
     return (
-        f"with {_judged(d, asked, pair)} select outcome, {d.quotient('delay', width)} as bin, sum(w), count(*)"
-        f" from judged where served < {old} and k = 1 and delay <= {reference_us} group by 1, 2 order by 1, 2"
+        f"with {_waits(d, asked, pair)} select outcome, {d.quotient('delay', width)} as bin, sum(w), count(*)"
+        f" from {_judged(d, asked, pair)} where case when k = 1 then served < {old} and delay <= {reference_us} end"
+        " group by 1, 2 order by 1, 2"
     )
 
 
@@ -143,13 +144,17 @@ def scores(d: Dialect, asked: Asked, pair: Pair) -> str:
     label that the score orders rightly (a tie counts for half).
     """
     tenth = f"case when p >= 0 and p < 1 then {d.floor(f'p * {TEN}')} when p = 1 then {TEN - 1} end"
+    ripe = f"delay <= {asked.age_us} and served < {asked.ripe_before_us}"
+    counted = (
+        "select v, p, count(*) as n, sum(w * y) as pos, sum(w * (1 - y)) as neg"
+        f" from {_judged(d, asked, pair)} where case when k = 1 then {ripe} end group by v, p"
+    )
     return (
-        f"with {_judged(d, asked, pair)},"
-        " scores as (select v, p, count(*) as n, sum(w * y) as pos, sum(w * (1 - y)) as neg from judged"
-        f" where k = 1 and delay <= {asked.age_us} and served < {asked.ripe_before_us} group by v, p),"
-        " below as (select v, p, n, pos, neg, sum(neg) over (partition by v order by p) - neg as under from scores)"
+        f"with {_waits(d, asked, pair)}"
         f" select v, {tenth} as tenth, sum(n), sum(pos + neg), sum(p * (pos + neg)), sum(pos), sum(neg),"
-        " sum(pos * (under + neg / 2)) from below group by 1, 2 order by 1, 2"
+        " sum(pos * (under + neg / 2)) from (select v, p, n, pos, neg,"
+        f" sum(neg) over (partition by v order by p) - neg as under from ({counted}) as scores) as below"
+        " group by 1, 2 order by 1, 2"
     )
 
 
@@ -202,12 +207,15 @@ def _waits(d: Dialect, asked: Asked, pair: Pair | None = None) -> str:
 
 
 def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
-    """Return the common table `judged`: `waits` with the comparison of the pair.
+    """Return the subquery `judged`: the common table `waits` with the comparison of the pair.
+
+    It is no common table, because PostgreSQL would compute one with an anchored column first, and not in parallel.
 
     k is 1 if output and label are known. Then val is 1 if the output is right, or the absolute error, and extra is
     Brier's term, or the error. For a score, y is 1 if the label is the positive one.
     """
     known = "delay is not null and outcome is not null and p is not null"
+    k = d.anchored(f"case when {known} then 1 else 0 end")
     if pair.kind == "score":
         positive = d.text(pair.positive) if pair.is_text else repr(float(pair.positive))
         y = f"case when outcome = {positive} then 1 else 0 end"
@@ -224,12 +232,10 @@ def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
     )
     judged = (
         f"select served, age, delay, w, v, outcome, p, y, k, case when k = 1 then {value} end as val,"
-        f" case when k = 1 then {extra} end as extra{flags} from known"
+        f" case when k = 1 then {extra} end as extra{flags}"
+        f" from (select *, {y} as y, {k} as k from waits) as known"
     )
-    return (
-        f"{_waits(d, asked, pair)}, known as (select *, {y} as y, case when {known} then 1 else 0 end as k from waits),"
-        f" judged as ({d.fenced(judged)})"
-    )
+    return f"({d.fenced(judged)}) as judged"
 
 
 def _place(column: str, bounds: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
 """All answers about one application in one value, which a terminal, a file and a page show."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct, structs
@@ -15,16 +15,17 @@ from . import accuracy, compare, estimate, pairing, questions
 from .choice import Choice
 from .curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s
 from .dialect import DAY_US, Dialect, us_of
+from .keeping import lines_to_keep
 from .pairing import Pair
 from .questions import Asked
+from .samples import fields_of, outputs_of, samples_of
 from .scores import Scores, scores_of
+from .slower import Slower, slower_of
 from .stores import Store, open_store
 from .triangle import Triangle, ages_around, triangle_of
 
 FIELDS_MAX = 8
 """Curves per report. Each is a question of its own."""
-AGE_DAYS_MAX = 3_650.0
-"""Ten years. A larger number of days is most likely meant as hours or seconds."""
 
 
 class NoApplication(ConfigurationError):
@@ -57,6 +58,8 @@ class Report(Struct, frozen=True, kw_only=True):
     age_why: str
     curves: list[Curve]
     pair: Pair | None = None
+    to_keep: list[str] = []
+    """Lines of joinback.toml that declare the comparison, if it does not yet."""
     days: list[accuracy.Day] = []
     together: list[accuracy.Day] = []
     """By day over all versions. Their `version` is None."""
@@ -67,6 +70,8 @@ class Report(Struct, frozen=True, kw_only=True):
     outputs: list[str] = []
     """The names of fields and outputs seen, which could be compared."""
     triangle: Triangle | None = None
+    slower: Slower | None = None
+    """Whether labels come later or fewer than in the weeks before."""
     versions: list[compare.Side] = []
     """Over all ripe days."""
     comparison: compare.Comparison | None = None
@@ -113,10 +118,8 @@ class _Reporting:
         self._notes: list[str] = []
 
     async def all(self) -> Report:
-        samples = pairing.samples_of(
-            await self._ask("fields", questions.samples(self._dialect, self._asked.application))
-        )
-        fields = pairing.fields_of(samples, self._rules)
+        samples = samples_of(await self._ask("fields", questions.samples(self._dialect, self._asked.application)))
+        fields = fields_of(samples, self._rules)
         found = pairing.pair_of(samples, self._rules, self._wanted.choice)
         pair = None if isinstance(found, str) else found
         if isinstance(found, str):
@@ -139,9 +142,10 @@ class _Reporting:
             age_why=why,
             curves=drawn,
             pair=pair,
+            to_keep=lines_to_keep(self._wanted.application, pair, self._rules) if pair else [],
             notes=self._notes,
             fields=fields,
-            outputs=pairing.outputs_of(samples),
+            outputs=outputs_of(samples),
         )
         ages_s = ages_around(age_s)
         triangle_us = [round(age * 1e6) for age in ages_s]
@@ -150,7 +154,9 @@ class _Reporting:
         cells = accuracy.cells_of(await self._ask(what, questions.cells(self._dialect, self._asked, pair, all_us)))
         places = [all_us.index(age) for age in triangle_us]
         answer = structs.replace(
-            answer, triangle=triangle_of(cells, ages_s, places, self._asked.now_us, self._has_unlabelled)
+            answer,
+            triangle=triangle_of(cells, ages_s, places, self._asked.now_us, self._has_unlabelled),
+            slower=slower_of(cells, ages_s, places, self._asked.now_us) if self._has_unlabelled else None,
         )
         if pair is None:
             return answer
@@ -201,8 +207,8 @@ class _Reporting:
             answer,
             days=accuracy.days_of(sums, self._asked, pair, delays, self._has_unlabelled),
             together=accuracy.days_of(accuracy.together(sums), self._asked, pair, delays, self._has_unlabelled),
-            versions=[compare.side(version, one) for version, one in by_version.items()],
-            comparison=self._compared(by_version, pair.kind != "numbers"),
+            versions=[compare.side(version, one, pair) for version, one in by_version.items()],
+            comparison=self._compared(by_version, pair),
             ripe=accuracy.as_one_day(ripe, self._asked, pair, self._has_unlabelled),
             unripe=accuracy.as_one_day(
                 {key: one for key, one in sums.items() if key not in ripe}, self._asked, pair, self._has_unlabelled
@@ -225,7 +231,7 @@ class _Reporting:
         answer = await self._ask("delays by outcome", question)
         return estimate.delays_of(answer, reference_d, questions.REFERENCE_BINS)
 
-    def _compared(self, by_version: dict[str | None, accuracy.Sums], is_share: bool) -> compare.Comparison | None:
+    def _compared(self, by_version: dict[str | None, accuracy.Sums], pair: Pair) -> compare.Comparison | None:
         """Return the comparison of the two versions that were named, or of the only two there are; else None."""
         named: Sequence[str | None] | None = self._wanted.versions
         if named is None:
@@ -238,7 +244,7 @@ class _Reporting:
                 self._notes.append(f"Version {name} has no ripe day; those that have one: {known}.")
                 return None
         a, b = named
-        return compare.compared((a, by_version[a]), (b, by_version[b]), is_share)
+        return compare.compared((a, by_version[a]), (b, by_version[b]), pair)
 
     async def _scores(self, pair: Pair) -> list[Scores]:
         found = scores_of(await self._ask("scores", questions.scores(self._dialect, self._asked, pair)))
@@ -251,12 +257,3 @@ _NO_UNLABELLED = (
     "All rows have a label, or rows without one are not kept (JOINBACK_EMIT=joined). So it is not known how many labels"
     " are still to come, and the delays of those that came are too short."
 )
-
-
-def day_of(text: str) -> datetime:
-    """Return the time that a person wrote, in UTC if it names no zone. Raises ConfigurationError."""
-    try:
-        day = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(f"{text!r} is not a date; write it as 2026-10-01") from None
-    return day.replace(tzinfo=UTC) if day.tzinfo is None else day

@@ -7,7 +7,7 @@ from joinback_worker.answers.curve import duration
 from joinback_worker.answers.headline import value_name
 from joinback_worker.answers.report import Report
 
-TABLES = ("days", "curve", "triangle", "versions", "calibration")
+TABLES = ("days", "curve", "triangle", "versions", "calibration", "quantiles")
 
 Table = tuple[Sequence[str], list[list[Any]]]
 
@@ -20,6 +20,7 @@ def tables(report: Report) -> dict[str, Table]:
         "triangle": _triangle(report),
         "versions": _versions(report),
         "calibration": _calibration(report),
+        "quantiles": _quantiles(report),
     }
 
 
@@ -55,9 +56,11 @@ def _triangle(report: Report) -> Table:
 
 def _versions(report: Report) -> Table:
     head = ["version", "ripe_predictions", "labels", "coverage", value_name(report).replace(" ", "_"), "auc"]
+    head += ["brier", "bias"]
     areas = {one.version: one.auc for one in report.scores}
     return head, [
-        [_cell(s.version), s.predictions, s.labels, s.coverage, _cell(s.value), _cell(areas.get(s.version))]
+        [_cell(s.version), s.predictions, s.labels, s.coverage]
+        + [_cell(one) for one in (s.value, areas.get(s.version), s.brier, s.bias)]
         for s in report.versions
     ]
 
@@ -68,6 +71,13 @@ def _calibration(report: Report) -> Table:
         [_cell(one.version), b.low, b.high, b.labels, b.mean_score, b.share_positive]
         for one in report.scores
         for b in one.buckets
+    ]
+
+
+def _quantiles(report: Report) -> Table:
+    named = report.pair.quantiles if report.pair else {}
+    return ["output", "share_by_its_name", "share_at_most"], [
+        [name, named[name], share] for name, share in report.quantiles.items()
     ]
 
 

@@ -28,6 +28,10 @@ def lines(report: Report) -> Iterator[str]:
     if report.versions:
         yield from _versions(report)
     yield from _scores(report)
+    if report.to_keep:
+        yield ""
+        yield "To keep this comparison, put it into joinback.toml (JOINBACK_CONFIG):"
+        yield from (f"  {line}" for line in report.to_keep)
     for note in report.notes:
         yield ""
         yield from wrap(note, COLUMNS, initial_indent="! ", subsequent_indent="  ")
@@ -87,9 +91,12 @@ def _days(report: Report) -> Iterator[str]:
     for day in shown:
         yield _day(day)
     yield "  so far: the labels that came; it misleads while others are missing"
-    yield "  bounds: accuracy is between these, whatever the missing labels will be"
-    yield f"  unripe: some predictions of the day are younger than {duration(report.age_s)}"
-    yield "  estimate: accuracy of all labels, if delays stay as they were"
+    if any(day.at_least is not None for day in shown):
+        yield "  bounds: accuracy is between these, whatever the missing labels will be"
+    if not all(day.ripe for day in shown):
+        yield f"  unripe: some predictions of the day are younger than {duration(report.age_s)}"
+    if any(day.estimate is not None for day in shown):
+        yield "  estimate: accuracy of all labels, if delays stay as they were"
 
 
 def _newest(days: list[Day]) -> list[Day]:
@@ -129,20 +136,24 @@ def _triangle(report: Report) -> Iterator[str]:
 def _versions(report: Report) -> Iterator[str]:
     yield ""
     yield f"VERSIONS, over the days that are {duration(report.age_s)} old"
-    areas = {one.version: one for one in report.scores}
-    yield f"  {'version':16} {'predictions':>11} {'labels':>9} {'coverage':>9} {value_name(report)[-8:]:>9}" + (
-        f" {'AUC':>7} {'miscalibr.':>10}" if areas else ""
-    )
+    scores = {one.version: one for one in report.scores}
+    is_error = value_name(report) != "accuracy"
+    head = f"  {'version':12} {'n':>9} {'labels':>9} {'coverage':>8} {'error' if is_error else 'accuracy':>9}"
+    yield head + (f" {'bias':>9}" if is_error else f" {'AUC':>6} {'Brier':>6} {'miscalibr.':>10}" if scores else "")
     for side in report.versions:
-        one = areas.get(side.version)
-        more = f" {figure(one.auc):>7} {figure(one.calibration_error):>10}" if one else ""
+        one = scores.get(side.version)
+        more = f" {figure(side.bias):>9}" if is_error else ""
+        if one is not None:
+            more = f" {figure(one.auc):>6} {figure(side.brier):>6} {figure(one.calibration_error):>10}"
         yield (
-            f"  {_cut(side.version, 16):16} {side.predictions:>11,} {side.labels:>9,} {side.coverage * 100:>7.0f} %"
+            f"  {_cut(side.version, 12):12} {side.predictions:>9,} {side.labels:>9,} {side.coverage * 100:>6.0f} %"
             f" {figure(side.value):>9}{more}"
-        )
+        ).rstrip()
     if report.comparison is not None:
         yield from _prose(report.comparison.sentence)
         yield f"  ({report.comparison.method}, 95 %, by ripe labels only)"
+    elif len(report.versions) > 2:
+        yield "  to compare two: --version A --version B"
 
 
 def _scores(report: Report) -> Iterator[str]:

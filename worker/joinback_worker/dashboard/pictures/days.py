@@ -45,7 +45,7 @@ def days_picture(days: Sequence[Day], *, is_share: bool, truth: Mapping[str, flo
     by_number = {date.fromisoformat(day.day).toordinal(): day for day in days}
     # A day without predictions breaks each line.
     each = [by_number.get(number) for number in range(first, last + 1)]
-    places = [frame.x(n / span) for n in range(len(each))]
+    places = [frame.x(n / span) for n in range(len(each))] if last > first else [frame.x(0.5)]
     top = 1.0 if is_share else _top(days)
 
     def path(figure: Callable[[Day], float | None]) -> str:
@@ -56,7 +56,7 @@ def days_picture(days: Sequence[Day], *, is_share: bool, truth: Mapping[str, flo
         return lines(spots)
 
     unripe = next((n for n, day in enumerate(each) if day is not None and not day.ripe), None)
-    half = (places[1] - places[0]) / 2 if len(places) > 1 else 10.0
+    half = (places[1] - places[0]) / 2 if len(places) > 1 else frame.width / 2
     return DaysPicture(
         frame=frame,
         band=band(
@@ -98,7 +98,7 @@ def _ticks(frame: Frame, first: int, last: int) -> list[Tick]:
     step = next((step for step in (1, 2, 7, 14, 28, 56, 91, 182) if span / step <= TICKS_MAX), 364)
     return [
         Tick(
-            frame.x((number - first) / span),
+            frame.x((number - first) / span if last > first else 0.5),
             f"{date.fromordinal(number):%-d %b}",
             is_minor=(number - first) // step % 2 == 1,
         )

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
+ALONE = 10
+"""The width of what is drawn for a single spot."""
 Spot = tuple[float, float]
 """x and y in the units of the picture, from its upper left corner."""
 
@@ -51,11 +53,13 @@ def text(value: float) -> str:
 
 
 def line(spots: Sequence[Spot]) -> str:
-    """Return the path through the spots. A single spot becomes a dot, by its round cap."""
+    """Return the path through the spots. A single spot becomes a short stroke, as a dot can hardly be seen."""
     if not spots:
         return ""
-    path = "M" + "L".join(f"{text(x)} {text(y)}" for x, y in spots)
-    return path + "h0" if len(spots) == 1 else path
+    if len(spots) == 1:
+        ((x, y),) = spots
+        return f"M{text(x - ALONE / 2)} {text(y)}h{text(ALONE)}"
+    return "M" + "L".join(f"{text(x)} {text(y)}" for x, y in spots)
 
 
 def lines(spots: Iterable[Spot | None]) -> str:
@@ -79,6 +83,9 @@ def band(edges: Iterable[tuple[float, float, float] | None]) -> str:
         if edge is not None:
             run.append(edge)
         elif run:
+            if len(run) == 1:
+                ((x, low, high),) = run
+                run = [(x - ALONE / 2, low, high), (x + ALONE / 2, low, high)]
             outline = [(x, high) for x, _, high in run] + [(x, low) for x, low, _ in reversed(run)]
             paths.append(line(outline) + "Z")
             run = []
