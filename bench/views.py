@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,9 @@ FROM timed
 QUESTIONS = {
     "by status": "SELECT status, count(*) FROM records GROUP BY status ORDER BY status",
     "labels and outputs": "SELECT sum(length(outputs)), sum(length(feedback)), avg(feedback_delay_s) FROM records",
-    "one key": "SELECT count(*) FROM records WHERE application = 'loans'"
-    " AND join_key = 'cfcd208495d565ef66e7dff9f98764da'",
+    # Key 1 is plain; key 0 has two feedback events, which the full rules fold.
+    "one plain key": f"SELECT * FROM records WHERE application = 'loans' AND join_key = '{md5(b'1').hexdigest()}'",
+    "one other key": f"SELECT * FROM records WHERE application = 'loans' AND join_key = '{md5(b'0').hexdigest()}'",
 }
 WINDOW_S = 180 * 86_400
 NONE_DECLARED = (

@@ -1,6 +1,7 @@
 """The views over append stores fold plain keys by a way of their own: it gives what the whole law gives."""
 
 import itertools
+import json
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -103,6 +104,36 @@ def test_keys_that_only_look_plain(engine: Engine, url: str, tmp_path: Path) -> 
     found = in_records(engine, url)
     wholes = merge(record(one, "forged"), record(other, "forged")), record(one, "often")
     assert {whole.join_key: found[whole.join_key] for whole in wholes} == expected(*wholes)
+
+
+def scans_of(database: Any, query: str) -> list[dict[str, Any]]:
+    """Return what DuckDB plans of each reading of the files."""
+    ((_, plan),) = database.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()
+    found: list[dict[str, Any]] = []
+    nodes = json.loads(plan)
+    while nodes:
+        node = nodes.pop()
+        nodes += node["children"]
+        if node["name"].strip() == "READ_PARQUET":
+            found.append(node["extra_info"])
+    return found
+
+
+def test_a_view_reads_what_the_query_needs(tmp_path: Path) -> None:
+    """DuckDB reads the files twice: for all keys, and for those that are not plain. By key both look for that key; by
+    status neither reads inputs.
+    """
+    import duckdb
+
+    engine = ENGINES["parquet"]
+    assert isinstance(engine, Lake)
+    with engine.place(tmp_path) as url, duckdb.connect() as database:
+        on(url, [record({"prediction:p": prediction(), "feedback:f": feedback(a=1)}, key) for key in "jkl"])
+        database.execute(lake_view.view(engine.source(database, url), Settings()))
+        by_key = scans_of(database, "SELECT * FROM records WHERE application = 'loans' AND join_key = 'k'")
+        assert ["join_key = 'k'" in str(scan["Filters"]) for scan in by_key] == [True, True]
+        by_status = scans_of(database, "SELECT status, count(*) FROM records GROUP BY status")
+        assert ["inputs" in scan["Projections"] for scan in by_status] == [False, False]
 
 
 KEYS = 200_000

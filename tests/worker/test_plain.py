@@ -18,5 +18,5 @@ def test_the_status_is_the_laws(record: Record, rules: dict[str, Any], now_s: in
     """A plain record has the status that the whole law gives; of any other, and of what is late, nothing is said."""
     now = policy(None if now_s is None else NOON + timedelta(seconds=now_s), **rules)
     verdict = judge(record, now)
-    is_plain = len(record.predictions) < 2 and len(record.feedback) < 2 and not record.retractions
+    is_plain = len(record.predictions) < 2 and not record.retractions
     assert PlainStatus(now).of(record) == (verdict.status if is_plain and not verdict.late else None)

@@ -1,4 +1,4 @@
-"""The status of a plain record: one prediction, one feedback event, or both. Most records are plain. Pure.
+"""The status of a plain record: at most one prediction, and feedback that nothing takes back. Most are plain. Pure.
 
 The status of such a record follows from a few comparisons. An append store needs only the status, because its view
 makes the row. The law is that of `verdict.py`; here nothing has to be ordered or chosen.
@@ -25,18 +25,19 @@ class PlainStatus:
 
         A record with a status here has no conflict and no late feedback.
         """
-        predictions, feedback = record.predictions, record.feedback
-        if len(predictions) > 1 or len(feedback) > 1 or record.retractions:
+        if len(record.predictions) > 1 or record.retractions:
             return None
-        if not predictions:
+        if not record.predictions:
             return "orphan"
-        (winner,) = predictions.values()
-        if feedback:
-            (event,) = feedback.values()
-            if effective_at(event) - effective_at(winner) > self._join_window:
+        (winner,) = record.predictions.values()
+        predicted_at, has_label = effective_at(winner), False
+        for event in record.feedback.values():
+            if effective_at(event) - predicted_at > self._join_window:
                 return None
             if event.feedback and not (self._labels and self._labels.isdisjoint(event.feedback)):
-                return "joined"
+                has_label = True
+        if has_label:
+            return "joined"
         if self._maturity_s is None:
             return "predicted"
-        return "unlabelled" if is_mature(effective_at(winner), self._maturity_s, self._policy) else "predicted"
+        return "unlabelled" if is_mature(predicted_at, self._maturity_s, self._policy) else "predicted"

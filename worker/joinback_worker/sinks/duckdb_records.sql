@@ -9,19 +9,19 @@ WITH
 -- The declared rules of each application. `rules` maps a feedback field to its rules; its default is JSON.
 policies(policy_of, join_window_s, maturity_s, labels, rules) AS ({policies}),
 -- Nearly every key is plain: it has at most one prediction and one feedback event (which may be repeated), and no
--- retraction. One aggregate of single values folds the plain keys, so DuckDB can spill it to disk. It is not
--- materialized, so it reads only the columns that the query needs.
--- Two rows are the same event if the digest of their content is the same, and their id too.
-keys AS NOT MATERIALIZED (
+-- retraction. One aggregate of single values folds the plain keys, so DuckDB can spill it to disk.
+-- It is materialized because two read it: the plain keys, and the search for the others. DuckDB 2 then still reads only
+-- the columns and the keys that the query needs.
+-- Two rows are the same event if they have the same id and the same digest of the content. The hash of both stands for
+-- them: 64 bits are enough, as only the few events of one key are compared.
+keys AS MATERIALIZED (
     SELECT
         application, join_key,
         NOT bool_or(kind = 'retraction')
-            AND min(digest) FILTER (kind = 'prediction') IS NOT DISTINCT FROM max(digest) FILTER (kind = 'prediction')
-            AND min(digest) FILTER (kind = 'feedback') IS NOT DISTINCT FROM max(digest) FILTER (kind = 'feedback')
-            AND min(hash(event_id)) FILTER (kind = 'prediction')
-                IS NOT DISTINCT FROM max(hash(event_id)) FILTER (kind = 'prediction')
-            AND min(hash(event_id)) FILTER (kind = 'feedback')
-                IS NOT DISTINCT FROM max(hash(event_id)) FILTER (kind = 'feedback') AS is_plain,
+            AND min(hash(event_id, digest)) FILTER (kind = 'prediction')
+                IS NOT DISTINCT FROM max(hash(event_id, digest)) FILTER (kind = 'prediction')
+            AND min(hash(event_id, digest)) FILTER (kind = 'feedback')
+                IS NOT DISTINCT FROM max(hash(event_id, digest)) FILTER (kind = 'feedback') AS is_plain,
         any_value(ordered_at_us) FILTER (kind = 'prediction') AS winner_t,
         any_value(event_id) FILTER (kind = 'prediction') AS winner_id,
         any_value(event_at) FILTER (kind = 'prediction') AS winner_at,
@@ -37,13 +37,12 @@ keys AS NOT MATERIALIZED (
         any_value(version) FILTER (kind = 'feedback') AS feedback_version,
         any_value(environment) FILTER (kind = 'feedback') AS feedback_environment,
         any_value(event) FILTER (kind = 'feedback') AS feedback_event,
-        bool_or(CASE WHEN coalesce(len(labels), 0) = 0 THEN len(fields) > 0 ELSE list_has_any(fields, labels) END)
-            FILTER (kind = 'feedback') AS has_label,
+        bool_or({has_label}) FILTER (kind = 'feedback') AS has_label,
         any_value(fields) FILTER (kind = 'feedback') AS feedback_fields,
         any_value(field_values) FILTER (kind = 'feedback') AS feedback_values,
         bool_or(ordered_at_us != epoch_us(event_at)) AS clock_skew,
         max(written_at) AS updated_at
-    FROM events LEFT JOIN policies ON policy_of = application
+    FROM events
     GROUP BY application, join_key
 ),
 plain AS (

@@ -1,6 +1,6 @@
 """The view `records` over a lake, in DuckDB's SQL. It holds the rules of the settings by which it is printed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from joinback.settings import Settings
@@ -48,7 +48,18 @@ def view(source: str, settings: Settings) -> str:
         source=source,
         join_window_s=config.otherwise.join_window_s,
         policies="\n    UNION ALL ".join(policies) or f"{_policy('', config.otherwise)} WHERE false",
+        has_label=_has_label(config.applications),
     )
+
+
+def _has_label(applications: Mapping[str, Rules]) -> str:
+    """Return the condition that a feedback event gives a label: a declared one, or any field if none are declared."""
+    declared = [
+        f"WHEN {_text(application)} THEN list_has_any(fields, {_list(rules.labels)})"
+        for application, rules in sorted(applications.items())
+        if rules.labels
+    ]
+    return f"CASE application {' '.join(declared)} ELSE len(fields) > 0 END" if declared else "len(fields) > 0"
 
 
 def _policy(application: str, rules: Rules) -> str:
