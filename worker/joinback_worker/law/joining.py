@@ -83,7 +83,7 @@ class Outcomes:
             if known is None and (status := self._plain.of(incoming)) is not None:
                 return self._of_plain[status]
             record, overflow = admit(known, incoming)
-            if (status := self._plain.of(record)) is not None:
+            if not overflow and (status := self._plain.of(record)) is not None:
                 return self._of_plain[status]
             verdict = judge(record, self._policy)
         except Exception as error:
