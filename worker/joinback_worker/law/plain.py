@@ -6,6 +6,8 @@ makes the row. The law is that of `verdict.py`; here nothing has to be ordered o
 
 from datetime import timedelta
 
+from joinback import wire
+
 from .record import Record, effective_at
 from .rules import Policy
 from .verdict import Status, is_mature
@@ -21,11 +23,12 @@ class PlainStatus:
         self._maturity_s = policy.rules.row_maturity_s
 
     def of(self, record: Record) -> Status | None:
-        """Return the status that `verdict.judge` would give. None: the record is not plain, or has late feedback.
+        """Return the status that `verdict.judge` would give. None: the record is not plain, has late feedback, or
+        more events than a record takes.
 
         A record with a status here has no conflict and no late feedback.
         """
-        if len(record.predictions) > 1 or record.retractions:
+        if len(record.predictions) > 1 or record.retractions or len(record.feedback) > wire.RECORD_EVENTS_MAX:
             return None
         if not record.predictions:
             return "orphan"
