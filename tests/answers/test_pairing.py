@@ -7,7 +7,8 @@ import pytest
 
 from joinback.errors import ConfigurationError
 from joinback_worker.answers.choice import Choice
-from joinback_worker.answers.pairing import Pair, pair_of, unseen_positive
+from joinback_worker.answers.pairing import Pair, pair_of
+from joinback_worker.answers.remarks import unseen_positive
 from joinback_worker.law.rules import FieldRules, Rules
 
 SAMPLES = [

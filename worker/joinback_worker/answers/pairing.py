@@ -109,14 +109,6 @@ def _rank(pair: Pair, rules: Rules) -> tuple[bool, ...]:
     return not is_declared, pair.field != pair.output, pair.field not in rules.labels, pair.kind != "score"
 
 
-def unseen_positive(pair: Pair) -> str | None:
-    """Return a sentence if labels are texts and none of those seen is the positive one; else None."""
-    if pair.kind != "score" or not pair.is_text or not pair.outcomes or pair.positive in pair.outcomes:
-        return None
-    seen = ", ".join(map(plain, pair.outcomes))
-    return f"None of the newest labels is {plain(pair.positive)}; they are {seen}. Should --positive be one of them?"
-
-
 def _candidates(
     field: str, outputs: Mapping[str | None, Keys], rules: FieldRules, choice: Choice, fields: int
 ) -> list[str | None]:

@@ -11,7 +11,7 @@ from joinback.settings import Settings
 from joinback_worker.config.rules_file import config_of
 from joinback_worker.law.rules import Rules
 
-from . import accuracy, compare, estimate, pairing, questions
+from . import accuracy, compare, estimate, pairing, questions, remarks
 from .choice import Choice
 from .curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s
 from .dialect import DAY_US, Dialect, us_of
@@ -124,7 +124,7 @@ class _Reporting:
         pair = None if isinstance(found, str) else found
         if isinstance(found, str):
             self._notes.append(f"No accuracy: {found}.")
-        elif unseen := pairing.unseen_positive(found):
+        elif unseen := remarks.unseen_positive(found):
             self._notes.append(unseen)
         if pair is not None and self._dialect.keeps:
             self._asked = structs.replace(self._asked, field=pair.field)
@@ -248,8 +248,8 @@ class _Reporting:
 
     async def _scores(self, pair: Pair) -> list[Scores]:
         found = scores_of(await self._ask("scores", questions.scores(self._dialect, self._asked, pair)))
-        if any(one.auc is not None and one.auc < 0.5 for one in found):
-            self._notes.append("The scores order the labels the wrong way round: should --positive be the other label?")
+        if inverted := remarks.inverted(found):
+            self._notes.append(inverted)
         return found
 
 
