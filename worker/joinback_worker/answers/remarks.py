@@ -1,6 +1,7 @@
 """Sentences about labels and scores that make a person doubt the comparison. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from .dialect import plain
 from .pairing import Pair
@@ -13,6 +14,17 @@ def unseen_positive(pair: Pair) -> str | None:
         return None
     seen = ", ".join(map(plain, pair.outcomes))
     return f"None of the newest labels is {plain(pair.positive)}; they are {seen}. Should --positive be one of them?"
+
+
+def one_value(field: str, outcomes: Collection[Any], samples: Iterable[tuple[Any, Mapping[str, Any]]]) -> str | None:
+    """Return a sentence if all labels that the figures rest on are one value; `samples` say how it is spelt."""
+    if len(outcomes) != 1:
+        return None
+    label = next((feedback[field] for _, feedback in samples if feedback.get(field) is not None), *outcomes)
+    return (
+        f"The field {field!r} has only ever had one value, {plain(label)}:"
+        " the figures say nothing about predictions that turn out otherwise."
+    )
 
 
 def inverted(scores: Sequence[Scores]) -> str | None:
