@@ -187,6 +187,17 @@ def test_an_area_counted_again(settings: Settings) -> None:
         assert scores.auc == pytest.approx(mean(pairs), abs=1e-12)
 
 
+def test_what_chance_gives_counted_again(settings: Settings) -> None:
+    """It is Mann and Whitney's deviation below a half, with Kish's effective numbers of both labels."""
+    ripe = [one for one in seen("ads", None, "clicked") if one.is_ripe and one.is_known(AGE_D)]
+    assert len({one.w for one in ripe}) > 1
+    for scores in asked(settings, "ads").scores:
+        weights = [(one.label, one.w) for one in ripe if one.version == scores.version]
+        a, b = ([w for label, w in weights if bool(label) is side] for side in (True, False))
+        m, n = (sum(one) ** 2 / sum(w * w for w in one) for one in (a, b))
+        assert scores.auc_by_chance == pytest.approx(0.5 - 3.2905 * ((m + n + 1) / (12 * m * n)) ** 0.5, abs=1e-5)
+
+
 def test_the_bias_counted_again(settings: Settings) -> None:
     """By version, the mean of output minus label over the ripe labels."""
     ripe = [one for one in seen("prices", "price", "price") if one.is_ripe and one.is_known(AGE_D)]

@@ -7,7 +7,8 @@ import pytest
 
 from joinback.errors import ConfigurationError
 from joinback_worker.answers.choice import Choice
-from joinback_worker.answers.pairing import Pair, pair_of, unseen_positive
+from joinback_worker.answers.pairing import Pair, pair_of
+from joinback_worker.answers.remarks import unseen_positive
 from joinback_worker.law.rules import FieldRules, Rules
 
 SAMPLES = [
@@ -126,9 +127,77 @@ def test_what_suits_best_is_guessed(samples: Any, rules: Rules, choice: Choice, 
 def test_a_number_needs_a_threshold_to_say_yes_or_no() -> None:
     """Points from 300 to 850 are no yes or no: none of them would ever be right."""
     samples = [({"points": 300}, {"repaid": True}), ({"points": 720}, {"repaid": False})]
-    assert "give --output and --field" in str(pair_of(samples, Rules(), Choice()))
+    assert "From which number on does it mean yes? Give --threshold" in str(pair_of(samples, Rules(), Choice()))
     with pytest.raises(ConfigurationError, match="'repaid' is yes or no: give --threshold"):
         pair_of(samples, Rules(), Choice(output="points"))
+
+
+FRAUD = [({"score": 0.2, "ms": 9}, {"fate": "ok", "by": 7}), ({"score": 0.7, "ms": 8}, {"fate": "fraud", "by": 7})]
+
+
+@pytest.mark.parametrize(
+    ("samples", "choice", "says"),
+    [
+        (FRAUD, Choice(field="fate", output="score"), "Give --positive, such as --positive fraud"),
+        ([({"score": 20}, {"y": "no"}), ({"score": 70}, {"y": "yes"})], Choice(), "--positive no, and --threshold"),
+        ([({"p": 0.2}, {"stars": 5})], Choice(), "compare the two as they are, give --output p. If the output is the"),
+        ([(0.2, {"stars": 5})], Choice(), "as they are, give --field stars. If the output is the probability of one"),
+        ([({"yes": True}, {"ok": "false"})], Choice(), "Log the label as true or false, or declare `type"),
+        ([({"yes": True}, {"ok": "fine"})], Choice(), "true where it confirms the output's true"),
+        ([({"p": 3.5}, {"p": text}) for text in ("3.5", "4", "9")], Choice(), 'declare `type = "float"`'),
+        ([({"p": 0.5}, {"why": f"text {n}"}) for n in range(21)], Choice(), "more than 20 different values"),
+        ([([0.2, 0.8], {"y": True})], Choice(), "the output is a list, and the field 'y' is true or false. A report"),
+        ([({"p": 0.2}, {"y": {"a": 1}})], Choice(), "the field 'y' is an object"),
+        ([({"told": "foo"}, {"y": True})], Choice(), "Log both as values of one type"),
+        ([({"p": 0.2}, {"y": None})], Choice(), "no row has both the output 'p' and the field 'y'"),
+    ],
+)
+def test_two_that_cannot_be_compared(samples: Any, choice: Choice, says: str) -> None:
+    """If one output and one field are left, the report says why they cannot be compared, and asks for no choice."""
+    reason = str(pair_of(samples, Rules(), choice))
+    assert says in reason
+    assert "not clear" not in reason
+
+
+def test_what_is_missing_can_be_given() -> None:
+    """With the option that the reason names there is a comparison, also where a text looks like a number."""
+    for samples, choice in (
+        (FRAUD, Choice(field="fate", output="score", positive="fraud")),
+        ([({"p": 0.2}, {"stars": 5})], Choice(output="p")),
+        ([(0.2, {"stars": 5})], Choice(field="stars")),
+        ([({"p": 0.2}, {"y": "1"}), ({"p": 0.3}, {"y": "0"})], Choice(positive=1)),
+        ([({"p": 0.2}, {"y": "true"}), ({"p": 0.3}, {"y": "false"})], Choice(positive=True)),
+    ):
+        assert isinstance(pair_of(samples, Rules(), choice), Pair)
+
+
+@pytest.mark.parametrize(
+    ("samples", "choice", "says"),
+    [
+        (FRAUD, Choice(), "give --output and --field (outputs: ms, score; fields: by, fate)"),
+        ([({"a": 0.2}, {"hit": True, "seen": True})], Choice(), "which field to compare: give --field (fields: hit, s"),
+        ([(0.2, {"hit": True, "seen": True})], Choice(), "which field to compare: give --field (fields: hit, seen)"),
+        ([({"a": 0.2, "b": 0.3}, {"hit": True})], Choice(), "which output to compare: give --output (outputs: a, b)"),
+    ],
+)
+def test_only_what_is_open_is_asked_for(samples: Any, choice: Choice, says: str) -> None:
+    """The report asks neither for an output where there is only one, nor for a field where there is only one."""
+    assert says in str(pair_of(samples, Rules(), choice))
+
+
+def test_a_declared_threshold_means_its_field() -> None:
+    """A field whose threshold or positive label is declared is compared, as set, when other fields come; else asked."""
+    samples = [(0.2, {"y": True, "z": False}), (0.8, {"y": False, "z": True})]
+    for own in (FieldRules(threshold=0.4), FieldRules(type="bool", positive=False)):
+        pair = pair_of(samples, Rules(feedback={"z": own}), Choice())
+        assert isinstance(pair, Pair)
+        assert (pair.field, pair.guessed) == ("z", False)
+    # Which output is meant it does not say.
+    two = [({"a": 0.2, "b": 0.3}, {"y": True, "z": False})]
+    for rules in (Rules(feedback={"z": FieldRules(threshold=0.4)}), Rules(labels=["z"])):
+        assert isinstance(pair_of(two, rules, Choice()), str)
+    # Where it would be better high or low, a number has no positive label.
+    assert isinstance(pair_of(samples, Rules(feedback={"z": FieldRules(type="int", positive="higher")}), Choice()), str)
 
 
 SCORES = [({"default": 0.2, "tier": "a"}, {"repaid": True}), ({"default": 0.7, "tier": "b"}, {"repaid": False})]

@@ -1,7 +1,7 @@
 """What a person chose to compare, and whether the values allow it. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,8 @@ from .dialect import plain
 
 LABELS_SHOWN = 10
 """Labels that an error lists."""
+OUTCOMES_MAX = 20
+"""With more classes, each has too few labels to estimate its delays."""
 AGE_DAYS_MAX = 3_650.0
 """Ten years. A larger number of days is most likely meant as hours or seconds."""
 
@@ -33,6 +35,12 @@ def label_of(text: str) -> Any:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
+
+
+def as_text(positive: Any, labels: Sequence[Any]) -> Any:
+    """Return the label as the text that it is if the labels are texts such as "1" or "true", which are JSON too."""
+    is_text = isinstance(positive, int | float) and all(isinstance(label, str) for label in labels)
+    return plain(positive) if is_text and plain(positive) in labels else positive
 
 
 def day_of(text: str) -> datetime:
@@ -68,6 +76,15 @@ def objection(choice: Choice, field: str, output: str | None, ours: Sequence[Any
 def is_number(value: Any) -> bool:
     """Return whether a JSON value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_yes_no(values: Iterable[Any]) -> bool:
+    """Return whether the values are yes or no: true, false, 0 or 1."""
+    return all(isinstance(value, bool) or value in (0, 1) for value in values)
+
+
+def is_share(values: Iterable[float]) -> bool:
+    return all(0 <= value <= 1 for value in values)
 
 
 def is_flat(value: Any) -> bool:

@@ -41,7 +41,11 @@ def _unripe(young: Day, ripe: Day | None, name: str, age: str) -> str:
     if ripe is not None and ripe.at_age is not None and young.so_far is not None:
         apart = young.so_far - ripe.at_age
         better = apart > 0 if name == "accuracy" else apart < 0
-        looks = "about the same" if abs(apart) < ALIKE else f"which looks {'better' if better else 'worse'}"
+        looks = (
+            "about the same as for older ones"
+            if abs(apart) < ALIKE
+            else f"which looks {'better' if better else 'worse'}"
+        )
         first += f", {looks}"
     if young.coverage is None:
         return f"{first}. How many labels are still to come is not known."

@@ -1,7 +1,6 @@
 """Which output is compared with which field, and how: set by a person, declared in joinback.toml, or guessed. Pure."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType, structs
@@ -9,13 +8,11 @@ from msgspec import UNSET, Struct, UnsetType, structs
 from joinback.errors import ConfigurationError
 from joinback_worker.law.rules import FieldRules, Rules
 
-from .choice import Choice, is_flat, is_number, objection
+from .candidates import QUANTILE, candidates, declared, positive_of, question
+from .choice import OUTCOMES_MAX, Choice, as_text, is_flat, is_number, is_share, is_yes_no, objection
 from .dialect import Keys, plain
+from .refusal import named, why_not
 from .samples import fields_of, outputs_seen, value_at
-
-OUTCOMES_MAX = 20
-"""With more classes, each has too few labels to estimate its delays."""
-_QUANTILE = re.compile(r"(?:p|q|quantile_?)(0?\.?\d{1,3})$", re.IGNORECASE)
 
 Kind = Literal["score", "classes", "numbers"]
 
@@ -73,7 +70,7 @@ def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choi
     if not samples:
         return "no prediction has a label yet"
     outputs = outputs_seen(samples)
-    for name in {choice.output, *(_declared(rules, name).output for name in fields)} - {None, *outputs}:
+    for name in {choice.output, *(declared(rules, name).output for name in fields)} - {None, *outputs}:
         if within := sorted(one for one in outputs if one and one.startswith(f"{name}.")):
             raise ConfigurationError(f"the output {name!r} is an object: name an output in it, such as {within[0]}")
     if choice.output is not None and choice.output not in outputs:
@@ -81,55 +78,44 @@ def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choi
         raise ConfigurationError(f"no output {choice.output!r}; known are {known}")
     wanted = [choice.field] if choice.field is not None else fields
     objections: list[str] = []
+    tried = [
+        (field, output)
+        for field in wanted
+        for output in candidates(field, outputs, declared(rules, field), choice, len(fields))
+    ]
     found = [
         pair
-        for field in wanted
-        for output in _candidates(field, outputs, _declared(rules, field), choice, len(fields))
-        if (pair := _compared(samples, field, output, outputs, _declared(rules, field), choice, objections))
+        for field, output in tried
+        if (pair := _compared(samples, field, output, outputs, declared(rules, field), choice, objections))
     ]
     if not found and objections:
         raise ConfigurationError(objections[0])
     found.sort(key=lambda pair: _rank(pair, rules))
-    if found and (len(found) == 1 or _is_meant(found[0], rules) or _rank(found[0], rules) < _rank(found[1], rules)):
+    rivals = [pair for pair in found[1:] if _rank(pair, rules) == _rank(found[0], rules)]
+    if found and (not rivals or _is_meant(found[0], rivals, rules)):
         return found[0]
-    return (
-        f"it is not clear which output to compare with which field: give --output and --field"
-        f" (outputs: {', '.join(sorted(map(str, outputs)))}; fields: {', '.join(fields)})"
-    )
+    if len(wanted) == len(tried) == 1:
+        ((field, output),) = tried
+        return why_not(output, field, _both(samples, field, output, outputs))
+    return question(sorted(name or "the output itself" for name in outputs), fields, choice)
 
 
-def _is_meant(pair: Pair, rules: Rules) -> bool:
-    """Return whether joinback.toml names the output or the label, or both have the same name."""
-    return not all(_rank(pair, rules)[:3])
+def _is_meant(pair: Pair, rivals: Sequence[Pair], rules: Rules) -> bool:
+    """Return whether joinback.toml or a common name says that this field is meant, and no other output suits it."""
+    return not all(_rank(pair, rules)[:5]) and all(rival.field != pair.field for rival in rivals)
 
 
 def _rank(pair: Pair, rules: Rules) -> tuple[bool, ...]:
     """Return how well a comparison suits, the best first. Of two that suit equally, none is guessed."""
-    is_declared = _declared(rules, pair.field).output is not None
-    return not is_declared, pair.field != pair.output, pair.field not in rules.labels, pair.kind != "score"
-
-
-def unseen_positive(pair: Pair) -> str | None:
-    """Return a sentence if labels are texts and none of those seen is the positive one; else None."""
-    if pair.kind != "score" or not pair.is_text or not pair.outcomes or pair.positive in pair.outcomes:
-        return None
-    seen = ", ".join(map(plain, pair.outcomes))
-    return f"None of the newest labels is {plain(pair.positive)}; they are {seen}. Should --positive be one of them?"
-
-
-def _candidates(
-    field: str, outputs: Mapping[str | None, Keys], rules: FieldRules, choice: Choice, fields: int
-) -> list[str | None]:
-    if choice.output is not None:
-        return [choice.output]
-    if rules.output is not None:
-        return [rules.output]
-    if field in outputs:
-        return [field]
-    if choice.field is None and fields > 1 and len(outputs) > 1:
-        return []
-    # A quantile is compared beside another output, not in its place.
-    return [name for name, keys in outputs.items() if not keys or not _QUANTILE.match(keys[-1])] or list(outputs)
+    own = declared(rules, pair.field)
+    return (
+        own.output is None,
+        own.threshold is None,
+        pair.field != pair.output,
+        positive_of(own) is UNSET,
+        pair.field not in rules.labels,
+        pair.kind != "score",
+    )
 
 
 def _compared(
@@ -142,20 +128,19 @@ def _compared(
     objections: list[str],
 ) -> Pair | None:
     """Return how these two are compared; None if they cannot be. Objections to the choice are added to `objections`."""
-    keys = outputs.get(output, ())
-    pairs = [(value_at(given, output, keys), feedback.get(field)) for given, feedback in samples]
-    both: list[tuple[Any, Any]] = [(ours, label) for ours, label in pairs if ours is not None and label is not None]
+    keys, both = outputs.get(output, ()), _both(samples, field, output, outputs)
     ours, labels = [ours for ours, _ in both], [label for _, label in both]
-    guessed = not (choice.output or rules.output)
+    is_field_meant = choice.field is not None or rules.threshold is not None or positive_of(rules) is not UNSET
+    # An output without a name is set as soon as the field is.
+    guessed = not (choice.output or rules.output or (output is None and is_field_meant))
     pair = Pair(field=field, output=output, keys=tuple(keys) if len(keys) > 1 else (), kind="classes", guessed=guessed)
     if not both:
         return None
+    choice = structs.replace(choice, positive=as_text(choice.positive, labels))
     if why := objection(choice, field, output, ours, labels):
         objections.append(why)
         return None
-    positive = choice.positive if choice.positive is not UNSET else rules.positive
-    if positive in ("higher", "lower") and isinstance(rules.positive, str):
-        positive = UNSET
+    positive = choice.positive if choice.positive is not UNSET else positive_of(rules)
     numbers, texts = all(map(is_number, ours)), all(isinstance(label, str) for label in labels)
     few = sorted({label if isinstance(label, str) else float(label) for label in labels if is_flat(label)}, key=str)
     outcomes = few if len(few) <= OUTCOMES_MAX else []
@@ -168,15 +153,26 @@ def _compared(
             kind="score",
             is_text=isinstance(positive, str),
             threshold=0.5 if threshold is None else threshold,
-            positive=True if positive is UNSET else positive,
-            is_probability=_is_share(ours),
+            positive=_as_seen(True if positive is UNSET else positive, labels),
+            is_probability=is_share(ours),
             outcomes=outcomes,
         )
-    if numbers and not _has_two([*ours, *labels]):
+    if numbers and not is_yes_no([*ours, *labels]):
         return _of_numbers(pair, ours, labels, outputs, objections)
     if texts == all(isinstance(value, str) for value in ours) and all(map(is_flat, [*ours, *labels])):
         return structs.replace(pair, is_text=texts, outcomes=outcomes)
     return None
+
+
+def _both(
+    samples: Sequence[tuple[Any, Mapping[str, Any]]],
+    field: str,
+    output: str | None,
+    outputs: Mapping[str | None, Keys],
+) -> list[tuple[Any, Any]]:
+    """Return the values of the output and of the field, where both are known."""
+    pairs = [(value_at(given, output, outputs.get(output, ())), feedback.get(field)) for given, feedback in samples]
+    return [(ours, label) for ours, label in pairs if ours is not None and label is not None]
 
 
 def _of_numbers(
@@ -184,16 +180,15 @@ def _of_numbers(
 ) -> Pair | None:
     """Return how numbers that are no score are compared; None if they cannot be."""
     is_named = not pair.guessed or pair.field == pair.output
-    if _has_two(labels):
+    if is_yes_no(labels):
         if is_named:
-            name = "the output" if pair.output is None else f"the output {pair.output!r}"
             objections.append(
-                f"{name} is a number, and the field {pair.field!r} is yes or no: give --threshold, or set `threshold`"
-                " in joinback.toml"
+                f"{named(pair.output)} is a number, and the field {pair.field!r} is yes or no: give --threshold,"
+                " or set `threshold` in joinback.toml"
             )
         return None
     # A probability is not guessed to be a number of something else.
-    if not all(map(is_number, labels)) or (_is_share(ours) and not _is_share(labels) and not is_named):
+    if not all(map(is_number, labels)) or (is_share(ours) and not is_share(labels) and not is_named):
         return None
     return structs.replace(pair, kind="numbers", quantiles=_quantiles(pair, outputs))
 
@@ -202,23 +197,14 @@ def _is_score(ours: Sequence[Any], labels: Sequence[Any], has_threshold: bool, p
     """Return whether the numbers are the probability of a label: they are from 0 to 1, and there are two labels."""
     if has_threshold or positive is not UNSET:
         return True
-    return _has_two(labels) and _is_share(ours) and not _has_two(ours)
-
-
-def _has_two(values: Iterable[Any]) -> bool:
-    """Return whether the values are yes or no: true, false, 0 or 1."""
-    return all(isinstance(value, bool) or value in (0, 1) for value in values)
-
-
-def _is_share(values: Iterable[float]) -> bool:
-    return all(0 <= value <= 1 for value in values)
+    return is_yes_no(labels) and is_share(ours) and not is_yes_no(ours)
 
 
 def _quantiles(pair: Pair, outputs: Mapping[str | None, Keys]) -> dict[str, float]:
     """Return the quantiles beside the output: name -> share."""
     found = {}
     for name, keys in outputs.items():
-        match = _QUANTILE.match(keys[-1]) if keys and keys[:-1] == pair.path[:-1] else None
+        match = QUANTILE.match(keys[-1]) if keys and keys[:-1] == pair.path[:-1] else None
         if match:
             share = float(match[1]) if "." in match[1] else float(match[1]) / 10 ** max(2, len(match[1]))
             if 0 < share < 1:
@@ -226,5 +212,8 @@ def _quantiles(pair: Pair, outputs: Mapping[str | None, Keys]) -> dict[str, floa
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _declared(rules: Rules, field: str) -> FieldRules:
-    return rules.feedback.get(field, FieldRules())
+def _as_seen(positive: Any, labels: Sequence[Any]) -> Any:
+    """Return the positive label as the labels spell it: 1 and 0 where they are numbers."""
+    if isinstance(positive, str) or positive not in (0, 1):
+        return positive
+    return bool(positive) if any(isinstance(label, bool) for label in labels) else int(positive)

@@ -140,19 +140,21 @@ def delays_by_outcome(d: Dialect, asked: Asked, pair: Pair, reference_us: int) -
 def scores(d: Dialect, asked: Asked, pair: Pair) -> str:
     """Return the question for ripe labels of scores, by version and tenth (NULL if the score is not a probability).
 
-    Its sums: rows, weight, score, weight of positive labels, weight of the others, and pairs of a positive and another
-    label that the score orders rightly (a tie counts for half).
+    Its sums: rows, weight, score, weight of positive labels, weight of the others, the squared weights of both, and
+    pairs of a positive and another label that the score orders rightly (a tie counts for half).
     """
     tenth = f"case when p >= 0 and p < 1 then {d.floor(f'p * {TEN}')} when p = 1 then {TEN - 1} end"
     ripe = f"delay <= {asked.age_us} and served < {asked.ripe_before_us}"
     counted = (
-        "select v, p, count(*) as n, sum(w * y) as pos, sum(w * (1 - y)) as neg"
+        "select v, p, count(*) as n, sum(w * y) as pos, sum(w * (1 - y)) as neg,"
+        " sum(w * w * y) as pos2, sum(w * w * (1 - y)) as neg2"
         f" from {_judged(d, asked, pair)} where case when k = 1 then {ripe} end group by v, p"
     )
     return (
         f"with {_waits(d, asked, pair)}"
         f" select v, {tenth} as tenth, sum(n), sum(pos + neg), sum(p * (pos + neg)), sum(pos), sum(neg),"
-        " sum(pos * (under + neg / 2)) from (select v, p, n, pos, neg,"
+        " sum(pos2), sum(neg2),"
+        " sum(pos * (under + neg / 2)) from (select v, p, n, pos, neg, pos2, neg2,"
         f" sum(neg) over (partition by v order by p) - neg as under from ({counted}) as scores) as below"
         " group by 1, 2 order by 1, 2"
     )

@@ -11,11 +11,11 @@ from joinback.settings import Settings
 from joinback_worker.config.rules_file import config_of
 from joinback_worker.law.rules import Rules
 
-from . import accuracy, compare, estimate, pairing, questions
+from . import accuracy, compare, estimate, pairing, questions, remarks
 from .choice import Choice
 from .curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s
 from .dialect import DAY_US, Dialect, us_of
-from .keeping import lines_to_keep
+from .keeping import lines_to_keep, why_not_kept
 from .pairing import Pair
 from .questions import Asked
 from .samples import fields_of, outputs_of, samples_of
@@ -58,6 +58,8 @@ class Report(Struct, frozen=True, kw_only=True):
     age_why: str
     curves: list[Curve]
     pair: Pair | None = None
+    why_no_pair: str | None = None
+    """Why nothing is compared, if nothing is."""
     to_keep: list[str] = []
     """Lines of joinback.toml that declare the comparison, if it does not yet."""
     days: list[accuracy.Day] = []
@@ -124,8 +126,9 @@ class _Reporting:
         pair = None if isinstance(found, str) else found
         if isinstance(found, str):
             self._notes.append(f"No accuracy: {found}.")
-        elif unseen := pairing.unseen_positive(found):
-            self._notes.append(unseen)
+        else:
+            said = (remarks.unseen_positive(found), why_not_kept(found, self._rules))
+            self._notes += [sentence for sentence in said if sentence]
         if pair is not None and self._dialect.keeps:
             self._asked = structs.replace(self._asked, field=pair.field)
             await self._ask("rows", questions.keep(self._dialect, self._asked, pair))
@@ -142,6 +145,7 @@ class _Reporting:
             age_why=why,
             curves=drawn,
             pair=pair,
+            why_no_pair=found if isinstance(found, str) else None,
             to_keep=lines_to_keep(self._wanted.application, pair, self._rules) if pair else [],
             notes=self._notes,
             fields=fields,
@@ -160,7 +164,10 @@ class _Reporting:
         )
         if pair is None:
             return answer
-        return await self._with_pair(answer, pair, accuracy.sums_of(cells, all_us.index(self._asked.age_us)))
+        sums = accuracy.sums_of(cells, all_us.index(self._asked.age_us))
+        if same := remarks.one_value(pair.field, accuracy.total(sums.values()).outcomes, samples):
+            self._notes.append(same)
+        return await self._with_pair(answer, pair, sums)
 
     @property
     def _dialect(self) -> Dialect:
@@ -248,8 +255,8 @@ class _Reporting:
 
     async def _scores(self, pair: Pair) -> list[Scores]:
         found = scores_of(await self._ask("scores", questions.scores(self._dialect, self._asked, pair)))
-        if any(one.auc is not None and one.auc < 0.5 for one in found):
-            self._notes.append("The scores order the labels the wrong way round: should --positive be the other label?")
+        if inverted := remarks.inverted(found):
+            self._notes.append(inverted)
         return found
 
 

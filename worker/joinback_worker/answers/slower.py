@@ -23,7 +23,7 @@ WEEKS_MIN = 2
 """With fewer, it is not known how much weeks differ by themselves."""
 FALL_MIN = 0.1
 """A share that falls by less than a tenth needs no alarm, however sure the fall is."""
-_NORMAL = 3.290526731491926
+NORMAL = 3.290526731491926
 """The normal quantile of a 99.9 % interval. Six ages are looked at each day: 95 % would raise an alarm each week."""
 
 
@@ -84,7 +84,7 @@ def slower_of(
         for week in before:
             _add(whole, week.rows, week.w, week.w2, week.labelled)
         share, effective = newest[0].share, newest[0].effective
-        _, high = newcombe(whole.share, whole.effective, share, effective, _NORMAL)
+        _, high = newcombe(whole.share, whole.effective, share, effective, NORMAL)
         is_lowest = share < min(week.share for week in before)
         if is_lowest and high < 0 and share <= (1 - FALL_MIN) * whole.share:
             return Slower(

@@ -79,6 +79,8 @@ def report(
     if as_json:
         click.echo(msgspec.json.encode(answer))
     elif table is not None:
+        if answer.why_no_pair is not None and table != "curve":
+            click.echo(printable(f"joinback: nothing is compared: {answer.why_no_pair}", markup=False), err=True)
         header, rows = tables(answer)[table]
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *rows])
     elif file is None:

@@ -44,6 +44,8 @@ def _head(report: Report) -> Iterator[str]:
         how = "guessed: see --output, --field, --threshold, --positive" if report.pair.guessed else "as set"
         yield from wrap(f"compared  {report.pair.said}", COLUMNS, subsequent_indent=" " * 10)
         yield f"          ({how})"
+    if report.why_no_pair is not None:
+        yield from wrap(f"compared  nothing: {report.why_no_pair}", COLUMNS, subsequent_indent=" " * 10)
     yield f"one age   {duration(report.age_s)}: {report.age_why}"
     for sentence in headline(report):
         yield ""

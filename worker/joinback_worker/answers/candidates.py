@@ -1,0 +1,52 @@
+"""Which outputs come into question for a field, by what is declared or chosen; else, what to ask a person. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from joinback_worker.law.rules import FieldRules, Rules
+
+from .choice import Choice
+from .dialect import Keys
+
+QUANTILE = re.compile(r"(?:p|q|quantile_?)(0?\.?\d{1,3})$", re.IGNORECASE)
+
+
+def candidates(
+    field: str, outputs: Mapping[str | None, Keys], rules: FieldRules, choice: Choice, fields: int
+) -> list[str | None]:
+    """Return the outputs that a field may be compared with. `fields` is the number of fields seen."""
+    if choice.output is not None:
+        return [choice.output]
+    if rules.output is not None:
+        return [rules.output]
+    if field in outputs:
+        return [field]
+    is_declared = rules.threshold is not None or positive_of(rules) is not UNSET
+    if choice.field is None and fields > 1 and len(outputs) > 1 and not is_declared:
+        return []
+    # A quantile is compared beside another output, not in its place.
+    return [name for name, keys in outputs.items() if not keys or not QUANTILE.match(keys[-1])] or list(outputs)
+
+
+def question(outputs: Sequence[str], fields: Sequence[str], choice: Choice) -> str:
+    """Return the question which output and which field are meant, of those that are not chosen and not the only one."""
+    asked, listed = [], []
+    for option, known, chosen in (("output", outputs, choice.output), ("field", fields, choice.field)):
+        if chosen is None and len(known) > 1:
+            asked.append(option)
+            listed.append(f"{option}s: {', '.join(known)}")
+    unclear = "which output to compare with which field" if len(asked) == 2 else f"which {asked[0]} to compare"
+    return f"it is not clear {unclear}: give {' and '.join(f'--{option}' for option in asked)} ({'; '.join(listed)})"
+
+
+def positive_of(rules: FieldRules) -> Any | UnsetType:
+    """Return the declared positive label. Of a number, `higher` and `lower` are no labels."""
+    is_direction = rules.positive in ("higher", "lower") and rules.scalar != "str"
+    return UNSET if is_direction else rules.positive
+
+
+def declared(rules: Rules, field: str) -> FieldRules:
+    return rules.feedback.get(field, FieldRules())

@@ -1,0 +1,40 @@
+"""Sentences about labels and scores that make a person doubt the comparison. Pure."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from .dialect import plain
+from .pairing import Pair
+from .scores import Scores
+
+
+def unseen_positive(pair: Pair) -> str | None:
+    """Return a sentence if labels are texts and none of those seen is the positive one; else None."""
+    if pair.kind != "score" or not pair.is_text or not pair.outcomes or pair.positive in pair.outcomes:
+        return None
+    seen = ", ".join(map(plain, pair.outcomes))
+    return f"None of the newest labels is {plain(pair.positive)}; they are {seen}. Should --positive be one of them?"
+
+
+def one_value(field: str, outcomes: Collection[Any], samples: Iterable[tuple[Any, Mapping[str, Any]]]) -> str | None:
+    """Return a sentence if all labels that the figures rest on are one value; `samples` say how it is spelt."""
+    if len(outcomes) != 1:
+        return None
+    label = next((feedback[field] for _, feedback in samples if feedback.get(field) is not None), *outcomes)
+    return (
+        f"The field {field!r} has only ever had one value, {plain(label)}:"
+        " the figures say nothing about predictions that turn out otherwise."
+    )
+
+
+def inverted(scores: Sequence[Scores]) -> str | None:
+    """Return a sentence if the scores of a version order the labels the wrong way round, by more than chance."""
+    found = [(one.auc, one) for one in scores if one.is_inverted and one.auc is not None]
+    if not found:
+        return None
+    auc, worst = min(found, key=lambda one: one[0])
+    of = "" if worst.version is None else f" of version {worst.version}"
+    return (
+        f"The scores{of} order the labels the wrong way round: their AUC is {auc:.3f}, and chance gives 0.5."
+        " Should --positive be the other label?"
+    )
