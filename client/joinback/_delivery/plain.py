@@ -9,6 +9,7 @@ command as they are. Whoever does need the events, such as the spool, reads the 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, TypeAlias, overload
 
 from msgspec import Struct
@@ -71,12 +72,12 @@ class EventIds:
 
     def __init__(self) -> None:
         self._process = ids.new_process()
-        self._thousands = -1
+        # Not a number that is added to: a call may come in the middle of another.
+        self._thousands = count()
 
     def start(self) -> bytes:
         """Return all but the last three digits of a thousand new ids, as they begin in the fields of a record."""
-        self._thousands += 1
-        return f"prediction:{self._process}{self._thousands}".encode()
+        return f"prediction:{self._process}{next(self._thousands)}".encode()
 
 
 BATCH_MAX = 1_000
