@@ -92,20 +92,11 @@ class Client:
         and logging goes on without a spool.
         """
         options = options_of(
-            redis_url=redis_url,
-            environment=environment,
-            buffer_ttl_s=buffer_ttl_s,
-            sample_rates=sample_rates,
-            redact=redact,
-            before_send=before_send,
-            strict=strict,
-            buffer_events_max=buffer_events_max,
-            buffer_bytes_max=buffer_bytes_max,
-            spool_dir=spool_dir,
-            spool_bytes_max=spool_bytes_max,
-            redis=redis,
-            credentials=credentials,
-        )
+            redis_url=redis_url, environment=environment, buffer_ttl_s=buffer_ttl_s, sample_rates=sample_rates,
+            redact=redact, before_send=before_send, strict=strict, buffer_events_max=buffer_events_max,
+            buffer_bytes_max=buffer_bytes_max, spool_dir=spool_dir, spool_bytes_max=spool_bytes_max,
+            redis=redis, credentials=credentials,
+        )  # fmt: skip
         funnel = self._begun(options)
         self.close()
         self._funnel = funnel
