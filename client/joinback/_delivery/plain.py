@@ -9,7 +9,6 @@ command as they are. Whoever does need the events, such as the spool, reads the 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import count
 from typing import Any, TypeAlias, overload
 
 from msgspec import Struct
@@ -65,19 +64,21 @@ class Middles:
 
 
 class EventIds:
-    """The ids of one buffer's plain predictions: the same form as `ids.new_id` gives, but many at once.
+    """The ids of one buffer's plain predictions, many at once.
 
-    They begin otherwise than all other ids, so the sender's thread counts them alone.
+    They begin with the process, as those of `ids.new_id` do, and go on with `p` and the number of the buffer in it. So
+    the sender's thread counts them alone.
     """
 
     def __init__(self) -> None:
-        self._process = ids.new_process()
-        # Not a number that is added to: a call may come in the middle of another.
-        self._thousands = count()
+        self._begin = ids.new_buffer()
+        self._thousands = -1
 
     def start(self) -> bytes:
         """Return all but the last three digits of a thousand new ids, as they begin in the fields of a record."""
-        return f"prediction:{self._process}{next(self._thousands)}".encode()
+        # Read once: another call may come between this line and the next.
+        self._thousands = number = self._thousands + 1
+        return f"prediction:{self._begin}{number}".encode()
 
 
 BATCH_MAX = 1_000
