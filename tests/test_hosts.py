@@ -194,3 +194,22 @@ def test_multiprocessing(settings: Settings, server: redis.Redis, tmp_path: Path
     assert (done.returncode, done.stderr) == (0, "")
     assert received(server, "prediction") == 800
     assert len(keys(server)) == 800
+
+
+def test_a_pool_that_is_closed_and_joined(settings: Settings, server: redis.Redis, tmp_path: Path) -> None:
+    """With `close()` and `join()` before the block ends, workers of a Pool deliver what they logged last."""
+    script = tmp_path / "pool.py"
+    script.write_text(
+        "import multiprocessing, joinback\n"
+        "def work(n):\n"
+        "    joinback.log_record('loans', inputs=n, outputs=0, join_key=f'task_{n}')\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('fork').Pool(2) as pool:\n"
+        "        pool.map(work, range(50))\n"
+        "        pool.close()\n"
+        "        pool.join()\n"
+    )
+    environment = os.environ | {"JOINBACK_REDIS_URL": settings.redis_url}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert keys(server) == {f"task_{n}" for n in range(50)}

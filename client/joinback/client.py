@@ -42,7 +42,9 @@ class Client:
         forks.renewed_in_children(self._make_lock)
 
     def _make_lock(self) -> None:
-        self._configuring = threading.Lock()
+        # Re-entrant: a signal handler may log in the thread that holds it.
+        self._configuring = threading.RLock()
+        self._beginning: Funnel | None = None  # what the thread that holds the lock prepares
 
     # --- life cycle -------------------------------------------------------------------------------------
 
@@ -90,22 +92,12 @@ class Client:
         and logging goes on without a spool.
         """
         options = options_of(
-            redis_url=redis_url,
-            environment=environment,
-            buffer_ttl_s=buffer_ttl_s,
-            sample_rates=sample_rates,
-            redact=redact,
-            before_send=before_send,
-            strict=strict,
-            buffer_events_max=buffer_events_max,
-            buffer_bytes_max=buffer_bytes_max,
-            spool_dir=spool_dir,
-            spool_bytes_max=spool_bytes_max,
-            redis=redis,
-            credentials=credentials,
-        )
-        funnel = Funnel(options)
-        funnel.begin()
+            redis_url=redis_url, environment=environment, buffer_ttl_s=buffer_ttl_s, sample_rates=sample_rates,
+            redact=redact, before_send=before_send, strict=strict, buffer_events_max=buffer_events_max,
+            buffer_bytes_max=buffer_bytes_max, spool_dir=spool_dir, spool_bytes_max=spool_bytes_max,
+            redis=redis, credentials=credentials,
+        )  # fmt: skip
+        funnel = self._begun(options)
         self.close()
         self._funnel = funnel
         note_arguments(
@@ -122,8 +114,7 @@ class Client:
 
         `rate` is over 0 and at most 1. Raises ConfigurationError.
         """
-        self._configure_once()
-        self._funnel.set_sample_rate(application, rate)
+        self._configured().set_sample_rate(application, rate)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait at most `timeout_s` seconds until Redis has all that was logged before. Return whether it has.
@@ -153,11 +144,11 @@ class Client:
     def ping(self) -> bool:
         """Return whether Redis answers within some seconds. If it does not, log why. Never raises."""
         try:
-            self._configure_once()
+            funnel = self._configured()
         except ConfigurationError as error:
             log.warning("joinback: %s", error)
             return False
-        trouble = self._funnel.trouble()
+        trouble = funnel.trouble()
         if trouble is not None:
             log.warning("joinback: %s", trouble)
         return trouble is None
@@ -333,19 +324,36 @@ class Client:
         if self._funnel.is_open:
             return self._funnel
         try:
-            self._configure_once()
+            funnel = self._configured()
         except ConfigurationError as error:
             self._funnel.drop(NotLogged("misconfigured", str(error)))
             return None
-        if not self._funnel.is_open:
-            self._funnel.drop(NotLogged("closed", "logged after close(); call joinback.init() to start again"))
+        if not funnel.is_open:
+            funnel.drop(NotLogged("closed", "logged after close(); call joinback.init() to start again"))
             return None
-        return self._funnel
+        return funnel
 
-    def _configure_once(self) -> None:
+    def _configured(self) -> Funnel:
+        """Return the funnel; configure it from the environment if nobody did. Raises ConfigurationError."""
         forks.begin()
         with self._configuring:
+            if self._beginning is not None:
+                # A signal handler logs in the thread that prepares this one. It must not import what that imports.
+                return self._beginning
             if not self._funnel.is_configured:
                 arguments = arguments_of_parent()
-                self.init()
-                warn_of_missing(arguments, self._funnel.options.redis_url)
+                options = options_of()
+                # Otherwise a handler logged meanwhile, and has configured the client.
+                if not self._funnel.is_configured:
+                    self._funnel = self._begun(options)
+                    warn_of_missing(arguments, options.redis_url)
+            return self._funnel
+
+    def _begun(self, options: Options) -> Funnel:
+        with self._configuring:
+            self._beginning = funnel = Funnel(options)
+            try:
+                funnel.begin()
+            finally:
+                self._beginning = None
+        return funnel

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from . import nesting, values, wire
+from . import log, nesting, values, wire
 from .drops import NotLogged
 from .ids import key_text
 
@@ -218,7 +218,11 @@ def payload_of(event: wire.Event) -> bytes:
         payload = None
     if payload is None:
         make_plain(event)
-        payload = values.encode(event)
+        try:
+            payload = values.encode(event)
+        # All are scalars, lists and dicts now, so it is a limit of the encoder.
+        except (ValueError, TypeError, OverflowError, RecursionError, BufferError) as error:
+            raise NotLogged("unencodable", f"a value cannot be written as JSON: {log.words_of(error)}") from None
     try:
         nesting.check(payload)
     except ValueError as error:

@@ -5,11 +5,14 @@ forks by a C extension: it is a page of memory that the kernel empties in a chil
 it. That costs a tenth of `os.getpid()`, which is used where the kernel cannot do it (Linux before 4.14, macOS).
 """
 
+import gc
 import mmap
 import os
+import signal
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _MADV_WIPEONFORK = 18
 """Linux's number; Python's mmap has no name for it."""
@@ -43,7 +46,7 @@ here = _mark()
 here[0] = 1
 
 _owners: "list[weakref.ref[Callable[[], None]]]" = []
-_locks: dict[int, threading.Lock] = {}
+_locks: dict[int, threading.RLock] = {}
 """Pid -> its lock. In a child, the lock of its parent may be held for ever."""
 
 
@@ -54,9 +57,33 @@ def renewed_in_children(method: Callable[[], None]) -> None:
     _owners.append(weakref.WeakMethod(method) if hasattr(method, "__self__") else weakref.ref(method))
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let no signal handler and no collection of garbage interrupt this thread: either may log.
+
+    Half of the state is the parent's meanwhile, and what they log would be forgotten with it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before, collects = signal.pthread_sigmask(signal.SIG_BLOCK, ()), gc.isenabled()
+    try:
+        # Handlers of signals that came before run within this call, and may raise.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        gc.disable()
+        yield
+    finally:
+        if collects:
+            gc.enable()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def begin() -> None:
     """Renew the state if this process is a forked child that has not done so. Any thread may call it, at any time."""
-    with _locks.setdefault(os.getpid(), threading.Lock()):
+    if here[0]:
+        return
+    with _uninterrupted(), _locks.setdefault(os.getpid(), threading.RLock()):
+        # Another thread was first; or a signal handler of this one, just before it could no longer come.
         if here[0]:
             return
         for reference in list(_owners):

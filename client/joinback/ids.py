@@ -16,18 +16,14 @@ process = ""
 """The beginning of each event id of this process."""
 numbers = itertools.count()
 """The end of each event id. A forked child has another beginning, and counts from 0."""
-
-
-def new_process() -> str:
-    """Return a new beginning of event ids: twelve hex digits and `-`."""
-    return f"{_random.getrandbits(48):012x}-"
+_buffers = itertools.count()
 
 
 def _begin_ids() -> None:
     """Choose a new beginning: at import, and in a forked child, which would otherwise repeat its parent's ids."""
     global process, numbers
     _random.seed()
-    process = new_process()
+    process = f"{_random.getrandbits(48):012x}-"
     numbers = itertools.count()
 
 
@@ -42,6 +38,14 @@ def new_id() -> str:
         forks.begin()
     # It need only be unique within one record. Random digits for each id would take three times as long.
     return f"{process}{next(numbers)}"
+
+
+def new_buffer() -> str:
+    """Return a beginning of event ids for one buffer: the digits of this process, `p`, a number and `-`.
+
+    `new_id` and other buffers give no such ids.
+    """
+    return f"{process[:-1]}p{next(_buffers)}-"
 
 
 FLOAT_KEY_MAX = 2**53

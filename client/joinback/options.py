@@ -52,19 +52,19 @@ class Options(Struct, frozen=True, kw_only=True):
 
 def options_of(
     *,
-    redis_url: str | None,
-    environment: str | None,
-    buffer_ttl_s: int | None,
-    sample_rates: Mapping[str, float] | None,
-    redact: "Iterable[str | Rule]",
-    before_send: "BeforeSend | None",
-    strict: bool,
-    buffer_events_max: int,
-    buffer_bytes_max: int,
-    spool_dir: str | os.PathLike[str] | None,
-    spool_bytes_max: int,
-    redis: Any,
-    credentials: "Credentials | None",
+    redis_url: str | None = None,
+    environment: str | None = None,
+    buffer_ttl_s: int | None = None,
+    sample_rates: Mapping[str, float] | None = None,
+    redact: "Iterable[str | Rule]" = (),
+    before_send: "BeforeSend | None" = None,
+    strict: bool = False,
+    buffer_events_max: int = BUFFER_EVENTS_MAX,
+    buffer_bytes_max: int = BUFFER_BYTES_MAX,
+    spool_dir: str | os.PathLike[str] | None = None,
+    spool_bytes_max: int = SPOOL_BYTES_MAX,
+    redis: Any = None,
+    credentials: "Credentials | None" = None,
 ) -> Options:
     """Return the options from the arguments of `Client.init`, and from the environment where they are not given.
 

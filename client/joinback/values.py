@@ -2,7 +2,7 @@
 
 | a value | as JSON |
 | --- | --- |
-| None, bool, int of any size, float, str, list, tuple, dict | itself; NaN and infinities as null |
+| None, bool, int of at most 4,300 digits, float, str, list, tuple, dict | itself; NaN and infinities as null |
 | datetime, date, time | ISO 8601; a datetime in UTC keeps its `Z`, a naive one is UTC |
 | timedelta | an ISO 8601 duration |
 | Decimal, UUID | text, with all digits |
@@ -23,6 +23,7 @@ pandas and the others are never imported: their objects are recognised by their 
 """
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -39,7 +40,12 @@ ITEMS_MAX = 1 << 20
 PATH_LENGTH_MAX = 200
 """A path must fit into a log line."""
 
-_ATOMS = (bytes, bytearray, memoryview, date, time, timedelta, Decimal, UUID)
+INT_SURE = 1 << 1_000
+"""Below it no limit of Python's applies: the smallest that it takes is 640 digits."""
+
+_SCALARS = frozenset(
+    (type(None), bool, int, float, str, datetime, date, time, timedelta, Decimal, UUID, bytes, bytearray, memoryview)
+)
 
 
 class Unencodable(Exception):
@@ -51,21 +57,15 @@ def plain(value: object, path: str = "$", inside: tuple[int, ...] = ()) -> Any:
 
     It is far slower than `encode`, but knows the path of each value. Raises Unencodable.
     """
-    if value is None or type(value) in (bool, int, float):
-        return value
-    if type(value) is str:
-        return _text(value)
-    if type(value) is datetime:
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value
-    if type(value) in _ATOMS:
-        return value
+    if type(value) in _SCALARS:
+        return _scalar(value, path)
     if id(value) in inside:
         raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: {_a(value)} that contains itself")
     if len(inside) == DEPTH_MAX:
         raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: nested more than {DEPTH_MAX} levels deep")
     inside += (id(value),)
     if isinstance(value, dict):
-        return {_key(key): plain(item, f"{path}.{key}", inside) for key, item in value.items()}
+        return {(name := _key(key, path)): plain(item, f"{path}.{name}", inside) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item, f"{path}[{n}]", inside) for n, item in enumerate(value)]
     try:
@@ -76,6 +76,25 @@ def plain(value: object, path: str = "$", inside: tuple[int, ...] = ()) -> Any:
         cause = "" if isinstance(error, TypeError) else f" ({type(error).__name__})"
         raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: {what}{cause}") from None
     return plain(nearer, path, inside)
+
+
+def _scalar(value: Any, path: str) -> Any:
+    """Return what `encode` can write for a value of one of these types. Raises Unencodable."""
+    if type(value) is str:
+        return _text(value)
+    if type(value) is datetime:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    if type(value) is memoryview:
+        # A view may leave bytes out, which msgspec cannot read.
+        return value.tobytes()
+    if type(value) is int and not -INT_SURE < value < INT_SURE:
+        try:
+            str(value)
+        except ValueError:
+            digits_max = sys.get_int_max_str_digits()
+            what = f"an int of more than {digits_max:,} digits, Python's limit; log it as text, such as hex(x)"
+            raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: {what}") from None
+    return value
 
 
 def _a(value: Any) -> str:
@@ -136,10 +155,15 @@ def _fields(value: Any) -> dict[str, Any] | None:
     return None if names is None else {name: getattr(value, name) for name in names}
 
 
-def _key(key: object) -> str:
+def _key(key: object, path: str) -> str:
+    """Return a key of the dict at `path` as text. Raises Unencodable, as its class may be the caller's."""
     if isinstance(key, Enum):
-        return _key(key.value)
-    return key.isoformat().replace("+00:00", "Z") if isinstance(key, date) else _text(str(key))
+        return _key(key.value, path)
+    try:
+        return key.isoformat().replace("+00:00", "Z") if isinstance(key, date) else _text(str(key))
+    except Exception as error:
+        what = f"a key of type {type(key).__name__} has no text ({type(error).__name__})"
+        raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: {what}; convert it first") from None
 
 
 def _text(value: str) -> str:

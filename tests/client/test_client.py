@@ -4,6 +4,8 @@ import asyncio
 import json
 import multiprocessing
 import os
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -168,6 +170,13 @@ class Hostile:
         raise RuntimeError("do not look")
 
 
+class Textless:
+    """Can be a key of a dict, but not of a JSON object."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
 class HostileDict(Mapping[str, Any]):
     """A mapping whose store is away."""
 
@@ -236,6 +245,10 @@ BAD_CALLS: list[tuple[str, dict[str, Any]]] = [
     ("unencodable", {"inputs": {"x": Hostile()}}),
     ("unencodable", {"inputs": cyclic}),
     ("unencodable", {"inputs": {"x": iter([1])}}),
+    ("unencodable", {"inputs": {"x": 10**5000}}),
+    ("unencodable", {"inputs": {"x": {10**5000: 1}}}),
+    ("unencodable", {"outputs": [-(10**5000)]}),
+    ("unencodable", {"inputs": {Textless(): 1}}),
     ("too_large", {"inputs": {"x": "x" * (1 << 20)}}),
 ]
 
@@ -401,8 +414,10 @@ def test_a_wrong_password_is_told_with_its_fix(
     assert not client.ping()
 
 
-def test_a_wrong_type_at_a_record_is_a_counted_drop(settings: Settings, server: redis.Redis) -> None:
-    """One key that somebody else uses costs its own event only."""
+def test_a_wrong_type_at_a_record_is_a_counted_drop(
+    settings: Settings, server: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One key that somebody else uses costs its own event only; the log names the application, and how to find it."""
     server.set(wire.record_key(wire.tag("loans"), "k1"), "somebody's", ex=60)
     client = lenient(settings.redis_url)
     for n in range(3):
@@ -410,6 +425,11 @@ def test_a_wrong_type_at_a_record_is_a_counted_drop(settings: Settings, server: 
     assert not client.flush(PATIENCE_S)
     assert client.stats()["sent"] == 2
     assert client.stats()["dropped"]["wrong_type"] == 1
+    (line,) = [record.message for record in caplog.records if "'loans'" in record.message]
+    command = re.search(r"redis-cli --scan --type string --pattern (\S+) ", line)
+    assert command is not None
+    found = list(server.scan_iter(*shlex.split(command[1]), _type="string"))
+    assert found == [wire.record_key(wire.tag("loans"), "k1").encode()]
     # The next flush speaks of what came since.
     assert client.flush(PATIENCE_S)
     client.close()

@@ -48,6 +48,25 @@ def test_an_example(example: str, as_json: str) -> None:
     assert type(event.inputs) is type(json.loads(as_json))
 
 
+def test_the_longest_int() -> None:
+    """It has as many digits as the page says; one digit more is told as `unencodable`, with its path."""
+    (found,) = re.findall(r"An int may have ([\d,]+) digits", PAGE.read_text())
+    digits = int(found.replace(",", ""))
+    with capture() as events:
+        joinback.log_record("values", inputs={"x": 10 ** (digits - 1)}, outputs=1)
+        with pytest.raises(joinback.InvalidEvent, match=rf"^inputs\.x\[0\]: an int of more than {digits:,} digits"):
+            joinback.log_record("values", inputs={"x": [10**digits]}, outputs=1)
+    assert len(events) == 1
+
+
+def test_keys_that_become_one() -> None:
+    """The JSON has the name twice, and Python's reader takes the last."""
+    assert 'such as `1` and `"1"`' in PAGE.read_text()
+    with capture() as events:
+        joinback.log_record("values", inputs={1: "first", "1": "last"}, outputs=1)
+    assert events[0].inputs == {"1": "last"}
+
+
 def test_each_line_has_an_example() -> None:
     """No line of the first table goes without one."""
     table = PAGE.read_text().partition("| --- |")[2].partition("\n\n")[0]

@@ -55,7 +55,8 @@ def test_each_client_by_itself() -> None:
 
 def test_a_client_whose_clock_is_ahead(stack: Stack, cli: Cli) -> None:
     """It is named by what its events say of it: process, version, environment and source; the others are not."""
-    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    # With an id of the caller's, as nothing else tells the clients of one process apart.
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a", event_id="mine")
     other = joinback.Client().init(stack.settings.redis_url, environment="staging", strict=True)
     other.log_record("loans", feedback={"repaid": True}, join_key="a", version="1.4", source="batch-job")
     assert other.close()
@@ -67,11 +68,29 @@ def test_a_client_whose_clock_is_ahead(stack: Stack, cli: Cli) -> None:
     stack.server.hset(stack.record("a"), field, json.dumps(event))
     done = cli("doctor")
     process = field.decode().partition(":")[2].partition("-")[0]
-    who = f"event ids {process}-…, version 1.4, staging, source batch-job"
+    who = f"event ids {process}…, version 1.4, staging, source batch-job"
     assert "LOOK  clients  client_clock_differs: loans: the clock of 1 client differs from Redis's: 1" in done.stdout
     assert f" min ahead ({who})" in done.stdout
     stack.drain()
     assert "ok    clients  no event waits, so the clocks of clients could not be compared" in cli("doctor").stdout
+
+
+def test_a_process_is_one_client(stack: Stack, cli: Cli) -> None:
+    """Its plain predictions, its feedback and its versions count as one, and it is named once, with all of them."""
+    for n, version in enumerate(("1.4", "1.5")):
+        stack.client.log_record("loans", inputs=1, outputs=2, join_key=f"k{n}", version=version)
+        stack.client.log_record("loans", feedback={"repaid": True}, join_key=f"k{n}", version=version, source="human")
+    assert stack.client.flush(PATIENCE_S)
+    assert "the clock of 1 client agrees with Redis's, by 4 events that wait" in cli("doctor").stdout
+    for n in range(2):
+        for field, payload in stack.server.hgetall(stack.record(f"k{n}")).items():
+            if field.startswith((b"prediction:", b"feedback:")):
+                event = msgspec.json.decode(payload)
+                event["logged_at"] = (datetime.now(UTC) + timedelta(minutes=12)).isoformat()
+                stack.server.hset(stack.record(f"k{n}"), field, json.dumps(event))
+    shown = cli("doctor").stdout
+    assert "loans: the clock of 1 client differs" in shown
+    assert shown.count("version 1.4") == shown.count("version 1.5") == shown.count("source human") == 1
 
 
 def test_what_cannot_be_compared(stack: Stack, cli: Cli) -> None:

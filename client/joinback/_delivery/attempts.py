@@ -1,11 +1,13 @@
 """The attempts to write to Redis, and what each result means: which events wait, and what the log says."""
 
+import re
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
-from joinback import log
+from joinback import log, wire
 from joinback.drops import DropReason
 from joinback.options import Options
 from joinback.redis_errors import OF_KEYS, NodeDown, RedisRefusal, Unreachable, advice
@@ -22,7 +24,6 @@ RENEW_PAUSE_S = 1.0
 """The time between two calls of `renew`: one that fails at once must not be tried again at once."""
 
 _PAUSED = "Redis is nearly full, so predictions wait in the buffer; see joinback status"
-_WRONG_TYPE = "a record's key holds something that is not a hash; find it with TYPE and delete it"
 _REDIS = ""
 """The key for trouble of all applications. No application has an empty name."""
 
@@ -30,6 +31,16 @@ Dropped: TypeAlias = dict[DropReason, int]
 """Reason -> how many events of a batch Redis will never have."""
 Trouble: TypeAlias = Literal["unreachable", "refused", "failed"]
 """unreachable: Redis takes no events at all. refused: it refused these. failed: a fault of Joinback met them."""
+
+
+def _wrong_type(application: str) -> str:
+    """Return what is wrong, with the command that finds the key. Redis's answer does not name it."""
+    # With any shard. A character that means something in a pattern is matched by any.
+    keys = shlex.quote(wire.record_key(re.sub(r"[][*?^\\]", "?", wire.tag(application)) + "*", "*"))
+    return (
+        f"a record of {application!r} has a key in Redis that is not a hash, so its events are dropped; find it with"
+        f" redis-cli --scan --type string --pattern {keys} (or --type list, set, zset, stream) and delete it"
+    )
 
 
 class Attempts:
@@ -62,7 +73,7 @@ class Attempts:
         self.failed = 0
         self._troubles.ends(_REDIS)
         if "wrong_type" in dropped:
-            self._troubles.begins(application, _WRONG_TYPE)
+            self._troubles.begins(application, _wrong_type(application))
         else:
             self._troubles.ends(application)
         return dropped

@@ -19,6 +19,7 @@ from joinback.patience import Patience
 
 from .plain import BATCH_MAX, PLAIN_FIELDS, Buffered, EventIds, Plain, PlainBatch
 from .unwanted import Unwanted
+from .wake import Wake
 
 PREDICTION_SHARE = 0.9
 """Predictions may fill this share of the buffer. The rest is for feedback, which is small and irreplaceable."""
@@ -68,7 +69,7 @@ class Buffer:
         self._ids = EventIds()
         self.attended = False
         """Whether the sender is awake. If not, each `put` asks to wake it."""
-        self.wake = threading.Event()
+        self.wake = Wake()
         """Wakes the sender: set for the first event and at `wake_at` events, as a wake-up costs more than an event."""
         self.urgent = False
         """Whether somebody waits for the events, so that the sender should not let a batch gather."""

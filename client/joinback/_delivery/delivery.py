@@ -60,7 +60,11 @@ class Delivery:
         self._start_threadless()
 
     def _start_threadless(self) -> None:
-        self._lock = threading.Lock()
+        # Re-entrant: a signal handler, or a `__del__`, may log in the thread that holds it.
+        self._lock = threading.RLock()
+        self._is_starting = False
+        self._sending = threading.Lock()
+        """Held by the thread that sends, so that there is only one."""
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._has_sender = False
@@ -72,9 +76,13 @@ class Delivery:
 
         It imports redis-py: if the sender's thread did, a fork could come in the middle of the import.
         """
-        transport_to(self.options)
         # Registered before the first event: exit hooks that are registered later run earlier, and may still log.
         atexit.register(self.close)
+        try:
+            transport_to(self.options)
+        except BaseException:
+            atexit.unregister(self.close)
+            raise
 
     def trouble(self) -> str | None:
         """Return why Redis does not answer, in one line; None if it does."""
@@ -84,9 +92,18 @@ class Delivery:
 
     def _attend(self) -> None:
         """Start the thread if it does not run, and wake it."""
-        if self._thread is None:
+        if self._thread is None or self._died():
             self._start()
         self._buffer.wake.set()
+
+    def _died(self) -> bool:
+        """Return whether the thread was started, but ended by itself.
+
+        A thread that a signal handler starts in a forked child, before `threading` has renewed its own state there,
+        ends at its birth. Or it lives, and `threading` holds it for dead.
+        """
+        thread = self._thread
+        return thread is not None and not thread.is_alive() and not self._sending.locked()
 
     def _start_for_drops(self) -> None:
         """Start the thread if it does not run: it reports drops too, each minute, so nobody wakes it."""
@@ -100,6 +117,7 @@ class Delivery:
     def flush(self, timeout_s: float) -> bool:
         """Wait until all events logged before have settled. Return False if time ran out, or any was lost."""
         forks.begin()
+        self._revive()
         # Both are evaluated: a loss is reported by this flush, and by no later one.
         return self._buffer.wait_settled(timeout_s) & self._buffer.lost_nothing()
 
@@ -107,6 +125,7 @@ class Delivery:
         import asyncio  # the service that awaits has it already; others need not pay for it
 
         forks.begin()
+        self._revive()
         # By polling: if a thread waited, a cancelled flush would leave it behind.
         target = self._buffer.put_events
         self._buffer.hurry()
@@ -123,6 +142,7 @@ class Delivery:
         Return whether Redis has all of it, and nothing was lost since the last flush.
         """
         forks.begin()
+        self._revive()
         self.is_open = False
         atexit.unregister(self.close)
         with self._lock:
@@ -148,6 +168,10 @@ class Delivery:
             self._abandon()
         return delivered & self._buffer.lost_nothing()
 
+    def _revive(self) -> None:
+        if self._died():
+            self._start()
+
     def _abandon(self) -> int:
         """Drop what was logged while `close` ran, or while no thread could start. Return how many events."""
         count = 0
@@ -158,21 +182,32 @@ class Delivery:
         return count
 
     def _start(self) -> None:
+        # Whoever is starting the thread goes on, and the thread finds the event. To wait for it would be a deadlock
+        # for a handler that interrupts it, and for a `__del__` in the new thread, whose birth it waits for.
+        if self._is_starting:
+            return
         with self._lock:
             if not self.is_open:
                 self._abandon()
-            elif (
-                self._thread is None
-                and not uwsgi.is_before_fork(uwsgi.here())
-                and (thread := self._new_thread()) is not None
-            ):
-                self._thread = thread
-                if (advice := uwsgi.advice(uwsgi.here())) is not None:
-                    log.warning("joinback: %s", advice)
-                self._has_sender = self._buffer.attended = True
-                # A child of multiprocessing runs its finalizers and then os._exit, which runs no exit hooks.
-                if (util := sys.modules.get("multiprocessing.util")) is not None:
-                    util.Finalize(self, _close, args=(weakref.ref(self),), exitpriority=FINALIZER_PRIORITY)
+                return
+            self._is_starting = True
+            try:
+                # Looked at after the flag is set: a handler may have started the thread just before.
+                if (self._thread is None or self._died()) and not uwsgi.is_before_fork(uwsgi.here()):
+                    self._start_thread()
+            finally:
+                self._is_starting = False
+
+    def _start_thread(self) -> None:
+        if (thread := self._new_thread()) is None:
+            return
+        self._thread = thread
+        self._has_sender = True
+        if (advice := uwsgi.advice(uwsgi.here())) is not None:
+            log.warning("joinback: %s", advice)
+        # A child of multiprocessing runs its finalizers and then os._exit, which runs no exit hooks.
+        if (util := sys.modules.get("multiprocessing.util")) is not None:
+            util.Finalize(self, _close, args=(weakref.ref(self),), exitpriority=FINALIZER_PRIORITY)
 
     def _new_thread(self) -> threading.Thread | None:
         """Return the sender's thread, running; None if the system has no thread left, or the interpreter is ending."""
@@ -187,8 +222,16 @@ class Delivery:
         return thread
 
     def _send(self) -> None:
-        self._sender = Sender(self.options, self._buffer, self._rates, self._stopping)
-        self._sender.run(LINGER_S)
+        if not self._sending.acquire(blocking=False):
+            return
+        # Not by who starts the thread: one that ended at its birth wakes for nothing.
+        self._buffer.attended = True
+        try:
+            self._sender = Sender(self.options, self._buffer, self._rates, self._stopping)
+            self._sender.run(LINGER_S)
+        finally:
+            self._buffer.attended = False
+            self._sending.release()
 
 
 def _close(reference: "weakref.ref[Delivery]") -> None:

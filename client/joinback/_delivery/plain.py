@@ -64,19 +64,21 @@ class Middles:
 
 
 class EventIds:
-    """The ids of one buffer's plain predictions: the same form as `ids.new_id` gives, but many at once.
+    """The ids of one buffer's plain predictions, many at once.
 
-    They begin otherwise than all other ids, so the sender's thread counts them alone.
+    They begin with the process, as those of `ids.new_id` do, and go on with `p` and the number of the buffer in it. So
+    the sender's thread counts them alone.
     """
 
     def __init__(self) -> None:
-        self._process = ids.new_process()
+        self._begin = ids.new_buffer()
         self._thousands = -1
 
     def start(self) -> bytes:
         """Return all but the last three digits of a thousand new ids, as they begin in the fields of a record."""
-        self._thousands += 1
-        return f"prediction:{self._process}{self._thousands}".encode()
+        # Read once: another call may come between this line and the next.
+        self._thousands = number = self._thousands + 1
+        return f"prediction:{self._begin}{number}".encode()
 
 
 BATCH_MAX = 1_000

@@ -28,7 +28,8 @@ class Rates:
 
     def renew_lock(self) -> None:
         """Make a new lock. A forked child needs one, because a thread of its parent may have held the old one."""
-        self._lock = threading.Lock()
+        # Re-entrant: a signal handler may log in the thread that holds it.
+        self._lock = threading.RLock()
 
     def copy(self) -> "Rates":
         """Return a copy with the configured rates alone, for another Redis with its own published ones."""

@@ -26,7 +26,7 @@ EVENT_BYTES_MAX = 16_384
 """Larger events are left out: so a tag's answer has 3 MB at most."""
 
 _payloads = Script("operating/payloads.lua")
-_OWN_ID = re.compile(r"([0-9a-f]{12})-\d+", re.ASCII)
+_OWN_ID = re.compile(r"([0-9a-f]{12})(?:p\d+)?-\d+", re.ASCII)
 """An event id that a client of ours made: it begins with the process. `client/joinback/ids.py` makes them."""
 
 
@@ -44,7 +44,9 @@ class Arrival(Struct, frozen=True, kw_only=True):
     """One event that waits."""
 
     client: str
-    """Who logged it, in words."""
+    """Who logged it: the process by its event ids; or all that the event says, if it has an id of the caller's."""
+    says: tuple[str, ...] = ()
+    """What else it says of its client, in words. One process may log under several versions."""
     at: datetime
     """When it arrived, by Redis's clock."""
     logged_at: datetime
@@ -85,20 +87,20 @@ async def _under(redis: Redis, tag: str) -> list[Arrival]:
             logged = msgspec.json.decode(payload, type=_Logged)
         except (ValueError, RecursionError):
             continue  # gone, too large, or not an event
-        who = _client(fields[b"id"].decode(errors="replace"), logged)
+        client, says = _client(fields[b"id"].decode(errors="replace"), logged)
         rate = logged.sample_rate if fields[b"kind"] == b"prediction" else None
         at = time_of(entry_id.decode())
-        found.append(Arrival(client=who, at=at, logged_at=logged.logged_at, sample_rate=rate))
+        found.append(Arrival(client=client, says=says, at=at, logged_at=logged.logged_at, sample_rate=rate))
     return found
 
 
-def _client(event_id: str, logged: _Logged) -> str:
-    """Return who logged an event, as far as the event says it."""
-    own = _OWN_ID.fullmatch(event_id)
-    words = [
-        f"event ids {own[1]}-…" if own else "",
+def _client(event_id: str, logged: _Logged) -> tuple[str, tuple[str, ...]]:
+    """Return who logged an event, as far as the event says it, and what else it says."""
+    words = (
         f"version {logged.version}" if logged.version else "",
         logged.environment or "",
         f"source {logged.source}" if logged.source else "",
-    ]
-    return ", ".join(filter(None, words)) or "no name, version or source"
+    )
+    says = tuple(filter(None, words))
+    own = _OWN_ID.fullmatch(event_id)
+    return (f"event ids {own[1]}…", says) if own else (", ".join(says) or "no name, version or source", ())

@@ -20,6 +20,9 @@ BEHIND_OVER_MIN = timedelta(seconds=5)
 """The shortest time over which events must arrive before they show that a clock is behind: a backlog that is sent after
 an outage arrives faster."""
 
+WORDS_MAX = 6
+"""Versions and sources of one client that are named: more do not help to find it."""
+
 
 class Clock(Struct, frozen=True, kw_only=True):
     """A client whose clock differs from Redis's."""
@@ -39,8 +42,15 @@ def differing(arrivals: Iterable[Arrival]) -> list[Clock]:
     by_client: dict[str, list[Arrival]] = {}
     for one in arrivals:
         by_client.setdefault(one.client, []).append(one)
-    found = [Clock(client=client, ahead=ahead) for client, own in by_client.items() if (ahead := _ahead(own))]
+    found = [Clock(client=_named(own), ahead=ahead) for own in by_client.values() if (ahead := _ahead(own))]
     return sorted(found, key=lambda clock: -abs(clock.ahead))
+
+
+def _named(own: Sequence[Arrival]) -> str:
+    """Return the name of one client, with what its events say of it."""
+    words = list(dict.fromkeys(word for one in own for word in one.says))
+    more = [f"and {len(words) - WORDS_MAX} more"] if len(words) > WORDS_MAX else []
+    return ", ".join([own[0].client, *words[:WORDS_MAX], *more])
 
 
 def _ahead(own: Sequence[Arrival]) -> timedelta | None:
