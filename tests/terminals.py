@@ -70,7 +70,7 @@ def steady(text: str, settings: Settings) -> str:
     text = re.sub(r"20\d\d-\d\d-\d\d(?:([T ])\d\d:\d\d:\d\d(?:\.\d+)?)?", lambda found: _at(found, now), text)
     text = re.sub(r"\b\d{13}-\d+", _in_order("1795921200000-{}"), text)
     text = re.sub(r"\b[0-9a-f]{12}-\d+", _in_order("5d1f0a9c2b7e-{}"), text)
-    text = re.sub(r"\b[0-9a-f]{12}-…", "5d1f0a9c2b7e-…", text)
+    text = re.sub(r"\b[0-9a-f]{12}…", "5d1f0a9c2b7e…", text)
     text = re.sub(r"version \d+\.\d+\.\d+", "version 9.1.2", text)
     text = re.sub(r"[\d.]+ MB of [\d.]+ MB", "2.08 MB of 2.29 MB", text)
     text = re.sub(r"uses\s+\d+% of", "uses 91% of", text)
