@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import joinback
 from joinback import wire
 from joinback._delivery import Funnel
-from joinback._delivery.buffer import Buffer, size_of
-from joinback._delivery.plain import BATCH_MAX, FRAME_BYTES, EventIds, Middles, Plain, PlainBatch
+from joinback._delivery.buffer import Buffer
+from joinback._delivery.plain import BATCH_MAX, FRAME_BYTES, EventIds, Middles, Plain, PlainBatch, size_of
 from joinback._delivery.writer import call_of
 from joinback.options import Options
 
@@ -112,6 +112,16 @@ def test_a_batch_of_plain_events_is_bounded_in_bytes() -> None:
         taken += batch
     assert [event[1] for event in taken] == [f"k{n}" for n in range(9)]
     assert len({event[2] for event in taken}) == 9
+
+
+def test_what_a_batch_leaves_is_not_put_together() -> None:
+    """A batch that is cut because of its bytes still holds pieces, and what it leaves waits as it was logged."""
+    buffer = filled(9)
+    waiting = list(buffer._events)
+    batch = buffer.take(40, 300)
+    assert isinstance(batch, PlainBatch)
+    assert batch._events is None
+    assert list(buffer._events) == waiting[len(batch) :] != []
 
 
 def test_what_two_children_inherit_has_the_same_ids() -> None:

@@ -9,15 +9,14 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain
-from operator import itemgetter
-from typing import Any, cast
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
 
 from joinback.drops import DROP_REASONS, LOST, WANTED, DropReason, NotLogged
 from joinback.patience import Patience
 
-from .plain import BATCH_MAX, PLAIN_FIELDS, Buffered, EventIds, Plain, PlainBatch
+from .plain import Buffered, EventIds, Plain, batch_of, size_of, waiting_size
 from .unwanted import Unwanted
 from .wake import Wake
 
@@ -28,17 +27,6 @@ PATIENT_SHARE = 0.75
 which the sender begins to spool."""
 LOOK_S = 60.0
 """The longest single wait. A condition cannot wait for an infinite time."""
-
-_payload = itemgetter(3)
-
-
-def size_of(batch: Iterable[Buffered]) -> int:
-    """Return the bytes of JSON in these events."""
-    return batch.size if isinstance(batch, PlainBatch) else sum(map(len, map(_payload, batch)))
-
-
-def _size(event: Buffered | Plain) -> int:
-    return len(event[3]) if len(event) == 4 else event[3]
 
 
 class Buffer:
@@ -231,25 +219,12 @@ class Buffer:
         """Remove and return the oldest events, at most `events_max` and about `bytes_max`. They count as buffered."""
         popleft = self._events.popleft
         taken = [popleft() for _ in range(min(len(self._events), events_max))]
-        batch = self._batch_of(taken)
-        if size_of(batch) <= bytes_max:
-            return batch
-        fitting = 1 + bisect_left(list(accumulate(map(_size, taken))), bytes_max)
-        self._events.extendleft(reversed(taken[fitting:]))
-        return batch[:fitting]
-
-    def _batch_of(self, taken: Sequence[Buffered | Plain]) -> Sequence[Buffered]:
-        """Return these events with the plain ones among them put together, or as one batch that does so if asked."""
-        # By their lengths, in one loop in C: nearly all batches are plain, or hold nothing plain.
-        lengths = set(map(len, taken))
-        if PLAIN_FIELDS not in lengths:
-            return cast("Sequence[Buffered]", taken)
-        if len(lengths) == 1 and len(taken) <= BATCH_MAX:
-            return PlainBatch(cast("Sequence[Plain]", taken), self._ids.start())
-        plain = [event for event in taken if len(event) != 4]
-        batches = [PlainBatch(plain[n : n + BATCH_MAX], self._ids.start()) for n in range(0, len(plain), BATCH_MAX)]
-        ready = chain.from_iterable(batches)
-        return [event if len(event) == 4 else next(ready) for event in taken]
+        # Cut before anything is put together: events may have a megabyte each, and most of these go back.
+        if self._put_bytes - self._freed_bytes > bytes_max:
+            fitting = 1 + bisect_left(list(accumulate(map(waiting_size, taken))), bytes_max)
+            self._events.extendleft(reversed(taken[fitting:]))
+            del taken[fitting:]
+        return batch_of(taken, self._ids)
 
     def free(self, batch: Sequence[Buffered]) -> None:
         """Count a taken batch as no longer in memory: it has ended, or is on disk."""

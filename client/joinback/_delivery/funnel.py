@@ -19,7 +19,7 @@ from .plain import FRAME_BYTES, Middles
 from .rates import Rates
 
 _here = forks.here
-T = ord("T")
+_T = ord("T")
 """In the text of each datetime. To look for a number in bytes takes a fraction of looking for a text."""
 
 
@@ -105,8 +105,8 @@ class Funnel(Delivery):
             return False
         size = FRAME_BYTES + len(middle) + len(inputs_json) + len(outputs_json)
         if (
-            (T in inputs_json and values.has_naive(inputs_json))
-            or (T in outputs_json and values.has_naive(outputs_json))
+            (_T in inputs_json and values.has_naive(inputs_json))
+            or (_T in outputs_json and values.has_naive(outputs_json))
             or (tags and values.has_naive(middle))
             or size > wire.EVENT_BYTES_MAX
             # The event itself is one level around its parts.

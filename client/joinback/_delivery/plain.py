@@ -9,7 +9,9 @@ command as they are. Whoever does need the events, such as the spool, reads the 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeAlias, overload
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Final, TypeAlias, cast, overload
 
 from msgspec import Struct
 
@@ -25,7 +27,7 @@ A plain tuple, because a named one takes five times as long to make.
 Plain: TypeAlias = tuple[str, str, int, int, bytes, bytes, bytes]
 """What a call leaves of a plain prediction: application, join key, the call's time in ns, the bytes that its JSON will
 have, and three parts of that JSON: what `Middles` has, the inputs, and the outputs."""
-PLAIN_FIELDS = 7
+PLAIN_FIELDS: Final = 7
 _SECOND_NS = 1_000_000_000
 _START, _BETWEEN = b'{"v":%d,"at":"' % wire.PLAIN_VERSION, b'Z","logged_at":"'
 _OUTPUTS, _END = b',"outputs":', b"}"
@@ -163,6 +165,34 @@ class PlainBatch(Sequence[Buffered]):
 
 FIELD_PIECES = 3
 PIECES = 12
+
+
+def batch_of(taken: Sequence[Buffered | Plain], event_ids: EventIds) -> Sequence[Buffered]:
+    """Return these events as one PlainBatch, if all are plain; else with the plain ones among them put together."""
+    # By their lengths, in one loop in C: nearly all batches are plain, or hold nothing plain.
+    lengths = set(map(len, taken))
+    if PLAIN_FIELDS not in lengths:
+        return cast("Sequence[Buffered]", taken)
+    if len(lengths) == 1 and len(taken) <= BATCH_MAX:
+        return PlainBatch(cast("Sequence[Plain]", taken), event_ids.start())
+    plain = [event for event in taken if len(event) == PLAIN_FIELDS]
+    batches = [PlainBatch(plain[n : n + BATCH_MAX], event_ids.start()) for n in range(0, len(plain), BATCH_MAX)]
+    ready = chain.from_iterable(batches)
+    return [next(ready) if len(event) == PLAIN_FIELDS else event for event in taken]
+
+
+def size_of(batch: Iterable[Buffered]) -> int:
+    """Return the bytes of JSON in these events."""
+    return batch.size if isinstance(batch, PlainBatch) else sum(map(len, map(_payload, batch)))
+
+
+def waiting_size(event: Buffered | Plain) -> int:
+    """Return the bytes of JSON in an event as it waits in the buffer."""
+    size_or_json = event[3]
+    return size_or_json if isinstance(size_or_json, int) else len(size_or_json)
+
+
+_payload = itemgetter(3)
 
 
 def _times(at_ns: Sequence[int]) -> tuple[list[bytes], list[bytes]]:

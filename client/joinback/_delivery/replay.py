@@ -9,8 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from .buffer import size_of
-from .plain import Buffered
+from .plain import Buffered, size_of
 
 REPLAY_S = 5.0
 """Twice the longest loss measured: with fsync each second, on a disk where it takes 1.5 s."""
