@@ -200,7 +200,7 @@ def test_text_among_the_counters(stack: Stack, cli: Cli) -> None:
     assert stack.books().in_rows == 2
 
 
-@pytest.mark.parametrize("name", ["received:prediction", "in_rows", "rows", "two words"])
+@pytest.mark.parametrize("name", ["received:prediction", "in_rows", "rows", "two words", "a; b: c", "long" * 50])
 def test_the_command_that_mends_a_counter(stack: Stack, cli: Cli, name: str) -> None:
     """Text at a counter is told with the redis-cli line that puts the books right; the difference waits for it."""
     for key in ("a", "b"):

@@ -34,6 +34,7 @@ def with_redis(settings: Settings, work: Callable[[Redis], Awaitable[T]]) -> T:
         return asyncio.run(run())
     except (RedisError, OSError) as error:
         # Without a login no server was asked, so none is named.
-        where = f"{shown_url(settings.redis_url)}{waited(time.monotonic() - began)}: "
-        where = "" if isinstance(error, NoLogin) else where
-        raise JoinbackError(f"{where}{advice(error)}") from None
+        if isinstance(error, NoLogin):
+            raise JoinbackError(advice(error)) from None
+        where = f"{shown_url(settings.redis_url)}{waited(time.monotonic() - began)}"
+        raise JoinbackError(f"{where}: {advice(error)}") from None

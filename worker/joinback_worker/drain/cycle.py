@@ -75,7 +75,7 @@ async def drain(
     except Exception as error:
         drained.error = described(error)
     books = await source.accounting()
-    troubles = [*books.troubles, *filter(None, [await source.note()])]
+    troubles = [*(trouble.line for trouble in books.troubles), *filter(None, [await source.note()])]
     logged = dict(conditions or {}) | ({"books": "; ".join(troubles)} if troubles else {})
     drained.oldest_pending_s = books.oldest_pending_s
     drained.duration_s = round(time.monotonic() - started, 3)

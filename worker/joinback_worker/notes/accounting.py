@@ -7,6 +7,7 @@ and a difference means that events were lost.
 
 from collections.abc import Mapping, Sequence
 from shlex import quote
+from typing import NamedTuple
 
 from msgspec import field
 
@@ -15,6 +16,20 @@ from joinback_worker.totals import Totals
 
 NAME_SHOWN = 100
 """The characters of a foreign counter's name that are shown: one line."""
+
+
+class Foreign(NamedTuple):
+    """What somebody else wrote among the counters, or in their place."""
+
+    says: str
+    does: str
+    """What to do, in words."""
+    command: str
+    """The command of Redis that does it."""
+
+    @property
+    def line(self) -> str:
+        return f"{self.says}; {self.does}: {self.command}"
 
 
 def is_counted(name: str) -> bool:
@@ -39,8 +54,8 @@ class Accounting(Totals, kw_only=True):
     oldest_pending_s: float = 0.0
     """The age of the oldest pending entry; 0 if none is pending."""
     dead_by_reason: dict[str, int] = field(default_factory=dict)
-    troubles: list[str] = field(default_factory=list)
-    """What cannot be counted because somebody else wrote it there: `what; fix: command of Redis` for each."""
+    troubles: list[Foreign] = field(default_factory=list)
+    """What cannot be counted because somebody else wrote it there."""
 
     @classmethod
     def of(cls, counters: Mapping[str, int], *, pending: int, oldest_pending_s: float) -> "Accounting":
@@ -78,14 +93,13 @@ def books_of(tag: str, pending: int | bytes, flat: Sequence[bytes] | bytes, olde
     `pending`: the number of pending entries, or the name of the wrong type at that key. `flat`: counter, value, ...,
     or the name of the wrong type at that key.
     """
-    stats, troubles = wire.stats_key(tag), []
+    stats = wire.stats_key(tag)
+    troubles: list[Foreign] = []
     if isinstance(pending, bytes):
-        troubles.append(
-            f"{wire.pending_key(tag)} is a {pending.decode()}, not a stream; {_move(wire.pending_key(tag))}"
-        )
+        troubles.append(_in_its_place(wire.pending_key(tag), pending, "stream"))
         pending = 0
     if isinstance(flat, bytes):
-        troubles.append(f"{stats} is a {flat.decode()}, not a hash; {_move(stats)}")
+        troubles.append(_in_its_place(stats, flat, "hash"))
         flat = []
     counts, foreign = {}, []
     for name, value in zip(flat[::2], flat[1::2], strict=True):
@@ -94,20 +108,21 @@ def books_of(tag: str, pending: int | bytes, flat: Sequence[bytes] | bytes, olde
         except ValueError:
             foreign.append(name.decode(errors="backslashreplace"))
     books = Accounting.of(counts, pending=pending, oldest_pending_s=oldest_pending_s)
-    books.troubles = troubles + [_foreign(stats, name, books.difference) for name in foreign]
+    books.troubles = troubles + [_among(stats, name, books.difference) for name in foreign]
     return books
 
 
-def _move(key: str) -> str:
-    """Return how to make room at a key where somebody else's value stands, and keep that value."""
-    return f"rename it: RENAME {quote(key)} {quote(f'foreign:{key}')}"
+def _in_its_place(key: str, kind: bytes, wanted: str) -> Foreign:
+    """Return that a value of another type stands at a key. The command makes room and keeps that value."""
+    command = f"RENAME {quote(key)} {quote(f'foreign:{key}')}"
+    return Foreign(f"{key} is a {kind.decode()}, not a {wanted}", "rename it", command)
 
 
-def _foreign(stats: str, name: str, difference: int) -> str:
-    """Return that a counter is not a number, and the command that mends it: it counted as 0 so far."""
-    says = f"{name[:NAME_SHOWN]!r} in {stats} is not a number"
-    key = f"{quote(stats)} {quote(name[:NAME_SHOWN])}"
+def _among(stats: str, name: str, difference: int) -> Foreign:
+    """Return that a counter is not a number: it counted as 0 so far."""
+    says, key = f"{name[:NAME_SHOWN]!r} in {stats} is not a number", f"{quote(stats)} {quote(name)}"
     if not is_counted(name):
-        return f"{says}; delete it: HDEL {key}"
+        return Foreign(says, "delete it", f"HDEL {key}")
     number = max(0, -difference if name.startswith("received:") else difference)
-    return f"{says}; set it to the number that brings the difference to 0, now {number}: HSET {key} {number}"
+    does = f"set it to the number that brings the difference to 0, now {number}"
+    return Foreign(says, does, f"HSET {key} {number}")

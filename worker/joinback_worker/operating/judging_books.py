@@ -17,10 +17,8 @@ def book_findings(state: State, settings: Settings) -> Iterator[Finding]:
     if state.books.difference:
         yield _difference(state, settings)
     for trouble in state.books.troubles:
-        says, _, fix = trouble.partition("; ")
-        what, _, command = fix.partition(": ")
-        does = f"{what}: {redis_fix(settings, command)}"
-        yield finding("books_unreadable", f"{state.application}: {says}", does, state.application)
+        fix = f"{trouble.does}: {redis_fix(settings, trouble.command)}"
+        yield finding("books_unreadable", f"{state.application}: {trouble.says}", fix, state.application)
 
 
 def _difference(state: State, settings: Settings) -> Finding:
