@@ -14,10 +14,11 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 from statistics import median
+from typing import Any
 
 import floors
 import sinks
@@ -62,7 +63,9 @@ def seconds(clock: Clock, work: Callable[[], object]) -> float:
     return clock() - started
 
 
-def merges(name: str, base: int, rounds: int, clock: Clock) -> Iterator[list[str]]:
+@contextmanager
+def grown(name: str, base: int) -> Iterator[tuple[Any, Any, sinks.Keys]]:
+    """A sink with so many rows, the writer alone beside it, and the keys; the cycle collector rests, as in a drain."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="joinback-bench-")))
         url = stack.enter_context(ENGINES[name].place(folder))
@@ -70,8 +73,13 @@ def merges(name: str, base: int, rounds: int, clock: Clock) -> Iterator[list[str
         bulk = stack.enter_context(floors.floor_of(name, url))
         keys = sinks.Keys()
         sinks.grow(sink, keys, base)
-        # As in a drain.
         stack.enter_context(collector_held_back())
+        yield sink, bulk, keys
+        sinks.LOOP.run_until_complete(sink.__aexit__(None, None, None))
+
+
+def merges(name: str, base: int, rounds: int, clock: Clock) -> Iterator[list[str]]:
+    with grown(name, base) as (sink, bulk, keys):
         ours, alone = [], []
         for _ in range(rounds):
             batch = half_old(keys)
@@ -87,7 +95,6 @@ def merges(name: str, base: int, rounds: int, clock: Clock) -> Iterator[list[str
                 gc.collect()
                 alone.append(bulk([varied(sinks.record(n, feedback=True)) for n in keys.new(BATCH)]))
             yield [name, f"late join of {BATCH:,}", *figures(ours, alone)]
-        sinks.LOOP.run_until_complete(sink.__aexit__(None, None, None))
 
 
 def figures(ours: Sequence[float], alone: Sequence[float]) -> list[str]:

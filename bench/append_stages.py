@@ -10,11 +10,9 @@ stage names: the hand-over to the sink's thread, and the threads of an engine. N
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest import mock
@@ -23,10 +21,8 @@ import append_sinks
 import floors
 import sinks
 from append_sinks import BATCH, ENGINE_NAMES, LOOKS_UP, varied
-from engines import ENGINES
 from worker_stages import Stages, cost_of_timing_s
 
-from joinback_worker.drain.collecting import collector_held_back
 from joinback_worker.sinks import event_columns, merge_on_read
 
 STAGES = ("look-up", "its events", "law", "events", "name", "columns", "encode", "write", "other")
@@ -63,14 +59,7 @@ def merged(sink: Any, batch: list[Any], cost_s: float) -> dict[str, float]:
 
 def rows_of(name: str, base: int, rounds: int) -> Iterator[list[str]]:
     cost_s = cost_of_timing_s()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="joinback-bench-")))
-        url = stack.enter_context(ENGINES[name].place(folder))
-        sink = sinks.LOOP.run_until_complete(sinks.open_sink(url, sinks.POLICY).__aenter__())
-        bulk = stack.enter_context(floors.floor_of(name, url))
-        keys = sinks.Keys()
-        sinks.grow(sink, keys, base)
-        stack.enter_context(collector_held_back())
+    with append_sinks.grown(name, base) as (sink, bulk, keys):
         kinds: dict[str, Callable[[int], list[Any]]] = {"half": lambda _: append_sinks.half_old(keys)}
         if name in LOOKS_UP:
             kinds["late"] = lambda turn: append_sinks.late(keys, turn)
@@ -83,7 +72,6 @@ def rows_of(name: str, base: int, rounds: int) -> Iterator[list[str]]:
             ]
             each = [[one[stage] for one in found] for stage in STAGES] + [[sum(one.values()) for one in found], alone]
             yield [f"{name}, {kind}", *(f"{median(some) / BATCH * 1e6:.1f}" for some in each)]
-        sinks.LOOP.run_until_complete(sink.__aexit__(None, None, None))
 
 
 def main() -> None:

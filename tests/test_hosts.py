@@ -76,6 +76,13 @@ def received(server: redis.Redis, kind: str) -> int:
     return int(server.hget(wire.stats_key(TAG), f"received:{kind}") or 0)
 
 
+def run_service(script: Path, settings: Settings) -> None:
+    """Run a Python script as a service to its end, which must be good and silent."""
+    environment = os.environ | {"JOINBACK_REDIS_URL": settings.redis_url}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["", "preload"])
 def test_gunicorn(
     settings: Settings, server: redis.Redis, tmp_path: Path, port: int, wait_until: WaitUntil, preload: list[str]
@@ -189,9 +196,7 @@ def test_multiprocessing(settings: Settings, server: redis.Redis, tmp_path: Path
         "        assert not any(child.exitcode for child in children)\n"
         "        work('parent_' + name)\n"
     )
-    environment = os.environ | {"JOINBACK_REDIS_URL": settings.redis_url}
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert (done.returncode, done.stderr) == (0, "")
+    run_service(script, settings)
     assert received(server, "prediction") == 800
     assert len(keys(server)) == 800
 
@@ -209,7 +214,5 @@ def test_a_pool_that_is_closed_and_joined(settings: Settings, server: redis.Redi
         "        pool.close()\n"
         "        pool.join()\n"
     )
-    environment = os.environ | {"JOINBACK_REDIS_URL": settings.redis_url}
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert (done.returncode, done.stderr) == (0, "")
+    run_service(script, settings)
     assert keys(server) == {f"task_{n}" for n in range(50)}
