@@ -58,7 +58,8 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
         await _look_in_sink(sink, found)
         folded = read_hash(application, join_key, ((field, text.encode()) for field, text in found.events.items()))
         row = found.row or _row_of(folded, settings, now)
-        if row.status == "orphan" if row is not None else not found.is_known:
+        is_unmatched = not found.is_known if row is None else row.status == "orphan"
+        if is_unmatched:
             await _add_near(Lookup(redis, sink, application, layout), found)
     if found.are_digests:
         found.sample = None  # of the stored key, which nobody named

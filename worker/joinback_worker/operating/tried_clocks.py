@@ -43,7 +43,8 @@ def _of_workers(workers: Sequence[Beat]) -> list[Tried]:
 
 def _agreed(events: Sequence[Arrival]) -> str:
     if not events:
-        return "no event waits, so the clocks of clients could not be compared: try again before the next drain"
+        unseen = "no event that can be read waits, so the clocks of clients could not be compared"
+        return f"{unseen}: try again before the next drain"
     clients, number = len({event.client for event in events}), len(events)
     return (
         f"the {verb(clients, 'clock', 'clocks')} of {several(clients, 'client')} {verb(clients, 'agrees', 'agree')}"
