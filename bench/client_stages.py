@@ -21,7 +21,7 @@ from joinback._delivery import Funnel
 from joinback._delivery.aside import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
 from joinback._delivery.buffer import Buffer
 from joinback._delivery.command import Command
-from joinback._delivery.funnel import T
+from joinback._delivery.funnel import _T
 from joinback._delivery.plain import FRAME_BYTES, PlainBatch
 from joinback._delivery.replay import Replay
 from joinback.client import Client
@@ -50,7 +50,7 @@ def caller(funnel: Funnel) -> dict[str, Callable[[str], object]]:
         "floor: dict, encode, append": lambda key: floor.log(key, INPUTS, OUTPUTS),
         "clock": lambda key: time.time_ns(),
         "inputs and outputs, encode": lambda key: (values.encode(INPUTS), values.encode(OUTPUTS)),
-        "look for a datetime without a zone": lambda key: T in inputs or T in outputs,
+        "look for a datetime without a zone": lambda key: _T in inputs or _T in outputs,
         "version and environment": lambda key: middles.get(VERSION),
         "buffer: bounds, count, append": lambda key: funnel._buffer.put(event, size, True),
         "all of it, and its checks (put_plain)": lambda key: funnel.put_plain(
