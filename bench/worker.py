@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--only", choices=["costs", "rates"])
     parser.add_argument("--applications", type=int, default=1)
-    parser.add_argument("--records", type=int, default=100_000, help="of whole processes")
+    parser.add_argument("--records", type=int, default=300_000, help="of whole processes")
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     configure_logging(40)
@@ -88,8 +88,8 @@ def main() -> None:
     if options.only != "rates":
         tables(backlogs, rounds, events)
     if options.only != "costs":
-        for name in ("null", "postgresql"):
-            print(f"\n### Workers on one application, {name} sink: {records:,} predictions\n", flush=True)
+        for name in (worker_many.BARE, worker_many.NULL, "postgresql"):
+            print(f"\n### Processes on one application, {name}: {records:,} predictions\n", flush=True)
             print("\n".join(worker_many.lines(name, records, rounds)), flush=True)
 
 

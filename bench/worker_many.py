@@ -1,6 +1,7 @@
 """Workers that share one application: how many events they drain per second together, and in how much memory.
 
-Each is a process of its own on this machine, beside Redis and the sink's server, so they share its cores.
+Each is a process of its own on this machine, beside Redis and the sink's server, so they share its cores. How much two
+processes can do there together, the bare loop says: it is run in as many processes.
 """
 
 import argparse
@@ -14,8 +15,8 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-import redis
-from worker_loops import NullSink, spread
+import redis.asyncio
+from worker_loops import NullSink, bare_loop, spread
 from worker_pending import APPLICATION, TAG, fill
 from worker_processes import fresh_postgresql
 
@@ -31,19 +32,23 @@ from joinback_worker.logs import configure_logging
 from joinback_worker.sinks import open_sink
 
 WORKERS = (1, 2, 4)
-NULL = "null"
+NULL, BARE = "null", "the bare loop"
+IN_REDIS_ALONE = (NULL, BARE)
 
 
 async def work(redis_url: str, sink_url: str) -> None:
     """In a process of its own: say that it is ready, wait to be told, drain, say how much memory that took."""
-    buffer, pace = connect(Settings(redis_url=redis_url)), Pace()
-    if sink_url != NULL:
+    bare = sink_url == BARE
+    buffer, pace = redis.asyncio.Redis.from_url(redis_url) if bare else connect(Settings(redis_url=redis_url)), Pace()
+    if sink_url not in IN_REDIS_ALONE:
         async with open_sink(sink_url, Policy()):
             pass  # its modules are loaded, and its table is there
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     try:
-        if sink_url == NULL:
+        if bare:
+            await bare_loop(buffer, sys.maxsize)
+        elif sink_url == NULL:
             await drain(Source(buffer, TAG), NullSink(), APPLICATION, pace=pace)  # type: ignore[arg-type]
         else:
             async with open_sink(sink_url, Policy()) as sink:
@@ -69,16 +74,19 @@ def rate(redis_url: str, sink_url: str, workers: int, records: int) -> tuple[flo
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        told = [process.communicate()[0] for process in processes]
+        # To the end of the drain, not of the process, as a worker goes on.
+        told = [process.stdout.readline() for process in processes if process.stdout is not None]
         took_s = time.perf_counter() - started
+        for process in processes:
+            process.communicate()
         assert server.xlen(wire.pending_key(TAG)) == 0
     return records / took_s, max(map(float, told))
 
 
 @contextmanager
 def _sink(name: str) -> Iterator[str]:
-    if name == NULL:
-        yield NULL
+    if name in IN_REDIS_ALONE:
+        yield name
     else:
         with fresh_postgresql() as url:
             yield url
@@ -92,7 +100,7 @@ def lines(name: str, records: int, rounds: int) -> list[str]:
             for workers in WORKERS if turn % 2 == 0 else reversed(WORKERS):
                 with _sink(name) as sink_url:
                     found[workers].append(rate(redis_url, sink_url, workers, records))
-    rows = ["| workers | events/s | of one | MB of one |", "| ---: | --- | --- | ---: |"]
+    rows = ["| processes | events/s | of one | MB of one |", "| ---: | --- | --- | ---: |"]
     for workers, of in found.items():
         ratios = [a / b for (a, _), (b, _) in zip(of, found[1], strict=True)]
         rates: Sequence[float] = [value for value, _ in of]
