@@ -16,7 +16,7 @@ from typing import Any
 from joinback.drops import DROP_REASONS, LOST, WANTED, DropReason, NotLogged
 from joinback.patience import Patience
 
-from .plain import Buffered, EventIds, Plain, batch_of, size_of, waiting_size
+from .plain import Buffered, EventIds, Plain, batch_of, size_of, waiting_sizes
 from .unwanted import Unwanted
 from .wake import Wake
 
@@ -221,7 +221,7 @@ class Buffer:
         taken = [popleft() for _ in range(min(len(self._events), events_max))]
         # Cut before anything is put together: events may have a megabyte each, and most of these go back.
         if self._put_bytes - self._freed_bytes > bytes_max:
-            fitting = 1 + bisect_left(list(accumulate(map(waiting_size, taken))), bytes_max)
+            fitting = 1 + bisect_left(list(accumulate(waiting_sizes(taken))), bytes_max)
             self._events.extendleft(reversed(taken[fitting:]))
             del taken[fitting:]
         return batch_of(taken, self._ids)

@@ -186,10 +186,9 @@ def size_of(batch: Iterable[Buffered]) -> int:
     return batch.size if isinstance(batch, PlainBatch) else sum(map(len, map(_payload, batch)))
 
 
-def waiting_size(event: Buffered | Plain) -> int:
-    """Return the bytes of JSON in an event as it waits in the buffer."""
-    size_or_json = event[3]
-    return size_or_json if isinstance(size_or_json, int) else len(size_or_json)
+def waiting_sizes(events: Iterable[Buffered | Plain]) -> list[int]:
+    """Return the bytes of JSON in each of these events as they wait in the buffer."""
+    return [found if isinstance(found, int) else len(found) for found in map(_payload, events)]
 
 
 _payload = itemgetter(3)
