@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct
 
 from joinback.errors import ConfigurationError
 
-from .dialect import plain
+from .dialect import is_comparable, plain
 
 LABELS_SHOWN = 10
 """Labels that an error lists."""
@@ -67,10 +67,19 @@ def objection(choice: Choice, field: str, output: str | None, ours: Sequence[Any
             )
     if choice.positive is not UNSET:
         is_text = isinstance(choice.positive, str)
-        if not is_flat(choice.positive) or all(isinstance(label, str) != is_text for label in labels):
+        if (
+            not is_flat(choice.positive)
+            or not is_comparable(choice.positive)
+            or all(isinstance(label, str) != is_text for label in labels)
+        ):
             seen = ", ".join(sorted({plain(label) for label in labels})[:LABELS_SHOWN])
             return f"positive {plain(choice.positive)}: the field {field!r} has no such label; it has {seen}"
     return None
+
+
+def comparable(both: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Return the values of an output and a field without the rows where either is a number beyond COMPARABLE_MAX."""
+    return [(ours, label) for ours, label in both if is_comparable(ours) and is_comparable(label)]
 
 
 def is_number(value: Any) -> bool:

@@ -11,6 +11,10 @@ from joinback.errors import ConfigurationError
 
 DAY_US = 86_400_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+COMPARABLE_MAX = 1e100
+"""A number beyond it, on either side of 0, is not compared, as a text among numbers is not. A figure sums squares times
+weights over rows: a square of up to 4e200 leaves 1e107 for weights and rows until a double overflows. There PostgreSQL
+would refuse the whole report, and the others would print inf or nan."""
 Keys = Sequence[str]
 """A path into JSON: keys of nested objects, from the outside in. Empty: the value itself."""
 
@@ -62,8 +66,11 @@ class Dialect:
         raise NotImplementedError
 
     def number(self, found: str) -> str:
-        """Return a double: a JSON number, or 1 and 0 for true and false; NULL for anything else."""
+        """Return a double: a JSON number up to COMPARABLE_MAX; 1 and 0 for true and false; NULL for anything else."""
         raise NotImplementedError
+
+    def square(self, number: str) -> str:
+        return f"({number}) * ({number})"
 
     def string(self, found: str) -> str:
         """Return the text of a JSON string; NULL where there is none."""
@@ -103,6 +110,11 @@ def path(keys: Keys) -> str:
                 f"the name {name!r} has a quote or a backslash, which a path into JSON cannot hold"
             )
     return "".join(["$", *(f'."{name}"' for name in keys)])
+
+
+def is_comparable(value: object) -> bool:
+    """Return whether a JSON value is no number beyond COMPARABLE_MAX."""
+    return not isinstance(value, int | float) or abs(value) <= COMPARABLE_MAX
 
 
 def plain(value: object) -> str:

@@ -9,7 +9,7 @@ from joinback.errors import ConfigurationError
 from joinback_worker.law.rules import FieldRules, Rules
 
 from .candidates import QUANTILE, candidates, declared, positive_of, question
-from .choice import OUTCOMES_MAX, Choice, as_text, is_flat, is_number, is_share, is_yes_no, objection
+from .choice import OUTCOMES_MAX, Choice, as_text, comparable, is_flat, is_number, is_share, is_yes_no, objection
 from .dialect import Keys, plain
 from .refusal import named, why_not
 from .samples import fields_of, outputs_seen, value_at
@@ -128,7 +128,7 @@ def _compared(
     objections: list[str],
 ) -> Pair | None:
     """Return how these two are compared; None if they cannot be. Objections to the choice are added to `objections`."""
-    keys, both = outputs.get(output, ()), _both(samples, field, output, outputs)
+    keys, both = outputs.get(output, ()), comparable(_both(samples, field, output, outputs))
     ours, labels = [ours for ours, _ in both], [label for _, label in both]
     is_field_meant = choice.field is not None or rules.threshold is not None or positive_of(rules) is not UNSET
     # An output without a name is set as soon as the field is.

@@ -121,7 +121,8 @@ def cells(d: Dialect, asked: Asked, pair: Pair | None, ages_us: Sequence[int]) -
         table = _judged(d, asked, pair)
         keys[2:4] = ["case when k = 1 then outcome end" if pair.outcomes else "null", "k"]
         # Of shares the square is the value, and an engine computes an equal sum once.
-        sums += ["sum(w * val)", "sum(w * extra)", "sum(w * val * val)" if pair.kind == "numbers" else "sum(w * val)"]
+        squared = d.square("val") if pair.kind == "numbers" else "val"
+        sums += ["sum(w * val)", "sum(w * extra)", f"sum(w * {squared})"]
         sums += [f"sum(case when q{place} = 1 then w end)" for place in range(len(pair.quantiles))]
     return f"with {_waits(d, asked, pair)} select {', '.join([*keys, *sums])} from {table} group by 1, 2, 3, 4, 5"
 
@@ -223,7 +224,7 @@ def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
         y = f"case when outcome = {positive} then 1 else 0 end"
         at = repr(pair.threshold)
         value = f"case when (p >= {at} and y = 1) or (p < {at} and y = 0) then 1 else 0 end"
-        extra = "(p - y) * (p - y)"
+        extra = d.square("p - y")
     elif pair.kind == "classes":
         y, value, extra = "0", "case when p = outcome then 1 else 0 end", "0e0"
     else:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from shlex import quote
 from typing import Any
 
-from .choice import LABELS_SHOWN, OUTCOMES_MAX, is_number, is_share, is_yes_no
-from .dialect import plain
+from .choice import LABELS_SHOWN, OUTCOMES_MAX, comparable, is_number, is_share, is_yes_no
+from .dialect import COMPARABLE_MAX, plain
 
 
 def named(output: str | None) -> str:
@@ -19,7 +19,10 @@ def why_not(output: str | None, field: str, both: Sequence[tuple[Any, Any]]) -> 
     """
     if not both:
         return f"no row has both {named(output)} and the field {field!r}"
-    ours, labels = [ours for ours, _ in both], [label for _, label in both]
+    compared = comparable(both)
+    if not compared:
+        return f"{named(output)} or the field {field!r} is beyond {COMPARABLE_MAX:g} in each row, too far to compare"
+    ours, labels = [ours for ours, _ in compared], [label for _, label in compared]
     kind, label_kind = _kind(ours), _kind(labels)
     pair = f"{named(output)} is {kind}, and the field {field!r} is {label_kind}"
     if not (kind in _COMPARABLE and label_kind in _COMPARABLE):

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from .dialect import plain
+from .dialect import is_comparable, plain
 from .pairing import Pair
 from .scores import Scores
 
@@ -20,7 +20,8 @@ def one_value(field: str, outcomes: Collection[Any], samples: Iterable[tuple[Any
     """Return a sentence if all labels that the figures rest on are one value; `samples` say how it is spelt."""
     if len(outcomes) != 1:
         return None
-    label = next((feedback[field] for _, feedback in samples if feedback.get(field) is not None), *outcomes)
+    labels = (feedback.get(field) for _, feedback in samples)
+    label = next((label for label in labels if label is not None and is_comparable(label)), *outcomes)
     return (
         f"The field {field!r} has only ever had one value, {plain(label)}:"
         " the figures say nothing about predictions that turn out otherwise."
