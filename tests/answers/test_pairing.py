@@ -242,13 +242,3 @@ def test_a_positive_label_that_was_not_seen() -> None:
     seen = pair_of(TEXTS, Rules(), Choice(output="risk", positive="fraud"))
     assert isinstance(seen, Pair)
     assert unseen_positive(seen) is None
-
-
-def test_a_number_too_far_is_not_looked_at() -> None:
-    """An outlier among the samples changes no guess; if there is nothing else, the reason says so."""
-    samples = [({"p": 0.2}, {"y": True}), ({"p": 0.7}, {"y": False})]
-    outliers: list[Any] = [({"p": 10**400}, {"y": True}), ({"p": 0.1}, {"y": -(10**400)}), ({"p": -1e200}, {"y": 1})]
-    assert pair_of([*outliers, *samples], Rules(), Choice()) == pair_of(samples, Rules(), Choice())
-    assert "is beyond 1e+100 in each row" in str(pair_of(outliers, Rules(), Choice()))
-    with pytest.raises(ConfigurationError, match="the field 'y' has no such label"):
-        pair_of(samples, Rules(), Choice(positive=10**400))

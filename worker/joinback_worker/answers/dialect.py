@@ -66,7 +66,7 @@ class Dialect:
         raise NotImplementedError
 
     def number(self, found: str) -> str:
-        """Return a double: a JSON number up to COMPARABLE_MAX; 1 and 0 for true and false; NULL for anything else."""
+        """Return a double: a JSON number up to COMPARABLE_MAX; 1 and 0 for true and false; NULL else."""
         raise NotImplementedError
 
     def square(self, number: str) -> str:

@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType, structs
 from joinback.errors import ConfigurationError
 from joinback_worker.law.rules import FieldRules, Rules
 
-from .candidates import QUANTILE, candidates, declared, positive_of, question
+from .candidates import QUANTILE, candidates, check_outputs, declared, listed, positive_of, question
 from .choice import OUTCOMES_MAX, Choice, as_text, comparable, is_flat, is_number, is_share, is_yes_no, objection
 from .dialect import Keys, plain
 from .refusal import named, why_not
@@ -66,16 +66,15 @@ def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choi
     """Return the comparison, or the reason why there is none. Raises ConfigurationError for a wrong choice."""
     fields = fields_of(samples, rules)
     if choice.field is not None and choice.field not in fields:
-        raise ConfigurationError(f"no feedback has the field {choice.field!r}; known are {', '.join(fields) or 'none'}")
+        raise ConfigurationError(f"no feedback has the field {choice.field!r}; known are {listed(fields)}")
     if not samples:
         return "no prediction has a label yet"
     outputs = outputs_seen(samples)
-    for name in {choice.output, *(declared(rules, name).output for name in fields)} - {None, *outputs}:
-        if within := sorted(one for one in outputs if one and one.startswith(f"{name}.")):
-            raise ConfigurationError(f"the output {name!r} is an object: name an output in it, such as {within[0]}")
-    if choice.output is not None and choice.output not in outputs:
-        known = ", ".join(sorted(name for name in outputs if name)) or "none: the output is a value"
-        raise ConfigurationError(f"no output {choice.output!r}; known are {known}")
+    check_outputs(outputs, [choice.output, *(declared(rules, name).output for name in fields)], choice)
+    if not outputs:
+        return "there is no output to compare: the newest predictions with a label have empty outputs"
+    if not fields:
+        return "there is no label to compare: the newest feedback is empty"
     wanted = [choice.field] if choice.field is not None else fields
     objections: list[str] = []
     tried = [
