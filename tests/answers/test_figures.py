@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import NormalDist, fmean, variance
+from statistics import fmean, variance
 from typing import Any
 
 import msgspec
@@ -13,12 +13,11 @@ from histories import NOW, RULES, histories
 from ruled import file
 
 from joinback.settings import Settings
-from joinback_worker.answers.accuracy import Part, Sums, day_text
+from joinback_worker.answers.accuracy import Part, day_text
 from joinback_worker.answers.choice import Choice
-from joinback_worker.answers.compare import compared
 from joinback_worker.answers.estimate import Delays, delays_of, weighted
-from joinback_worker.answers.pairing import Pair
 from joinback_worker.answers.report import NoApplication, Report, Wanted, report
+from joinback_worker.answers.student import quantile
 from joinback_worker.law.record import effective_at
 from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
@@ -215,26 +214,8 @@ def test_quantiles_counted_again(settings: Settings) -> None:
     assert asked(settings, "prices").quantiles["p90"] == pytest.approx(want, abs=1e-12)
 
 
-SHARES = Pair(field="a", output="a", kind="classes")
-
-
-def sums(n: int, right: float, w: float = 1.0) -> Sums:
-    """Of n ripe labels of one weight."""
-    part = Part(n, n * w, right * w, 0.0)
-    return Sums(rows=n, w=n * w, known=part, by_age=part, w2=n * w * w, value2=right * w)
-
-
-def test_the_interval_of_two_shares_is_newcombes() -> None:
-    """56 of 70 against 48 of 80: 0.0524 to 0.3339, as in his table II; the same if every row counts twenty."""
-    for weight in (1.0, 20.0):
-        found = compared(("b", sums(80, 48, weight)), ("a", sums(70, 56, weight)), SHARES)
-        assert found.difference == pytest.approx(0.2)
-        assert (found.low, found.high) == (pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
-        assert "excludes 0" in found.sentence
-
-
 def test_the_interval_of_two_errors_is_welchs(settings: Settings) -> None:
-    """The difference of mean absolute errors, and its normal interval, of ripe labels alone."""
+    """The difference of mean absolute errors, and its interval by Student's t, of ripe labels alone."""
     told = asked(settings, "prices").comparison
     assert told is not None
     errors: dict[str, list[float]] = defaultdict(list)
@@ -242,7 +223,9 @@ def test_the_interval_of_two_errors_is_welchs(settings: Settings) -> None:
         if one.is_ripe and one.is_known(AGE_D):
             errors[str(one.version)].append(abs(one.ours - one.label))
     a, b = errors["a"], errors["b"]
-    half = NormalDist().inv_cdf(0.975) * (variance(a) / len(a) + variance(b) / len(b)) ** 0.5
+    va, vb = variance(a) / len(a), variance(b) / len(b)
+    freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
+    half = quantile(freedom) * (va + vb) ** 0.5
     difference = fmean(b) - fmean(a)
     found = (told.difference, told.low, told.high)
     assert found == pytest.approx((difference, difference - half, difference + half), abs=1e-9)

@@ -1,9 +1,9 @@
 """Two versions compared on ripe labels only, with a 95 % interval. Pure.
 
 For shares it is R. G. Newcombe's hybrid of two Wilson intervals (Statistics in Medicine 17 (1998), 873-890, method 10).
-For mean errors it is B. L. Welch's interval (Biometrika 34 (1947)) with the normal quantile. A sampled row counts for
-1 / its rate. The number of labels is L. Kish's effective number (Survey Sampling (1965)); if all rates are equal, that
-is the plain number.
+For mean errors it is B. L. Welch's interval (Biometrika 34 (1947)) with Student's quantile, for the degrees of freedom
+of F. E. Satterthwaite (Biometrics Bulletin 2 (1946)). A sampled row counts for 1 / its rate. The number of labels is L.
+Kish's effective number (Survey Sampling (1965)); if all rates are equal, that is the plain number.
 """
 
 import math
@@ -12,8 +12,11 @@ from msgspec import Struct
 
 from .accuracy import Sums
 from .pairing import Pair
+from .student import NORMAL, quantile
 
-_Z = 1.959963984540054
+LABELS_MIN = 2
+"""Labels of each version that an interval of mean errors needs. One error does not show how much errors vary. With an
+effective number between 1 and 2 there is less than one degree of freedom, for which the interval says nothing."""
 
 
 class Side(Struct, frozen=True):
@@ -42,12 +45,15 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        if self.difference is None or self.low is None or self.high is None:
+        if self.difference is None:
             return "There are not enough ripe labels of both versions to compare them."
+        names = f"{self.b.version} minus {self.a.version}"
+        if self.low is None or self.high is None:
+            return f"{names}: {_signed(self.difference)}. An interval needs {LABELS_MIN} ripe labels of each version."
         is_clear = self.low > 0 or self.high < 0
         clear = "the interval excludes 0" if is_clear else "it may be chance: the interval includes 0"
-        difference = f"{self.difference:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
-        return f"{self.b.version} minus {self.a.version}: {difference}; {clear}."
+        interval = f"({_signed(self.low)} to {_signed(self.high)})"
+        return f"{names}: {_signed(self.difference)} {interval}; {clear}."
 
 
 def compared(a: tuple[str | None, Sums], b: tuple[str | None, Sums], pair: Pair) -> Comparison:
@@ -80,7 +86,7 @@ def effective(sums: Sums) -> float:
     return sums.by_age.w**2 / sums.w2
 
 
-def newcombe(pa: float, na: float, pb: float, nb: float, normal: float = _Z) -> tuple[float, float]:
+def newcombe(pa: float, na: float, pb: float, nb: float, normal: float = NORMAL) -> tuple[float, float]:
     """Return the interval of pb - pa, for shares of na and nb labels. `normal` is the quantile of its level."""
     (la, ua), (lb, ub) = _wilson(pa, na, normal), _wilson(pb, nb, normal)
     difference = pb - pa
@@ -94,14 +100,24 @@ def _wilson(p: float, n: float, normal: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _welch(a: Sums, b: Sums) -> tuple[float, float]:
-    (ma, va), (mb, vb) = (_mean_and_variance(one) for one in (a, b))
-    half = _Z * math.sqrt(va + vb)
+def _welch(a: Sums, b: Sums) -> tuple[float, float] | tuple[None, None]:
+    """Return the interval; None and None where a version has fewer labels than LABELS_MIN."""
+    fa, fb = (effective(one) - 1 for one in (a, b))
+    # Of two equal weights the effective number may be below 2 by a rounding.
+    if min(fa, fb) < LABELS_MIN - 1 - 1e-9:
+        return None, None
+    (ma, va), (mb, vb) = _mean_and_variance(a, fa), _mean_and_variance(b, fb)
+    share = va / (va + vb) if va + vb else 0.5
+    half = quantile(1 / (share**2 / fa + (1 - share) ** 2 / fb)) * math.sqrt(va + vb)
     return mb - ma - half, mb - ma + half
 
 
-def _mean_and_variance(sums: Sums) -> tuple[float, float]:
-    """Return the mean and its variance: the weighted variance divided by the effective number minus one."""
+def _mean_and_variance(sums: Sums, freedom: float) -> tuple[float, float]:
+    """Return the mean and its variance: the weighted variance divided by its degrees of freedom."""
     mean = sums.by_age.value / sums.by_age.w
     spread = max(0.0, sums.value2 / sums.by_age.w - mean**2)
-    return mean, spread / max(1.0, effective(sums) - 1)
+    return mean, spread / freedom
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}" if abs(value) < 1_000 else f"{value:+.4g}"
