@@ -1,6 +1,5 @@
 """Which outputs come into question for a field, by what is declared or chosen; else, what to ask a person. Pure."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,7 @@ from joinback_worker.law.rules import FieldRules, Rules
 
 from .choice import Choice
 from .dialect import Keys
-
-QUANTILE = re.compile(r"(?:p|q|quantile_?)(0?\.?\d{1,3})$", re.IGNORECASE)
+from .quantiles import is_quantile
 
 
 def candidates(
@@ -29,7 +27,7 @@ def candidates(
     if choice.field is None and fields > 1 and len(outputs) > 1 and not is_declared:
         return []
     # A quantile is compared beside another output, not in its place.
-    return [name for name, keys in outputs.items() if not keys or not QUANTILE.match(keys[-1])] or list(outputs)
+    return [name for name, keys in outputs.items() if not keys or not is_quantile(keys[-1])] or list(outputs)
 
 
 def check_outputs(outputs: Mapping[str | None, Keys], named: Iterable[str | None], choice: Choice) -> None:

@@ -8,9 +8,10 @@ from msgspec import UNSET, Struct, UnsetType, structs
 from joinback.errors import ConfigurationError
 from joinback_worker.law.rules import FieldRules, Rules
 
-from .candidates import QUANTILE, candidates, check_outputs, declared, listed, positive_of, question
+from .candidates import candidates, check_outputs, declared, listed, positive_of, question
 from .choice import OUTCOMES_MAX, Choice, as_text, comparable, is_flat, is_number, is_share, is_yes_no, objection
 from .dialect import Keys, plain
+from .quantiles import share_of
 from .refusal import named, why_not
 from .samples import fields_of, outputs_seen, value_at
 
@@ -203,11 +204,9 @@ def _quantiles(pair: Pair, outputs: Mapping[str | None, Keys]) -> dict[str, floa
     """Return the quantiles beside the output: name -> share."""
     found = {}
     for name, keys in outputs.items():
-        match = QUANTILE.match(keys[-1]) if keys and keys[:-1] == pair.path[:-1] else None
-        if match:
-            share = float(match[1]) if "." in match[1] else float(match[1]) / 10 ** max(2, len(match[1]))
-            if 0 < share < 1:
-                found[str(name)] = share
+        share = share_of(keys[-1]) if keys and keys[:-1] == pair.path[:-1] else None
+        if share is not None:
+            found[str(name)] = share
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
