@@ -18,6 +18,7 @@ from .dialect import DAY_US
 from .estimate import Delays, weighted
 from .pairing import Pair
 from .questions import Asked
+from .versions import order
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
@@ -144,7 +145,7 @@ def sums_of(cells: Iterable[Cell], by_age: int) -> dict[tuple[int, str | None], 
     found: dict[tuple[int, str | None], Sums] = defaultdict(Sums)
     for cell in cells:
         found[cell.day, cell.version].add(cell, cell.place is not None and cell.place <= by_age)
-    return dict(sorted(found.items(), key=lambda item: (item[0][0], item[0][1] or "")))
+    return dict(sorted(found.items(), key=lambda item: (item[0][0], order(item[0][1]))))
 
 
 def total(sums: Iterable[Sums]) -> Sums:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from .accuracy import Sums
 from .pairing import Pair
 from .student import NORMAL, quantile
+from .versions import said
 
 LABELS_MIN = 2
 """Labels of each version that an interval of mean errors needs. One error does not show how much errors vary. With an
@@ -47,7 +48,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         if self.difference is None:
             return "There are not enough ripe labels of both versions to compare them."
-        names = f"{self.b.version} minus {self.a.version}"
+        names = f"{said(self.b.version)} minus {said(self.a.version)}"
         if self.low is None or self.high is None:
             return f"{names}: {_signed(self.difference)}. An interval needs {LABELS_MIN} ripe labels of each version."
         is_clear = self.low > 0 or self.high < 0

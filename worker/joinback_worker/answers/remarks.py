@@ -6,6 +6,7 @@ from typing import Any
 from .dialect import is_comparable, plain
 from .pairing import Pair
 from .scores import Scores
+from .versions import said
 
 
 def unseen_positive(pair: Pair) -> str | None:
@@ -34,7 +35,8 @@ def inverted(scores: Sequence[Scores]) -> str | None:
     if not found:
         return None
     auc, worst = min(found, key=lambda one: one[0])
-    of = "" if worst.version is None else f" of version {worst.version}"
+    is_only = len(scores) == 1 and worst.version is None
+    of = "" if is_only else f" of version {said(worst.version)}"
     return (
         f"The scores{of} order the labels the wrong way round: their AUC is {auc:.3f}, and chance gives 0.5."
         " Should --positive be the other label?"

@@ -11,7 +11,7 @@ from joinback.settings import Settings
 from joinback_worker.config.rules_file import config_of
 from joinback_worker.law.rules import Rules
 
-from . import accuracy, compare, estimate, pairing, questions, remarks
+from . import accuracy, compare, estimate, pairing, questions, remarks, versions
 from .choice import Choice
 from .curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s
 from .dialect import DAY_US, Dialect, us_of
@@ -207,7 +207,7 @@ class _Reporting:
             self._notes.append(f"No coverage, bounds or estimate: {_NO_UNLABELLED}")
         by_version = {
             version: accuracy.total(one for (_, v), one in ripe.items() if v == version)
-            for version in sorted({v for _, v in ripe}, key=lambda v: v or "")
+            for version in sorted({v for _, v in ripe}, key=versions.order)
         }
         whole = accuracy.total(ripe.values())
         return structs.replace(
@@ -240,17 +240,15 @@ class _Reporting:
 
     def _compared(self, by_version: dict[str | None, accuracy.Sums], pair: Pair) -> compare.Comparison | None:
         """Return the comparison of the two versions that were named, or of the only two there are; else None."""
-        named: Sequence[str | None] | None = self._wanted.versions
-        if named is None:
-            if len(by_version) != 2:
+        if self._wanted.versions is None and len(by_version) != 2:
+            return None
+        names = versions.by_name(by_version)
+        for name in self._wanted.versions or ():
+            if name not in names:
+                known = ", ".join(map(versions.shown, by_version)) or "none"
+                self._notes.append(f"Version {name or repr(name)} has no ripe day; those that have one: {known}.")
                 return None
-            named = list(by_version)
-        for name in named:
-            if name not in by_version:
-                known = ", ".join(str(version) for version in by_version) or "none"
-                self._notes.append(f"Version {name} has no ripe day; those that have one: {known}.")
-                return None
-        a, b = named
+        a, b = (names[name] for name in self._wanted.versions) if self._wanted.versions else by_version
         return compare.compared((a, by_version[a]), (b, by_version[b]), pair)
 
     async def _scores(self, pair: Pair) -> list[Scores]:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from .questions import TEN
 from .slower import NORMAL
+from .versions import order
 
 
 class Bucket(Struct, frozen=True):
@@ -69,7 +70,7 @@ def scores_of(answer: Iterable[Sequence[Any]]) -> list[Scores]:
             buckets=[bucket for bucket, _ in tenths.get(version, [])],
         )
         for version, (positive, negative, squared, others, in_order) in sorted(
-            pairs.items(), key=lambda item: item[0] or ""
+            pairs.items(), key=lambda item: order(item[0])
         )
     ]
 

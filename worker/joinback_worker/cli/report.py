@@ -34,7 +34,9 @@ from .terminal import terminal
 @click.option("--threshold", type=float, help="A score of this or more means the positive label. [default: 0.5]")
 @click.option("--positive", help="The label whose probability the score is, such as false or fraud. [default: true]")
 @click.option("--since", metavar="DATE", help="Leave out predictions before this day (UTC).")
-@click.option("--version", "versions", multiple=True, metavar="NAME", help="A version to compare. Give it twice.")
+@click.option(
+    "--version", "versions", multiple=True, metavar="NAME", help="A version to compare; - for none. Give it twice."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--csv", "table", type=click.Choice(TABLES), help="Print one table.")
 @click.option(

@@ -6,6 +6,7 @@ from typing import Any
 from joinback_worker.answers.curve import duration
 from joinback_worker.answers.headline import value_name
 from joinback_worker.answers.report import Report
+from joinback_worker.answers.versions import shown
 
 TABLES = ("days", "curve", "triangle", "versions", "calibration", "quantiles")
 
@@ -27,7 +28,9 @@ def tables(report: Report) -> dict[str, Table]:
 def _days(report: Report) -> Table:
     head = ["day", "version", "predictions", "labels", "coverage", "so_far", "at_age", "at_age_coverage", "at_least"]
     head += ["at_most", "estimate", "brier", "bias", "ripe"]
-    return head, [[_cell(getattr(day, name)) for name in head] for day in report.days]
+    return head, [
+        [day.day, shown(day.version), *(_cell(getattr(day, name)) for name in head[2:])] for day in report.days
+    ]
 
 
 def _curve(report: Report) -> Table:
@@ -59,7 +62,7 @@ def _versions(report: Report) -> Table:
     head += ["brier", "bias"]
     areas = {one.version: one.auc for one in report.scores}
     return head, [
-        [_cell(s.version), s.predictions, s.labels, s.coverage]
+        [shown(s.version), s.predictions, s.labels, s.coverage]
         + [_cell(one) for one in (s.value, areas.get(s.version), s.brier, s.bias)]
         for s in report.versions
     ]
@@ -68,7 +71,7 @@ def _versions(report: Report) -> Table:
 def _calibration(report: Report) -> Table:
     head = ["version", "from", "to", "labels", "mean_score", "share_positive"]
     return head, [
-        [_cell(one.version), b.low, b.high, b.labels, b.mean_score, b.share_positive]
+        [shown(one.version), b.low, b.high, b.labels, b.mean_score, b.share_positive]
         for one in report.scores
         for b in one.buckets
     ]

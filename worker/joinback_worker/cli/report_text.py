@@ -7,6 +7,7 @@ from joinback_worker.answers.accuracy import Day
 from joinback_worker.answers.curve import STEPS, Curve, Point, duration
 from joinback_worker.answers.headline import figure, headline, value_name
 from joinback_worker.answers.report import Report
+from joinback_worker.answers.versions import shown as name_of
 
 COLUMNS = 80
 DAYS_MIN, DAYS_MAX, RIPE_MIN = 20, 80, 14
@@ -93,6 +94,8 @@ def _days(report: Report) -> Iterator[str]:
     for day in shown:
         yield _day(day)
     yield "  so far: the labels that came; it misleads while others are missing"
+    if any(day.version is None for day in shown) and any(day.version is not None for day in shown):
+        yield f"  version {name_of(None)}: predictions without a version"
     if any(day.at_least is not None for day in shown):
         yield "  bounds: accuracy is between these, whatever the missing labels will be"
     if not all(day.ripe for day in shown):
@@ -116,7 +119,7 @@ def _day(day: Day) -> str:
     bounds = "" if day.at_least is None or day.at_most is None else f"{day.at_least:.3f}-{day.at_most:.3f}"
     at_age = figure(day.at_age) if day.ripe else "unripe"
     return (
-        f"  {day.day:10} {_cut(day.version, 7):7} {day.predictions:>7,} {coverage:>11} {figure(day.so_far):>7}"
+        f"  {day.day:10} {_version(day.version, 7):7} {day.predictions:>7,} {coverage:>11} {figure(day.so_far):>7}"
         f" {at_age:>8} {bounds:>13} {figure(day.estimate):>8}"
     ).rstrip()
 
@@ -148,7 +151,7 @@ def _versions(report: Report) -> Iterator[str]:
         if one is not None:
             more = f" {figure(one.auc):>6} {figure(side.brier):>6} {figure(one.calibration_error):>10}"
         yield (
-            f"  {_cut(side.version, 12):12} {side.predictions:>9,} {side.labels:>9,} {side.coverage * 100:>6.0f} %"
+            f"  {_version(side.version, 12):12} {side.predictions:>9,} {side.labels:>9,} {side.coverage * 100:>6.0f} %"
             f" {figure(side.value):>9}{more}"
         ).rstrip()
     if report.comparison is not None:
@@ -163,7 +166,7 @@ def _scores(report: Report) -> Iterator[str]:
         yield ""
         yield "CALIBRATION, of ripe labels: the mean score, and the share that came true"
         names = [one.version for one in report.scores][-2:]
-        yield f"  {'score':9}" + "".join(f" {_cut(name, 12):>12} {'labels':>8} {'came':>6}" for name in names)
+        yield f"  {'score':9}" + "".join(f" {_version(name, 12):>12} {'labels':>8} {'came':>6}" for name in names)
         for low in range(10):
             cells = ""
             for one in report.scores[-2:]:
@@ -191,6 +194,6 @@ def _short(seconds: float) -> str:
     return f"{number} {unit[0] if unit[0] != 'm' else 'min'}"
 
 
-def _cut(name: str | None, width: int) -> str:
-    text = "-" if name is None else name
-    return text if len(text) <= width else text[: width - 1] + "…"
+def _version(version: str | None, width: int) -> str:
+    name = name_of(version)
+    return name if len(name) <= width else name[: width - 1] + "…"

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from joinback_worker.answers.curve import duration
 from joinback_worker.answers.headline import figure
+from joinback_worker.answers.versions import said
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
@@ -29,6 +30,7 @@ def environment() -> Environment:
     made.filters |= {
         "count": lambda value: "" if value is None else f"{value:,}",
         "percent": percent,
+        "version": said,
         "figure": figure,
         "duration": lambda seconds: "" if seconds is None else duration(seconds),
         "moment": moment,

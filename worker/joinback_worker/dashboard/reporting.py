@@ -9,6 +9,8 @@ from joinback_worker.answers.accuracy import Day
 from joinback_worker.answers.curve import Curve
 from joinback_worker.answers.headline import headline, value_name
 from joinback_worker.answers.report import Report
+from joinback_worker.answers.versions import by_name, order, said
+from joinback_worker.answers.versions import shown as name_of
 
 from .pictures.calibration import CalibrationPicture, calibration_picture
 from .pictures.curve import CurvePicture, curve_picture
@@ -31,8 +33,9 @@ class Shown(Struct, frozen=True, kw_only=True):
     headline: list[str]
     value_name: str
     version: str | None
-    """The version whose days are shown; None: all versions together."""
-    versions: list[str]
+    """The name of the version whose days are shown; None: all versions together."""
+    versions: dict[str, str]
+    """The names of versions, and how a page shows them."""
     days: list[Day]
     """The newest first."""
     days_all: int
@@ -52,10 +55,14 @@ def shown(
     truth: Mapping[str, float] | None = None,
 ) -> Shown:
     """Return the report with its pictures. Raises ConfigurationError for a version without a day."""
-    versions = sorted({day.version for day in report.days if day.version is not None})
-    if version is not None and version not in versions:
-        raise ConfigurationError(f"no version {version!r}; known are {', '.join(versions) or 'none'}")
-    days = report.together if version is None else [day for day in report.days if day.version == version]
+    versions = sorted({day.version for day in report.days}, key=order)
+    days = report.together
+    if version is not None:
+        names = by_name(versions)
+        if version not in names:
+            raise ConfigurationError(f"no version {version!r}; known are {', '.join(map(name_of, versions)) or 'none'}")
+        days = [day for day in report.days if day.version == names[version]]
+        version = name_of(names[version])
     name = value_name(report)
     # The truth is known over all versions, not for a single one.
     known = truth if truth and version is None else {}
@@ -64,7 +71,7 @@ def shown(
         headline=headline(report),
         value_name=name,
         version=version,
-        versions=versions,
+        versions={name_of(one): said(one) for one in versions},
         days=days[::-1][:days_max],
         days_all=len(days),
         days_picture=days_picture(days, is_share=name == "accuracy", truth=known) if days else None,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from joinback_worker.answers.scores import Scores
+from joinback_worker.answers.versions import said
 
 from .frame import Frame, Spot, Tick, line, quarters
 
@@ -32,7 +33,7 @@ def calibration_picture(scores: Sequence[Scores]) -> CalibrationPicture:
     found = []
     for one in scores[-SHOWN_MAX:]:
         spots = [(frame.x(bucket.mean_score), frame.y(bucket.share_positive)) for bucket in one.buckets]
-        found.append(Calibrated(one.version or "no version", line(spots), spots))
+        found.append(Calibrated(said(one.version), line(spots), spots))
     x_ticks = [Tick(frame.x(n / 4), f"{n / 4:g}", is_minor=n in (1, 3)) for n in range(5)]
     ideal = line([(frame.x(0), frame.y(0)), (frame.x(1), frame.y(1))])
     return CalibrationPicture(frame, ideal, x_ticks, quarters(frame), found)

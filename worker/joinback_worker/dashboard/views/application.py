@@ -28,7 +28,7 @@ def wanted_of(place: Place) -> Wanted:
         raise ConfigurationError(f"age={age_d:g} is more than {AGE_DAYS_MAX:g} days")
     since, compared, positive = place.get("since"), place.all("compare"), place.get("positive")
     if len(compared) not in (0, 2):
-        raise ConfigurationError("compare=… compares two versions: give it twice")
+        raise ConfigurationError("compare=… compares two versions: give it twice; predictions without a version are -")
     return Wanted(
         application=place.wanted("application"),
         now=datetime.now(UTC),
