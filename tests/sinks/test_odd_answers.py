@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -47,38 +47,67 @@ def whole(n: int, share: float) -> tuple[Any, Any]:
     return {"n": Raw(b"1e-400") if n == 5 else 2**70 * (1 + n)}, {"n": -(2**80) + 2**70 * n, "id": str(2**69)}
 
 
-APPLICATIONS = {"outlier": outlier, "tiny": tiny, "beside": beside, "whole": whole}
+def quoted(n: int, share: float) -> tuple[Any, Any]:
+    """Return names with quotes, of which two have the same, beside a plain one."""
+    return {'say "hi"': share, "p": 1 - share}, {'say "hi"': n % 10 > 4, "y": True}
+
+
+def escaped(n: int, share: float) -> tuple[Any, Any]:
+    """Return names that JSON escapes, one of them within an object that is not always one."""
+    within: Any = {"a\\b": share, "a/b~c": 1} if n % 9 else "none"
+    return {'"in"': within}, {"new\nline\t": n % 10 > 4}
+
+
+def unnamed(n: int, share: float) -> tuple[Any, Any]:
+    return {"": share}, {"": n % 10 > 4}
+
+
+def nul(n: int, share: float) -> tuple[Any, Any]:
+    """Return texts that differ only behind a NUL, or in how they are escaped."""
+    return {"m": "a\0b"}, {"m": ("a\0b", "a", "a\0c", "a\\u0000b", "\0b")[n % 5]}
+
+
+APPLICATIONS = {
+    "outlier": outlier,
+    "tiny": tiny,
+    "beside": beside,
+    "whole": whole,
+    "quoted": quoted,
+    "escaped": escaped,
+    "unnamed": unnamed,
+    "nul": nul,
+}
 CHOICES = {
     "outlier": Choice(field="m", output="m"),
     "beside": Choice(field="m", output="m"),
     "whole": Choice(field="n", output="n"),
+    "escaped": Choice(output='"in".a\\b'),
 }
 
 
-def records() -> Iterator[Record]:
-    for application, made in APPLICATIONS.items():
-        for n in range(ROWS):
-            outputs, feedback = made(n, (n % 10 + 0.5) / 10)
-            at = NOW - timedelta(days=20, hours=n)
-            values = {name: Raw(msgspec.json.encode(value)) for name, value in feedback.items()}
-            said = Raw(msgspec.json.encode(outputs))
-            prediction = wire.Prediction(v=1, at=at, logged_at=at, version="1", inputs=Raw(b"{}"), outputs=said)
-            told = wire.Feedback(v=1, at=at + timedelta(hours=n), logged_at=at + timedelta(hours=n), feedback=values)
-            yield Record(
-                application=application,
-                join_key=f"{n}",
-                predictions={"p": prediction},
-                feedback={"f": told} if n % 8 != 6 else {},
-            )
+def records(application: str) -> Iterator[Record]:
+    for n in range(ROWS):
+        outputs, feedback = APPLICATIONS[application](n, (n % 10 + 0.5) / 10)
+        at = NOW - timedelta(days=20, hours=n)
+        values = {name: Raw(msgspec.json.encode(value)) for name, value in feedback.items()}
+        said = Raw(msgspec.json.encode(outputs))
+        prediction = wire.Prediction(v=1, at=at, logged_at=at, version="1", inputs=Raw(b"{}"), outputs=said)
+        told = wire.Feedback(v=1, at=at + timedelta(hours=n), logged_at=at + timedelta(hours=n), feedback=values)
+        yield Record(
+            application=application,
+            join_key=f"{n}",
+            predictions={"p": prediction},
+            feedback={"f": told} if n % 8 != 6 else {},
+        )
 
 
-def asked(url: str) -> dict[str, Report]:
+def asked(url: str, applications: Sequence[str]) -> dict[str, Report]:
     """Return the report of each application, of a sink that is filled first."""
 
     async def fill() -> None:
-        for application in APPLICATIONS:
+        for application in applications:
             async with open_sink(url, Policy(now=NOW)) as sink:
-                await sink.merge([record for record in records() if record.application == application])
+                await sink.merge(list(records(application)))
 
     asyncio.run(fill())
     return {
@@ -88,21 +117,21 @@ def asked(url: str) -> dict[str, Report]:
                 Wanted(application=name, now=NOW, age_d=3, choice=CHOICES.get(name, Choice())),
             )
         )
-        for name in APPLICATIONS
+        for name in applications
     }
 
 
 @pytest.fixture(scope="module")
 def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
-    return asked(f"sqlite:///{tmp_path_factory.mktemp('odd')}/sink.db")
+    return asked(f"sqlite:///{tmp_path_factory.mktemp('odd')}/sink.db", list(APPLICATIONS))
 
 
 @pytest.mark.parametrize("name", [one for one in EACH_ENGINE if one.values != ("sqlite",)])
 def test_every_sink_says_the_same(name: str, on_sqlite: dict[str, Report], tmp_path: Path) -> None:
     """Each figure of each application is that of SQLite, to 1e-9, and none refuses the report."""
     with ENGINES[name].place(tmp_path) as url:
-        found = asked(url)
-    for application in APPLICATIONS:
+        found = asked(url, [one for one in APPLICATIONS if one != "nul" or ENGINES[name].holds_nul])
+    for application in found:
         want, got = (plain(one[application]) for one in (on_sqlite, found))
         assert list(differences(want, got, application)) == []
 
@@ -115,6 +144,28 @@ def test_a_number_too_far_is_no_label(on_sqlite: dict[str, Report]) -> None:
     for told in on_sqlite.values():
         assert told.pair is not None
         assert all(map(math.isfinite, numbers(plain(told))))
+
+
+def test_a_name_that_no_path_holds(on_sqlite: dict[str, Report]) -> None:
+    """Fields and outputs with quotes, backslashes, control characters or no character at all have their figures."""
+    for application in ("quoted", "escaped", "unnamed"):
+        told = on_sqlite[application]
+        assert told.pair is not None
+        assert told.ripe is not None
+        right = [n for n in range(ROWS) if n % 8 != 6 and (application != "escaped" or n % 9)]
+        assert sum(day.labels for day in told.days) == len(right)
+        assert (told.ripe.so_far, told.scores[0].auc) == (1.0, 1.0)
+    assert on_sqlite["quoted"].pair.output == 'say "hi"'
+    assert on_sqlite["escaped"].pair.path == ('"in"', "a\\b")
+
+
+def test_a_text_goes_on_behind_a_nul(on_sqlite: dict[str, Report]) -> None:
+    """Texts are compared whole: only those that are the same are right."""
+    labels = [n for n in range(ROWS) if n % 8 != 6]
+    assert sum(day.labels for day in on_sqlite["nul"].days) == len(labels)
+    told = on_sqlite["nul"].ripe
+    assert told is not None
+    assert told.so_far == pytest.approx(sum(n % 5 == 0 for n in labels) / len(labels))
 
 
 def numbers(told: Any) -> Iterator[float]:

@@ -7,8 +7,6 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from joinback.errors import ConfigurationError
-
 DAY_US = 86_400_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COMPARABLE_MAX = 1e100
@@ -65,6 +63,10 @@ class Dialect:
         """Return the value of a JSON column at a path, as `number` and `string` take it."""
         raise NotImplementedError
 
+    def found_text(self, column: str, keys: Keys) -> str:
+        """Return the same for `string` alone, with all characters of a text."""
+        return self.found(column, keys)
+
     def number(self, found: str) -> str:
         """Return a double: a JSON number up to COMPARABLE_MAX; 1 and 0 for true and false; NULL else."""
         raise NotImplementedError
@@ -103,13 +105,13 @@ class Dialect:
 
 
 def path(keys: Keys) -> str:
-    """Return a JSON path. Raises ConfigurationError for a name that no path can hold."""
-    for name in keys:
-        if '"' in name or "\\" in name:
-            raise ConfigurationError(
-                f"the name {name!r} has a quote or a backslash, which a path into JSON cannot hold"
-            )
+    """Return a JSON path. None of the names is odd."""
     return "".join(["$", *(f'."{name}"' for name in keys)])
+
+
+def is_odd(keys: Keys) -> bool:
+    """Return whether a path cannot hold one of the names everywhere: an empty one, or one that JSON escapes."""
+    return any(not name or json.dumps(name, ensure_ascii=False) != f'"{name}"' for name in keys)
 
 
 def is_comparable(value: object) -> bool:

@@ -3,9 +3,11 @@
 import json
 from datetime import timedelta
 
-from .dialect import COMPARABLE_MAX, EPOCH, Dialect, Keys, path
+from .dialect import COMPARABLE_MAX, EPOCH, Dialect, Keys, is_odd, path
 
 _NO_LIMIT = 2**63 - 1
+_NUL = "\uffff"
+"""SQLite's functions of JSON end a text at a NUL. This takes its place: no character, so in no text."""
 _ANY_TIME = "2026-11-23T11:00:00.000000Z"
 _COMPARABLE = f"between -{COMPARABLE_MAX!r} and {COMPARABLE_MAX!r}"
 
@@ -18,7 +20,7 @@ class _Times:
     """
 
     def __init__(self, field: str) -> None:
-        self.start = json.dumps(path((field,))[3:-1], ensure_ascii=False) + ':{"first":"'
+        self.start = json.dumps(field, ensure_ascii=False) + ':{"first":"'
         only = f'{{{self.start}{_ANY_TIME}","last":"{_ANY_TIME}"}}}}'
         self.only_length, self.only_bytes = len(only), len(only.encode())
         """If the text has this length and begins with the field, the row has no other field."""
@@ -26,6 +28,9 @@ class _Times:
 
 class SQLite(Dialect):
     keeps = True
+
+    def text(self, value: str) -> str:
+        return super().text(value.replace("\0", _NUL))
 
     def fenced(self, select: str) -> str:
         # Without the limit SQLite repeats each column's expression wherever it is used, and parses the JSON again.
@@ -43,7 +48,23 @@ class SQLite(Dialect):
         return f"cast(round({seconds} * 1e6) as integer)"
 
     def found(self, column: str, keys: Keys) -> str:
-        return f"json_extract({column}, {self.text(path(keys))})"
+        if not is_odd(keys):
+            return f"json_extract({column}, {self.text(path(keys))})"
+        # A path has no escapes, so names are compared one by one, each within the object of the one before.
+        within, parts, wanted = column, [], []
+        for n, name in enumerate(keys):
+            parts.append(f"json_each({within}) as e{n}")
+            wanted.append(f"e{n}.key = {self.text(name)}")
+            within = f"case e{n}.type when 'object' then e{n}.value end"
+        return f"(select e{len(keys) - 1}.value from {', '.join(parts)} where {' and '.join(wanted)} limit 1)"  # noqa: S608
+
+    def found_text(self, column: str, keys: Keys) -> str:
+        # The JSON has a NUL as \u0000. Only where there is one, is the JSON copied.
+        escaped = (self.text(json.dumps(one)[1:-1]) for one in ("\0", _NUL))
+        nul, other = escaped
+        return self.found(
+            f"case when instr({column}, {nul}) then replace({column}, {nul}, {other}) else {column} end", keys
+        )
 
     def number(self, found: str) -> str:
         # SQLite's true is 1 already. A text must not become 0.
@@ -190,7 +211,12 @@ class DuckDB(Dialect):
         return f"epoch_us({column})"
 
     def found(self, column: str, keys: Keys) -> str:
-        return f"json_extract({column}, {self.text(path(keys))})"
+        # A pointer can hold every name. But beside names it also knows the places of a list.
+        where = "".join(f"/{self._in_pointer(name)}" for name in keys) if is_odd(keys) else path(keys)
+        return f"json_extract({column}, {self.text(where)})"
+
+    def _in_pointer(self, name: str) -> str:
+        return name.replace("~", "~0").replace("/", "~1")
 
     def number(self, found: str) -> str:
         raw = f"cast({found} as varchar)"
@@ -204,7 +230,7 @@ class DuckDB(Dialect):
         return f"case json_type({found}) when 'VARCHAR' then json_extract_string({found}, '$') end"
 
     def first_seen(self, field: str) -> str:
-        first = f"json_extract_string(times, {self.text(path((field, 'first')))})"
+        first = f"json_extract_string({self.found('times', (field, 'first'))}, '$')"
         return self.us(f"cast({first} as timestamptz)")
 
     def quotient(self, dividend: str, divisor: int) -> str:

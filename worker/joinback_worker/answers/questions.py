@@ -175,9 +175,10 @@ def _source(d: Dialect, asked: Asked, pair: Pair | None) -> str:
     since = f" and predicted_at >= {d.time(asked.since_us)} and {served_at} >= {d.time(asked.since_us)}"
     found, sides = "", ""
     if pair is not None:
-        found = f", {d.found('feedback', (pair.field,))} as label, {d.found('outputs', pair.path)} as ours"
-        outcome = d.string if pair.is_text else d.number
-        p = d.string if pair.is_text and pair.kind == "classes" else d.number
+        texts, numbers = (d.found_text, d.string), (d.found, d.number)
+        find, outcome = texts if pair.is_text else numbers
+        find_ours, p = texts if pair.is_text and pair.kind == "classes" else numbers
+        found = f", {find('feedback', (pair.field,))} as label, {find_ours('outputs', pair.path)} as ours"
         sides = f", {outcome('label')} as outcome, {p('ours')} as p"
         for place, name in enumerate(pair.quantiles):
             found += f", {d.found('outputs', pair.beside(name))} as found{place}"
