@@ -13,8 +13,9 @@ from msgspec import Raw
 
 from joinback import wire
 from joinback.settings import Settings
+from joinback_worker.answers.answer import Report, Wanted
 from joinback_worker.answers.choice import Choice
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.cli.report_text import lines
 from joinback_worker.dashboard.mailed import page
 from joinback_worker.law.record import Record

@@ -13,8 +13,9 @@ from starlette.testclient import TestClient
 
 from joinback.settings import Settings
 from joinback_worker.answers.accuracy import Day
+from joinback_worker.answers.answer import Report, Wanted
 from joinback_worker.answers.headline import headline
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.dashboard.app import app
 from joinback_worker.dashboard.desk import Desk

@@ -6,8 +6,9 @@ from typing import Any
 from msgspec import UNSET
 
 from joinback.errors import ConfigurationError
+from joinback_worker.answers.answer import Wanted
 from joinback_worker.answers.choice import AGE_DAYS_MAX, Choice, day_of, label_of
-from joinback_worker.answers.report import Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.place import Place
 from joinback_worker.dashboard.reporting import DAYS_SHOWN, shown
