@@ -13,8 +13,9 @@ import pytest
 from made_up_records import record_of
 
 from joinback.settings import Settings
+from joinback_worker.answers.answer import Report, Wanted
 from joinback_worker.answers.choice import Choice
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.cli.report import report as command
 from joinback_worker.cli.report_tables import TABLES

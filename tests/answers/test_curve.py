@@ -18,10 +18,11 @@ from ruled import file, policy
 
 from joinback.settings import Settings
 from joinback_worker.answers import questions
+from joinback_worker.answers.answer import Report, Wanted
 from joinback_worker.answers.curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s
 from joinback_worker.answers.engines import SQLite
 from joinback_worker.answers.questions import AT_RISK_MIN, Asked
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.answers.stores import open_store
 from joinback_worker.law.record import Record
 from joinback_worker.law.rules import Policy
@@ -110,6 +111,17 @@ def test_it_ends_where_few_are_at_risk() -> None:
     few = drawn(random_waits(1, 20))
     assert few.points == []
     assert "too few" in few.sentence
+
+
+def test_labels_that_come_all_at_once() -> None:
+    """A nightly job's labels: the step counts, as all were at risk then, though few are after it; and it is the end."""
+    day = DAY_S * 1_000_000
+    waits: list[tuple[int, int | None]] = [(40 * day, day)] * 390 + [(40 * day, None)] * 10
+    last = drawn(waits).points[-1]
+    assert (last.age_s, last.share, last.at_risk) == (DAY_S, pytest.approx(390 / 400), 400)
+    # Of 29 at risk there is no step.
+    later = drawn([*waits[:371], *[(40 * day, 2 * day + 1)] * 19, *waits[390:]]).points[-1]
+    assert (later.age_s, later.share) == (DAY_S, pytest.approx(371 / 400))
 
 
 def test_percentiles_are_exact() -> None:

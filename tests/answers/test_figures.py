@@ -14,9 +14,10 @@ from ruled import file
 
 from joinback.settings import Settings
 from joinback_worker.answers.accuracy import Part, day_text
+from joinback_worker.answers.answer import NoApplication, Report, Wanted
 from joinback_worker.answers.choice import Choice
 from joinback_worker.answers.estimate import Delays, delays_of, weighted
-from joinback_worker.answers.report import NoApplication, Report, Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.answers.student import quantile
 from joinback_worker.law.record import effective_at
 from joinback_worker.law.rules import Policy
@@ -249,13 +250,14 @@ def test_a_label_counts_for_those_to_come() -> None:
 
 
 def test_no_estimate_without_an_old_cohort_of_an_outcome() -> None:
-    """An outcome that old cohorts lack, or have too few of, or a share below a tenth: none."""
-    delays = delays_of([(1.0, n, 10.0, 10) for n in range(10)] + [(0.0, 3, 5.0, 5)], 10.0, 10)
+    """An outcome that old cohorts lack, or have too few of, or a share below a tenth, or no second outcome: none."""
+    two = [(outcome, n, 10.0, 10) for outcome in (1.0, 2.0) for n in range(10)]
+    delays = delays_of([*two, (0.0, 3, 5.0, 5)], 10.0, 10)
     assert delays is not None
     assert weighted({1.0: Part(10, 10, 10)}, 5.0, delays) == pytest.approx(1.0)
     assert weighted({1.0: Part(10, 10, 10), 0.0: Part(1, 1, 0)}, 5.0, delays) is None
     assert weighted({1.0: Part(10, 10, 10)}, 0.5, delays) is None
-    assert delays_of([(0.0, 3, 5.0, 5)], 10.0, 10) is None
+    assert delays_of([*two[:10], (0.0, 3, 5.0, 5)], 10.0, 10) is None
 
 
 def test_without_unlabelled_rows_there_is_no_coverage(settings: Settings) -> None:

@@ -2,41 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
-import msgspec
 import pytest
-from msgspec import Raw
+from answers.odd_records import NOW, record
 
-from joinback import wire
 from joinback.settings import Settings
+from joinback_worker.answers.answer import Report, Wanted
 from joinback_worker.answers.choice import Choice
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.cli.report_text import lines
 from joinback_worker.dashboard.mailed import page
-from joinback_worker.law.record import Record
 from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink
 
 NOTHING = Choice()
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def record(application: str, n: int, outputs: Any, feedback: dict[str, Any]) -> Record:
-    at = NOW - timedelta(days=20, minutes=n)
-    values = {name: Raw(msgspec.json.encode(value)) for name, value in feedback.items()}
-    said = wire.Prediction(v=1, at=at, logged_at=at, inputs=Raw(b"{}"), outputs=Raw(msgspec.json.encode(outputs)))
-    label = wire.Feedback(v=1, at=at + timedelta(days=1), logged_at=at + timedelta(days=1), feedback=values)
-    is_labelled = n % 4 > 0
-    return Record(
-        application=application,
-        join_key=f"k{n}",
-        predictions={"p": said},
-        feedback={"f": label} if is_labelled else {},
-    )
 
 
 @pytest.fixture(scope="module")

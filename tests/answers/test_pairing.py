@@ -142,7 +142,7 @@ FRAUD = [({"score": 0.2, "ms": 9}, {"fate": "ok", "by": 7}), ({"score": 0.7, "ms
         ([({"score": 20}, {"y": "no"}), ({"score": 70}, {"y": "yes"})], Choice(), "--positive no, and --threshold"),
         ([({"p": 0.2}, {"stars": 5})], Choice(), "compare the two as they are, give --output p. If the output is the"),
         ([(0.2, {"stars": 5})], Choice(), "as they are, give --field stars. If the output is the probability of one"),
-        ([({"yes": True}, {"ok": "false"})], Choice(), "Log the label as true or false, or declare `type"),
+        ([({"yes": True}, {"ok": "false"})], Choice(), 'declare `type = "bool"` for the field'),
         ([({"yes": True}, {"ok": "fine"})], Choice(), "true where it confirms the output's true"),
         ([({"p": 3.5}, {"p": text}) for text in ("3.5", "4", "9")], Choice(), 'declare `type = "float"`'),
         ([({"p": 0.5}, {"why": f"text {n}"}) for n in range(21)], Choice(), "more than 20 different values"),

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from joinback_worker.answers.answer import Report
 from joinback_worker.answers.choice import Choice
 from joinback_worker.answers.pairing import Pair, pair_of
 from joinback_worker.answers.quantiles import is_quantile, share_of
-from joinback_worker.answers.report import Report
 from joinback_worker.cli.report_text import lines
 from joinback_worker.dashboard.mailed import page
 from joinback_worker.law.rules import Rules

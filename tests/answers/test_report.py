@@ -265,8 +265,8 @@ def test_it_changes_nothing(report: Run, url: str) -> None:
 
 def test_a_page_of_nothing(url: str) -> None:
     """A report without labels makes a page too."""
+    from joinback_worker.answers.answer import Report
     from joinback_worker.answers.curve import Curve
-    from joinback_worker.answers.report import Report
 
     told = Report(
         application="a", now=datetime(2026, 1, 1, tzinfo=UTC), statuses={}, age_s=86_400.0, age_why="as asked",

@@ -13,7 +13,8 @@ from made_up_records import record_of
 
 from joinback.settings import Settings
 from joinback_worker.answers.accuracy import Cell
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.answer import Report, Wanted
+from joinback_worker.answers.report import report
 from joinback_worker.answers.slower import Slower, slower_of
 from joinback_worker.cli.made_up_loans import Loan, made_up_loans
 from joinback_worker.dashboard.mailed import page
@@ -44,8 +45,8 @@ def cells(loans: Iterable[Loan], now: datetime) -> list[Cell]:
 
 def cell(day: int, place: int | None, rows: int, w: float = 1.0) -> Cell:
     return Cell(
-        day=day, version=None, outcome=None, is_known=place is not None, place=place, rows=rows, w=rows * w,
-        w2=rows * w * w, age_d=0.0, value=0.0, extra=0.0, value2=0.0, below=[],
+        day=day, version=None, outcome=None, is_known=place is not None, is_judgeable=True, place=place,
+        rows=rows, w=rows * w, w2=rows * w * w, age_d=0.0, value=0.0, extra=0.0, value2=0.0, below=[],
     )  # fmt: skip
 
 

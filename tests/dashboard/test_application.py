@@ -13,8 +13,9 @@ from starlette.testclient import TestClient
 
 from joinback.settings import Settings
 from joinback_worker.answers.accuracy import Day
+from joinback_worker.answers.answer import Report, Wanted
 from joinback_worker.answers.headline import headline
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.dashboard.app import app
 from joinback_worker.dashboard.desk import Desk
@@ -210,15 +211,15 @@ def test_all_days_are_one_link_away(visitor: TestClient) -> None:
         ("application=loans&field=paid", 400, "no feedback has the field 'paid'; known are repaid"),
         ("application=loans&output=risk", 400, "no output 'risk'; known are default"),
         ("application=loans&version=9", 400, "no version '9'; known are 1.0, 1.1"),
-        ("application=loans&age=old", 400, "age=old is not a number above 0"),
-        ("application=loans&age=-1", 400, "age=-1 is not a number above 0"),
-        ("application=loans&age=99999", 400, "age=99999 is more than 3650 days"),
+        ("application=loans&age=old", 400, "age=old is not a number"),
+        ("application=loans&age=-1", 400, "age=-1: it must be above 0 and at most 3650 days"),
+        ("application=loans&age=99999", 400, "age=99999: it must be above 0 and at most 3650 days"),
         ("application=loans&since=yesterday", 400, "'yesterday' is not a date; write it as 2026-10-01"),
         ("application=loans&compare=1.0", 400, "compare=… compares two versions"),
         ("application=%00", 400, "contains a NUL character"),
         ("application=loans&field=a%00", 400, "field=… contains a NUL character"),
         ("application=loans&threshold=7", 400, "the output 'default' is a probability"),
-        ("application=loans&threshold=nan", 400, "threshold=nan is not a number above 0"),
+        ("application=loans&threshold=nan", 400, "threshold nan: it must be a finite number"),
     ],
 )
 def test_a_wrong_choice_is_a_sentence(visitor: TestClient, query: str, status: int, said: str) -> None:

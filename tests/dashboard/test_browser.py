@@ -18,7 +18,8 @@ from dashboard.browser import LOOKS, PICTURES, Browser, chromium
 from made_up_records import record_of
 
 from joinback.settings import Settings
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.answer import Report, Wanted
+from joinback_worker.answers.report import report
 from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.dashboard.mailed import page
 from joinback_worker.law.rules import Policy

@@ -34,7 +34,16 @@ def exported(
     url: str, output: Path, moment: datetime, settings: Settings | None = None, /, **options: Any
 ) -> tuple[Exported, list[dict[str, Any]]]:
     """Export as Arrow, and read it back."""
-    job = Job(url=url, application="loans", as_of=moment, format="arrow", output=output, replace=True, **options)
+    job = Job(
+        url=url,
+        application="loans",
+        as_of=moment,
+        format="arrow",
+        output=output,
+        replace=True,
+        diff_format="arrow",
+        **options,
+    )
     told = asyncio.run(export(settings or Settings(), job, lambda _: None))
     return told, table_of(output)
 
@@ -300,6 +309,8 @@ def test_the_command(stack: Stack, cli: Cli, tmp_path: Path) -> None:
     assert [(row["join_key"], row["amount"], row["repaid"]) for row in rows] == [
         ("loan_0", "0", "true"), ("loan_1", "1", ""), ("loan_2", "2", ""),
     ]  # fmt: skip
+    with (tmp_path / "diff.csv").open() as lines:
+        assert [(row["join_key"], row["after"]) for row in csv.DictReader(lines)] == [("loan_0", "true")]
     told = json.loads(cli("export", "loans", "--output", "x.parquet", "--json").stdout)
     assert told["statuses"] == {"joined": 1, "unlabelled": 0, "predicted": 2}
     assert pq.read_schema(tmp_path / "x.parquet").metadata[b"joinback.application"] == b"loans"
@@ -309,6 +320,7 @@ def test_the_command(stack: Stack, cli: Cli, tmp_path: Path) -> None:
         ("--as-of", "monday"): "is not a time; write 2026-10-01",
         ("--since-as-of", "2026-10-01", "--as-of", "2026-10-01"): "must be before",
         ("--diff", "x.csv"): "needs --since-as-of",
+        ("--output", "x.csv.gz"): "x.csv.gz: .gz is none of parquet, csv, arrow; rename the file, or give --format",
     }.items():
         done = cli("export", "loans", *wrong)
         assert done.returncode == 2
@@ -317,3 +329,18 @@ def test_the_command(stack: Stack, cli: Cli, tmp_path: Path) -> None:
     assert early.returncode == 0
     assert "loans as known on 2026-01-01T00:00:00.000000Z" in early.stdout
     assert pq.read_table(tmp_path / "loans-2026-01-01.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize("given", [(), ("--format", "arrow")])
+def test_each_file_has_its_own_format(given: tuple[str, ...], cli: Cli, tmp_path: Path) -> None:
+    """The suffix of a file says its format, for the rows and for the changes alike; --format overrides both."""
+    url = f"sqlite:///{tmp_path}/sink.db"
+    put(url, life())
+    beginnings = {"csv": b'"join_key"', "CSV": b'"join_key"', "parquet": b"PAR1", "arrow": b"ARROW1", "": b"PAR1"}
+    for output, diff in (("csv", "parquet"), ("parquet", "CSV"), ("arrow", "csv"), ("csv", "")):
+        files = [Path(f"rows.{output}"), Path(f"diff.{diff}".rstrip("."))]
+        names = ["--output", str(files[0]), "--diff", str(files[1])]
+        done = cli("export", "loans", url, "--since-as-of", "2026-01-01", *names, "--force", *given)
+        assert done.returncode == 0, done.stderr
+        for path, suffix in zip(files, (output, diff), strict=True):
+            assert (tmp_path / path).read_bytes().startswith(b"ARROW1" if given else beginnings[suffix]), path

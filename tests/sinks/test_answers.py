@@ -13,8 +13,9 @@ from made_up_records import record_of
 from ruled import file
 
 from joinback.settings import Settings
+from joinback_worker.answers.answer import Report, Wanted
 from joinback_worker.answers.choice import Choice
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.cli.made_up_loans import made_up_loans
 from joinback_worker.config.rules_file import config_of
 from joinback_worker.law.rules import Policy

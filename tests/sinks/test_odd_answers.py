@@ -16,8 +16,9 @@ from test_answers import differences, plain
 
 from joinback import wire
 from joinback.settings import Settings
+from joinback_worker.answers.answer import Report, Wanted
 from joinback_worker.answers.choice import Choice
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.law.record import Record
 from joinback_worker.law.rules import Policy
 from joinback_worker.sinks import open_sink

@@ -66,6 +66,7 @@ MISTAKES = [
     ("[applications.a]\njoin_window_s = 60\nmaturity_s = 61\n", 3, "is above join_window_s, here 60"),
     ("[applications.a.feedback.x]\ntype = 'int'\nmin = nan\n", 3, "must be finite"),
     ("[applications.a.feedback.x]\ntype = 'int'\nmax = inf\n", 3, "must be finite"),
+    ("[applications.a.feedback.x]\nthreshold = nan\n", 2, "must be finite"),
     ("[applications.a.feedback.x]\npositive = true\n", 2, "needs a type"),
     ('[applications.""]\nmaturity_s = 1\n', 1, "must be an application's name"),
     ('[applications."*"]\nmaturity_s = 1\n', 1, "does not stand for all others"),

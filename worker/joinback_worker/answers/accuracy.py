@@ -33,6 +33,8 @@ class Cell(Struct, frozen=True, kw_only=True):
     """The label. None if none is known, or if there are too many different ones."""
     is_known: bool
     """Whether both the output and the label are known."""
+    is_judgeable: bool
+    """Whether there is an output that can be compared. Without one no label will ever say how good it was."""
     place: int | None
     """How many of the ages had passed when the label came: 0 if it came within the first. None if it has not come."""
     rows: int
@@ -73,7 +75,9 @@ class Part(Struct):
 
 
 class Sums(Struct):
-    """Sums over one or several days and versions: of all predictions, labels known now, and labels known by the age."""
+    """Sums over one or several days and versions: of all predictions whose output can be compared, of the labels known
+    now, and of the labels known by the age.
+    """
 
     rows: int = 0
     w: float = 0.0
@@ -131,7 +135,7 @@ def cells_of(answer: Iterable[Sequence[Any]]) -> list[Cell]:
     """Return the cells of the result of `questions.cells`."""
     return [
         Cell(
-            day=int(day), version=version, outcome=outcome, is_known=int(known) == 1,
+            day=int(day), version=version, outcome=outcome, is_known=int(known) == 1, is_judgeable=int(known) >= 0,
             place=None if place is None else int(place), rows=int(rows), w=float(w), w2=float(w2), age_d=float(age_d),
             value=value, extra=extra, value2=value2, below=below,
         )
@@ -144,6 +148,8 @@ def sums_of(cells: Iterable[Cell], by_age: int) -> dict[tuple[int, str | None], 
     """Return sums by (day since 1970, version), in order. `by_age` is the place of the one age among the ages."""
     found: dict[tuple[int, str | None], Sums] = defaultdict(Sums)
     for cell in cells:
+        if not cell.is_judgeable:
+            continue
         found[cell.day, cell.version].add(cell, cell.place is not None and cell.place <= by_age)
     return dict(sorted(found.items(), key=lambda item: (item[0][0], order(item[0][1]))))
 

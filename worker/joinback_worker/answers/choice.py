@@ -96,6 +96,30 @@ def is_share(values: Iterable[float]) -> bool:
     return all(0 <= value <= 1 for value in values)
 
 
+def kinds(values: Sequence[Any]) -> set[str]:
+    """Return in words of which kinds the values are. 1 and 0 beside true and false are true and false, too."""
+    found = set(map(_kind, values))
+    return {"true or false"} if "true or false" in found and is_yes_no(values) else found
+
+
+def are_classes(ours: Sequence[Any], labels: Sequence[Any], *, is_told: bool) -> bool:
+    """Return whether outputs and labels are equal or not, value by value. Only a person says that true is the number 1
+    beside other numbers.
+    """
+    found = kinds([*ours, *labels])
+    return found in ({"a text"}, {"a number"}, {"true or false"}) or (
+        is_told and found == {"a number", "true or false"}
+    )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    if is_number(value):
+        return "a number"
+    return "a text" if isinstance(value, str) else "a list" if isinstance(value, list) else "an object"
+
+
 def is_flat(value: Any) -> bool:
     """Return whether a JSON value is a text, a number, true or false."""
     return isinstance(value, str | int | float)

@@ -7,6 +7,7 @@ lifelines computes the same.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,8 @@ class Curve(Struct, frozen=True, kw_only=True):
     """`p50`, `p80`, …: the age at which this share of predictions has a label; None if it is not reached."""
     maturity_s: int | None = None
     by_maturity: float | None = None
+    usual_s: float | None = None
+    """The age at which 80 % of the labels that came had come, also where there is no curve."""
 
     @property
     def sentence(self) -> str:
@@ -93,33 +96,33 @@ def curve_of(
         return Curve(
             field=field, rows=rows, refused="No label has come yet, so no delay is known.", maturity_s=maturity_s
         )
-    by_place = {int(row[0]): row for row in answer}
-    points, log_s, variance, left = [], 0.0, 0.0, rows
-    last = max((int(row[5]) for row in answer if row[5] is not None), default=0)
-    for place, age in enumerate(ages):
-        if place in by_place:
-            _, ended, _, step, greenwood = by_place[place][:5]
-            log_s, variance, left = log_s + float(step), variance + float(greenwood), left - int(ended)
-        # `left` is the number at risk just after the age. The steps before it had at least as many.
-        if left < AT_RISK_MIN:
-            break
-        points.append(Point(age / 1e6, *_band(log_s, variance), left))
-    if not points:
+    if rows < AT_RISK_MIN:
         return Curve(
             field=field, rows=rows, labels=labels, maturity_s=maturity_s,
             refused=f"Fewer than {AT_RISK_MIN} predictions are too few to estimate a delay.",
         )  # fmt: skip
+    by_place = {int(row[0]): row for row in answer}
+    points, log_s, variance, left = [], 0.0, 0.0, rows
+    last = max(int(row[5]) for row in answer if row[5] is not None)
+    at_risk = min(int(row[6]) for row in answer if row[6] is not None)
+    # The end is a point of its own: at one time many labels may come, and after it few are at risk.
+    for age in sorted({last, *(age for age in ages if age <= last)}):
+        if (row := by_place.get(bisect_left(ages, age))) is not None:
+            log_s, variance, left = log_s + float(row[3]), variance + float(row[4]), left - int(row[1])
+        # `left` is the number at risk just after the age, and `at_risk` that just before the last one.
+        points.append(Point(age / 1e6, *_band(log_s, variance), left if age < last else at_risk))
     first = [
-        min((int(row[6 + n]) for row in answer if row[6 + n] is not None), default=None) for n in range(len(SHARES))
+        min((int(row[7 + n]) for row in answer if row[7 + n] is not None), default=None) for n in range(len(SHARES))
     ]
     ages_s = {
         f"p{share * 100:g}": None if age is None or age > last else age / 1e6
         for share, age in zip(SHARES, first, strict=True)
     }
     by_maturity = next((point.share for point in points if point.age_s == maturity_s), None)
+    goal = 0.8 * points[-1].share
     return Curve(
         field=field, rows=rows, labels=labels, points=points, ages_s=ages_s, maturity_s=maturity_s,
-        by_maturity=by_maturity,
+        by_maturity=by_maturity, usual_s=next((point.age_s for point in points if point.share >= goal > 0), None),
     )  # fmt: skip
 
 
@@ -131,13 +134,11 @@ def sensible_age_s(curve: Curve | None, maturity_s: int | None, history_s: float
     """
     if maturity_s is not None and maturity_s + 86_400 <= history_s:
         return float(maturity_s), "the maturity that joinback.toml declares"
-    if curve is None or not curve.points:
-        return 86_400.0, "a day, because no delay is known"
+    if curve is None or curve.usual_s is None:
+        return 86_400.0, "a day, because no delay is known; see --age-days"
     age_s, why = curve.ages_s.get("p80"), "80 % of predictions have a label by then"
     if age_s is None:
-        goal = 0.8 * curve.points[-1].share
-        age_s = next(point.age_s for point in curve.points if point.share >= goal)
-        why = "80 % of the labels that came so far had come by then"
+        age_s, why = curve.usual_s, "80 % of the labels that came so far had come by then"
     unit = 86_400 if age_s > 43_200 else 3_600 if age_s > 1_800 else 60
     return max(1, math.ceil(age_s / unit)) * float(unit), why
 

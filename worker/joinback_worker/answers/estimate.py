@@ -3,8 +3,9 @@
 A label of outcome y on a day of age a counts for 1 / F_y(a). F_y(a) is the share of y's labels that old cohorts had at
 that age. This is inverse probability weighting (D. G. Horvitz, D. J. Thompson, JASA 47 (1952), 663-685), where the
 probability of being seen depends on the outcome, as in delayed-feedback models (O. Chapelle, Modeling delayed feedback
-in display advertising, KDD 2014). The estimate is wrong if delays have changed since. Without an old cohort for each
-outcome there is no estimate.
+in display advertising, KDD 2014). It is an estimate of the labels that come by the age of the old cohorts, as these do
+not show later ones. It is wrong if delays have changed since. Without an old cohort for each outcome, and for two
+outcomes at least, there is no estimate: if only one was ever told, the others may be what is missing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +51,7 @@ def reference_age_d(age_d: float) -> float:
 
 
 def delays_of(answer: Iterable[Sequence[Any]], reference_d: float, bins: int) -> Delays | None:
-    """Return the delays of the result of `questions.delays_by_outcome`; None without an old cohort."""
+    """Return the delays of the result of `questions.delays_by_outcome`; None without old cohorts of two outcomes."""
     weights: dict[Any, list[float]] = {}
     rows: dict[Any, int] = {}
     for outcome, place, weight, count in answer:
@@ -61,7 +62,7 @@ def delays_of(answer: Iterable[Sequence[Any]], reference_d: float, bins: int) ->
         for outcome, parts in weights.items()
         if rows[outcome] >= LABELS_MIN
     }
-    return Delays(reference_d, shares) if shares else None
+    return Delays(reference_d, shares) if len(shares) > 1 else None
 
 
 def weighted(known: Mapping[Any, Known], age_d: float, delays: Delays) -> float | None:

@@ -1,8 +1,8 @@
 """The result of a report in sentences that do not mislead. Pure."""
 
 from .accuracy import Day
+from .answer import Report
 from .curve import duration
-from .report import Report
 
 ALIKE = 0.005
 """Two figures that differ by less count as the same."""
@@ -20,7 +20,7 @@ def headline(report: Report) -> list[str]:
     if report.ripe is not None and report.ripe.at_age is not None:
         sentences.append(_ripe(report.ripe, value_name(report), age))
     if report.unripe is not None and report.unripe.so_far is not None:
-        sentences.append(_unripe(report.unripe, report.ripe, value_name(report), age))
+        sentences.append(_unripe(report, report.unripe, value_name(report)))
     if report.slower is not None:
         sentences.append(report.slower.sentence)
     return sentences
@@ -36,8 +36,10 @@ def _ripe(days: Day, name: str, age: str) -> str:
     return f"{first}. {share}{_bounded(days, f'. When all labels have come, {name}')}."
 
 
-def _unripe(young: Day, ripe: Day | None, name: str, age: str) -> str:
-    first = f"For predictions younger than {age}, the labels that came give {figure(young.so_far)}"
+def _unripe(report: Report, young: Day, name: str) -> str:
+    ripe, since = report.ripe, min(day.day for day in report.days if not day.ripe)
+    younger = f"some of which are younger than {duration(report.age_s)}"
+    first = f"For predictions from {since} on, {younger}, the labels that came give {figure(young.so_far)}"
     if ripe is not None and ripe.at_age is not None and young.so_far is not None:
         apart = young.so_far - ripe.at_age
         better = apart > 0 if name == "accuracy" else apart < 0

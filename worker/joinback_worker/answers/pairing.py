@@ -9,7 +9,18 @@ from joinback.errors import ConfigurationError
 from joinback_worker.law.rules import FieldRules, Rules
 
 from .candidates import candidates, check_outputs, declared, listed, positive_of, question
-from .choice import OUTCOMES_MAX, Choice, as_text, comparable, is_flat, is_number, is_share, is_yes_no, objection
+from .choice import (
+    OUTCOMES_MAX,
+    Choice,
+    are_classes,
+    as_text,
+    comparable,
+    is_flat,
+    is_number,
+    is_share,
+    is_yes_no,
+    objection,
+)
 from .dialect import Keys, plain
 from .quantiles import share_of
 from .refusal import named, why_not
@@ -96,7 +107,7 @@ def pair_of(samples: Sequence[tuple[Any, Mapping[str, Any]]], rules: Rules, choi
         return found[0]
     if len(wanted) == len(tried) == 1:
         ((field, output),) = tried
-        return why_not(output, field, _both(samples, field, output, outputs))
+        return why_not(output, field, _both(samples, field, output, outputs), declared(rules, field).scalar)
     return question(sorted(name or "the output itself" for name in outputs), fields, choice)
 
 
@@ -159,7 +170,7 @@ def _compared(
         )
     if numbers and not is_yes_no([*ours, *labels]):
         return _of_numbers(pair, ours, labels, outputs, objections)
-    if texts == all(isinstance(value, str) for value in ours) and all(map(is_flat, [*ours, *labels])):
+    if are_classes(ours, labels, is_told=not guessed or choice.field is not None):
         return structs.replace(pair, is_text=texts, outcomes=outcomes)
     return None
 

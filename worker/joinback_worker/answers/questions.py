@@ -79,34 +79,39 @@ def curve(d: Dialect, asked: Asked, ages_us: Sequence[int], shares: Sequence[flo
     """Return the question for Kaplan and Meier's steps, summed between the ages.
 
     Its columns: the place of the age; the rows and the labels that ended there; the sums of ln(1 - 1/r) and of
-    Greenwood's 1/(r(r-1)) over these labels; the last age at which AT_RISK_MIN are at risk; for each share, the first
-    age at which it has come.
+    Greenwood's 1/(r(r-1)) over those of these labels for which AT_RISK_MIN are at risk; the last age at which as many
+    are, and how many are at risk then; for each share, the first age at which it has come.
 
     r is the rank of a row, counted from the last end. Labels that came at the same time are taken one after the other,
     before rows that are censored at that time. If d of n at risk end together, the steps are (n-1)/n, (n-2)/(n-1), ...
     Their product is Kaplan and Meier's 1 - d/n, and the sum of 1/(r(r-1)) is Greenwood's d/(n(n-d)). So it is enough
-    to sort by one number, with or without ties.
+    to sort by one number, with or without ties. n is the rank of the first of them: all d count, or none.
     """
+
+    def enough(aggregate: str, *columns: str) -> list[str]:
+        return [f"{aggregate}(case when n >= {AT_RISK_MIN} then {column} end)" for column in columns]
+
     firsts = [f", min(case when so_far <= ln(1 - {share!r}) + 1e-12 then t end)" for share in shares]
     return (
         f"with {_waits(d, asked)},"
         " ends as (select 2 * coalesce(delay, age) + case when delay is null then 1 else 0 end as e from waits),"
-        f" ranked as (select e, {d.rows_of('ends')} + 1 - row_number() over (order by e) as r from ends),"
-        f" logs as (select e, r, {d.quotient('e', 2)} as t,"
+        f" ranked as (select e, {d.rows_of('ends')} + 1 - row_number() over (order by e) as r,"
+        f" {d.rows_of('ends')} + 1 - rank() over (order by e) as n from ends),"
+        f" logs as (select e, r, n, {d.quotient('e', 2)} as t,"
         # As a double, 1 - 1/r is exact enough for a sum over a million rows.
         f" case when e % 2 = 1 then 0e0 when r = 1 then -1e9 else ln((r - 1) / {d.double('r')}) end as l,"
         f" case when e % 2 = 1 or r = 1 then 0e0 else 1e0 / (({d.double('r')}) * (r - 1)) end as g from ranked),"
-        f" km as (select e, r, t, l, g, sum(l) over ({d.in_order('e')} rows unbounded preceding) as so_far from logs)"
-        f" select {_place('t', ages_us)} as place, count(*), sum(1 - e % 2), sum(l), sum(g),"
-        f" min(case when r = {AT_RISK_MIN} then t end){''.join(firsts)} from km group by 1 order by 1"
+        f" km as (select e, n, t, l, g, sum(l) over ({d.in_order('e')} rows unbounded preceding) as so_far from logs)"
+        f" select {_place('t', ages_us)} as place, count(*), sum(1 - e % 2), {', '.join(enough('sum', *'lg'))},"
+        f" {', '.join((*enough('max', 't'), *enough('min', 'n')))}{''.join(firsts)} from km group by 1 order by 1"
     )
 
 
 def cells(d: Dialect, asked: Asked, pair: Pair | None, ages_us: Sequence[int]) -> str:
     """Return the question for the sums from which accuracy, triangle and versions are computed: see `accuracy.Cell`.
 
-    They are grouped by prediction day, version, outcome (NULL: not known, or too many different ones), k (1 if output
-    and label are known), and the place among the ages at which the label came (NULL: it has not).
+    They are grouped by prediction day, version, outcome (NULL: not known, or too many different ones), k (see
+    `_judged`), and the place among the ages at which the label came (NULL: it has not).
     """
     keys = [
         d.quotient("served", DAY_US),
@@ -215,11 +220,11 @@ def _judged(d: Dialect, asked: Asked, pair: Pair) -> str:
 
     It is no common table, because PostgreSQL would compute one with an anchored column first, and not in parallel.
 
-    k is 1 if output and label are known. Then val is 1 if the output is right, or the absolute error, and extra is
-    Brier's term, or the error. For a score, y is 1 if the label is the positive one.
+    k is 1 if output and label are known, and -1 if there is no output that can be compared. If it is 1, val is 1 if the
+    output is right, or the absolute error, and extra is Brier's term, or the error. For a score, y is 1 if the label is
+    the positive one.
     """
-    known = "delay is not null and outcome is not null and p is not null"
-    k = d.anchored(f"case when {known} then 1 else 0 end")
+    k = d.anchored("case when p is null then -1 when delay is not null and outcome is not null then 1 else 0 end")
     if pair.kind == "score":
         positive = d.text(pair.positive) if pair.is_text else repr(float(pair.positive))
         y = f"case when outcome = {positive} then 1 else 0 end"

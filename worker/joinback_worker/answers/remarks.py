@@ -3,6 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from joinback_worker.law.rules import Rules
+
+from .accuracy import Cell
 from .dialect import is_comparable, plain
 from .pairing import Pair
 from .scores import Scores
@@ -15,6 +18,39 @@ def unseen_positive(pair: Pair) -> str | None:
         return None
     seen = ", ".join(map(plain, pair.outcomes))
     return f"None of the newest labels is {plain(pair.positive)}; they are {seen}. Should --positive be one of them?"
+
+
+def defaulted(field: str, rules: Rules) -> str | None:
+    """Return a sentence if joinback.toml declares a default for the field; else None."""
+    declared = rules.feedback.get(field)
+    if declared is None or declared.default is None:
+        return None
+    return (
+        f"The default of {field!r} is no label. Predictions that have it count as missing: in coverage, in bounds, and"
+        " in what the figures say once all labels have come."
+    )
+
+
+def not_compared(cells: Iterable[Cell]) -> list[str]:
+    """Return a sentence on predictions, and one on labels, that cannot be compared, if there are any."""
+    outputs = labels = 0
+    for cell in cells:
+        if not cell.is_judgeable:
+            outputs += cell.rows
+        elif cell.place is not None and not cell.is_known:
+            labels += cell.rows
+    said = []
+    if outputs:
+        said.append(
+            f"{outputs:,} predictions lack an output that can be compared, as it is null or of another type. No figure"
+            " of accuracy or coverage counts them."
+        )
+    if labels:
+        said.append(
+            f"{labels:,} labels that came cannot be compared, as they are null or of another type. Accuracy and"
+            " coverage count them as missing; the label curve and the triangle count them."
+        )
+    return said
 
 
 def one_value(field: str, outcomes: Collection[Any], samples: Iterable[tuple[Any, Mapping[str, Any]]]) -> str | None:

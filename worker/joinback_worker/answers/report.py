@@ -1,18 +1,16 @@
-"""All answers about one application in one value, which a terminal, a file and a page show."""
+"""All answers about one application: the questions of one report, in turn, and what follows from each."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import structs
 
-from joinback.errors import ConfigurationError
 from joinback.settings import Settings
 from joinback_worker.config.rules_file import config_of
 from joinback_worker.law.rules import Rules
 
 from . import accuracy, compare, estimate, pairing, questions, remarks, versions
-from .choice import Choice
+from .answer import NoApplication, Report, Wanted
 from .curve import SHARES, Curve, ages_us, curve_of, duration, sensible_age_s
 from .dialect import DAY_US, Dialect, us_of
 from .keeping import lines_to_keep, why_not_kept
@@ -20,67 +18,12 @@ from .pairing import Pair
 from .questions import Asked
 from .samples import fields_of, outputs_of, samples_of
 from .scores import Scores, scores_of
-from .slower import Slower, slower_of
+from .slower import slower_of
 from .stores import Store, open_store
-from .triangle import Triangle, ages_around, triangle_of
+from .triangle import ages_around, triangle_of
 
 FIELDS_MAX = 8
 """Curves per report. Each is a question of its own."""
-
-
-class NoApplication(ConfigurationError):
-    """The sink holds no row of this application."""
-
-    def __init__(self, application: str, known: Sequence[str]) -> None:
-        super().__init__(f"the sink has no rows of {application!r}")
-        self.application = application
-        self.known = known
-
-
-class Wanted(Struct, frozen=True, kw_only=True):
-    """What a person asks for. What is None is guessed, and the report says what was guessed."""
-
-    application: str
-    now: datetime
-    since: datetime | None = None
-    age_d: float | None = None
-    choice: Choice = Choice()
-    versions: tuple[str, str] | None = None
-
-
-class Report(Struct, frozen=True, kw_only=True):
-    """The answers. A figure that is not known is None, and a line of `notes` says why."""
-
-    application: str
-    now: datetime
-    statuses: dict[str, int]
-    age_s: float
-    age_why: str
-    curves: list[Curve]
-    pair: Pair | None = None
-    why_no_pair: str | None = None
-    """Why nothing is compared, if nothing is."""
-    to_keep: list[str] = []
-    """Lines of joinback.toml that declare the comparison, if it does not yet."""
-    days: list[accuracy.Day] = []
-    together: list[accuracy.Day] = []
-    """By day over all versions. Their `version` is None."""
-    ripe: accuracy.Day | None = None
-    unripe: accuracy.Day | None = None
-    """`ripe`: all days that are old enough for the one age, as if they were one day. `unripe`: all younger days."""
-    fields: list[str] = []
-    outputs: list[str] = []
-    """The names of fields and outputs seen, which could be compared."""
-    triangle: Triangle | None = None
-    slower: Slower | None = None
-    """Whether labels come later or fewer than in the weeks before."""
-    versions: list[compare.Side] = []
-    """Over all ripe days."""
-    comparison: compare.Comparison | None = None
-    scores: list[Scores] = []
-    quantiles: dict[str, float] = {}
-    """By name of a quantile output: the share of ripe labels that are at most this output. See `pair.quantiles`."""
-    notes: list[str] = []
 
 
 async def report(settings: Settings, wanted: Wanted, progress: Callable[[str], None] = lambda _: None) -> Report:
@@ -114,9 +57,9 @@ class _Reporting:
         served = [max(int(first), since_us) for _, _, first, _ in state if first is not None]
         self._oldest_us = max(1, now_us - min(served, default=now_us))
         self._asked = Asked(application=wanted.application, now_us=now_us, since_us=since_us)
-        self._has_unlabelled = settings.emit != "joined" and any(
-            self._statuses.get(status) for status in ("predicted", "unlabelled")
-        )
+        self._keeps_unlabelled = settings.emit != "joined"
+        self._has_unlabelled = False
+        """Whether there are rows without a label of what is compared, or, if nothing is, without any label."""
         self._notes: list[str] = []
 
     async def all(self) -> Report:
@@ -127,15 +70,27 @@ class _Reporting:
         if isinstance(found, str):
             self._notes.append(f"No accuracy: {found}.")
         else:
-            said = (remarks.unseen_positive(found), why_not_kept(found, self._rules))
+            said = (
+                remarks.unseen_positive(found),
+                why_not_kept(found, self._rules),
+                remarks.defaulted(found.field, self._rules),
+            )
             self._notes += [sentence for sentence in said if sentence]
         if pair is not None and self._dialect.keeps:
             self._asked = structs.replace(self._asked, field=pair.field)
             await self._ask("rows", questions.keep(self._dialect, self._asked, pair))
             self._asked = structs.replace(self._asked, is_kept=True)
         # If there is one field only, its first value is the first label.
-        drawn = [await self._curve(field) for field in (fields if len(fields) == 1 else [None, *fields[:FIELDS_MAX]])]
-        age_s, why = self._age(drawn, pair)
+        shown = fields[:FIELDS_MAX]
+        if pair is not None and pair.field not in shown:
+            shown = [*shown[: FIELDS_MAX - 1], pair.field]
+        drawn = [await self._curve(field) for field in (shown if len(shown) == 1 else [None, *shown])]
+        field = pair.field if pair is not None else drawn[0].field
+        own = next(curve for curve in drawn if curve.field == field)
+        self._has_unlabelled = own.refused != _NO_UNLABELLED
+        if self._has_unlabelled and not {"predicted", "unlabelled"} & self._statuses.keys():
+            self._notes.append(_ALL_HAVE_SOME)
+        age_s, why = self._age(own)
         self._asked = structs.replace(self._asked, age_us=round(age_s * 1e6), field=pair.field if pair else None)
         answer = Report(
             application=self._wanted.application,
@@ -164,6 +119,7 @@ class _Reporting:
         )
         if pair is None:
             return answer
+        self._notes += remarks.not_compared(cells)
         sums = accuracy.sums_of(cells, all_us.index(self._asked.age_us))
         if same := remarks.one_value(pair.field, accuracy.total(sums.values()).outcomes, samples):
             self._notes.append(same)
@@ -179,21 +135,21 @@ class _Reporting:
 
     async def _curve(self, field: str | None) -> Curve:
         maturity_s = self._rules.row_maturity_s if field is None else self._rules.maturity_of(field)
-        if not self._has_unlabelled:
-            return Curve(field=field, maturity_s=maturity_s, refused=_NO_UNLABELLED)
         ages = ages_us(self._oldest_us, maturity_s)
         is_kept = self._asked.is_kept and field == self._asked.field
         asked = structs.replace(self._asked, field=field, is_kept=is_kept)
         what = "delays" if field is None else f"delays of {field}"
         answer = await self._ask(what, questions.curve(self._dialect, asked, ages, SHARES))
-        return curve_of(field, ages, answer, maturity_s)
+        drawn = curve_of(field, ages, answer, maturity_s)
+        if drawn.rows and (not self._keeps_unlabelled or drawn.labels == drawn.rows):
+            return Curve(field=field, maturity_s=maturity_s, refused=_NO_UNLABELLED, usual_s=drawn.usual_s)
+        return drawn
 
-    def _age(self, drawn: Sequence[Curve], pair: Pair | None) -> tuple[float, str]:
+    def _age(self, own: Curve) -> tuple[float, str]:
+        """Return the one age, and why this one. `own` is the curve of what is compared."""
         if self._wanted.age_d is not None:
             return self._wanted.age_d * 86_400, "as asked"
-        field = pair.field if pair else None
-        own = next((curve for curve in drawn if curve.field == field), None)
-        maturity_s = self._rules.maturity_of(field) if field else self._rules.row_maturity_s
+        maturity_s = self._rules.maturity_of(own.field) if own.field else self._rules.row_maturity_s
         return sensible_age_s(own, maturity_s, self._oldest_us / 1e6)
 
     async def _with_pair(self, answer: Report, pair: Pair, sums: dict[tuple[int, str | None], accuracy.Sums]) -> Report:
@@ -258,6 +214,10 @@ class _Reporting:
         return found
 
 
+_ALL_HAVE_SOME = (
+    "Every row has a label of some field. If the worker keeps no other rows (JOINBACK_EMIT=joined), the curves,"
+    " coverage and bounds are of these predictions alone."
+)
 _NO_UNLABELLED = (
     "All rows have a label, or rows without one are not kept (JOINBACK_EMIT=joined). So it is not known how many labels"
     " are still to come, and the delays of those that came are too short."

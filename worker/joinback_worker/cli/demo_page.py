@@ -14,8 +14,9 @@ from rich.table import Table
 
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
+from joinback_worker.answers.answer import Report, Wanted
 from joinback_worker.answers.headline import headline
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.report import report
 
 from .dashboard import HOST, MISSING
 from .demo_months import ADDRESS, AGE_D, APPLICATION, truth_of

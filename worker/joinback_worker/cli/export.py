@@ -39,7 +39,10 @@ FORMATS = ("parquet", "csv", "arrow")
     help="A day or a time, UTC. Events logged by the beginning of that day, or by that time, count. [default: now]",
 )
 @click.option(
-    "--format", "format_", type=click.Choice(FORMATS), help="[default: by the name of --output, else parquet]"
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    help="Of both files. [default: of each by its suffix, else parquet]",
 )
 @click.option(
     "--output",
@@ -90,13 +93,13 @@ def export(
         raise JoinbackError("--since-as-of must be before --as-of")
     if diff is not None and before is None:
         raise JoinbackError("--diff needs --since-as-of, the day to compare with")
-    format_ = format_ or _format_of(output)
+    format_, diff_format = (format_ or _format_of(file) for file in (output, diff))
     output = output or Path(f"{name_of(application)}-{moment:%Y-%m-%d}.{format_}")
     if diff is not None and diff.absolute() == output.absolute():
         raise JoinbackError("--diff and --output are the same file; name two")
     job = exporting.Job(
         url=url, application=application, as_of=moment, since=before, format=format_, output=output, diff=diff,
-        replace=force, weights=weights,
+        diff_format=diff_format, replace=force, weights=weights,
     )  # fmt: skip
     console = terminal(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} records"))
@@ -123,9 +126,12 @@ def _exporting() -> Any:
         ) from None
 
 
-def _format_of(output: Path | None) -> str:
-    suffix = "" if output is None else output.suffix.removeprefix(".").lower()
-    return suffix if suffix in FORMATS else FORMATS[0]
+def _format_of(file: Path | None) -> str:
+    """Return the format that the suffix of the file names. Raises JoinbackError for a suffix that names none."""
+    suffix = "" if file is None else file.suffix.removeprefix(".").lower()
+    if suffix and suffix not in FORMATS:
+        raise JoinbackError(f"{file}: .{suffix} is none of {', '.join(FORMATS)}; rename the file, or give --format")
+    return suffix or FORMATS[0]
 
 
 def _lines(job: "Job", exported: "Exported") -> Iterator[str]:

@@ -13,8 +13,8 @@ from msgspec import UNSET
 
 from joinback.errors import ConfigurationError
 from joinback.settings import Settings, settings_from
+from joinback_worker.answers.answer import NoApplication, Report, Wanted
 from joinback_worker.answers.choice import AGE_DAYS_MAX, Choice, day_of, label_of
-from joinback_worker.answers.report import NoApplication, Report, Wanted
 from joinback_worker.answers.report import report as answered
 
 from .dashboard import MISSING

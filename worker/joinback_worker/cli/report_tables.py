@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from joinback_worker.answers.answer import Report
 from joinback_worker.answers.curve import duration
 from joinback_worker.answers.headline import value_name
-from joinback_worker.answers.report import Report
 from joinback_worker.answers.versions import shown
 
 TABLES = ("days", "curve", "triangle", "versions", "calibration", "quantiles")

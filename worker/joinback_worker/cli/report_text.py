@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from joinback_worker.answers.accuracy import Day
+from joinback_worker.answers.answer import Report
 from joinback_worker.answers.curve import STEPS, Curve, Point, duration
 from joinback_worker.answers.headline import figure, headline, value_name
-from joinback_worker.answers.report import Report
 from joinback_worker.answers.versions import shown as name_of
 
 COLUMNS = 80
@@ -101,7 +101,8 @@ def _days(report: Report) -> Iterator[str]:
     if not all(day.ripe for day in shown):
         yield f"  unripe: some predictions of the day are younger than {duration(report.age_s)}"
     if any(day.estimate is not None for day in shown):
-        yield "  estimate: accuracy of all labels, if delays stay as they were"
+        until = duration(report.estimate_until_s)
+        yield f"  estimate: by the labels that come within {until}, if delays stay as they were"
 
 
 def _newest(days: list[Day]) -> list[Day]:

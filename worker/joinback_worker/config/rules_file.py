@@ -181,6 +181,8 @@ class _Check:
                 self._wrong([*keys, "default"], "must be finite")
         elif field.default is not UNSET:
             self._check_value("default", field.default, field, keys)
+        if field.threshold is not None and not math.isfinite(field.threshold):
+            self._wrong([*keys, "threshold"], "must be finite")
         if field.positive is UNSET:
             return
         if field.type is None:

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from markupsafe import Markup
 
-from joinback_worker.answers.report import Report
+from joinback_worker.answers.answer import Report
 
 from .render import STATIC, rendered
 from .reporting import shown

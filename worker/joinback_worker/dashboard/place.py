@@ -48,17 +48,14 @@ class Place(Struct, frozen=True, kw_only=True):
         return value
 
     def number(self, name: str) -> float | None:
-        """Return a number above 0, or None if there is none. Raises ConfigurationError."""
+        """Return a number, or None if there is none. Raises ConfigurationError for a text that is no number."""
         text = self.get(name)
         if text is None:
             return None
         try:
-            value = float(text)
+            return float(text)
         except ValueError:
-            value = float("nan")
-        if not 0 < value < float("inf"):
-            raise ConfigurationError(f"{name}={text} is not a number above 0")
-        return value
+            raise ConfigurationError(f"{name}={text} is not a number") from None
 
     @property
     def every_s(self) -> int:

@@ -6,9 +6,9 @@ from msgspec import Struct
 
 from joinback.errors import ConfigurationError
 from joinback_worker.answers.accuracy import Day
+from joinback_worker.answers.answer import Report
 from joinback_worker.answers.curve import Curve
 from joinback_worker.answers.headline import headline, value_name
-from joinback_worker.answers.report import Report
 from joinback_worker.answers.versions import by_name, order, said
 from joinback_worker.answers.versions import shown as name_of
 

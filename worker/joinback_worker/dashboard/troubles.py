@@ -6,7 +6,7 @@ from msgspec import Struct
 from redis.exceptions import RedisError
 
 from joinback.errors import ConfigurationError, JoinbackError
-from joinback_worker.answers.report import NoApplication
+from joinback_worker.answers.answer import NoApplication
 from joinback_worker.connection.redis_errors import advice
 from joinback_worker.errors import SinkMissing, WorkerError
 from joinback_worker.nearest import nearest

@@ -43,6 +43,7 @@ class Job(Struct, frozen=True, kw_only=True):
     output: Path
     diff: Path | None = None
     """Where the changed labels go, one row each."""
+    diff_format: str = "parquet"
     replace: bool = False
     weights: str | None = None
     """The feedback field whose labels get a weight; None: no weights."""
@@ -93,7 +94,7 @@ async def export(settings: Settings, job: Job, has_read: Callable[[int], None]) 
             output = stack.enter_context(TableFile(job.output, job.format, replace=job.replace))
             changed = None
             if job.diff is not None:
-                changed = Changed(stack.enter_context(TableFile(job.diff, job.format, replace=job.replace)))
+                changed = Changed(stack.enter_context(TableFile(job.diff, job.diff_format, replace=job.replace)))
             survey = Survey(policy.rules)
             work = _Work(job, policy, exported, survey, spool, changed)
             async with open_sink(job.url, policy, read_only=True) as sink:

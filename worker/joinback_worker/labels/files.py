@@ -7,4 +7,4 @@ from typing import BinaryIO, cast
 
 def opened(path: Path) -> BinaryIO:
     """Return a file of bytes, unpacked if its name ends in .gz. Raises OSError."""
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else path.open("rb")

@@ -65,7 +65,7 @@ def open_file(path: Path, reading: Reading) -> Source:
         if value is not None and kind != own:
             raise JoinbackError(f"{option} is for {_NAMES[own]}, and {path.name} is {_NAMES[kind]}")
     if kind == "csv":
-        separator = reading.separator or ("\t" if ".tsv" in suffixes else None)
+        separator = reading.separator or ("\t" if suffixes[-1:] == [".tsv"] else None)
         return _reader(kind)(path, separator, reading.encoding)
     return _reader(kind)(path, reading.sheet) if kind == "excel" else _reader(kind)(path)
 

@@ -43,7 +43,7 @@ class FieldRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     output: Name | None = None
     """The output that `joinback report` compares the field with."""
     threshold: float | None = None
-    """That output is a probability, and predicts `positive` if it is at least this."""
+    """That output is a score, and predicts `positive` if it is at least this."""
     sources: list[Name] = []
     """The sources of feedback, the most trusted first. Only the values of the best source that gave one count."""
 

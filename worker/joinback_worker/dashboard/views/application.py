@@ -6,8 +6,9 @@ from typing import Any
 from msgspec import UNSET
 
 from joinback.errors import ConfigurationError
+from joinback_worker.answers.answer import Wanted
 from joinback_worker.answers.choice import AGE_DAYS_MAX, Choice, day_of, label_of
-from joinback_worker.answers.report import Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.dashboard.desk import Desk
 from joinback_worker.dashboard.place import Place
 from joinback_worker.dashboard.reporting import DAYS_SHOWN, shown
@@ -24,8 +25,8 @@ async def look(desk: Desk, place: Place) -> dict[str, Any]:
 def wanted_of(place: Place) -> Wanted:
     """Return what the address asks for. Raises ConfigurationError."""
     age_d = place.number("age")
-    if age_d is not None and age_d > AGE_DAYS_MAX:
-        raise ConfigurationError(f"age={age_d:g} is more than {AGE_DAYS_MAX:g} days")
+    if age_d is not None and not 0 < age_d <= AGE_DAYS_MAX:
+        raise ConfigurationError(f"age={age_d:g}: it must be above 0 and at most {AGE_DAYS_MAX:g} days")
     since, compared, positive = place.get("since"), place.all("compare"), place.get("positive")
     if len(compared) not in (0, 2):
         raise ConfigurationError("compare=… compares two versions: give it twice; predictions without a version are -")
