@@ -42,13 +42,13 @@ def not_compared(cells: Iterable[Cell]) -> list[str]:
     said = []
     if outputs:
         said.append(
-            f"{outputs:,} predictions lack an output that can be compared, as it is null or of another type. No figure"
-            " of accuracy or coverage counts them."
+            f"{outputs:,} predictions lack an output that can be compared: it is null, of another type, or beyond 1e100. No"
+            " figure of accuracy or coverage counts them."
         )
     if labels:
         said.append(
-            f"{labels:,} labels that came cannot be compared, as they are null or of another type. Accuracy and"
-            " coverage count them as missing; the label curve and the triangle count them."
+            f"{labels:,} labels that came cannot be compared: they are null, of another type, or beyond 1e100. Accuracy"
+            " and coverage count them as missing; the label curve and the triangle count them."
         )
     return said
 
