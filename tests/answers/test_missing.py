@@ -116,7 +116,7 @@ def test_a_prediction_without_an_output_misses_no_label(told: Callable[..., Repo
     assert made.ripe is not None
     assert made.ripe.at_age_coverage == pytest.approx(1.0)
     assert made.ripe.predictions < ROWS / 2
-    assert [note for note in made.notes if note.startswith("200 predictions lack an output that can be compared")]
+    assert [note for note in made.notes if note.startswith("200 predictions lack an output to compare")]
 
 
 def test_a_label_that_is_null_is_missing(told: Callable[..., Report]) -> None:

@@ -42,7 +42,7 @@ def not_compared(cells: Iterable[Cell]) -> list[str]:
     said = []
     if outputs:
         said.append(
-            f"{outputs:,} predictions lack an output that can be compared: it is null, of another type, or beyond 1e100."
+            f"{outputs:,} predictions lack an output to compare: it is null, of another type, or beyond 1e100."
             " No figure of accuracy or coverage counts them."
         )
     if labels:
