@@ -16,6 +16,7 @@ from typing import Any
 from joinback.drops import DROP_REASONS, LOST, WANTED, DropReason, NotLogged
 from joinback.patience import Patience
 
+from .places import NOWHERE
 from .plain import Buffered, EventIds, Plain, batch_of, size_of, waiting_sizes
 from .unwanted import Unwanted
 from .wake import Wake
@@ -42,7 +43,8 @@ class Buffer:
     | `_settled` | `settle` | have ended: Redis has them, or they are counted as dropped |
 
     So `_put - _freed` events are in memory, and `_put - _settled` are buffered. An event that is dropped before it is
-    put counts in `_dropped_at_call` alone.
+    put counts in `_dropped_at_call` alone. Events may settle in any order, so a flush asks `_flushed` instead: how many
+    of the first events that were put here have all settled.
     """
 
     def __init__(self, events_max: int, bytes_max: int, wake_at: int) -> None:
@@ -71,8 +73,9 @@ class Buffer:
         self._settled = 0
         self._sent = 0
         self._recovered = 0
-        self.backlog_events = 0
-        """Events of the sender's backlog: taken but not settled, in memory or on disk. They count as buffered."""
+        self.taken_events = 0
+        """How many events the sender has taken, in the order in which they were put."""
+        self._flushed = 0.0
         self._dropped: dict[str, int] = dict.fromkeys(DROP_REASONS, 0)
         self.unwanted = Unwanted()
         self._lost_before = 0
@@ -161,7 +164,7 @@ class Buffer:
 
     def wait_settled(self, timeout_s: float) -> bool:
         """Wait until all that was put before this call is settled. Return False if the time ran out first."""
-        target = self._put
+        target = self.put_events
         deadline = time.monotonic() + timeout_s
         self.hurry()
         with self._progress:
@@ -179,14 +182,13 @@ class Buffer:
         return lost == before
 
     def is_settled(self, target: int) -> bool:
-        """Return whether the first `target` events that were put have settled."""
-        # Events of the backlog may be older than some that have settled.
-        return self._settled >= target and not self.backlog_events
+        """Return whether the first `target` events that were put here have all settled, and all that were recovered."""
+        return self._flushed >= target
 
     @property
     def put_events(self) -> int:
-        """How many events were ever put: the target of a flush that begins now."""
-        return self._put
+        """How many events were ever put here: the target of a flush that begins now."""
+        return self._put - self._recovered
 
     # --- the sender's side ------------------------------------------------------------------------------
 
@@ -224,6 +226,8 @@ class Buffer:
             fitting = 1 + bisect_left(list(accumulate(waiting_sizes(taken))), bytes_max)
             self._events.extendleft(reversed(taken[fitting:]))
             del taken[fitting:]
+        count = len(taken)
+        self.taken_events += count
         return batch_of(taken, self._ids)
 
     def free(self, batch: Sequence[Buffered]) -> None:
@@ -260,5 +264,15 @@ class Buffer:
                 self.unwanted.count(reason, application, count)
         self._sent += sent
         self._settled += sent
+
+    def note_settled(self, waiting: int = 0, place: float = NOWHERE) -> bool:
+        """Compute how far a flush has come. Of the taken events `waiting` wait somewhere, none before `place`.
+
+        Return False, with nothing done, if others have not settled either: they are in hand, and may be older.
+        """
+        if self._settled + waiting != self.taken_events + self._recovered:
+            return False
+        self._flushed = min(place, self.taken_events)
         with self._progress:
             self._progress.notify_all()
+        return True

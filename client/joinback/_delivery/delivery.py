@@ -179,6 +179,7 @@ class Delivery:
             self._buffer.free(late)
             self._buffer.settle(len(late), {"closed": len(late)})
             count += len(late)
+        self._buffer.note_settled()
         return count
 
     def _start(self) -> None:
