@@ -42,29 +42,37 @@ def client(front: Front) -> Iterator[joinback.Client]:
     client.close()
 
 
-def _flush(client: joinback.Client) -> bool:
-    return client.flush(PATIENCE_S)
+FlushOf = Callable[[joinback.Client, float], bool]
 
 
-def _aflush(client: joinback.Client) -> bool:
-    return asyncio.run(client.aflush(PATIENCE_S))
+def _flush(client: joinback.Client, timeout_s: float) -> bool:
+    return client.flush(timeout_s)
+
+
+def _aflush(client: joinback.Client, timeout_s: float) -> bool:
+    return asyncio.run(client.aflush(timeout_s))
 
 
 @pytest.fixture(params=[_flush, _aflush])
-def begun(request: pytest.FixtureRequest, client: joinback.Client) -> "Callable[[], Flush]":
-    return lambda: Flush(client, request.param)
+def flush_of(request: pytest.FixtureRequest) -> FlushOf:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def begun(flush_of: FlushOf, client: joinback.Client) -> "Callable[[], Flush]":
+    return lambda: Flush(client, flush_of)
 
 
 class Flush:
     """A flush or `aflush` in a thread of its own, which has begun."""
 
-    def __init__(self, client: joinback.Client, flush: Callable[[joinback.Client], bool]) -> None:
+    def __init__(self, client: joinback.Client, flush_of: FlushOf) -> None:
         begun = threading.Event()
         buffer = client._funnel._buffer
         hurry = buffer.hurry
         buffer.hurry = lambda: (hurry(), begun.set())[0]  # type: ignore[method-assign, func-returns-value]
         self._results: list[bool] = []
-        self._thread = threading.Thread(target=lambda: self._results.append(flush(client)))
+        self._thread = threading.Thread(target=lambda: self._results.append(flush_of(client, PATIENCE_S)))
         self._thread.start()
         assert begun.wait(PATIENCE_S)
         buffer.hurry = hurry  # type: ignore[method-assign]
@@ -177,6 +185,18 @@ def test_a_service_that_logs_without_pause(client: joinback.Client, front: Front
     front.answer = log_one_more
     log(client, "loans", "before")
     assert client.flush(PATIENCE_S)
+
+
+def test_a_loss_is_reported_once(front: Front, flush_of: FlushOf) -> None:
+    """The flush after a loss returns False, also if its time runs out; the next one does not report it again."""
+    client = joinback.Client().init(front.url, buffer_events_max=10)
+    front.answer = lambda command: b"-ERR no\r\n" if writes(command, "loans") else None
+    log(client, "loans", *map(str, range(20)))
+    assert client.stats()["dropped"]["buffer_full"]
+    assert not flush_of(client, 0.0)
+    front.answer = lambda command: None
+    assert flush_of(client, PATIENCE_S)
+    client.close()
 
 
 class Writing:

@@ -132,9 +132,9 @@ class Delivery:
         deadline = time.monotonic() + timeout_s
         while not self._buffer.is_settled(target):
             if time.monotonic() >= deadline:
-                return False
+                break
             await asyncio.sleep(FLUSH_POLL_S)
-        return self._buffer.lost_nothing()
+        return self._buffer.is_settled(target) & self._buffer.lost_nothing()
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Deliver what is buffered, in at most `timeout_s` seconds, and stop. Spool what is left, or count it.
