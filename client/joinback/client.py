@@ -137,7 +137,8 @@ class Client:
 
         Runs by itself when the interpreter exits. What is left goes to the spool, or is counted as `undelivered` and
         logged. Events that are logged later are counted as `closed`, until `init` is called again. What was dropped
-        since the last flush makes it return False, as `flush` does.
+        since the last flush makes it return False, as `flush` does. If another thread is closing already, wait for it,
+        and return what it returns, or False if the time ran out first.
         """
         return self._funnel.close(timeout_s)
 

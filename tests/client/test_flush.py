@@ -59,20 +59,20 @@ def flush_of(request: pytest.FixtureRequest) -> FlushOf:
 
 
 @pytest.fixture
-def begun(flush_of: FlushOf, client: joinback.Client) -> "Callable[[], Flush]":
-    return lambda: Flush(client, flush_of)
+def begun(flush_of: FlushOf, client: joinback.Client) -> "Callable[[], Waiting]":
+    return lambda: Waiting(client, flush_of)
 
 
-class Flush:
-    """A flush or `aflush` in a thread of its own, which has begun."""
+class Waiting:
+    """A flush, `aflush` or close in a thread of its own, which has begun."""
 
-    def __init__(self, client: joinback.Client, flush_of: FlushOf) -> None:
+    def __init__(self, client: joinback.Client, call: FlushOf) -> None:
         begun = threading.Event()
         buffer = client._funnel._buffer
         hurry = buffer.hurry
         buffer.hurry = lambda: (hurry(), begun.set())[0]  # type: ignore[method-assign, func-returns-value]
         self._results: list[bool] = []
-        self._thread = threading.Thread(target=lambda: self._results.append(flush_of(client, PATIENCE_S)))
+        self._thread = threading.Thread(target=lambda: self._results.append(call(client, PATIENCE_S)))
         self._thread.start()
         assert begun.wait(PATIENCE_S)
         buffer.hurry = hurry  # type: ignore[method-assign]
@@ -111,7 +111,7 @@ class Held:
         self._released.set()
 
 
-def test_all_applications_of_a_batch(client: joinback.Client, front: Front, begun: Callable[[], Flush]) -> None:
+def test_all_applications_of_a_batch(client: joinback.Client, front: Front, begun: Callable[[], Waiting]) -> None:
     """Later events of one application that are written do not stand for an earlier one of another that is not."""
     log(client, "ads", "first")
     log(client, "loans", "first")
@@ -133,7 +133,7 @@ def test_all_applications_of_a_batch(client: joinback.Client, front: Front, begu
 
 
 def test_an_application_that_is_refused(
-    client: joinback.Client, front: Front, begun: Callable[[], Flush], wait_until: WaitUntil
+    client: joinback.Client, front: Front, begun: Callable[[], Waiting], wait_until: WaitUntil
 ) -> None:
     """While Redis refuses an event that was logged before, the flush waits, however much else is written."""
     refusing = True
@@ -151,7 +151,7 @@ def test_predictions_that_were_held_back(
     client: joinback.Client,
     front: Front,
     server: redis.Redis,
-    begun: Callable[[], Flush],
+    begun: Callable[[], Waiting],
     monkeypatch: pytest.MonkeyPatch,
     wait_until: WaitUntil,
 ) -> None:
@@ -197,6 +197,20 @@ def test_a_loss_is_reported_once(front: Front, flush_of: FlushOf) -> None:
     front.answer = lambda command: None
     assert flush_of(client, PATIENCE_S)
     client.close()
+
+
+def test_a_close_during_another(front: Front) -> None:
+    """The second one waits for the first, and returns the same; or False, if its time runs out before."""
+    client = joinback.Client().init(front.url)
+    held = Held("loans")
+    front.answer = lambda command: held(command)
+    log(client, "loans", "before")
+    assert held.came.wait(PATIENCE_S)
+    first = Waiting(client, joinback.Client.close)
+    assert not client.close(0)
+    held.release()
+    assert client.close(PATIENCE_S)
+    assert first.result()
 
 
 class Writing:
