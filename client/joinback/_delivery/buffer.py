@@ -15,6 +15,7 @@ from typing import Any
 
 from joinback.drops import DROP_REASONS, LOST, WANTED, DropReason, NotLogged
 from joinback.patience import Patience
+from joinback.timeouts import STEP_S
 
 from .places import NOWHERE
 from .plain import Buffered, EventIds, Plain, batch_of, size_of, waiting_sizes
@@ -26,8 +27,6 @@ PREDICTION_SHARE = 0.9
 PATIENT_SHARE = 0.75
 """A call that can wait fills this share. The rest is for what other threads log meanwhile. It is more than the share at
 which the sender begins to spool."""
-LOOK_S = 60.0
-"""The longest single wait. A condition cannot wait for an infinite time."""
 
 
 class Buffer:
@@ -104,7 +103,7 @@ class Buffer:
             freed_events = self._freed
             remaining_s = patience.remaining_s(freed_events)
             if remaining_s > 0:
-                self.wait_freed(freed_events, min(remaining_s, LOOK_S))
+                self.wait_freed(freed_events, min(remaining_s, STEP_S))
             elif self._fits(size, is_prediction):
                 return
             else:
@@ -172,7 +171,7 @@ class Buffer:
                 remaining_s = deadline - time.monotonic()
                 if remaining_s <= 0:
                     return False
-                self._progress.wait(remaining_s)
+                self._progress.wait(min(remaining_s, STEP_S))
         return True
 
     def lost_nothing(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from joinback import forks, log, wire
 from joinback.options import CLOSE_TIMEOUT_S, Options
+from joinback.timeouts import timeout_of
 
 from . import uwsgi
 from .buffer import Buffer
@@ -120,6 +121,7 @@ class Delivery:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all events logged before have settled. Return False if time ran out, or any was lost."""
+        timeout_s = timeout_of(timeout_s)
         forks.begin()
         self._revive()
         # Both are evaluated: a loss is reported by this flush, and by no later one.
@@ -128,6 +130,7 @@ class Delivery:
     async def aflush(self, timeout_s: float) -> bool:
         import asyncio  # the service that awaits has it already; others need not pay for it
 
+        timeout_s = timeout_of(timeout_s)
         forks.begin()
         self._revive()
         # By polling: if a thread waited, a cancelled flush would leave it behind.
@@ -146,13 +149,14 @@ class Delivery:
         Return whether Redis has all of it, and nothing was lost since the last flush. During a close of another thread
         wait for that one, and return what it returns, or False if the time runs out first.
         """
+        timeout_s = timeout_of(timeout_s)
         forks.begin()
         if self._closing.acquire(blocking=False):
             try:
                 return self._close(timeout_s)
             finally:
                 self._closing.release()
-        if not self._closing.acquire(timeout=max(0.0, timeout_s)):
+        if not self._closing.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX)):
             return False
         self._closing.release()
         return self._closed_well
@@ -187,7 +191,7 @@ class Delivery:
             # The sender may hang in a socket call, and must still spool or count what it holds.
             self._sender.abort()
         # If it hangs even then: it is a daemon thread, and the interpreter ends without it.
-        thread.join(max(JOIN_S_MIN, deadline - time.monotonic()))
+        thread.join(min(max(JOIN_S_MIN, deadline - time.monotonic()), threading.TIMEOUT_MAX))
         self._buffer.attended = False
         self._has_sender = thread.is_alive()
 
