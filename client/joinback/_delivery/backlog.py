@@ -13,7 +13,6 @@ from joinback.options import Options
 
 from .aside import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Aside, backoff_s, by_application
 from .buffer import Buffer
-from .places import OLDEST, Places
 from .plain import Buffered
 from .spool import Spool
 from .spool_segment import Frame
@@ -38,7 +37,6 @@ class Backlog:
         self._spool = _spool(options)
         self._place = 0.0
         """The place of what comes here next: nothing that is in hand has a smaller one."""
-        self._spool_places = Places()
         self._adopt_at = 0.0
         self._append_at = 0.0
         self._read_at = 0.0
@@ -60,8 +58,10 @@ class Backlog:
     def note_settled(self) -> None:
         """Tell the buffer how many of the first events have settled. It passes on no event that is in hand."""
         queues = [self._held_back, *self._aside.values()]
-        place = min(self._spool_places.smallest(), *(queue.smallest_place() for queue in queues))
-        if self._buffer.note_settled(sum(map(len, queues)) + self._spooled, place):
+        places = [queue.smallest_place() for queue in queues]
+        if self._spool is not None:
+            places.append(self._spool.smallest_place())
+        if self._buffer.note_settled(sum(map(len, queues)) + self._spooled, min(places)):
             self._place = self._buffer.taken_events
 
     def due_at(self, pause_at: float) -> float:
@@ -148,11 +148,10 @@ class Backlog:
         """Move events from memory to disk. Return False if there is no spool, or if that failed, which is logged."""
         if self._spool is None:
             return False
-        if not self._spool.append(batch):
+        if not self._spool.append(batch, self._place):
             self._append_at = time.monotonic() + RETRY_S
             log.warning("joinback: %s", self._spool.trouble)
             return False
-        self._spool_places.add(self._place, len(batch))
         self._buffer.free(batch)
         return True
 
@@ -163,8 +162,6 @@ class Backlog:
         if self._spool is None or time.monotonic() < self._read_at:
             return None
         frame = self._spool.read()
-        # It is in hand now, whatever becomes of its events.
-        self._place = min(self._place, self._spool_places.smallest())
         if frame is None and self._spool.events:
             log.warning("joinback: %s", self._spool.trouble)
             self._read_at = time.monotonic() + RETRY_S
@@ -174,9 +171,7 @@ class Backlog:
         """Note that the frame that was read last has ended."""
         self._attempt = 0
         if self._spool is not None:
-            before = self._spool.events
             self._spool.delivered(frame)
-            self._spool_places.remove(before - self._spool.events)
 
     def postpone(self) -> None:
         """Leave the frame that was read last in the spool, and wait before the next try."""
@@ -190,8 +185,6 @@ class Backlog:
         self._adopt_at = time.monotonic() + ADOPT_S
         if found := self._spool.adopt():
             self._buffer.recover(found)
-            # Every flush waits for them: they are older than all that this process logged.
-            self._spool_places.add_first(OLDEST, found)
             self.note_settled()
             log.warning("joinback: %d events of an earlier process found in the spool", found)
 

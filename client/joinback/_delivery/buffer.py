@@ -6,7 +6,6 @@ holds at every moment, seen from any thread.
 """
 
 import threading
-import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from joinback.drops import DROP_REASONS, LOST, WANTED, DropReason, NotLogged
 from joinback.patience import Patience
 from joinback.timeouts import STEP_S
 
+from .flushed import Flushed
 from .places import NOWHERE
 from .plain import Buffered, EventIds, Plain, batch_of, size_of, waiting_sizes
 from .unwanted import Unwanted
@@ -42,8 +42,7 @@ class Buffer:
     | `_settled` | `settle` | have ended: Redis has them, or they are counted as dropped |
 
     So `_put - _freed` events are in memory, and `_put - _settled` are buffered. An event that is dropped before it is
-    put counts in `_dropped_at_call` alone. Events may settle in any order, so a flush asks `_flushed` instead: how many
-    of the first events that were put here have all settled.
+    put counts in `_dropped_at_call` alone. Events may settle in any order, so a flush asks `_flushed`.
     """
 
     def __init__(self, events_max: int, bytes_max: int, wake_at: int) -> None:
@@ -74,7 +73,7 @@ class Buffer:
         self._recovered = 0
         self.taken_events = 0
         """How many events the sender has taken, in the order in which they were put."""
-        self._flushed = 0.0
+        self._flushed = Flushed()
         self._dropped: dict[str, int] = dict.fromkeys(DROP_REASONS, 0)
         self.unwanted = Unwanted()
         self._lost_before = 0
@@ -164,15 +163,8 @@ class Buffer:
     def wait_settled(self, timeout_s: float) -> bool:
         """Wait until all that was put before this call is settled. Return False if the time ran out first."""
         target = self.put_events
-        deadline = time.monotonic() + timeout_s
         self.hurry()
-        with self._progress:
-            while not self.is_settled(target):
-                remaining_s = deadline - time.monotonic()
-                if remaining_s <= 0:
-                    return False
-                self._progress.wait(min(remaining_s, STEP_S))
-        return True
+        return self._flushed.wait(target, timeout_s)
 
     def lost_nothing(self) -> bool:
         """Return whether Redis has lost nothing since the last call: no drop for a reason in LOST."""
@@ -182,7 +174,7 @@ class Buffer:
 
     def is_settled(self, target: int) -> bool:
         """Return whether the first `target` events that were put here have all settled, and all that were recovered."""
-        return self._flushed >= target
+        return self._flushed.covers(target)
 
     @property
     def put_events(self) -> int:
@@ -271,7 +263,5 @@ class Buffer:
         """
         if self._settled + waiting != self.taken_events + self._recovered:
             return False
-        self._flushed = min(place, self.taken_events)
-        with self._progress:
-            self._progress.notify_all()
+        self._flushed.reaches(min(place, self.taken_events))
         return True

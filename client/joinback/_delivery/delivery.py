@@ -201,7 +201,10 @@ class Delivery:
 
     def _abandon(self) -> None:
         """Drop what was logged while `close` ran, or while no thread could start."""
-        while not self._has_sender and (late := self._buffer.take(WAKE_AT_EVENTS, self.options.buffer_bytes_max)):
+        # Only one thread takes events and says how far a flush has come.
+        if self._has_sender:
+            return
+        while late := self._buffer.take(WAKE_AT_EVENTS, self.options.buffer_bytes_max):
             self._buffer.free(late)
             self._buffer.settle(len(late), {"closed": len(late)})
         self._buffer.note_settled()

@@ -9,7 +9,7 @@ from collections import deque
 NOWHERE = float("inf")
 """The smallest place in an empty queue."""
 OLDEST = -1.0
-"""The place of events that an earlier process logged: before all of this one."""
+"""The place of events that an earlier process logged. They are before all of this one, so each flush waits for them."""
 
 
 class Places:
@@ -24,10 +24,6 @@ class Places:
             events += self._runs.pop()[1]
         if events:
             self._runs.append((place, events))
-
-    def add_first(self, place: float, events: int) -> None:
-        """Note that so many events with this place came to the front of the queue."""
-        self._runs.appendleft((place, events))
 
     def remove(self, events: int) -> float:
         """Note that the first `events` left the queue. Return the smallest of their places."""
