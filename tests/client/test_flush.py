@@ -14,7 +14,7 @@ from front import Command, Front
 
 import joinback
 from joinback import wire
-from joinback._delivery import aside, attempts, backlog, sender
+from joinback._delivery import aside, attempts
 from joinback._delivery.buffer import Buffer
 from joinback._delivery.places import NOWHERE, Places
 from joinback._delivery.plain import Buffered
@@ -262,8 +262,7 @@ def test_whatever_becomes_of_the_events(seed: int, tmp_path: Path, monkeypatch: 
 
     It ends though each attempt leaves as many new events as it wrote, so that no queue is ever empty.
     """
-    for module in (sender, aside, backlog):
-        monkeypatch.setattr(module, "backoff_s", lambda attempt: 0.0)
+    monkeypatch.setattr(aside, "BACKOFF_S_MAX", 0.0)
     random = Random(seed)
     spool_dir = str(tmp_path / "spool") if seed % 2 else None
     options = Options(redis_url="redis://127.0.0.1:1/0", spool_dir=spool_dir)
