@@ -73,6 +73,7 @@ NEEDED = {
     "joinback.sampling",
     "joinback.times",
     "joinback.patience",
+    "joinback.timeouts",
     "joinback.forks",
 }
 """What the delivery imports of the rest of the client."""

@@ -1,8 +1,8 @@
 """The client: checks a call, encodes it on the spot, and leaves the rest to the delivery.
 
 Only `flush`, `aflush`, `close`, `ping`, `log_records` and a second `init` wait, each for a bounded time. `init` and
-`set_sample_rate` raise ConfigurationError for a wrong setting. With `strict=True` an event that cannot be logged raises
-InvalidEvent. Nothing else raises into the caller.
+`set_sample_rate` raise ConfigurationError for a wrong setting; `flush`, `aflush` and `close` for a timeout that is no
+number. With `strict=True` an event that cannot be logged raises InvalidEvent. Nothing else raises into the caller.
 """
 
 import os
@@ -121,7 +121,8 @@ class Client:
 
         Returns False if the time ran out: the events stay buffered and the sender goes on. Returns False too if an
         event logged since the last flush was dropped on its way (`buffer_full`, `wrong_type`, …; see `stats`). An event
-        that was itself wrong, such as `invalid`, was reported at its call and does not count here.
+        that was itself wrong, such as `invalid`, was reported at its call and does not count here. Raises
+        ConfigurationError, before it waits, if `timeout_s` is no number.
 
         Blocks: in asyncio code await `aflush`. If the process may be frozen or killed after each request (serverless),
         call it at the end of each request.
@@ -137,7 +138,9 @@ class Client:
 
         Runs by itself when the interpreter exits. What is left goes to the spool, or is counted as `undelivered` and
         logged. Events that are logged later are counted as `closed`, until `init` is called again. What was dropped
-        since the last flush makes it return False, as `flush` does.
+        since the last flush makes it return False, as `flush` does. If another thread is closing already, wait for it,
+        and return what it returns, or False if the time ran out first. Raises ConfigurationError, with nothing done, if
+        `timeout_s` is no number.
         """
         return self._funnel.close(timeout_s)
 

@@ -3,6 +3,7 @@
 import time
 
 from .drops import NotLogged
+from .timeouts import seconds_of
 
 WAIT_S = 30.0
 """A failover of Redis takes some ten seconds, and a restart that loads its data seldom more than twenty."""
@@ -16,9 +17,9 @@ class Patience:
     """
 
     def __init__(self, wait_s: float = WAIT_S) -> None:
-        if not isinstance(wait_s, int | float) or not wait_s >= 0:
+        self.wait_s = seconds_of(wait_s)
+        if not self.wait_s >= 0:
             raise NotLogged("invalid", "wait_s must be a number of seconds, 0 or more")
-        self.wait_s = wait_s
         self._freed_events = -1
         self._until = 0.0
 

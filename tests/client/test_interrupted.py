@@ -257,3 +257,31 @@ def test_a_sender_that_ended_at_its_birth(settings: Settings, server: redis.Redi
     """The next event, flush or exit starts another one, which delivers what waits."""
     run(STILLBORN + then, settings)
     assert len(stored(server, "*")) == 1 + then.count("log_record")
+
+
+CLOSING = """
+import joinback
+from joinback._delivery.buffer import Buffer
+
+wait_settled = Buffer.wait_settled
+
+def interrupted(buffer, timeout_s):
+    Buffer.wait_settled = wait_settled
+    {handler}
+    return wait_settled(buffer, timeout_s)
+
+Buffer.wait_settled = interrupted
+joinback.log_record("loans", inputs=1, outputs=2)
+try:
+    assert joinback.close()
+except KeyboardInterrupt:
+    assert joinback.close()
+assert joinback.stats()["sent"] == 1, joinback.stats()
+"""
+
+
+@pytest.mark.parametrize("handler", ["assert joinback.close()", "raise KeyboardInterrupt"])
+def test_a_handler_in_the_middle_of_a_close(settings: Settings, server: redis.Redis, handler: str) -> None:
+    """It may close too, which waits for nothing that cannot go on; or raise: then the next close does the rest."""
+    run(CLOSING.format(handler=handler), settings)
+    assert len(stored(server, "*")) == 1

@@ -11,6 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
+from .places import Places
 from .plain import Buffered, PlainBatch
 
 BATCH_EVENTS_MAX = 1_000
@@ -36,6 +37,7 @@ class Aside:
 
     def __init__(self) -> None:
         self._events: deque[Buffered] = deque()
+        self._places = Places()
         self._size = BATCH_EVENTS_MAX
         self._attempt = 0
         self._faults: dict[tuple[str, str], int] = {}
@@ -45,8 +47,15 @@ class Aside:
     def __len__(self) -> int:
         return len(self._events)
 
-    def add(self, events: Iterable[Buffered]) -> None:
+    def add(self, events: Iterable[Buffered], place: float) -> None:
+        """Add events to the end. `place` is that of the oldest."""
+        before = len(self._events)
         self._events.extend(events)
+        self._places.add(place, len(self._events) - before)
+
+    def smallest_place(self) -> float:
+        """Return the smallest place of the events in the queue."""
+        return self._places.smallest()
 
     def is_due(self) -> bool:
         return time.monotonic() >= self.due_at
@@ -62,18 +71,20 @@ class Aside:
             batch.append(event)
         return batch
 
-    def done(self, count: int) -> None:
-        """Remove the first `count` events, because they have ended."""
+    def done(self, count: int) -> float:
+        """Remove the first `count` events: they have ended, or go elsewhere. Return the smallest of their places."""
         for _ in range(count):
             _, join_key, field, _ = self._events.popleft()
             self._faults.pop((join_key, field), None)
         self._size = min(self._size * 2, BATCH_EVENTS_MAX)
         self._attempt = 0
         self.due_at = 0.0
+        return self._places.remove(count)
 
     def refused(self, count: int) -> None:
         """Move the first `count` events to the end, because they were refused, and try fewer next time."""
         self._events.rotate(-count)
+        self._places.rotate(count)
         self._size = max(1, count // 2)
         self._attempt += 1
         self.due_at = time.monotonic() + backoff_s(self._attempt)

@@ -28,13 +28,15 @@ RETRY_S = 60.0
 
 
 class Backlog:
-    """Used by the sender's thread. The buffer counts these events as buffered, by `backlog_events`."""
+    """Used by the sender's thread. The buffer counts these events as buffered, and no flush passes them over."""
 
     def __init__(self, options: Options, buffer: Buffer) -> None:
         self._buffer = buffer
         self._aside: dict[str, Aside] = {}
         self._held_back = Aside()
         self._spool = _spool(options)
+        self._place = 0.0
+        """The place of what comes here next: nothing that is in hand has a smaller one."""
         self._adopt_at = 0.0
         self._append_at = 0.0
         self._read_at = 0.0
@@ -53,9 +55,14 @@ class Backlog:
     def _spooled(self) -> int:
         return 0 if self._spool is None else self._spool.events
 
-    def count(self) -> None:
-        """Update the buffer's count of these events."""
-        self._buffer.backlog_events = len(self._held_back) + sum(map(len, self._aside.values())) + self._spooled
+    def note_settled(self) -> None:
+        """Tell the buffer how many of the first events have settled. It passes on no event that is in hand."""
+        queues = [self._held_back, *self._aside.values()]
+        places = [queue.smallest_place() for queue in queues]
+        if self._spool is not None:
+            places.append(self._spool.smallest_place())
+        if self._buffer.note_settled(sum(map(len, queues)) + self._spooled, min(places)):
+            self._place = self._buffer.taken_events
 
     def due_at(self, pause_at: float) -> float:
         """Return the monotonic time to look again if nothing comes. Events held back wait until `pause_at`."""
@@ -81,8 +88,7 @@ class Backlog:
     def put_aside(self, application: str, events: Sequence[Buffered]) -> Aside:
         """Add events to the queue of their application, and return the queue."""
         queue = self._aside.setdefault(application, Aside())
-        queue.add(events)
-        self.count()
+        queue.add(events, self._place)
         return queue
 
     def due(self) -> Iterator[tuple[str, Aside]]:
@@ -92,14 +98,14 @@ class Backlog:
                 yield application, queue
 
     def ended(self, application: str, queue: Aside, count: int) -> None:
-        """Remove the first `count` events of a queue, because they have ended."""
-        queue.done(count)
+        """Remove the first `count` events of a queue: they have ended, or go elsewhere."""
+        self._place = min(self._place, queue.done(count))
         if not queue:
             self._aside.pop(application, None)
 
     def hold_back(self, events: Iterable[Buffered]) -> None:
         """Add predictions to those that wait until Redis has room."""
-        self._held_back.add(events)
+        self._held_back.add(events, self._place)
 
     @property
     def holds_back(self) -> bool:
@@ -109,7 +115,7 @@ class Backlog:
     def take_held_back(self) -> list[Buffered]:
         """Remove and return the oldest predictions that were held back. They count as buffered until settled."""
         batch = self._held_back.batch()
-        self._held_back.done(len(batch))
+        self._place = min(self._place, self._held_back.done(len(batch)))
         return batch
 
     # --- to the disk ------------------------------------------------------------------------------------
@@ -122,7 +128,6 @@ class Backlog:
                 for application, events in by_application(batch).items():
                     self.put_aside(application, events)
                 break
-        self.count()
 
     def _oldest(self) -> Sequence[Buffered]:
         for application, queue in list(self._aside.items()):
@@ -143,7 +148,7 @@ class Backlog:
         """Move events from memory to disk. Return False if there is no spool, or if that failed, which is logged."""
         if self._spool is None:
             return False
-        if not self._spool.append(batch):
+        if not self._spool.append(batch, self._place):
             self._append_at = time.monotonic() + RETRY_S
             log.warning("joinback: %s", self._spool.trouble)
             return False
@@ -180,7 +185,7 @@ class Backlog:
         self._adopt_at = time.monotonic() + ADOPT_S
         if found := self._spool.adopt():
             self._buffer.recover(found)
-            self._buffer.backlog_events += found
+            self.note_settled()
             log.warning("joinback: %d events of an earlier process found in the spool", found)
 
     # --- the end ----------------------------------------------------------------------------------------
@@ -192,6 +197,7 @@ class Backlog:
                 self._buffer.free(batch)
                 for application, events in by_application(batch).items():
                     self._buffer.settle(len(events), {"undelivered": len(events)}, application)
+        self.note_settled()
 
     def end(self) -> None:
         """Leave the files for the next process."""

@@ -6,7 +6,6 @@ holds at every moment, seen from any thread.
 """
 
 import threading
-import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
@@ -15,7 +14,10 @@ from typing import Any
 
 from joinback.drops import DROP_REASONS, LOST, WANTED, DropReason, NotLogged
 from joinback.patience import Patience
+from joinback.timeouts import STEP_S
 
+from .flushed import Flushed
+from .places import NOWHERE
 from .plain import Buffered, EventIds, Plain, batch_of, size_of, waiting_sizes
 from .unwanted import Unwanted
 from .wake import Wake
@@ -25,8 +27,6 @@ PREDICTION_SHARE = 0.9
 PATIENT_SHARE = 0.75
 """A call that can wait fills this share. The rest is for what other threads log meanwhile. It is more than the share at
 which the sender begins to spool."""
-LOOK_S = 60.0
-"""The longest single wait. A condition cannot wait for an infinite time."""
 
 
 class Buffer:
@@ -42,7 +42,7 @@ class Buffer:
     | `_settled` | `settle` | have ended: Redis has them, or they are counted as dropped |
 
     So `_put - _freed` events are in memory, and `_put - _settled` are buffered. An event that is dropped before it is
-    put counts in `_dropped_at_call` alone.
+    put counts in `_dropped_at_call` alone. Events may settle in any order, so a flush asks `_flushed`.
     """
 
     def __init__(self, events_max: int, bytes_max: int, wake_at: int) -> None:
@@ -71,8 +71,9 @@ class Buffer:
         self._settled = 0
         self._sent = 0
         self._recovered = 0
-        self.backlog_events = 0
-        """Events of the sender's backlog: taken but not settled, in memory or on disk. They count as buffered."""
+        self.taken_events = 0
+        """How many events the sender has taken, in the order in which they were put."""
+        self._flushed = Flushed()
         self._dropped: dict[str, int] = dict.fromkeys(DROP_REASONS, 0)
         self.unwanted = Unwanted()
         self._lost_before = 0
@@ -101,7 +102,7 @@ class Buffer:
             freed_events = self._freed
             remaining_s = patience.remaining_s(freed_events)
             if remaining_s > 0:
-                self.wait_freed(freed_events, min(remaining_s, LOOK_S))
+                self.wait_freed(freed_events, min(remaining_s, STEP_S))
             elif self._fits(size, is_prediction):
                 return
             else:
@@ -161,16 +162,9 @@ class Buffer:
 
     def wait_settled(self, timeout_s: float) -> bool:
         """Wait until all that was put before this call is settled. Return False if the time ran out first."""
-        target = self._put
-        deadline = time.monotonic() + timeout_s
+        target = self.put_events
         self.hurry()
-        with self._progress:
-            while not self.is_settled(target):
-                remaining_s = deadline - time.monotonic()
-                if remaining_s <= 0:
-                    return False
-                self._progress.wait(remaining_s)
-        return True
+        return self._flushed.wait(target, timeout_s)
 
     def lost_nothing(self) -> bool:
         """Return whether Redis has lost nothing since the last call: no drop for a reason in LOST."""
@@ -179,14 +173,13 @@ class Buffer:
         return lost == before
 
     def is_settled(self, target: int) -> bool:
-        """Return whether the first `target` events that were put have settled."""
-        # Events of the backlog may be older than some that have settled.
-        return self._settled >= target and not self.backlog_events
+        """Return whether the first `target` events that were put here have all settled, and all that were recovered."""
+        return self._flushed.covers(target)
 
     @property
     def put_events(self) -> int:
-        """How many events were ever put: the target of a flush that begins now."""
-        return self._put
+        """How many events were ever put here: the target of a flush that begins now."""
+        return self._put - self._recovered
 
     # --- the sender's side ------------------------------------------------------------------------------
 
@@ -224,6 +217,8 @@ class Buffer:
             fitting = 1 + bisect_left(list(accumulate(waiting_sizes(taken))), bytes_max)
             self._events.extendleft(reversed(taken[fitting:]))
             del taken[fitting:]
+        count = len(taken)
+        self.taken_events += count
         return batch_of(taken, self._ids)
 
     def free(self, batch: Sequence[Buffered]) -> None:
@@ -260,5 +255,13 @@ class Buffer:
                 self.unwanted.count(reason, application, count)
         self._sent += sent
         self._settled += sent
-        with self._progress:
-            self._progress.notify_all()
+
+    def note_settled(self, waiting: int = 0, place: float = NOWHERE) -> bool:
+        """Compute how far a flush has come. Of the taken events `waiting` wait somewhere, none before `place`.
+
+        Return False, with nothing done, if others have not settled either: they are in hand, and may be older.
+        """
+        if self._settled + waiting != self.taken_events + self._recovered:
+            return False
+        self._flushed.reaches(min(place, self.taken_events))
+        return True

@@ -30,5 +30,6 @@ class CollectingBuffer(Buffer):
             (ready,) = batch = self.take(1, 1)
             self.free(batch)
             self.settle(1, {})
+            self.note_settled()
         self._give_to(*ready)
         return False

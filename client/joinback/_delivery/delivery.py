@@ -13,6 +13,7 @@ from typing import Any
 
 from joinback import forks, log, wire
 from joinback.options import CLOSE_TIMEOUT_S, Options
+from joinback.timeouts import timeout_of
 
 from . import uwsgi
 from .buffer import Buffer
@@ -63,9 +64,13 @@ class Delivery:
         # Re-entrant: a signal handler, or a `__del__`, may log in the thread that holds it.
         self._lock = threading.RLock()
         self._is_starting = False
+        # Re-entrant: a handler that closes in the middle of a close does all of it, and the interrupted one the rest.
+        self._closing = threading.RLock()
         self._sending = threading.Lock()
         """Held by the thread that sends, so that there is only one."""
         self._stopping = threading.Event()
+        self._closed_well = False
+        """What the last close returned."""
         self._thread: threading.Thread | None = None
         self._has_sender = False
         self._complain_at = 0.0
@@ -116,6 +121,7 @@ class Delivery:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all events logged before have settled. Return False if time ran out, or any was lost."""
+        timeout_s = timeout_of(timeout_s)
         forks.begin()
         self._revive()
         # Both are evaluated: a loss is reported by this flush, and by no later one.
@@ -124,6 +130,7 @@ class Delivery:
     async def aflush(self, timeout_s: float) -> bool:
         import asyncio  # the service that awaits has it already; others need not pay for it
 
+        timeout_s = timeout_of(timeout_s)
         forks.begin()
         self._revive()
         # By polling: if a thread waited, a cancelled flush would leave it behind.
@@ -132,23 +139,46 @@ class Delivery:
         deadline = time.monotonic() + timeout_s
         while not self._buffer.is_settled(target):
             if time.monotonic() >= deadline:
-                return False
+                break
             await asyncio.sleep(FLUSH_POLL_S)
-        return self._buffer.lost_nothing()
+        return self._buffer.is_settled(target) & self._buffer.lost_nothing()
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Deliver what is buffered, in at most `timeout_s` seconds, and stop. Spool what is left, or count it.
 
-        Return whether Redis has all of it, and nothing was lost since the last flush.
+        Return whether Redis has all of it, and nothing was lost since the last flush. During a close of another thread
+        wait for that one, and return what it returns, or False if the time runs out first.
         """
+        timeout_s = timeout_of(timeout_s)
         forks.begin()
+        if self._closing.acquire(blocking=False):
+            try:
+                return self._close(timeout_s)
+            finally:
+                self._closing.release()
+        if not self._closing.acquire(timeout=min(timeout_s, threading.TIMEOUT_MAX)):
+            return False
+        self._closing.release()
+        return self._closed_well
+
+    def _close(self, timeout_s: float) -> bool:
         self._revive()
         self.is_open = False
-        atexit.unregister(self.close)
+        self._closed_well = False
         with self._lock:
-            thread, self._thread = self._thread, None
-            if thread is None:
-                return (self._abandon() == 0) & self._buffer.lost_nothing()
+            thread = self._thread
+        if thread is not None:
+            self._end_thread(thread, timeout_s)
+        with self._lock:
+            self._thread = None
+            self._abandon()
+        # Last: an exception that a signal handler raises into this close leaves the rest of it to the exit.
+        atexit.unregister(self.close)
+        self._closed_well = self._buffer.is_settled(self._buffer.put_events) & self._buffer.lost_nothing()
+        return self._closed_well
+
+    def _end_thread(self, thread: threading.Thread, timeout_s: float) -> None:
+        """Let the thread deliver what is buffered, and end it."""
         deadline = time.monotonic() + timeout_s
         delivered = self._buffer.wait_settled(timeout_s / 2)
         if not delivered:
@@ -161,25 +191,23 @@ class Delivery:
             # The sender may hang in a socket call, and must still spool or count what it holds.
             self._sender.abort()
         # If it hangs even then: it is a daemon thread, and the interpreter ends without it.
-        thread.join(max(JOIN_S_MIN, deadline - time.monotonic()))
+        thread.join(min(max(JOIN_S_MIN, deadline - time.monotonic()), threading.TIMEOUT_MAX))
         self._buffer.attended = False
-        with self._lock:
-            self._has_sender = thread.is_alive()
-            self._abandon()
-        return delivered & self._buffer.lost_nothing()
+        self._has_sender = thread.is_alive()
 
     def _revive(self) -> None:
         if self._died():
             self._start()
 
-    def _abandon(self) -> int:
-        """Drop what was logged while `close` ran, or while no thread could start. Return how many events."""
-        count = 0
-        while not self._has_sender and (late := self._buffer.take(WAKE_AT_EVENTS, self.options.buffer_bytes_max)):
+    def _abandon(self) -> None:
+        """Drop what was logged while `close` ran, or while no thread could start."""
+        # Only one thread takes events and says how far a flush has come.
+        if self._has_sender:
+            return
+        while late := self._buffer.take(WAKE_AT_EVENTS, self.options.buffer_bytes_max):
             self._buffer.free(late)
             self._buffer.settle(len(late), {"closed": len(late)})
-            count += len(late)
-        return count
+        self._buffer.note_settled()
 
     def _start(self) -> None:
         # Whoever is starting the thread goes on, and the thread finds the event. To wait for it would be a deadlock

@@ -103,7 +103,6 @@ class Sender:
 
     def _deliver(self, batch: Sequence[Buffered]) -> None:
         """Write a batch from memory. What cannot be written now is put aside, by application."""
-        self._backlog.count()
         for application, events in by_application(batch).items():
             queue = self._backlog.aside(application)
             # No attempt if events of this application wait already, or if Redis was not reached: these wait behind.
@@ -117,13 +116,13 @@ class Sender:
             queue = self._backlog.put_aside(application, events)
             if ended is not None:
                 self._postpone(queue, len(events), ended)
+        self._backlog.note_settled()
 
     def _try_again(self) -> None:
         """Try the events that were put aside, where it is time."""
         for application, queue in self._backlog.due():
             if self._stopping.is_set():
                 break
-            # They stay counted in the backlog until just before `settle`, which wakes a waiting flush.
             events = queue.batch()
             ended = self._attempts.write(application, events)
             if not isinstance(ended, dict):
@@ -134,8 +133,8 @@ class Sender:
                 ended = {"internal_error": len(events)}
             self._backlog.ended(application, queue, len(events))
             self._buffer.free(events)
-            self._backlog.count()
             self._buffer.settle(len(events), ended, application)
+            self._backlog.note_settled()
 
     def _postpone(self, queue: Aside, count: int, trouble: Trouble) -> bool:
         """Choose when to try the first `count` events of a queue again. Return whether to give them up."""
@@ -163,9 +162,9 @@ class Sender:
                 return ended == "unreachable"
             all_ended.append((len(events), ended, application))
         self._backlog.delivered(frame)
-        self._backlog.count()
         for number, ended, application in all_ended:
             self._buffer.settle(number, ended, application)
+        self._backlog.note_settled()
         return True
 
     # --- what waits -------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from joinback import forks, log
 
+from .places import NOWHERE, OLDEST
 from .plain import Buffered
 from .spool_segment import HAS_LOCKS, Frame, Segment, created, frame_of, locked
 
@@ -48,8 +49,15 @@ class Spool:
     def events(self) -> int:
         return sum(segment.events for segment in self._segments)
 
-    def append(self, batch: Sequence[Buffered]) -> bool:
-        """Write a batch, durably. Return False if the disk or `bytes_max` does not allow it; `trouble` says why."""
+    def smallest_place(self) -> float:
+        """Return a place that no event in the spool is before."""
+        return min((segment.place for segment in self._segments), default=NOWHERE)
+
+    def append(self, batch: Sequence[Buffered], place: float = OLDEST) -> bool:
+        """Write a batch, durably. Return False if the disk or `bytes_max` does not allow it; `trouble` says why.
+
+        `place` is that of its oldest event.
+        """
         frame = frame_of(batch)
         segment = self._writing
         try:
@@ -59,6 +67,7 @@ class Spool:
                     return False
                 segment = self._writing = self._new_segment()
             segment.append(frame, len(batch))
+            segment.place = min(segment.place, place)
         except OSError as error:
             self.trouble = f"the spool cannot be written: {error.strerror}; look at {self._directory}"
             return False
@@ -135,5 +144,6 @@ class Spool:
         self._made += 1
         path = self._directory / f"{time.time_ns()}-{os.getpid()}-{self._made}.spool"
         segment = created(path)
+        segment.place = NOWHERE
         self._segments.append(segment)
         return segment

@@ -21,6 +21,7 @@ import msgspec
 
 from joinback import log
 
+from .places import OLDEST
 from .plain import Buffered
 
 try:
@@ -50,6 +51,8 @@ class Segment:
         self.fd = fd
         self.events = 0
         """Events that are not delivered yet."""
+        self.place = OLDEST
+        """A place that no event in it is before: as long as the file is there, some of them may wait."""
         self.size = os.fstat(fd).st_size
         self.offset = 0
         self.frame_end = 0
