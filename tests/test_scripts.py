@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(
-    path.relative_to(ROOT).as_posix() for place in ("bench", "docs", "examples") for path in (ROOT / place).rglob("*.py")
+    path.relative_to(ROOT).as_posix()
+    for place in ("bench", "docs", "examples")
+    for path in (ROOT / place).rglob("*.py")
 )
 PRODUCT = ("joinback", "joinback_worker")
 
