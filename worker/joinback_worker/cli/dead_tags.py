@@ -1,12 +1,12 @@
 """What a command about dead letters asks of Redis: on each tag of its application, and of the letters that it names."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from shlex import quote
 from typing import TypeVar
 
 from redis.asyncio import Redis
 
 from joinback import wire
+from joinback.command_line import command_line
 from joinback.errors import JoinbackError
 from joinback.settings import settings_from
 from joinback_worker.by_hand.dead_letters import letter_of
@@ -54,4 +54,4 @@ def check_ids(application: str, letter_ids: Sequence[str]) -> None:
 def no_letters(application: str, letter_ids: Sequence[str]) -> JoinbackError:
     """Return the error that there are no letters of these ids."""
     what = "letter" if len(letter_ids) == 1 else "letters"
-    return JoinbackError(f"no dead {what} {', '.join(letter_ids)}; see joinback dead list {quote(application)}")
+    return JoinbackError(f"no dead {what} {', '.join(letter_ids)}; see {command_line('dead list', application)}")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from shlex import quote
 
 from joinback import wire
+from joinback.command_line import command_line
 from joinback.settings import Settings
 
 from .findings import Finding, finding
@@ -28,7 +29,7 @@ def _difference(state: State, settings: Settings) -> Finding:
     if state.books.difference > 0:
         says = f"{several(number, 'received event')} {verb(number, 'is', 'are')} missing from the books"
         fix = (
-            f"first joinback requeue {quote(state.application)}, which drains again what Redis still holds; then close"
+            f"first {command_line('requeue', state.application)}, which drains again what Redis still holds; then close"
             f" the books with the difference that is left after the next drain, now {number}:"
             f" {redis_fix(settings, f'HINCRBY {stats} dead:lost {number}')}"
         )
