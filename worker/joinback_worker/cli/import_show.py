@@ -94,6 +94,8 @@ def as_lines(job: Job, report: Report, report_path: Path | None) -> Iterator[str
     yield f"  {report.already_told:>12,}  already there"
     if report.taken_back:
         yield f"  {report.taken_back:>12,}  taken back since, not written"
+    if report.erased:
+        yield f"  {report.erased:>12,}  of erased keys, not written"
     fate = would if job.orphans else "not written; --orphans writes them"
     yield f"  {report.unmatched:>12,}  unmatched" + (f", {fate}" if report.unmatched else "")
     yield f"  {report.refused:>12,}  refused"
@@ -108,6 +110,7 @@ def as_lines(job: Job, report: Report, report_path: Path | None) -> Iterator[str
     yield from _listed(report, "unmatched", report.unmatched, report_path)
     yield from _listed(report, "refused", report.refused, report_path)
     yield from _listed(report, "taken_back", report.taken_back, report_path)
+    yield from _listed(report, "erased", report.erased, report_path)
     if report.taken_back:
         undoing = command_line("retract", job.application, options=["--undo", "RECEIPT"])
         yield f"taken back: give these labels a later time, or undo the retraction ({undoing}); then import again"
