@@ -60,6 +60,7 @@ NEEDED = {
     "joinback.redis_errors",
     "joinback.credentials",
     "joinback.memory",
+    "joinback.command_line",
     # What the client was told, and what it answers a wrong call with.
     "joinback.options",
     "joinback.errors",
@@ -168,6 +169,7 @@ CONTRACT = {
     "joinback.redis_errors",
     "joinback.redis_url",
     "joinback.urls",
+    "joinback.command_line",
     # How a login that rotates is asked for.
     "joinback.credentials",
     # Where the Redis in a process's memory is.

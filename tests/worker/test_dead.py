@@ -61,6 +61,19 @@ def test_list_and_show(stack: Stack, cli: Cli) -> None:
     assert (missing.returncode, missing.stderr) == (2, "joinback: no dead letter 1-1; see joinback dead list loans\n")
 
 
+@pytest.mark.parametrize("command", ["show", "replay", "drop"])
+@pytest.mark.parametrize("wrong", ["xx", "1-1", "99999999999999999999-0", "\u0661-1"])
+def test_an_id_that_no_letter_has(stack: Stack, cli: Cli, command: str, wrong: str) -> None:
+    """Show, replay and drop name an id that no letter has: exit code 2, and no letter is touched, not one beside it."""
+    bury(stack)
+    (letter,) = listed(cli)
+    beside, options = ([], []) if command == "show" else ([letter["id"]], ["--yes"])
+    done = cli("dead", command, "loans", *beside, wrong, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"joinback: no dead letter {wrong}; see joinback dead list loans\n"
+    assert listed(cli) == [letter]
+
+
 def test_replay_of_a_bad_event_ends_as_it_began(stack: Stack, cli: Cli) -> None:
     """What was undecodable is still: replayed and drained it is a letter again, and the books balance."""
     bury(stack)
@@ -85,7 +98,7 @@ def test_replay_of_late_feedback_after_the_window_was_widened(stack: Stack, cli:
     stack.drain(join_window_s=3 * 365 * 86_400)
     assert stack.row("loan_17")["feedback"] == '{"repaid":true}'
     assert listed(cli) == []
-    assert cli("dead", "replay", "loans", letter["id"]).stdout == "replayed 0\n"
+    assert f"no dead letter {letter['id']}" in cli("dead", "replay", "loans", letter["id"]).stderr
 
 
 def test_the_window_of_a_replay_is_the_applications(stack: Stack, cli: Cli, tmp_path: Path) -> None:

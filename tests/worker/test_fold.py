@@ -68,6 +68,9 @@ def test_one_bad_event_costs_only_itself() -> None:
     assert folded.newer == {"feedback:newer"}
     assert set(folded.bad) == {field for field, _ in fields} - {"feedback:good", "feedback:newer"}
     assert folded.payloads == dict(fields)
+    # The form is right; the id is not.
+    assert folded.bad["feedback:\udcff"].detail == "the event id in the field is not printable text"
+    assert folded.bad["feedback:"].detail == folded.bad["feedback"].detail == "the field is not <kind>:<event_id>"
 
 
 @given(records, records, integers(0, 6))

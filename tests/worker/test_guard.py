@@ -109,6 +109,20 @@ def test_one_application_elsewhere(stack: Stack, cli: Cli) -> None:
     assert "claimed=1" in cli("drain").stdout
 
 
+@pytest.mark.parametrize("command", [("release", "ads", "*"), ("adopt", "--application", "ads", "--application", "*")])
+def test_the_sink_of_all_is_no_application(stack: Stack, cli: Cli, command: tuple[str, ...]) -> None:
+    """`*` stands for all applications: as a name it is refused, and the guard of every application stays as it was."""
+    log(stack, "a", "ads")
+    assert cli("drain").returncode == 0
+    assert cli("sink", "adopt", "--application", "ads").returncode == 0
+    before = stack.server.hgetall(wire.SINK_KEY)
+    done = cli("sink", *command)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("joinback: '*' stands for all applications; ")
+    assert len(done.stderr.splitlines()) == 1
+    assert stack.server.hgetall(wire.SINK_KEY) == before
+
+
 def test_a_sink_adopted_in_the_middle_of_a_drain(stack: Stack, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """A drain asks before each merge whose sink is in use: once another is adopted it writes none more, and gives back
     what it has claimed ahead.

@@ -142,3 +142,25 @@ def test_labels_of_what_was_not_sampled(stack: Stack, cli: Cli, labels: Labels) 
     assert f"{kept}  matched, written" in done.stdout
     assert f"{40 - kept}  outside the sample" in done.stdout
     assert "would match" not in done.stdout
+
+
+def test_labels_of_erased_keys_are_counted_and_not_written(
+    stack: Stack, cli: Cli, labels: Labels, tmp_path: Path
+) -> None:
+    """Labels that the next drain would delete have a count of their own: exit code 1, and no event is written."""
+    predict(stack, "loan_1", "loan_2", "loan_3")
+    assert cli("erase", "loans", "loan_1", "loan_2", "--yes").returncode == 0
+    file = labels("id,day,repaid\n" + "".join(f"{n},2026-02-01,yes\n" for n in (1, 2, 3)))
+    for options in ((), ("--orphans",)):
+        done = cli("import", "loans", file, *ROLES, "--dry-run", *options)
+        assert done.returncode == 1
+        assert "           2  of erased keys, not written\n" in done.stdout
+        assert "           0  unmatched\n" in done.stdout
+        assert "erased: row 1: loan_1: it was erased, and a drain would delete the label" in done.stdout
+    done = cli("import", "loans", file, *ROLES, "--orphans", "--json", "--report", "report.jsonl")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["rows"], found["erased"], found["matched"], found["told"]) == (1, 3, 2, 1, 1)
+    written = [json.loads(line) for line in (tmp_path / "report.jsonl").read_text().splitlines()]
+    assert [(entry["what"], entry["join_key"]) for entry in written] == [("erased", "loan_1"), ("erased", "loan_2")]
+    assert stack.drain().erased == 0
+    assert [row["join_key"] for row in stack.rows()] == ["loan_3"]

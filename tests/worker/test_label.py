@@ -154,3 +154,16 @@ def test_a_mistyped_application(stack: Stack, cli: Cli, rules: str) -> None:
     log_a_loan(stack)
     done = cli("label", "loan", "loan_17", "repaid=true", JOINBACK_CONFIG=rules)
     assert (done.returncode, done.stderr) == (2, "joinback: no application loan; did you mean loans?\n")
+
+
+@pytest.mark.parametrize("options", [(), ("--new",), ("--force",), ("--new", "--force")])
+def test_a_label_of_an_erased_key(stack: Stack, cli: Cli, options: tuple[str, ...]) -> None:
+    """A label that the next drain would delete is refused, whatever the options: it names the tombstone and its end."""
+    log_a_loan(stack)
+    stack.drain()
+    erased = json.loads(cli("erase", "loans", "loan_17", "--yes", "--json").stdout)
+    until = datetime.fromisoformat(erased["tombstones_until"])
+    done = cli("label", "loans", "loan_17", "repaid=true", *options)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert f"'loan_17' of loans is erased, and its tombstone holds until {until:%Y-%m-%d %H:%M} UTC" in done.stderr
+    assert stack.books().pending == 0

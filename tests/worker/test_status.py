@@ -140,6 +140,37 @@ def test_a_redis_that_may_evict_is_told(stack: Stack, cli: Cli) -> None:
     assert f"{line} CONFIG REWRITE" in done.stdout.replace("\n", " ")
 
 
+def close_the_books(stack: Stack, fix: str, **numbers: str) -> None:
+    """Run the redis-cli commands of a fix, with these numbers in the place of its names."""
+    commands = re.findall(rf"{re.escape(redis_cli(stack.settings.redis_url))} (HINCRBY [^;]*)", fix)
+    assert commands
+    for command in commands:
+        stack.server.execute_command(*(numbers.get(word, word) for word in shlex.split(command)))
+
+
+def test_events_that_a_requeue_brought_back_are_not_lost(stack: Stack, cli: Cli) -> None:
+    """After the pending stream was deleted, a requeue brings all back and the difference stays; the finding's commands
+    close the books with nothing lost.
+    """
+    for n in range(20):
+        stack.client.log_record("loans", inputs=1, outputs=2, join_key=f"loan_{n}")
+    stack.client.log_record("loans", feedback={"repaid": True}, join_key="loan_3")
+    assert stack.client.flush(PATIENCE_S)
+    stack.server.delete(wire.pending_key("loans"))
+    requeued = cli("requeue", "loans").stdout.splitlines()
+    assert requeued[0].startswith("requeued 20 records of loans; ")
+    assert requeued[1].startswith("they hold at most 21 events: ")
+    stack.drain()
+    assert len(stack.rows()) == 20
+    found = json.loads(cli("status", "--json").stdout)["applications"]["loans"]
+    assert found["difference"] == 21
+    (fix,) = [one["fix"] for one in found["findings"] if one["name"] == "difference"]
+    assert "This number stays" in fix
+    close_the_books(stack, fix, BACK="21", REST="0")
+    found = json.loads(cli("status", "--json").stdout)["applications"]["loans"]
+    assert (found["difference"], found["dead_ever"], found["findings"]) == (0, 0, [])
+
+
 @pytest.mark.parametrize("lost", [1, -1])
 def test_the_commands_that_close_the_books(stack: Stack, cli: Cli, lost: int) -> None:
     """The finding of a difference has the redis-cli command that ends it, in the same Redis; then nothing is reported,
@@ -152,10 +183,7 @@ def test_the_commands_that_close_the_books(stack: Stack, cli: Cli, lost: int) ->
     found = json.loads(cli("status", "--json").stdout)["applications"]["loans"]
     (fix,) = [one["fix"] for one in found["findings"] if one["name"] == "difference"]
     assert ("joinback requeue loans" in fix) == (lost > 0)
-    (words,) = re.findall(r"(redis-cli .*HINCRBY .*)", fix)
-    own = redis_cli(stack.settings.redis_url)
-    assert words.startswith(f"{own} HINCRBY ")
-    stack.server.execute_command(*shlex.split(words.removeprefix(own)))
+    close_the_books(stack, fix, BACK="0", REST="1")
     found = json.loads(cli("status", "--json").stdout)["applications"]["loans"]
     assert found["difference"] == 0
     assert found["findings"] == []

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 
 from joinback import log, wire
+from joinback.command_line import command_line
 from joinback.drops import NotLogged
 
 _warned: set[str] = set()
@@ -108,5 +109,5 @@ class Rates:
         log.warning(
             f"joinback: {own:g} of the predictions of {application!r} are logged here, but feedback is kept for"
             f" {published:g}, the published rate: the feedback of the others becomes orphans. Once the old predictions"
-            f" have their labels, run: joinback sample-rate {application} {own:g}"
+            f" have their labels, run: {command_line('sample-rate', application, f'{own:g}')}"
         )

@@ -19,6 +19,7 @@ PAGE_BYTES = 4 << 20
 PAGE_LETTERS = 500
 """About the most letters that one call reads: Redis serves nobody else during those milliseconds."""
 
+_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
 _letters = Script("by_hand/letters.lua")
 
 
@@ -56,7 +57,8 @@ async def letters(redis: Redis, tag: str, *, reason: str | None = None) -> Async
 
 async def letter_of(redis: Redis, tag: str, letter_id: str) -> Letter | None:
     """Return the letter with this id; None if there is none."""
-    if not re.fullmatch(r"\d{1,20}-\d{1,20}", letter_id):
+    # Redis refuses other ids with an error; such numbers have 64 bits.
+    if not (parts := _ID.fullmatch(letter_id)) or any(int(part) >= 1 << 64 for part in parts.groups()):
         return None
     found = await redis.execute_command("XRANGE", wire.dead_key(tag), letter_id, letter_id)
     return _letter(letter_id, found[0][1]) if found else None

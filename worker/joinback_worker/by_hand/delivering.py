@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 import joinback
+from joinback.command_line import command_line
 from joinback.errors import JoinbackError
 from joinback.sampling import keeps
 from joinback.settings import Settings
@@ -66,5 +67,5 @@ def check_sample(application: str, join_keys: Iterable[str], rate: float | None)
         if outside:
             raise JoinbackError(
                 f"{outside} join keys are outside the published sample of {rate:g}, so their events are dropped;"
-                f" run: joinback sample-rate {application} 1, then this again, then set it back"
+                f" run: {command_line('sample-rate', application, '1')}, then this again, then set it back"
             )

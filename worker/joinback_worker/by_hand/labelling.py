@@ -24,8 +24,10 @@ from joinback_worker.law.rules import Policy, Rules
 from joinback_worker.nearest import TYPO_RATIO_MIN, nearest
 from joinback_worker.notes.fields_seen import fields_of
 from joinback_worker.notes.guard import refusal
+from joinback_worker.notes.heartbeat import redis_time
 from joinback_worker.notes.layouts import applications, layouts
 from joinback_worker.notes.rules_in_use import rules_in_use, unlike
+from joinback_worker.notes.tombstones import erased_until
 from joinback_worker.sinks import open_sink
 
 from .delivering import check_sample, deliver, new_name
@@ -103,11 +105,16 @@ def label_of(application: str, join_key: str, values: Mapping[str, Any], at: dat
 async def outlook(redis: Redis, settings: Settings, label: Label) -> Outlook:
     """Return what the label would do. Writes nothing.
 
-    Raises JoinbackError if the settings' sink is not the published one, if the join key is outside the sample, or if
-    its record in Redis cannot be read; and what sinks and redis-py raise.
+    Raises JoinbackError if the settings' sink is not the published one, if the join key is erased or outside the
+    sample, or if its record in Redis cannot be read; and what sinks and redis-py raise.
     """
     if why := await refusal(redis, settings, label.application):
         raise JoinbackError(why)
+    if until := await erased_until(redis, label.application, label.join_key, await redis_time(redis)):
+        raise JoinbackError(
+            f"not labelled: {label.join_key!r} of {label.application} is erased, and its tombstone holds until"
+            f" {until:%Y-%m-%d %H:%M} UTC: each drain until then deletes what comes of it; label it after that"
+        )
     policy = policy_of(settings, label.application, label.logged_at)
     held, before = await _in_sink(settings, policy, label)
     tags = []

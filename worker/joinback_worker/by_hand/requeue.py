@@ -1,6 +1,7 @@
 """Make what Redis still holds of an application pending again: for a sink that was lost, emptied or changed."""
 
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 from redis.asyncio import Redis
 
@@ -14,8 +15,16 @@ SCAN_KEYS = 500
 _requeue = Script("by_hand/requeue.lua")
 
 
-async def requeue(redis: Redis, tag: str, buffer_ttl_s: int) -> AsyncIterator[int]:
-    """Make every record of a tag pending again; yield after each step how many it queued.
+class Requeued(NamedTuple):
+    """What became pending again."""
+
+    records: int = 0
+    events: int = 0
+    """At most so many events: the marks of late ones count too, since to leave them out costs Redis time per event."""
+
+
+async def requeue(redis: Redis, tag: str, buffer_ttl_s: int) -> AsyncIterator[Requeued]:
+    """Make every record of a tag pending again; yield after each step what it queued.
 
     A record may be queued twice, which changes no row. Raises what redis-py raises.
     """
@@ -27,4 +36,4 @@ async def requeue(redis: Redis, tag: str, buffer_ttl_s: int) -> AsyncIterator[in
             if keys:
                 named: list[str | bytes] = [wire.pending_key(tag), wire.stats_key(tag), *keys]
                 limits = (len(prefix.encode()), buffer_ttl_s, wire.STATS_TTL_S)
-                yield int(await _requeue(redis, named, limits))
+                yield Requeued(*await _requeue(redis, named, limits))

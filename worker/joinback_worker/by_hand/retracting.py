@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from shlex import quote
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from msgspec import Struct, structs
 
 import joinback
 from joinback import wire
+from joinback.command_line import command_line
 from joinback.errors import JoinbackError
 from joinback.settings import Settings
 from joinback_worker.law.counting import is_taken_back, standing
@@ -134,7 +134,7 @@ def write(settings: Settings, application: str, plan: Plan) -> int:
     try:
         return deliver(settings, _calls(application, plan))
     except Undelivered as error:
-        fix = f"run this again, or: joinback retract {quote(application)} --undo {plan.receipt}"
+        fix = f"run this again, or: {command_line('retract', application, options=['--undo', plan.receipt])}"
         raise Undelivered(f"{error}. Those have the receipt {plan.receipt}; {fix}") from None
 
 

@@ -12,6 +12,7 @@ except ModuleNotFoundError:
 
 from joinback.errors import JoinbackError
 
+from .arguments import check_text
 from .lazy_group import LazyGroup
 from .show import printable
 
@@ -55,6 +56,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command. Every foreseen error is one line on stderr, never a traceback."""
     try:
+        check_text(sys.argv[1:])
         code = cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -91,7 +92,8 @@ def init(application: str, output: Path | None, rows: int) -> None:
             file.write(text)
     except OSError as error:
         raise JoinbackError(f"{output} cannot be written: {error.strerror}") from None
-    click.echo(f"wrote {output}; next: JOINBACK_CONFIG={output} joinback config check")
+    checking = f"JOINBACK_CONFIG={quote(str(output))} joinback config check"
+    click.echo(printable(f"wrote {output}; next: {checking}", markup=False))
 
 
 async def _applications(redis: Redis) -> list[str]:

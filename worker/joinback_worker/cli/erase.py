@@ -84,9 +84,7 @@ def _check(keys: tuple[str, ...], conditions: list[Where]) -> None:
     if bool(keys) == bool(conditions):
         raise JoinbackError("choose the records: by KEY..., or by --where inputs.user_id=42")
     for key in keys:
-        # Bytes that are not UTF-8 come from the shell as halves of surrogate pairs.
-        size = len(key.encode(errors="ignore"))
-        if not 0 < size <= wire.JOIN_KEY_BYTES_MAX or size < len(key.encode(errors="replace")):
+        if not 0 < len(key.encode()) <= wire.JOIN_KEY_BYTES_MAX:
             raise JoinbackError(f"a join key is text in UTF-8, of 1 to {wire.JOIN_KEY_BYTES_MAX} bytes")
 
 

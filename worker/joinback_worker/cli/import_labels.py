@@ -97,7 +97,8 @@ def import_labels(
     """Load labels of APPLICATION from SOURCE: a CSV, Parquet, JSON Lines or Excel file, or the rows of a query.
 
     It prints how it reads each column before it writes anything. The same import again changes nothing. Exit code 1 if
-    lines were refused, were taken back since, or matched no prediction. docs/how-to/labels.md has examples.
+    lines were refused, were taken back since, are of erased keys, or matched no prediction. docs/how-to/labels.md has
+    examples.
     """
     if key and key_fields:
         raise JoinbackError(

@@ -8,6 +8,7 @@ from typing import Any, Self
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from joinback.command_line import command_line
 from joinback_worker.labels.job import Job
 from joinback_worker.labels.near import Hint
 from joinback_worker.labels.report import Report, as_json
@@ -93,6 +94,8 @@ def as_lines(job: Job, report: Report, report_path: Path | None) -> Iterator[str
     yield f"  {report.already_told:>12,}  already there"
     if report.taken_back:
         yield f"  {report.taken_back:>12,}  taken back since, not written"
+    if report.erased:
+        yield f"  {report.erased:>12,}  of erased keys, not written"
     fate = would if job.orphans else "not written; --orphans writes them"
     yield f"  {report.unmatched:>12,}  unmatched" + (f", {fate}" if report.unmatched else "")
     yield f"  {report.refused:>12,}  refused"
@@ -107,11 +110,10 @@ def as_lines(job: Job, report: Report, report_path: Path | None) -> Iterator[str
     yield from _listed(report, "unmatched", report.unmatched, report_path)
     yield from _listed(report, "refused", report.refused, report_path)
     yield from _listed(report, "taken_back", report.taken_back, report_path)
+    yield from _listed(report, "erased", report.erased, report_path)
     if report.taken_back:
-        yield (
-            "taken back: give these labels a later time, or undo the retraction"
-            f" (joinback retract {job.application} --undo RECEIPT); then import again"
-        )
+        undoing = command_line("retract", job.application, options=["--undo", "RECEIPT"])
+        yield f"taken back: give these labels a later time, or undo the retraction ({undoing}); then import again"
     if report.before_prediction:
         are = "is earlier than its" if report.before_prediction == 1 else "are earlier than their"
         yield (

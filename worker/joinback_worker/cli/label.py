@@ -9,6 +9,7 @@ import click
 from msgspec import structs
 from redis.asyncio import Redis
 
+from joinback.command_line import command_line
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
 from joinback_worker.by_hand.labelling import Label, Outlook, label_of, outlook, values_of, write
@@ -83,7 +84,7 @@ def _lines(new: Label, found: Outlook) -> list[str]:
         *lines,
         *found.notes,
         f"logged with the source {new.source}; the row changes at the next drain; joinback drain runs one now",
-        f"to undo it: joinback retract {new.application} --event-id {new.event_id}",
+        f"to undo it: {command_line('retract', new.application, options=['--event-id', new.event_id])}",
     ]
 
 

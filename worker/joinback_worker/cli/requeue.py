@@ -4,10 +4,12 @@ import click
 from redis.asyncio import Redis
 
 from joinback.settings import settings_from
+from joinback_worker.by_hand.requeue import Requeued
 from joinback_worker.by_hand.requeue import requeue as requeue_tag
 from joinback_worker.notes.layouts import layouts
 
 from .names import check_known
+from .show import printable
 from .with_redis import with_redis
 
 
@@ -18,18 +20,21 @@ def requeue(application: str) -> None:
     changed.
 
     The next drain merges them again. Rows that have them already do not change. The books count each record as received
-    once more. The login needs +scan.
+    once more, so a difference stays until you close the books: see the finding. The login needs +scan.
     """
     settings = settings_from()
 
-    async def run(redis: Redis) -> int:
+    async def run(redis: Redis) -> Requeued:
         known = await layouts(redis)
         check_known([application], known)
-        queued = 0
+        records = events = 0
         for tag in known[application].tags(application):
-            async for number in requeue_tag(redis, tag, settings.buffer_ttl_s):
-                queued += number
-        return queued
+            async for step in requeue_tag(redis, tag, settings.buffer_ttl_s):
+                records += step.records
+                events += step.events
+        return Requeued(records, events)
 
     queued = with_redis(settings, run)
-    click.echo(f"requeued {queued} records of {application}; the next drain merges them")
+    name = printable(application, markup=False)
+    click.echo(f"requeued {queued.records} records of {name}; the next drain merges them")
+    click.echo(f"they hold at most {queued.events} events: no more of a difference in the books can have come back")

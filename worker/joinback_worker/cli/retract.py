@@ -3,7 +3,6 @@
 import json
 import sys
 from datetime import UTC, datetime
-from shlex import quote
 from typing import Any, NamedTuple
 
 import click
@@ -11,6 +10,7 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from joinback import wire
+from joinback.command_line import command_line
 from joinback.errors import JoinbackError
 from joinback.settings import Settings, settings_from
 from joinback_worker.by_hand.delivering import check_sample
@@ -100,10 +100,10 @@ def retract(
     if as_json:
         click.echo(json.dumps(_as_json(settings, application, plan, pending, written, dry_run)))
     elif written:
-        name = printable(application, markup=False)
         click.echo(f"receipt {plan.receipt}: {written} retractions written")
         click.echo("the rows change at the next drain; joinback drain runs one now")
-        click.echo(f"to undo it: joinback retract {quote(name)} --undo {plan.receipt}")
+        undoing = command_line("retract", application, options=["--undo", plan.receipt])
+        click.echo(printable(f"to undo it: {undoing}", markup=False))
     if not plan.events:
         sys.exit(1)
 

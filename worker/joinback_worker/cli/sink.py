@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar, cast
 
@@ -80,8 +80,7 @@ def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
     """
     settings = settings_from()
     url = url_of(url, settings)
-    if wire.ALL_APPLICATIONS in only:
-        raise JoinbackError(f"{wire.ALL_APPLICATIONS!r} stands for all applications; leave --application out")
+    _check_names(only, "leave --application out")
     warn_of_unknown(settings, only, "The sink")
     sink = open_sink(url, policy_of(settings, "", datetime.now(UTC)))
 
@@ -110,6 +109,7 @@ def adopt_sink(url: str | None, only: tuple[str, ...]) -> None:
 @click.argument("applications", nargs=-1, required=True, metavar="APPLICATION...")
 def release_sink(applications: tuple[str, ...]) -> None:
     """Undo `joinback sink adopt --application APPLICATION`. From now on its rows go to the sink of all others."""
+    _check_names(applications, "it cannot be released; joinback sink adopt sets another sink for them")
 
     async def run(redis: Redis) -> list[str]:
         own = await published(redis)
@@ -186,6 +186,12 @@ def refold(application: str, url: str | None, dry_run: bool, force: bool) -> Non
     click.echo(printable(line, markup=False))
     for (before, after), count in sorted(changed.items()):
         click.echo(f"  {count} {before}" + ("" if before == after else f" -> {after}"))
+
+
+def _check_names(applications: Sequence[str], fix: str) -> None:
+    """Raise JoinbackError for the name under which the sink of all applications is published."""
+    if wire.ALL_APPLICATIONS in applications:
+        raise JoinbackError(f"{wire.ALL_APPLICATIONS!r} stands for all applications; {fix}")
 
 
 async def _copy(settings: Settings, from_url: str, to_url: str) -> Copied:

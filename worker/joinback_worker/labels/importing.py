@@ -107,6 +107,7 @@ class Importing:
 
     async def _to_send(self, labels: Sequence[tuple[Line, Label]]) -> list[Label]:
         """Return the labels to send; count each label. For the lines after it, a label to send counts as sent."""
+        labels = await self._without_erased(labels)
         known = await self._lookup.known({label.key for _, label in labels})
         records = await self._feedback_before([label for _, label in labels], known)
         imported = {key: imported_in(record) for key, record in records.items()}
@@ -123,6 +124,19 @@ class Importing:
                 if several:
                     history.append(as_imported(label))
         return to_send
+
+    async def _without_erased(self, labels: Sequence[tuple[Line, Label]]) -> list[tuple[Line, Label]]:
+        """Return the labels of keys that are not erased; count the others."""
+        erased = await self._lookup.erased({label.key for _, label in labels})
+        kept = []
+        for line, label in labels:
+            if label.key in erased:
+                self.report.erased += 1
+                why = "it was erased, and a drain would delete the label; joinback explain says until when"
+                self._list(Entry(label.row, "erased", why, label.key), self.report.erased)
+            else:
+                kept.append((line, label))
+        return kept
 
     async def _feedback_before(self, labels: Sequence[Label], known: Mapping[str, Known]) -> dict[str, Record]:
         """Return key -> its feedback and retractions, only for keys where they matter. They do if the key has another

@@ -24,6 +24,7 @@ from joinback_worker.law.record_hash import read_hash
 from joinback_worker.law.row import Row
 from joinback_worker.notes.guard import refusal
 from joinback_worker.notes.layouts import Layout
+from joinback_worker.notes.tombstones import erased_of
 from joinback_worker.sinks import Sink, open_sink
 
 from .plan import IMPORTED
@@ -83,6 +84,10 @@ class Lookup:
         for key, at in (await self._predicted_at(unread)).items():
             known[key] = known[key]._replace(predicted_at=at)
         return known
+
+    async def erased(self, keys: Collection[str]) -> set[str]:
+        """Return which of the keys are erased, so that drains delete what comes of them. Raises what Redis raises."""
+        return await erased_of(self._redis, self._application, keys)
 
     async def _predicted_at(self, keys: Collection[str]) -> dict[str, datetime]:
         """Return key -> time of its prediction, from Redis. A few records at a time, as their inputs may be large."""

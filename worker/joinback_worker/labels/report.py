@@ -14,7 +14,7 @@ from .near import Hint
 LISTED_MAX = 10
 """Lines of each kind on the screen: enough to see a repeated mistake. --report has all."""
 
-What = Literal["refused", "unmatched", "taken_back", "not_sampled"]
+What = Literal["refused", "unmatched", "taken_back", "erased", "not_sampled"]
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
@@ -27,7 +27,7 @@ class Entry(Struct, frozen=True, omit_defaults=True):
 
 
 class Report(Struct, kw_only=True):
-    """`rows = matched + unmatched + not_sampled + already_told + taken_back + refused + without_a_label`."""
+    """`rows = matched + unmatched + not_sampled + already_told + taken_back + erased + refused + without_a_label`."""
 
     rows: int = 0
     matched: int = 0
@@ -35,6 +35,8 @@ class Report(Struct, kw_only=True):
     already_told: int = 0
     taken_back: int = 0
     """Labels that a retraction covers, so that sending them would change nothing."""
+    erased: int = 0
+    """Labels of erased keys, which the next drain would delete."""
     refused: int = 0
     without_a_label: int = 0
     told: int = 0
@@ -49,7 +51,7 @@ class Report(Struct, kw_only=True):
     @property
     def is_complete(self) -> bool:
         """Whether every label of a sampled prediction found its prediction, and counts."""
-        return not self.refused and not self.unmatched and not self.taken_back
+        return not (self.refused or self.unmatched or self.taken_back or self.erased)
 
 
 class ReportFile:

@@ -50,8 +50,10 @@ def read_hash(application: str, join_key: str, fields: Iterable[tuple[str, bytes
             continue
         payloads[field] = payload
         try:
-            if not (event_id and event_id.isprintable()):
+            if not event_id:
                 raise UndecodableEvent("the field is not <kind>:<event_id>")
+            if not event_id.isprintable():
+                raise UndecodableEvent("the event id in the field is not printable text")
             event = wire.decode_event(kind, payload)
         except UndecodableEvent as error:
             bad[field] = Bad("undecodable", str(error))

@@ -7,7 +7,6 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from shlex import quote
 
 import msgspec
 import structlog
@@ -16,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from joinback import wire
+from joinback.command_line import command_line
 from joinback_worker.connection.scripts import Script
 from joinback_worker.law.rules import Rules
 
@@ -122,9 +122,8 @@ async def _forget(redis: Redis, application: str, digests: Sequence[str]) -> Non
 
 def fix(application: str) -> str:
     """Return, for a person, how to fold all rows of an application by the same rules."""
-    return (
-        f"give all workers the same JOINBACK_CONFIG and restart them; then: joinback sink refold {quote(application)}"
-    )
+    refold = command_line("sink refold", application)
+    return f"give all workers the same JOINBACK_CONFIG and restart them; then: {refold}"
 
 
 def dispute(application: str, uses: Uses, now: datetime, interval_s: int) -> tuple[str, bool] | None:

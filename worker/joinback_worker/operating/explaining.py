@@ -26,7 +26,8 @@ from joinback_worker.notes.tombstones import erased_until
 from joinback_worker.sinks import Sink, open_sink, shown
 
 from .evidence import leaves_out_rows, look_under
-from .explanation import Coverage, Explanation
+from .explanation import Coverage, Explanation, Near
+from .near_application import near_application, predicted_in
 from .near_keys import near_keys
 from .overview import drops_of_day
 from .redacted import redacted
@@ -40,7 +41,8 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
 
     Raises what Redis raises, and ConfigurationError. If the sink cannot be read, the explanation says so.
     """
-    layout = (await layouts(redis)).get(application, Layout())
+    known = await layouts(redis)
+    layout = known.get(application, Layout())
     now = await redis_time(redis)
     found = Explanation(application=application, join_key=join_key, at=now, sink=shown(settings.sink_url))
     found.tags = layout.tags_of(application, join_key)
@@ -61,6 +63,12 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
         is_unmatched = not found.is_known if row is None else row.status == "orphan"
         if is_unmatched:
             await _add_near(Lookup(redis, sink, application, layout), found)
+            meant = await near_application(redis, application, known)
+            if meant and await predicted_in(redis, settings, meant, known[meant], [join_key]):
+                found.near = [
+                    Near(join_key=join_key, application=meant, how=f"of the application {meant}"),
+                    *found.near,
+                ]
     if found.are_digests:
         found.sample = None  # of the stored key, which nobody named
     prediction_age_s = None if row is None else age_s(row, now)

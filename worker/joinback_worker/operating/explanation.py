@@ -61,6 +61,8 @@ class Near(Struct, frozen=True, kw_only=True):
 
     join_key: str
     how: str
+    application: str | None = None
+    """The application that has it, if that is another one."""
 
 
 class Coverage(Struct, frozen=True, kw_only=True):

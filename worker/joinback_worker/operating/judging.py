@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from shlex import quote
 from typing import cast
 
+from joinback.command_line import command_line
 from joinback.settings import Settings
 from joinback_worker.notes.heartbeat import Beat
 
@@ -122,11 +123,12 @@ def application_findings(
     if state.dead_new > wanted.dead_new:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(state.dead_by_reason_new.items()))
         says = f"{name}: {several(state.dead_new, 'new dead letter')} within {span(wanted.dead_new_s)} ({reasons})"
-        yield finding("new_dead_letters", says, f"joinback dead list {quote(name)}", name)
+        yield finding("new_dead_letters", says, command_line("dead list", name), name)
     if state.dead_now and state.dead_expire_in_s is not None and state.dead_expire_in_s < wanted.dead_expire_s:
         expire = verb(state.dead_now, "expires", "expire")
         says = f"{name}: {several(state.dead_now, 'dead letter')} {expire} in {span(state.dead_expire_in_s)}"
-        yield finding("dead_letters_expire", says, f"joinback dead replay {quote(name)} --reason REASON", name)
+        fix = command_line("dead replay", name, options=["--reason", "REASON"])
+        yield finding("dead_letters_expire", says, fix, name)
     yield from _label_findings(state, now, interval_s, wanted)
     for field, seen in state.fields.items():
         if seen.broken:
@@ -188,10 +190,10 @@ def _label_findings(state: State, now: datetime, interval_s: int, wanted: Thresh
         still_comes = state.last_event_at - state.last_feedback_at > timedelta(seconds=longest_s)
         if still_comes and silent_s > wanted.silence_factor * longest_s and watched_s > OBSERVED_SILENCES * silent_s:
             says = f"{name}: no feedback for {span(silent_s)}; the longest silence before was {span(longest_s)}"
-            fix = f"ask the sender of its labels; joinback report {quote(name)} shows how late labels come"
+            fix = f"ask the sender of its labels; {command_line('report', name)} shows how late labels come"
             yield finding("no_feedback", says, fix, name)
     labelled = state.joined_of_day + state.orphans_of_day
-    fix = f"joinback orphans {quote(name)}"
+    fix = command_line("orphans", name)
     is_misspelt = state.nearest is not None and state.feedback_ever > 0 and not state.predictions_ever
     if not state.orphans_of_day or (labelled < ROWS_MIN and not is_misspelt):
         return

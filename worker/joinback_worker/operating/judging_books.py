@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from shlex import quote
 
 from joinback import wire
+from joinback.command_line import command_line
 from joinback.settings import Settings
 
 from .findings import Finding, finding
-from .redis_cli import redis_fix
+from .redis_cli import redis_cli, redis_fix
 from .spans import several, verb
 from .states import State
 
@@ -27,10 +28,13 @@ def _difference(state: State, settings: Settings) -> Finding:
     stats = quote(wire.stats_key(wire.tag(state.application, 0, state.shards)))
     if state.books.difference > 0:
         says = f"{several(number, 'received event')} {verb(number, 'is', 'are')} missing from the books"
+        # Redis cannot know which events came back: a requeued record may be one that the sink had all the time.
+        lost = f"{redis_cli(settings.redis_url)} HINCRBY {stats} dead:lost REST"
         fix = (
-            f"first joinback requeue {quote(state.application)}, which drains again what Redis still holds; then close"
-            f" the books with the difference that is left after the next drain, now {number}:"
-            f" {redis_fix(settings, f'HINCRBY {stats} dead:lost {number}')}"
+            f"first {command_line('requeue', state.application)}, which drains again what Redis still holds. This"
+            f" number stays, since what is requeued counts as received once more. After the next drain count those of"
+            f" the {number} that came back as in rows, and only the rest as lost:"
+            f" {redis_fix(settings, f'HINCRBY {stats} in_rows BACK', then=f'; {lost}')}"
         )
     else:
         says = f"{several(number, 'event')} {verb(number, 'is', 'are')} in the books twice"

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from shlex import quote
 
 from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from joinback import wire
+from joinback.command_line import command_line
 from joinback.errors import JoinbackError
 from joinback_worker.by_hand.dead_letters import Letter, letters
 from joinback_worker.drain.source import Source
@@ -40,7 +40,7 @@ ADVICE = {
 """Reason -> what to do."""
 
 
-_PLACEHOLDER = re.compile(r"(\bjoinback [a-z ]+ )APP(?:LICATION)?\b")
+_PLACEHOLDER = re.compile(r"\bjoinback ([a-z ]+) APP(?:LICATION)?\b((?: --?[a-z-]+(?: \w+)?)*)")
 
 
 class Group(Struct, kw_only=True):
@@ -67,7 +67,7 @@ class Group(Struct, kw_only=True):
 
 def named(detail: str, application: str) -> str:
     """Return the detail of a dead letter. A command in it names the application, which its writer did not know."""
-    return _PLACEHOLDER.sub(lambda match: match[1] + quote(application), detail)
+    return _PLACEHOLDER.sub(lambda match: command_line(match[1], application, options=match[2].split()), detail)
 
 
 async def check_reason(redis: Redis, application: str, tags: Sequence[str], reason: str) -> None:

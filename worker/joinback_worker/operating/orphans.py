@@ -1,6 +1,7 @@
 """Feedback without a prediction, grouped by which change of its key's form makes it match. Each change is looked up."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from heapq import nlargest
 from typing import NamedTuple
@@ -21,6 +22,8 @@ from joinback_worker.law.record import effective_at
 from joinback_worker.notes.layouts import Layout, layouts
 from joinback_worker.sinks import open_sink, shown
 
+from .near_application import near_application, predicted_in
+
 ORPHANS_READ = 20_000
 """The newest orphans that are read. Of these, KEYS_TRIED are looked up: a sender's habit shows in far fewer."""
 EXAMPLES_MAX = 3
@@ -30,7 +33,8 @@ class FormGroup(Struct, frozen=True, kw_only=True):
     """The orphans that one change of form makes match."""
 
     how: str
-    """Such as `with leading zeros, to 4 digits`; "" for the orphans that no known change makes match."""
+    """Such as `with leading zeros, to 4 digits`, or that another application has these keys; "" for the orphans that
+    no known change makes match."""
     matches: int
     """How many of the tried orphans."""
     estimated: int
@@ -66,7 +70,8 @@ async def orphans(redis: Redis, settings: Settings, application: str) -> Orphans
     Raises what Redis raises, SinkUnavailable, CannotAnswer for a pipe, and JoinbackError if the rows go to another
     sink.
     """
-    layout = (await layouts(redis)).get(application, Layout())
+    known = await layouts(redis)
+    layout = known.get(application, Layout())
     async with looking_up(redis, settings, application, layout) as lookup:
         try:
             count, read = await _read(settings, application)
@@ -75,12 +80,16 @@ async def orphans(redis: Redis, settings: Settings, application: str) -> Orphans
         # A fixed step samples evenly, and gives the same answer each time.
         step = max(1, -(-len(read) // KEYS_TRIED))
         tried = read[::step]
+        meant = await near_application(redis, application, known)
+        keys = [orphan.key for orphan in tried]
+        there = await predicted_in(redis, settings, meant, known[meant], keys) if meant else set()
+        elsewhere = {key: f"as keys of {meant}: did their sender mean {meant}?" for key in there}
         return Orphans(
             application=application,
             orphans=count,
             is_whole=count <= len(read),
             tried=len(tried),
-            groups=await _groups(lookup, tried, count),
+            groups=await _groups(lookup, tried, elsewhere, count),
             sink=shown(settings.sink_url),
         )
 
@@ -140,13 +149,15 @@ class _Feedback(Struct):
     source: str | None = None
 
 
-async def _groups(lookup: Lookup, tried: list[_Orphan], count: int) -> list[FormGroup]:
+async def _groups(lookup: Lookup, tried: list[_Orphan], elsewhere: Mapping[str, str], count: int) -> list[FormGroup]:
+    """Return the groups. `elsewhere`: key -> how it matches as it is, in another application."""
     looks = learn(await lookup.some_keys(KEYS_LEARNED_FROM))
     others = [[form for form in forms(orphan.key, looks) if form.key != orphan.key] for orphan in tried]
     predicted = await predicted_of(lookup, others)
     found: dict[str, list[tuple[_Orphan, str]]] = {}
     for orphan, candidates in zip(tried, others, strict=True):
-        form = next((form for form in candidates if form.key in predicted), Form("", ""))
+        as_it_is = Form(orphan.key, elsewhere[orphan.key]) if orphan.key in elsewhere else Form("", "")
+        form = next((form for form in candidates if form.key in predicted), as_it_is)
         found.setdefault(form.how, []).append((orphan, form.key))
     ordered = sorted(found.items(), key=lambda item: (not item[0], -len(item[1])))
     return [_group(how, pairs, count / len(tried)) for how, pairs in ordered]

@@ -3,6 +3,7 @@
 import shlex
 from urllib.parse import unquote, urlsplit
 
+from joinback.command_line import command_line
 from joinback_worker.sinks.place import absolute, path_of
 
 _PSQL_OPTIONS = frozenset({"host", "hostaddr", "port", "dbname", "user", "options", "sslmode", "sslrootcert"})
@@ -26,7 +27,7 @@ def sql_line(sink_url: str, query: str) -> str | None:
         words += ["--database", unquote(parts.path.strip("/")) or "default", "--query", query]
         return shlex.join(words)
     if scheme in ("parquet", "jsonl", "delta"):
-        return f"(joinback sink schema {shlex.quote(url)}; echo {shlex.quote(query)}) | duckdb"
+        return f"({command_line('sink schema', url)}; echo {shlex.quote(query)}) | duckdb"
     return None
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from shlex import quote
 
+from joinback.command_line import command_line
 from joinback.errors import ConfigurationError, JoinbackError
 from joinback.settings import Settings
 from joinback_worker.answers.coverage import first_label_curve
@@ -51,7 +51,7 @@ def _fields(state: State, now: datetime) -> Iterator[Tried]:
                 "applications",
                 "field_seen_once",
                 says,
-                f"{fix}joinback tap {quote(state.application)}",
+                f"{fix}{command_line('tap', state.application)}",
                 state.application,
             )
 
@@ -79,5 +79,5 @@ async def _maturity(settings: Settings, application: str, maturity_s: int, seen:
     )
     p90 = curve.ages_s.get("p90")
     to = f" to about {span(p90)}" if p90 else ""
-    fix = f"raise maturity_s in joinback.toml{to}; joinback report {quote(application)}"
+    fix = f"raise maturity_s in joinback.toml{to}; {command_line('report', application)}"
     return [problem("applications", "maturity_below_curve", says, fix, application)]

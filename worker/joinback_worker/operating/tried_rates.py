@@ -1,9 +1,9 @@
 """Try the published sample rates against those at which clients log predictions. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from shlex import quote
 
 from joinback import wire
+from joinback.command_line import command_line
 
 from .arrivals import Arrival
 from .diagnosis import Tried, problem
@@ -23,6 +23,6 @@ def try_rates(announced: Mapping[str, wire.Application], waiting: Mapping[str, S
             f"{application}: feedback is kept for {published:g} of the keys, but the newest {len(rates)} predictions"
             f" were logged at {max(rates):g}: the feedback on the other keys makes orphans"
         )
-        command = f"joinback sample-rate {quote(application)} {max(rates):g}"
+        command = command_line("sample-rate", application, f"{max(rates):g}")
         fix = f"when the older predictions have their labels, and if every client logs at this rate: {command}"
         yield problem("clients", "sample_rate_high", says, fix, application)

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from shlex import quote
 
 from msgspec import Struct
 
+from joinback.command_line import command_line
 from joinback_worker.drain.group import LEASE_S, PARKED
 from joinback_worker.law.record import CLOCK_SKEW_MAX
 from joinback_worker.law.row import Row
@@ -92,7 +92,7 @@ def _missing(found: Explanation, around: Around) -> Verdict:
     events = ", ".join(sorted(around.missing)[:EVENTS_NAMED]) + (" …" if len(around.missing) > EVENTS_NAMED else "")
     lost = f"the sink does not have {events} of it"
     if found.is_queue_whole:
-        return "in_no_queue", f"its events are in no queue, and {lost}: joinback requeue {quote(found.application)}"
+        return "in_no_queue", f"its events are in no queue, and {lost}: {command_line('requeue', found.application)}"
     if found.queue_unread:
         return "maybe_in_the_queue", f"may wait in the queue, which could not be read: {lost}"
     seen = f"which holds {found.queue_entries:,} entries; only {found.queue_looked_at:,} of them were looked at"
