@@ -1,6 +1,7 @@
 """Sampling: by key, the same in every process, and without orphans."""
 
 import hashlib
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 import joinback
 from joinback import wire
-from joinback._delivery import rates
+from joinback._delivery import announcer, delivery, rates
 from joinback.sampling import keeps, verdict
 from joinback.settings import Settings
 from joinback.testing import capture
@@ -99,6 +100,58 @@ def test_the_highest_rate_stands(settings: Settings, server: redis.Redis) -> Non
     assert later.stats()["sent"] == sum(keeps("loans", f"k{n}", 0.2) for n in range(1_000))
     for client in (telling, later):
         client.close()
+
+
+@pytest.mark.parametrize("first, call_rate", [({}, None), ({"loans": 0.9}, None), ({}, 0.9)])
+def test_a_rate_that_is_lowered_before_it_is_announced(
+    settings: Settings, server: redis.Redis, monkeypatch: pytest.MonkeyPatch, first: Any, call_rate: float | None
+) -> None:
+    """Feedback on what was logged at a higher rate, its own, none or a call's, is kept, though the rate fell before the
+    sender announced it. Once it stands in Redis, a person may lower it there, and it stays low.
+    """
+    monkeypatch.setattr(delivery, "LINGER_S", PATIENCE_S)  # nothing is sent until the flush
+    monkeypatch.setattr(announcer, "RENEWAL_S", 0.0)
+    rate = call_rate or first.get("loans", 1.0)
+    client = joinback.Client().init(settings.redis_url, sample_rates=first)
+    kept = [f"k{n}" for n in range(200) if keeps("loans", f"k{n}", rate)]
+    for n in range(200):
+        if call_rate is None:
+            client.log_record("loans", inputs=n, outputs=0, join_key=f"k{n}")
+        else:
+            now = datetime.now(UTC)
+            common = (now, now, None, None, None)
+            client._funnel.log("loans", f"k{n}", f"e{n}", (n, 0, None), common, call_rate=call_rate)
+    client.set_sample_rate("loans", 0.01)
+    client.log_record("loans", feedback={"ok": True}, join_key=kept[0])
+    assert client.flush(PATIENCE_S)
+    for key in kept[1:]:
+        client.log_record("loans", feedback={"ok": True}, join_key=key)
+    assert client.flush(PATIENCE_S)
+    assert client.stats()["sent"] == 2 * len(kept)
+    assert announced(server) == b'{"shards":1,"sample_rate":%s}' % str(rate).encode()
+    server.hset(wire.APPLICATIONS_KEY, "loans", b'{"shards":1,"sample_rate":0.01}')
+    key = next(key for key in kept if keeps("loans", key, 0.01))
+    for n in range(3):
+        client.log_record("loans", inputs=n, outputs=0, join_key=key)
+        assert client.flush(PATIENCE_S)
+    assert announced(server) == b'{"shards":1,"sample_rate":0.01}'
+    client.close()
+
+
+def test_a_rate_that_is_set_before_the_first_prediction(settings: Settings, server: redis.Redis) -> None:
+    """What counts is at which rates predictions were logged: not feedback, and not that others logged before."""
+    other = joinback.Client().init("redis://127.0.0.1:1/0")
+    other.log_record("loans", inputs=1, outputs=0)
+    client = joinback.Client().init(settings.redis_url)
+    client.log_record("loans", feedback={"ok": True}, join_key="k")
+    client.set_sample_rate("loans", 0.5)
+    client.set_sample_rate("loans", 0.01)
+    for n in range(200):
+        client.log_record("loans", inputs=n, outputs=0)
+    assert client.flush(PATIENCE_S)
+    assert announced(server) == b'{"shards":1,"sample_rate":0.01}'
+    client.close()
+    other.close(0)
 
 
 def test_the_key_comes_back_though_sampled_out() -> None:
@@ -208,7 +261,7 @@ def test_rates_beside_one_another() -> None:
     """
     own = rates.Rates({"loans": 0.5})
     own.of_call("ads", 0.1, predicts=True)
-    own.publish("ads", None, 0.9)
+    own.publish("ads", 0.9)
     shared, copied = own.shared(), own.copy()
     assert (own.of_feedback("ads"), shared.of_feedback("ads"), copied.of_feedback("ads")) == (0.9, 1.0, 1.0)
     copied.configure({"loans": 0.2})

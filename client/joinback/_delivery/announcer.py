@@ -108,7 +108,7 @@ class Announcer:
         self._known[application] = stands
         self._renew_at[application] = time.monotonic() + RENEWAL_S
         self._written.discard(application)
-        self._rates.publish(application, rate, stands.sample_rate)
+        self._rates.publish(application, stands.sample_rate)
         return stands
 
     def _note_shards(self, application: str, known: wire.Application | None, stands: wire.Application) -> None:

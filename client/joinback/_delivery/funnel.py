@@ -84,7 +84,8 @@ class Funnel(Delivery):
         if (
             not self.is_open
             or type(application) is not str
-            or application not in events.checked_applications
+            # Its name was checked, and its rate noted, at its first prediction.
+            or application not in self._rates.logged
             or application in self._rates.configured
             or not 0 < len(join_key) <= events.KEY_LENGTH_SURE
             or not join_key.isprintable()
