@@ -102,7 +102,7 @@ def test_the_highest_rate_stands(settings: Settings, server: redis.Redis) -> Non
         client.close()
 
 
-@pytest.mark.parametrize("first, call_rate", [({}, None), ({"loans": 0.9}, None), ({}, 0.9)])
+@pytest.mark.parametrize(("first", "call_rate"), [({}, None), ({"loans": 0.9}, None), ({}, 0.9)])
 def test_a_rate_that_is_lowered_before_it_is_announced(
     settings: Settings, server: redis.Redis, monkeypatch: pytest.MonkeyPatch, first: Any, call_rate: float | None
 ) -> None:
