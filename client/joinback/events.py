@@ -189,11 +189,14 @@ PARTS: tuple[Part, ...] = ("inputs", "outputs", "feedback", "tags")
 
 
 def text_of(name: object) -> str | None:
-    """Return a version, a name or an environment as a plain str; None stays None. Raises NotLogged."""
+    """Return a version, a name or an environment as a plain str, without lone surrogates; None stays None.
+
+    Raises NotLogged.
+    """
     if name is None:
         return None
     try:
-        return str.__str__(name) if isinstance(name, str) else str(name)
+        return values.text(str.__str__(name) if isinstance(name, str) else str(name))
     except Exception as error:
         raise NotLogged("invalid", f"a {type(name).__name__} cannot be a name: {type(error).__name__}") from None
 
@@ -233,7 +236,12 @@ def payload_of(event: wire.Event) -> bytes:
 
 
 def make_plain(event: wire.Event) -> None:
-    """Replace the caller's objects in the event by dicts, lists and scalars. Raises NotLogged, which names the path."""
+    """Replace the caller's objects in the event by dicts, lists and scalars. Raises NotLogged, which names the path.
+
+    Its version is the caller's too, and may have lone surrogates.
+    """
+    if isinstance(event, wire.Prediction | wire.Feedback) and event.version is not None:
+        event.version = values.text(event.version)
     try:
         for part in PARTS:
             if (value := getattr(event, part, None)) is not None:

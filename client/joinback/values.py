@@ -81,7 +81,7 @@ def plain(value: object, path: str = "$", inside: tuple[int, ...] = ()) -> Any:
 def _scalar(value: Any, path: str) -> Any:
     """Return what `encode` can write for a value of one of these types. Raises Unencodable."""
     if type(value) is str:
-        return _text(value)
+        return text(value)
     if type(value) is datetime:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value
     if type(value) is memoryview:
@@ -160,13 +160,14 @@ def _key(key: object, path: str) -> str:
     if isinstance(key, Enum):
         return _key(key.value, path)
     try:
-        return key.isoformat().replace("+00:00", "Z") if isinstance(key, date) else _text(str(key))
+        return key.isoformat().replace("+00:00", "Z") if isinstance(key, date) else text(str(key))
     except Exception as error:
         what = f"a key of type {type(key).__name__} has no text ({type(error).__name__})"
         raise Unencodable(f"{path[:PATH_LENGTH_MAX]}: {what}; convert it first") from None
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
+    """Return the text without lone surrogates: U+FFFD stands for each."""
     return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

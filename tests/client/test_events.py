@@ -245,6 +245,31 @@ def test_a_broken_handler_of_the_host_breaks_no_call(
         logger.removeHandler(handler)
 
 
+@pytest.mark.parametrize("option", [None, "environment", "JOINBACK_ENVIRONMENT"])
+def test_names_that_utf_8_cannot_hold(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, option: str | None
+) -> None:
+    """In a version, an environment and the fields of a retraction U+FFFD stands for what is no text, as in values."""
+    odd, even = b"caf\xe9".decode(errors="surrogateescape"), "caf\ufffd"
+    if option == "JOINBACK_ENVIRONMENT":
+        monkeypatch.setenv(option, odd)
+    arguments = {option: odd} if option == "environment" else {}
+    client = joinback.Client().init(stack.settings.redis_url, **arguments)
+    client.log_record("loans", inputs=1, outputs=2, join_key="k", version=odd)
+    client.log_record("loans", feedback={odd: 1, "b": 2}, join_key="k", version=odd)
+    client.log_records("loans", inputs=[1], outputs=[2], join_keys=["n"], versions=[odd])
+    client.log_records("loans", inputs=[1], outputs=[2], join_keys=["m"], version=odd)
+    client.retract("loans", "k", fields=[odd])
+    assert client.flush(PATIENCE_S)
+    assert client.stats()["sent"] == 5
+    stack.drain()
+    assert [row["version"] for row in stack.rows()] == [even] * 3
+    assert {row["environment"] for row in stack.rows()} == {even if option else None}
+    assert json.loads(stack.row("k")["feedback"]) == {"b": 2}
+    assert caplog.text == ""
+    client.close()
+
+
 @pytest.mark.parametrize(
     "named",
     [
