@@ -323,6 +323,17 @@ def test_the_buffer_is_bounded_in_bytes() -> None:
     client.close(timeout_s=0)
 
 
+@pytest.mark.parametrize("smallest", [{"buffer_events_max": 1}, {"buffer_bytes_max": wire.EVENT_BYTES_MAX}])
+def test_an_empty_buffer_takes_any_event(settings: Settings, server: redis.Redis, smallest: dict[str, int]) -> None:
+    """The smallest buffers that `init` accepts take the largest prediction, again and again."""
+    client = lenient(settings.redis_url, **smallest)
+    for n in range(3):
+        client.log_record("loans", inputs="x" * (wire.EVENT_BYTES_MAX - 1_000), outputs=n)
+        assert client.flush(PATIENCE_S)
+    assert client.stats()["sent"] == 3
+    client.close()
+
+
 def test_a_batch_is_bounded_in_bytes() -> None:
     """What a batch leaves because of its bytes is the beginning of the next one: the order stays."""
     buffer = Buffer(events_max=1_000, bytes_max=1 << 20, wake_at=1_000)

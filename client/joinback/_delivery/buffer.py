@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+from joinback import wire
 from joinback.drops import DROP_REASONS, LOST, WANTED, DropReason, NotLogged
 from joinback.patience import Patience
 from joinback.timeouts import STEP_S
@@ -23,7 +24,8 @@ from .unwanted import Unwanted
 from .wake import Wake
 
 PREDICTION_SHARE = 0.9
-"""Predictions may fill this share of the buffer. The rest is for feedback, which is small and irreplaceable."""
+"""Predictions may fill this share of the buffer. The rest is for feedback, which is small and irreplaceable. But an
+empty buffer takes any event."""
 PATIENT_SHARE = 0.75
 """A call that can wait fills this share. The rest is for what other threads log meanwhile. It is more than the share at
 which the sender begins to spool."""
@@ -233,8 +235,8 @@ class Buffer:
         """Compute at which totals `put` must refuse. Once per batch, so that `put` only compares."""
         self._full_at = (self._freed + self.events_max, self._freed_bytes + self.bytes_max)
         self._full_for_predictions_at = (
-            self._freed + int(self.events_max * PREDICTION_SHARE),
-            self._freed_bytes + int(self.bytes_max * PREDICTION_SHARE),
+            self._freed + max(1, int(self.events_max * PREDICTION_SHARE)),
+            self._freed_bytes + min(self.bytes_max, max(wire.EVENT_BYTES_MAX, int(self.bytes_max * PREDICTION_SHARE))),
         )
 
     def recover(self, events: int) -> None:
