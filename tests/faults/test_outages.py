@@ -3,6 +3,7 @@
 import logging
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -187,6 +188,20 @@ def test_an_exit_over_a_connection_that_is_half_open(site: Site) -> None:
     log(client, 10, 20)
     assert client.close()
     assert len(site.keys()) == 20
+
+
+def test_an_exit_before_the_first_answer(caplog: pytest.LogCaptureFixture, wait_until: WaitUntil) -> None:
+    """A server that takes the connection and says nothing did not answer in time: it was the exit that hung up."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = joinback.Client().init(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        log(client, 0, 1)
+        peer, _ = silent.accept()
+        with peer:
+            assert peer.recv(1)
+            client.close(0)
+            wait_until(lambda: "undelivered" in caplog.text, 60.0)
+    assert "did not answer in time" in caplog.text
+    assert "hung up" not in caplog.text
 
 
 def test_a_script_and_sigterm(site: Site) -> None:

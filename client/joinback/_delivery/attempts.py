@@ -116,7 +116,7 @@ class Attempts:
             except (RedisRefusal, OSError) as error:
                 self._writer.disconnect()
                 # If this is the last attempt, nothing else logs why it failed.
-                if isinstance(error, Unreachable):
+                if isinstance(error, Unreachable | TimeoutError):
                     self._troubles.begins(_REDIS, advice(error, self._writer.where))
             else:
                 if paused != self._is_paused:

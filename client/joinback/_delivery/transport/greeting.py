@@ -8,6 +8,8 @@ from joinback.redis_errors import RedisRefusal, Unreachable
 from .troubles import trouble
 
 _NO_DATABASE = ("DB index is out of range", "invalid DB index", "SELECT is not allowed")
+HANG_UPS = (ConnectionError, ConnectionResetError, BrokenPipeError)
+"""The errors of a connection that the other side ended, without any answer."""
 _FILES_OF_TLS = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 
 
@@ -64,7 +66,7 @@ def _trouble_with_tls(error: OSError, where: str) -> OSError:
 
 def why_it_hung_up(error: OSError, where: str, *, over_tls: bool) -> OSError:
     """Return a better error if a server ended the connection at the first command; else the same error."""
-    if type(error) not in (ConnectionError, ConnectionResetError, BrokenPipeError):
+    if type(error) not in HANG_UPS:
         return error
     hint = "" if over_tls else "; if it speaks TLS, write rediss:// instead of redis://"
     return Unreachable(f"no connection to Redis at {where}: it hung up at once{hint}")

@@ -47,6 +47,7 @@ class Link:
         """The server's address, without any secret."""
         self.is_open = False
         self._is_greeting = False
+        self._is_aborted = False
         self.server = ""
         """The id of the server's run. If it gives none, each connection counts as another run."""
         self.mode = ""
@@ -62,6 +63,7 @@ class Link:
             self.is_open = True
         except Exception as error:
             met = greeting.trouble_at_login(error, self.where, self._options.get("db", 0), over_tls=self._over_tls)
+            met = self._or_time_out(met)
         else:
             self._is_greeting = True
             try:
@@ -95,8 +97,14 @@ class Link:
             # redis-py disconnects at what it takes for an error of the connection, also at an answer such as LOADING.
             if not isinstance(error, exceptions.ResponseError):
                 self.close()
-            met = trouble(error, at_connect=self._is_greeting)
+            met = self._or_time_out(trouble(error, at_connect=self._is_greeting))
         raise met
+
+    def _or_time_out(self, met: RedisRefusal | OSError) -> RedisRefusal | OSError:
+        """Return the same error; but if `abort` ended the connection, that the server did not answer in time."""
+        if self._is_aborted and type(met) in greeting.HANG_UPS:
+            return TimeoutError()
+        return met
 
     def stirs(self) -> bool:
         """Return whether there is something to read that nobody asked for: the server hung up, or TLS has news."""
@@ -117,6 +125,7 @@ class Link:
         """From another thread: make a waiting call fail at once, also a login that waits for its credentials."""
         if isinstance(asked := self._options.get("credential_provider"), Asked):
             asked.give_up()
+        self._is_aborted = True
         # Not `close`, which would take the socket away from that call. `shutdown` wakes the call with an error.
         with contextlib.suppress(OSError, AttributeError):
             self._connection._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
