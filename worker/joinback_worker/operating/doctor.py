@@ -89,13 +89,15 @@ async def _with_redis(
 ) -> None:
     found.tried += await try_redis(redis, settings)
     rights = [] if reads_only else await try_rights(redis, settings)
-    found.tried += rights
-    if any(one.finding is not None for one in rights):
+    if any(one.area == "rights" and one.finding is not None for one in rights):
         # The tries below would fail for the same reason, with a less clear message.
-        found.tried += await try_sink(settings, reads_only=reads_only)
+        found.tried += [*rights, *await try_sink(settings, reads_only=reads_only)]
         return
     seen = await overview(redis, settings, thresholds)
     found.at = seen.at
+    # A full Redis is reported by its INFO; where that is refused, by the trial alone.
+    known = {one.name for one in seen.all_findings}
+    found.tried += [one for one in rights if one.finding is None or one.finding.name not in known]
     found.tried += _from_overview(seen)
     waiting = await arrivals_of(redis, [state.application for state in seen.applications])
     found.tried += try_clocks(seen.workers, waiting)
