@@ -193,7 +193,7 @@ def test_something_else_at_the_keys_of_the_rules(stack: Stack, cli: Cli) -> None
     assert (stack.drain().rows, stack.drain().error) == (1, None)
     status = cli("status")
     assert status.returncode == 1
-    assert "rules_unknown: it is not known which rules the workers follow" in status.stdout
+    assert "key_taken: joinback:rules is a string, not a hash" in status.stdout
     assert "loans" in status.stdout
 
 

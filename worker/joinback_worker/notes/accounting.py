@@ -7,29 +7,16 @@ and a difference means that events were lost.
 
 from collections.abc import Mapping, Sequence
 from shlex import quote
-from typing import NamedTuple
 
 from msgspec import field
 
 from joinback import wire
 from joinback_worker.totals import Totals
 
+from .foreign import Foreign, in_its_place
+
 NAME_SHOWN = 100
 """The characters of a foreign counter's name that are shown: one line."""
-
-
-class Foreign(NamedTuple):
-    """What somebody else wrote among the counters, or in their place."""
-
-    says: str
-    does: str
-    """What to do, in words."""
-    command: str
-    """The command of Redis that does it."""
-
-    @property
-    def line(self) -> str:
-        return f"{self.says}; {self.does}: {self.command}"
 
 
 def is_counted(name: str) -> bool:
@@ -96,10 +83,10 @@ def books_of(tag: str, pending: int | bytes, flat: Sequence[bytes] | bytes, olde
     stats = wire.stats_key(tag)
     troubles: list[Foreign] = []
     if isinstance(pending, bytes):
-        troubles.append(_in_its_place(wire.pending_key(tag), pending, "stream"))
+        troubles.append(in_its_place(wire.pending_key(tag), pending, "stream"))
         pending = 0
     if isinstance(flat, bytes):
-        troubles.append(_in_its_place(stats, flat, "hash"))
+        troubles.append(in_its_place(stats, flat, "hash"))
         flat = []
     counts, foreign = {}, []
     for name, value in zip(flat[::2], flat[1::2], strict=True):
@@ -110,12 +97,6 @@ def books_of(tag: str, pending: int | bytes, flat: Sequence[bytes] | bytes, olde
     books = Accounting.of(counts, pending=pending, oldest_pending_s=oldest_pending_s)
     books.troubles = troubles + [_among(stats, name, books.difference) for name in foreign]
     return books
-
-
-def _in_its_place(key: str, kind: bytes, wanted: str) -> Foreign:
-    """Return that a value of another type stands at a key. The command makes room and keeps that value."""
-    command = f"RENAME {quote(key)} {quote(f'foreign:{key}')}"
-    return Foreign(f"{key} is a {kind.decode()}, not a {wanted}", "rename it", command)
 
 
 def _among(stats: str, name: str, difference: int) -> Foreign:

@@ -20,6 +20,7 @@ FindingName = Literal[
     # What became of the events.
     "difference",
     "books_unreadable",
+    "key_taken",
     "new_dead_letters",
     "dead_letters_expire",
     "client_drops",
@@ -97,6 +98,7 @@ WHY: dict[FindingName, str] = {
     "waiting_for_upgrade": "No running worker can read them. They wait until one can, or until their TTL ends.",
     "difference": "Either events were lost, or somebody else wrote to the keys of Joinback.",
     "books_unreadable": "Somebody wrote among the counters, so a loss would go unnoticed.",
+    "key_taken": "What belongs at this key is neither read nor written: drains may fail, and problems go unnoticed.",
     "new_dead_letters": "Each dead letter is an event that is in no row.",
     "dead_letters_expire": "They can be replayed only until they expire.",
     "client_drops": "A service lost these events before they reached Redis. They are in no row.",

@@ -1,13 +1,14 @@
 -- Takes one consistent look at a tag, in a bounded number of steps. Writes nothing.
--- KEYS  1 pending   2 stats   3 history   4 dead
+-- KEYS  1 pending   2 stats   3 history   4 dead   5 fields   6 erased
 -- ARGV  1 group   2 the consumer that holds what waits for a newer worker   3 how many ms ago a rate begins
 --       4 a day, in ms   5 the number of entries at which a history is cut
 -- Returns {ms by this server's clock,
 --   pending: {entries, last id, id of the oldest claimable, claimed, waiting for a newer worker, id of the oldest of it},
 --   counters, the history's last entry before the rate begins, its last entry before the day begins, its last entry:
 --   each flat, its id first,
---   dead letters: {how many, id of the newest, ms until they expire}}
--- An id is '' where there is none. Where a key holds another type, the part is the name of that type.
+--   dead letters: {how many, id of the newest, ms until they expire},
+--   {the wrong type that stands at history, at dead, at fields, at erased; '' where the type is right}}
+-- An id is '' where there is none. Where pending or stats holds another type, the part is the name of that type.
 local pending, stats, history, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, parked, rate_ms, day_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -78,6 +79,7 @@ local function noted(command, from, to)
 end
 
 local function look_at_letters()
+  if foreign(dead, 'stream') then return {0, '', -1} end
   local newest = redis.call('XREVRANGE', dead, '+', '-', 'COUNT', 1)[1]
   return {redis.call('XLEN', dead), newest and newest[1] or '', 1000 * redis.call('TTL', dead)}
 end
@@ -94,5 +96,9 @@ return {
   foreign(pending, 'stream') or look_at_pending(),
   foreign(stats, 'hash') or redis.call('HGETALL', stats),
   rate, day, last,
-  foreign(dead, 'stream') or look_at_letters(),
+  look_at_letters(),
+  {
+    foreign(history, 'stream') or '', foreign(dead, 'stream') or '',
+    foreign(KEYS[5], 'hash') or '', foreign(KEYS[6], 'hash') or '',
+  },
 }

@@ -171,7 +171,8 @@ def _drain_findings(
         yield finding("waiting_for_upgrade", says, "upgrade the workers to the clients' release", name)
     if state.drain_error is not None:
         says = f"{name}: the last drain failed: {state.drain_error}"
-        yield finding(_failed(state), says, ASK_DOCTOR, name)
+        is_of_keys = state.taken and not state.sink_lost
+        yield finding(_failed(state), says, "do what key_taken says" if is_of_keys else ASK_DOCTOR, name)
     elif lives and state.last_drain_at is not None:
         ago_s = (now - state.last_drain_at).total_seconds()
         if ago_s > wanted.drain_intervals * interval_s:

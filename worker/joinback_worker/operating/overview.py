@@ -14,18 +14,20 @@ from joinback_worker.config.rules_file import config_of
 from joinback_worker.connection.redis_errors import advice
 from joinback_worker.nearest import nearest
 from joinback_worker.notes.fields_seen import fields_of
+from joinback_worker.notes.foreign import Foreign, taken
 from joinback_worker.notes.guard import Published, published
 from joinback_worker.notes.health import Health
 from joinback_worker.notes.heartbeat import Beat, redis_time, workers
 from joinback_worker.notes.history import summed
 from joinback_worker.notes.last_drains import Drains, last_drains
-from joinback_worker.notes.layouts import Layout, layouts
+from joinback_worker.notes.layouts import Layout, applications, layouts
 from joinback_worker.notes.reported_drops import ReportedDrops, reported_drops
 from joinback_worker.notes.rules_in_use import dispute, fix, rules_in_use
 
 from .findings import Finding, FindingName, finding, worst_first
 from .glance import Glance, glance
 from .judging import application_findings, redis_findings, stuck, worker_findings
+from .judging_books import taken_findings
 from .judging_drops import drop_findings
 from .letters import LOST
 from .states import Overview, Sink, State
@@ -39,28 +41,34 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
     """
     wanted = thresholds or Thresholds()
     now = await redis_time(redis)
-    living, drains = await workers(redis), await last_drains(redis)
+    foreign = await taken(redis)
+    living = [] if wire.WORKERS_KEY in foreign else await workers(redis)
+    drains = await last_drains(redis)
     interval_s = _interval_s(living, drains, settings)
     health = Health(logs=False)
-    findings = [*redis_findings(await health.look(redis), settings)]
+    findings = [*redis_findings(await health.look(redis), settings), *taken_findings(foreign.values(), settings)]
     if health.blind is not None:
         findings.append(finding("health_unknown", health.blind, "give the login the right +info"))
     try:
         sinks = await published(redis)
     except ResponseError as error:
         sinks = {}
-        findings.append(finding("sink_unguarded", f"it is not known which sink is in use: {advice(error)}"))
+        if wire.SINK_KEY not in foreign:
+            findings.append(finding("sink_unguarded", f"it is not known which sink is in use: {advice(error)}"))
     states = []
-    for application, layout in sorted((await layouts(redis)).items()):
+    for application, layout in sorted((await _layouts(redis, foreign)).items()):
         state = await _state(redis, application, layout, drains.get(application, Drains()), living)
         where = sinks.get(application) or sinks.get(wire.ALL_APPLICATIONS)
         state.sink = state.sink or (where.url if where else None)
         states.append(state)
     _name_nearest(states)
-    findings += worker_findings(living, states, now, interval_s, wanted, settings)
+    if wire.WORKERS_KEY not in foreign:
+        findings += worker_findings(living, states, now, interval_s, wanted, settings)
     drops = await drops_of_day(redis, now)
     findings += drop_findings(drops)
-    findings += await _rule_findings(redis, settings, states, now)
+    if wire.RULES_KEY not in foreign:
+        findings += await _rule_findings(redis, settings, states, now)
+    findings += _file_findings(settings, states)
     of_stuck = stuck(living, states, now, interval_s)
     for state in states:
         own = [one for one in findings if one.application == state.application]
@@ -76,6 +84,15 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
         sinks=_sinks(sinks, states, drains, now),
         findings=worst_first(one for one in findings if one.application not in {state.application for state in states}),
     )
+
+
+async def _layouts(redis: Redis, foreign: Mapping[str, Foreign]) -> dict[str, Layout]:
+    """Return the layouts as far as their keys can be read: another type at one of them must not hide the rest."""
+    if wire.APPLICATIONS_KEY in foreign:
+        return {}
+    if wire.LAYOUTS_KEY in foreign:
+        return {name: Layout(current.shards) for name, current in (await applications(redis)).items()}
+    return await layouts(redis)
 
 
 def _interval_s(living: Sequence[Beat], drains: Mapping[str, Drains], settings: Settings) -> int:
@@ -120,6 +137,7 @@ def _add(state: State, one: Glance) -> None:
     for name, number in one.now.counters.items():
         if name != "buffer_ttl_s":
             state.counters[name] = state.counters.get(name, 0) + number
+    state.taken += one.taken
     _add_letters(state, one)
 
 
@@ -182,6 +200,12 @@ async def _rule_findings(redis: Redis, settings: Settings, states: Sequence[Stat
                 found.append(finding(name, says, fix(application), application))
     except ResponseError as error:
         found.append(finding("rules_unknown", f"it is not known which rules the workers follow: {advice(error)}"))
+    return found
+
+
+def _file_findings(settings: Settings, states: Sequence[State]) -> list[Finding]:
+    """Return what is wrong in the file of rules that this process has."""
+    found = []
     try:
         seen = {state.application: state.fields for state in states}
         for says, rules_fix in misspelt(config_of(settings).applications, seen):

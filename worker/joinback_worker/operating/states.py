@@ -6,6 +6,7 @@ from msgspec import Struct, field
 
 from joinback_worker.notes.accounting import Accounting
 from joinback_worker.notes.fields_seen import Field
+from joinback_worker.notes.foreign import Foreign
 from joinback_worker.notes.heartbeat import Beat
 from joinback_worker.notes.reported_drops import ReportedDrops
 
@@ -36,6 +37,8 @@ class State(Struct, kw_only=True):
     """Pending events that a newer client wrote and no worker here can read."""
     waiting_for_upgrade_s: float | None = None
     """Age of the oldest of them."""
+    taken: list[Foreign] = []
+    """What somebody else wrote in the place of its keys, except those of `books`, which has its own."""
     dead_now: int = 0
     dead_ever: int = 0
     dead_new: int = 0
