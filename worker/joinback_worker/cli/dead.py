@@ -17,10 +17,8 @@ from joinback.errors import ConfigurationError, JoinbackError
 from joinback.settings import Settings, settings_from
 from joinback_worker.by_hand.dead_letters import Letter, drop, letter_of, letters, replay
 from joinback_worker.config.rules_file import config_of
-from joinback_worker.notes.foreign import taken
 from joinback_worker.notes.layouts import Layout, layouts
-from joinback_worker.operating.letters import NEWEST_MAX, Group, check_reason, dead_groups, named
-from joinback_worker.operating.redis_cli import redis_fix
+from joinback_worker.operating.letters import NEWEST_MAX, Group, check_letters, check_reason, dead_groups, named
 from joinback_worker.operating.spans import span
 
 from .names import check_known
@@ -256,11 +254,9 @@ def _on_tags(application: str, work: Callable[[Redis, list[str]], Awaitable[T]])
         known = await layouts(redis)
         tags = known.get(application, Layout()).tags(application)
         # Dead letters may outlive the announcement of their application.
-        keys = [wire.dead_key(tag) for tag in tags]
-        if not any([await redis.execute_command("EXISTS", key) for key in keys]):
+        if not any([await redis.execute_command("EXISTS", wire.dead_key(tag)) for tag in tags]):
             check_known([application], known)
-        for foreign in (await taken(redis, dict.fromkeys(keys, "stream"))).values():
-            raise JoinbackError(f"{foreign.says}; {foreign.does}: {redis_fix(settings, foreign.command)}")
+        await check_letters(redis, settings, tags)
         return await work(redis, tags)
 
     settings = settings_from()

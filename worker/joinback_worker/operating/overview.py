@@ -26,9 +26,10 @@ from joinback_worker.notes.rules_in_use import dispute, fix, rules_in_use
 
 from .findings import Finding, FindingName, finding, worst_first
 from .glance import Glance, glance
-from .judging import application_findings, redis_findings, stuck, worker_findings
+from .judging import application_findings, redis_findings
 from .judging_books import taken_findings
 from .judging_drops import drop_findings
+from .judging_workers import stuck, worker_findings
 from .letters import LOST
 from .states import Overview, Sink, State
 from .thresholds import DAY_S, Thresholds
