@@ -29,6 +29,7 @@ from joinback_worker.notes.accounting import Accounting
 from joinback_worker.notes.heartbeat import Beat
 from joinback_worker.notes.history import RATE_OVER_S_MIN
 from joinback_worker.notes.last_drains import LastDrain
+from joinback_worker.operating import new_letters
 from joinback_worker.operating.findings import FINDING_NAMES, HINTS, WHY, Finding, finding
 from joinback_worker.operating.overview import overview
 from joinback_worker.operating.states import Overview, State
@@ -328,6 +329,32 @@ def test_letters_are_new_for_a_day_while_they_are_there(stack: Stack) -> None:
     stack.server.delete(wire.dead_key("loans"))
     state = loans(stack)
     assert (state.dead_now, state.dead_ever, state.dead_new) == (0, 1, 0)
+
+
+def test_the_reasons_of_new_letters_add_up(stack: Stack, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a replay and a drop each reason is named with the letters that are there, and a reason without any is not;
+    of very many letters it is said that there are more.
+    """
+    log(stack, *(f"k{n}" for n in range(40)))
+    for n in range(20):
+        stack.server.hset(stack.record(f"k{n}"), "feedback:torn", "{")
+    for n in range(20, 40):
+        stack.server.delete(stack.record(f"k{n}"))
+    stack.drain()
+    assert loans(stack).dead_by_reason_new == {"record_missing": 20, "undecodable": 20}
+    letters = {fields[b"reason"]: entry_id for entry_id, fields in stack.server.xrange(wire.dead_key("loans"))}
+    assert cli("dead", "drop", "loans", letters[b"undecodable"].decode()).returncode == 0
+    assert cli("dead", "replay", "loans", "--reason", "undecodable", "--limit", "5", "--yes").returncode == 0
+    stack.drain()
+    assert cli("dead", "drop", "loans", "--reason", "record_missing").returncode == 0
+    state = loans(stack)
+    assert (state.dead_now, state.dead_new, state.dead_by_reason_new) == (19, 19, {"undecodable": 19})
+    (found,) = seen(stack).troubles
+    assert found.says == "loans: 19 new dead letters within 1 d (undecodable 19)"
+    monkeypatch.setattr(new_letters, "COUNTED_MAX", 16)
+    monkeypatch.setattr(new_letters, "PAGE_LETTERS", 16)
+    (found,) = seen(stack).troubles
+    assert found.says == "loans: 16 or more new dead letters within 1 d (undecodable 16)"
 
 
 SILENCES = [

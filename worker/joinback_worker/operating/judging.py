@@ -44,8 +44,11 @@ def application_findings(
     yield from _drain_findings(state, now, interval_s, wanted, workers, lives=lives)
     yield from book_findings(state, settings)
     if state.dead_new > wanted.dead_new:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(state.dead_by_reason_new.items()))
-        says = f"{name}: {several(state.dead_new, 'new dead letter')} within {span(wanted.dead_new_s)} ({reasons})"
+        number = several(state.dead_new, "new dead letter")
+        if state.dead_are_more:
+            number = f"{state.dead_new:,} or more new dead letters"
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(state.dead_by_reason_new.items()))
+        says = f"{name}: {number} within {span(wanted.dead_new_s)} ({reasons})"
         yield finding("new_dead_letters", says, f"joinback dead list {quote(name)}", name)
     if state.dead_now and state.dead_expire_in_s is not None and state.dead_expire_in_s < wanted.dead_expire_s:
         expire = verb(state.dead_now, "expires", "expire")

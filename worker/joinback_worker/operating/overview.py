@@ -1,5 +1,6 @@
 """All applications at a glance: events in, rows out, what waits, who drains it, and what is wrong."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -30,7 +31,7 @@ from .judging import application_findings, redis_findings
 from .judging_books import taken_findings
 from .judging_drops import drop_findings
 from .judging_workers import stuck, worker_findings
-from .letters import LOST
+from .new_letters import new_letters
 from .states import Overview, Sink, State
 from .thresholds import DAY_S, Thresholds
 
@@ -107,8 +108,9 @@ async def _state(redis: Redis, application: str, layout: Layout, drains: Drains,
     tags = layout.tags(application)
     glances = [await glance(redis, tag, DAY_S) for tag in tags]
     state = State(application=application, shards=layout.shards, fields=await fields_of(redis, tags))
-    for one in glances:
+    for tag, one in zip(tags, glances, strict=True):
         _add(state, one)
+        await _add_new_letters(redis, tag, state, one)
     if (rates := summed([one.rates for one in glances])) is not None:
         state.received_per_min, state.rows_per_min = rates.received_per_min, rates.rows_per_min
     _add_drains(state, drains, _of(application, living))
@@ -148,15 +150,20 @@ def _add_letters(state: State, one: Glance) -> None:
     if one.dead_expire_in_s is not None:
         known = state.dead_expire_in_s
         state.dead_expire_in_s = one.dead_expire_in_s if known is None else min(known, one.dead_expire_in_s)
-    # LOST is no letter: a person closed the books with it, after `difference` was reported.
-    new = {reason: one.of_day(f"dead:{reason}") for reason in one.books.dead_by_reason if reason != LOST}
+
+
+async def _add_new_letters(redis: Redis, tag: str, state: State, one: Glance) -> None:
+    new: Counter[str] = Counter()
+    day_ago = one.at - timedelta(seconds=DAY_S)
+    if one.newest_letter_at is not None and one.newest_letter_at > day_ago:
+        new, are_more = await new_letters(redis, tag, day_ago)
+        state.dead_are_more = state.dead_are_more or are_more
+    # No letter is written for these: nobody has their bytes.
+    new["pending_expired"] += one.of_day("dead:pending_expired")
     for reason, number in new.items():
         if number:
             state.dead_by_reason_new[reason] = state.dead_by_reason_new.get(reason, 0) + number
-    # No letter is written for these: nobody has their bytes.
-    without_bytes = new.pop("pending_expired", 0)
-    is_new = one.newest_letter_at is not None and (one.at - one.newest_letter_at).total_seconds() < DAY_S
-    state.dead_new += without_bytes + (min(sum(new.values()), one.dead_now) if is_new else 0)
+    state.dead_new += new.total()
 
 
 def _add_drains(state: State, drains: Drains, living: Sequence[Beat]) -> None:

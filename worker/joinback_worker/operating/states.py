@@ -44,7 +44,9 @@ class State(Struct, kw_only=True):
     dead_new: int = 0
     """Dead letters of the last day that still exist, or that never had bytes."""
     dead_by_reason_new: dict[str, int] = {}
-    """All dead letters of the last day by reason, also those that were replayed or dropped since."""
+    """`dead_new` by reason."""
+    dead_are_more: bool = False
+    """Whether there are more new letters than were counted."""
     dead_expire_in_s: float | None = None
     """Seconds until the present letters expire, unless new ones come; None if there are none."""
     last_event_at: datetime | None = None
