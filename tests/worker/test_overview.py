@@ -428,6 +428,19 @@ def test_evictions_of_before_are_no_alarm_for_ever(stack: Stack, cli: Cli) -> No
     assert names(seen(stack)) == set()
 
 
+def test_a_restart_is_told_once_for_a_day(stack: Stack) -> None:
+    """Two workers saw the same restart: one finding, with the last of them; after a day none."""
+    log(stack, "a")
+    stack.drain()
+    sign(stack.server, restarted_at=datetime.now(UTC) - HOUR)
+    sign(stack.server, host="host-b", restarted_at=datetime.now(UTC) - HOUR / 2)
+    (found,) = seen(stack).troubles
+    assert (found.name, "30 min ago, seen by host-b:1" in found.says) == ("restarted", True)
+    for host in ("host-a", "host-b"):
+        sign(stack.server, host=host, restarted_at=datetime.now(UTC) - 25 * HOUR)
+    assert names(seen(stack)) == set()
+
+
 def test_the_screen(stack: Stack, cli: Cli) -> None:
     """The table fits into 80 columns and has no frame where it is piped; the troubled come first; the thresholds are
     options.

@@ -102,11 +102,21 @@ def worker_findings(
         if worker.evictions_at and now - worker.evictions_at < timedelta(seconds=DAY_S):
             ago = span((now - worker.evictions_at).total_seconds())
             yield finding("evictions", f"Redis evicted keys {ago} ago, seen by {worker.name}", no_eviction(settings))
+    yield from _restarted(workers, now, settings)
     if len({worker.settings for worker in workers}) > 1:
         named = ", ".join(f"{worker.name} ({worker.settings})" for worker in workers)
         says = f"workers run with settings that make different rows: {named}"
         fix = "give all of them the same JOINBACK_CONFIG, JOINBACK_JOIN_WINDOW_S and JOINBACK_EMIT"
         yield finding("workers_differ", says, fix)
+
+
+def _restarted(workers: Sequence[Beat], now: datetime, settings: Settings) -> Iterator[Finding]:
+    """Yield once that Redis was restarted within the day: each worker sees the same restart."""
+    saw = [(worker.restarted_at, worker.name) for worker in workers if worker.restarted_at is not None]
+    if saw and now - (last := max(saw))[0] < timedelta(seconds=DAY_S):
+        ago, name = span((now - last[0]).total_seconds()), last[1]
+        says = f"Redis was restarted, or another took its place, {ago} ago, seen by {name}; it had no append-only file"
+        yield finding("restarted", says, config_fix(settings, "appendonly", "yes"))
 
 
 def no_eviction(settings: Settings) -> str:
