@@ -249,6 +249,29 @@ def age_pending(server: Any) -> None:
     server.expire(pending, wire.STATS_TTL_S)
 
 
+def test_who_holds_what_waits(stack: Stack) -> None:
+    """While a worker that hangs holds the claims, no drain helps: it is named, and when its claims end; once they have
+    ended, a drain does.
+    """
+    log(stack, "a")
+    stack.drain()
+    log(stack, "b")
+    age_pending(stack.server)
+    pending = wire.pending_key("loans")
+    stack.server.xreadgroup(wire.GROUP, "host-a:1:0a1b2c", {pending: ">"})
+    (found,) = [one for one in seen(stack).troubles if one.name == "pending_old"]
+    assert found.says == "loans: 1 event waits, 1 of them claimed by host-a:1, the oldest for 1 h"
+    assert found.fix == (
+        "a claim ends within a minute, unless its worker drains; then joinback drain, or start a worker"
+    )
+    ((entry_id, _),) = stack.server.xrange(pending)
+    idle_ms = int(LEASE_S * 1000)
+    stack.server.execute_command("XCLAIM", pending, wire.GROUP, "host-a:1:0a1b2c", 0, entry_id, "IDLE", idle_ms)
+    (found,) = [one for one in seen(stack).troubles if one.name == "pending_old"]
+    assert (found.fix, "claimed by" in found.says) == ("joinback drain, or start a worker", False)
+    assert stack.drain().rows == 1
+
+
 def test_a_failed_drain_is_the_cause(stack: Stack) -> None:
     """Events that wait because the drain fails point to that failure, which its worker's trouble does not repeat."""
     log(stack, "a")

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from joinback import wire
 from joinback_worker.connection.scripts import Script
-from joinback_worker.drain.group import PARKED
+from joinback_worker.drain.group import LEASE_S, PARKED, process_of
 from joinback_worker.notes.accounting import Accounting, books_of
 from joinback_worker.notes.foreign import Foreign, in_its_place
 from joinback_worker.notes.history import RATE_OVER_S_MIN, Rates, Snapshot, rates, snapshot
@@ -24,6 +24,8 @@ class Glance(Struct, kw_only=True):
     last_event_at: datetime | None = None
     oldest_claimable_at: datetime | None = None
     claimed: int = 0
+    holders: list[str] = []
+    """The workers, `host:pid`, whose claims hold."""
     waiting: int = 0
     """Pending events that wait for a newer worker."""
     oldest_waiting_at: datetime | None = None
@@ -53,14 +55,15 @@ class Glance(Struct, kw_only=True):
 async def glance(redis: Redis, tag: str, day_s: float) -> Glance:
     """Return the state of a tag. `day_s` is the length of a day. Raises what Redis raises."""
     books, others = [wire.pending_key(tag), wire.stats_key(tag)], _others(tag)
-    arguments = [wire.GROUP, PARKED, int(RATE_OVER_S_MIN * 1000), int(day_s * 1000), wire.HISTORY_ENTRIES_MAX]
+    times_ms = [int(RATE_OVER_S_MIN * 1000), int(day_s * 1000)]
+    arguments = [wire.GROUP, PARKED, *times_ms, wire.HISTORY_ENTRIES_MAX, int(LEASE_S * 1000)]
     reply = await _glance(redis, [*books, *others], arguments)
     now_ms, pending, counters, *noted, (dead_now, newest_letter, expire_ms), wrong = reply
     at = _time(int(now_ms))
     now = snapshot(at, {} if isinstance(counters, bytes) else _map(counters))
     before_rate, a_day_ago, last = (_snapshot(at, flat) for flat in noted)
-    entries, last_id, oldest, claimed, waiting, oldest_waiting = (
-        (pending, b"", b"", 0, 0, b"") if isinstance(pending, bytes) else pending
+    entries, last_id, oldest, claimed, waiting, oldest_waiting, holders = (
+        (pending, b"", b"", 0, 0, b"", []) if isinstance(pending, bytes) else pending
     )
     last_event_at = _time_of(last_id)
     long_ago = at.timestamp() - RATE_OVER_S_MIN
@@ -73,6 +76,7 @@ async def glance(redis: Redis, tag: str, day_s: float) -> Glance:
         last_event_at=last_event_at,
         oldest_claimable_at=oldest_at,
         claimed=claimed,
+        holders=sorted({process_of(consumer.decode(errors="replace")) for consumer in holders}),
         waiting=waiting,
         oldest_waiting_at=_time_of(oldest_waiting),
         rates=rates(now, before_rate, is_quiet=is_quiet),

@@ -84,11 +84,14 @@ def _drain_findings(
     only = f"start a worker with --application {quote(name)}: no living worker takes it"
     age_s = state.oldest_claimable_s or 0.0
     if age_s > wanted.age_intervals * interval_s:
-        held = f", {state.claimed:,} of them claimed" if state.claimed else ""
+        by = f" by {', '.join(state.holders)}" if state.holders else ""
+        held = f", {state.claimed:,} of them claimed{by}" if state.claimed else ""
         number = state.books.pending - state.waiting_for_upgrade
         events = f"{several(number, 'event')} {verb(number, 'waits', 'wait')}"
         says = f"{name}: {events}{held}, the oldest for {span(age_s)}"
         more = "joinback drain, or start more workers" if workers else "joinback drain, or start a worker"
+        if state.holders:
+            more = f"a claim ends within a minute, unless its worker drains; then {more}"
         yield finding("pending_old", says, by_cause or (only if lives and not workers else more), name)
     if state.waiting_for_upgrade:
         since = f", the oldest for {span(state.waiting_for_upgrade_s)}" if state.waiting_for_upgrade_s else ""

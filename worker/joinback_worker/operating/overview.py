@@ -130,6 +130,7 @@ def _add(state: State, one: Glance) -> None:
     state.orphans_of_day += one.of_day("orphans")
     state.oldest_claimable_s = _greater(state.oldest_claimable_s, _age_s(one.oldest_claimable_at, one.at))
     state.claimed += one.claimed
+    state.holders = sorted({*state.holders, *one.holders})
     state.waiting_for_upgrade += one.waiting
     state.waiting_for_upgrade_s = _greater(state.waiting_for_upgrade_s, _age_s(one.oldest_waiting_at, one.at))
     state.last_event_at = _later(state.last_event_at, one.last_event_at)

@@ -33,6 +33,8 @@ class State(Struct, kw_only=True):
     """Age of the oldest event that a worker of this release may drain; None if none waits."""
     claimed: int = 0
     """Pending events that a worker holds."""
+    holders: list[str] = []
+    """The workers, `host:pid`, whose claims hold still: nobody else can take those events yet."""
     waiting_for_upgrade: int = 0
     """Pending events that a newer client wrote and no worker here can read."""
     waiting_for_upgrade_s: float | None = None

@@ -6,7 +6,7 @@ from shlex import quote
 
 from msgspec import Struct
 
-from joinback_worker.drain.group import LEASE_S, PARKED
+from joinback_worker.drain.group import LEASE_S, PARKED, process_of
 from joinback_worker.law.record import CLOCK_SKEW_MAX
 from joinback_worker.law.row import Row
 from joinback_worker.notes.heartbeat import Beat
@@ -130,9 +130,9 @@ def _queued(found: Explanation, around: Around) -> Verdict:
     free = [entry for entry in claimed if (entry.claimed_s or 0) >= LEASE_S]
     alive = {worker.name for worker in around.workers}
     if claimed and not free:
-        who, held_s = _process(claimed[0]), claimed[0].claimed_s or 0
+        who, held_s = process_of(claimed[0].consumer or ""), claimed[0].claimed_s or 0
         return "claimed", f"claimed by {who} {span(held_s)} ago; {_writes(who, found, around)}{_failed(around)}"
-    gone = {_process(entry) for entry in free} - alive
+    gone = {process_of(entry.consumer or "") for entry in free} - alive
     held = f", claimed by {', '.join(sorted(gone))}, which is not alive any more" if gone else ""
     waits = f"in the queue for {span(_age_s(found.pending, found.at))}{held}"
     return "in_the_queue", f"{waits}{_failed(around)}; {_next_drain(found, around)}"
@@ -148,10 +148,6 @@ def _writes(who: str, found: Explanation, around: Around) -> str:
 
 def _failed(around: Around) -> str:
     return "" if around.last_drain_error is None else f"; the last drain failed: {around.last_drain_error}"
-
-
-def _process(entry: Waiting) -> str:
-    return (entry.consumer or "").rpartition(":")[0] or str(entry.consumer)
 
 
 def _age_s(entries: Sequence[Waiting], now: datetime) -> float:
