@@ -97,7 +97,7 @@ WHY: dict[FindingName, str] = {
     "pending_old": "Predictions and labels reach the sink late. After their TTL they are lost.",
     "waiting_for_upgrade": "No running worker can read them. They wait until one can, or until their TTL ends.",
     "difference": "Either events were lost, or somebody else wrote to the keys of Joinback.",
-    "books_unreadable": "Somebody wrote among the counters, so a loss would go unnoticed.",
+    "books_unreadable": "Somebody wrote among the counters, or deleted them, so a loss would go unnoticed.",
     "key_taken": "What belongs at this key is neither read nor written: drains may fail, and problems go unnoticed.",
     "new_dead_letters": "Each dead letter is an event that is in no row.",
     "dead_letters_expire": "They can be replayed only until they expire.",

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from joinback import wire
 from joinback_worker.connection.scripts import Script
 from joinback_worker.drain.group import LEASE_S, PARKED, process_of
-from joinback_worker.notes.accounting import Accounting, books_of
+from joinback_worker.notes.accounting import Accounting, books_of, lost
 from joinback_worker.notes.foreign import Foreign, in_its_place
 from joinback_worker.notes.history import RATE_OVER_S_MIN, Rates, Snapshot, rates, snapshot
 
@@ -70,9 +70,11 @@ async def glance(redis: Redis, tag: str, day_s: float) -> Glance:
     is_quiet = last_event_at is None or last_event_at.timestamp() < long_ago
     oldest_at = _time_of(oldest)
     age_s = (at - oldest_at).total_seconds() if oldest_at else 0.0
+    own = books_of(tag, entries, counters, age_s)
+    own.troubles += lost(tag, own, dead_now, now, last)
     return Glance(
         at=at,
-        books=books_of(tag, entries, counters, age_s),
+        books=own,
         last_event_at=last_event_at,
         oldest_claimable_at=oldest_at,
         claimed=claimed,

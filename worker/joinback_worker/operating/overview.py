@@ -147,7 +147,8 @@ def _add(state: State, one: Glance) -> None:
 
 def _add_letters(state: State, one: Glance) -> None:
     state.dead_now += one.dead_now
-    state.dead_ever += one.books.dead
+    # If the counters were deleted, they count fewer letters than are there.
+    state.dead_ever += max(one.books.dead, one.dead_now)
     if one.dead_expire_in_s is not None:
         known = state.dead_expire_in_s
         state.dead_expire_in_s = one.dead_expire_in_s if known is None else min(known, one.dead_expire_in_s)
