@@ -24,6 +24,7 @@ from rich.console import Console
 from joinback import wire
 from joinback_worker.cli.status_show import fitted, lines
 from joinback_worker.connection.connect import connect
+from joinback_worker.drain import heard
 from joinback_worker.drain.group import LEASE_S, PARKED
 from joinback_worker.notes.accounting import Accounting
 from joinback_worker.notes.heartbeat import Beat
@@ -410,9 +411,7 @@ def test_no_feedback_for_longer_than_ever(
 
 
 def test_the_history_knows_its_silences(stack: Stack) -> None:
-    """Each drain notes when feedback came last and the longest time between two that brought some; other drains carry
-    it on.
-    """
+    """Each drain notes when feedback came last and the longest time without any; other drains carry it on."""
     log(stack, "a")
     stack.drain()
     assert loans(stack).last_feedback_at is None
@@ -429,6 +428,44 @@ def test_the_history_knows_its_silences(stack: Stack) -> None:
     stack.drain()
     assert loans(stack).longest_silence_s == pytest.approx(3_600, abs=60)
     assert loans(stack).first_feedback_at == datetime.fromtimestamp(hour_ago_s, tz=UTC)
+
+
+def come(server: Any, *ages_s: int) -> None:
+    """Feedback came so many seconds ago, as if it had waited in the queue since."""
+    pending = wire.pending_key("loans")
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    (group,) = server.xinfo_groups(pending)
+    entries = sorted((fields for _, fields in server.xrange(pending)), key=lambda fields: fields[b"key"])
+    server.delete(pending)
+    for age_s, fields in zip(ages_s, entries, strict=True):
+        server.xadd(pending, fields, id=f"{now_ms - age_s * 1000}-0")
+    server.xgroup_create(pending, group["name"], "0")
+    server.expire(pending, wire.STATS_TTL_S)
+
+
+@pytest.mark.parametrize("most", [1_000, 4])
+def test_no_drain_is_no_silence(stack: Stack, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Silences are between times at which feedback came: that no worker drained it for an hour is none, and one within
+    that hour is. Nor is it silent since a drain that is long ago.
+    """
+    monkeypatch.setattr(heard, "SECONDS_MAX", most)
+    log(stack, "a", repaid=True)
+    come(stack.server, 4_000)
+    stack.drain()
+    log(stack, *(f"k{n:02}" for n in range(10)), repaid=True)
+    come(stack.server, 3_900, 3_800, 3_700, 3_000, 2_900, 2_800, 2_700, 2_600, 2_500, 2_400)
+    stack.drain()
+    state = loans(stack)
+    assert state.longest_silence_s == pytest.approx(700, abs=2)
+    assert state.last_feedback_at is not None
+    assert seen(stack).at - state.last_feedback_at == pytest.approx(timedelta(seconds=2_400), abs=timedelta(minutes=10))
+    now_s = int(datetime.now(UTC).timestamp())
+    long_ago_s = now_s - 1_000_000
+    age_history(stack.server, HOUR, feedback_at_s=now_s - 3_600, feedback_first_s=long_ago_s)
+    log(stack, "p")
+    assert "no_feedback" in names(seen(stack))
+    set_back(stack.server, HOUR)
+    assert "no_feedback" not in names(seen(stack))
 
 
 def test_evictions_of_before_are_no_alarm_for_ever(stack: Stack, cli: Cli) -> None:

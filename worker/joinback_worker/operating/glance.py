@@ -36,10 +36,10 @@ class Glance(Struct, kw_only=True):
     last_drain_at: datetime | None = None
     """The last drain that found events."""
     feedback_at: datetime | None = None
-    """When a drain last noted that feedback had come."""
+    """When the last feedback came that was drained."""
     feedback_first_at: datetime | None = None
     silence_max_s: float | None = None
-    """The longest time between two such drains."""
+    """The longest time so far between two of feedback."""
     dead_now: int = 0
     newest_letter_at: datetime | None = None
     dead_expire_in_s: float | None = None

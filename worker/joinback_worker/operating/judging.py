@@ -113,7 +113,9 @@ def _drain_findings(
 def _label_findings(state: State, now: datetime, interval_s: int, wanted: Thresholds) -> Iterator[Finding]:
     name = state.application
     if state.last_feedback_at and state.first_feedback_at and state.last_event_at:
-        silent_s = (now - state.last_feedback_at).total_seconds()
+        # What came after the begin of the last drain is not seen yet, so it is not known whether it is silent.
+        until = state.last_drain_at - timedelta(seconds=state.last_drain_s or 0.0) if state.last_drain_at else now
+        silent_s = (until - state.last_feedback_at).total_seconds()
         longest_s = max(state.longest_silence_s or 0.0, interval_s)
         watched_s = (state.last_feedback_at - state.first_feedback_at).total_seconds()
         still_comes = state.last_event_at - state.last_feedback_at > timedelta(seconds=longest_s)

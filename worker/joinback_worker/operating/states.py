@@ -56,7 +56,7 @@ class State(Struct, kw_only=True):
     first_feedback_at: datetime | None = None
     """When feedback was first seen: silences are measured from then on."""
     longest_silence_s: float | None = None
-    """The longest time so far between two drains that found feedback."""
+    """The longest time so far without feedback, by when it came, whenever it was drained."""
     last_drain_at: datetime | None = None
     """When its last good drain ended, by any worker. A drain that found nothing counts too."""
     last_drain_s: float | None = None
