@@ -3,6 +3,9 @@
 import asyncio
 import json
 import re
+import shlex
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -203,15 +206,23 @@ def test_the_fix_of_a_sink_is_the_one_that_its_error_names(stack: Stack, cli: Cl
 
 
 def test_a_field_told_once(stack: Stack, cli: Cli) -> None:
-    """A field that one event told, beside one of nearly its name that several told, is most likely a typo."""
+    """A field that one event told, beside one of nearly its name that several told, is most likely a typo: `status`
+    and `doctor` say so alike, with the line that finds its key in the sink, which has it.
+    """
     for n in range(2):
         stack.client.log_record("loans", feedback={"repaid": True}, join_key=f"k{n}")
         stack.drain()
     stack.client.log_record("loans", feedback={"repayed": True}, join_key="k")
     stack.drain()
     shown = cli("doctor").stdout
-    assert "field_seen_once: loans: the feedback field 'repayed' was logged once" in shown
-    assert "did its sender mean repaid?" in shown
+    status = cli("status")
+    assert status.returncode == 0
+    for text in (shown, status.stdout):
+        assert "field_seen_once: loans: the feedback field 'repayed' was logged once" in text
+        (line,) = re.findall(r"did its sender mean repaid\? its key: sqlite3 -readonly (.*)", text)
+        path, query = shlex.split(line)
+        with closing(sqlite3.connect(path)) as database:
+            assert database.execute(query).fetchall() == [("k",)]
     stack.client.log_record("loans", feedback={"repayed": True}, join_key="k2")
     assert stack.client.flush(PATIENCE_S)
     stack.drain()

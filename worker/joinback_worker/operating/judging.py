@@ -9,6 +9,7 @@ from joinback.settings import Settings
 
 from .findings import Finding, FindingName, finding
 from .judging_books import book_findings
+from .judging_fields import field_findings
 from .judging_workers import failed_name, no_eviction
 from .redis_cli import config_fix
 from .spans import several, span, verb
@@ -55,12 +56,7 @@ def application_findings(
         says = f"{name}: {several(state.dead_now, 'dead letter')} {expire} in {span(state.dead_expire_in_s)}"
         yield finding("dead_letters_expire", says, f"joinback dead replay {quote(name)} --reason REASON", name)
     yield from _label_findings(state, now, interval_s, wanted)
-    for field, seen in state.fields.items():
-        if seen.broken:
-            have = verb(seen.broken, "has", "have")
-            says = f"{name}: {several(seen.broken, 'value')} of {field!r} {have} another type than declared"
-            fix = f"correct the declaration (joinback config check) or the senders of {name}"
-            yield finding("field_broken", says, fix, name)
+    yield from field_findings(state, now, settings)
 
 
 def _by_cause(state: State, workers: Sequence[FindingName | None]) -> str | None:
