@@ -397,8 +397,9 @@ MISTAKES = [
     Mistake(
         "letters that were dropped are new for a day",
         f"{WORKER}/operating/overview.py",
-        "(min(sum(new.values()), one.dead_now) if is_new else 0)",
-        "sum(new.values())",
+        "        new, are_more = await new_letters(redis, tag, day_ago)\n",
+        '        new = Counter({name: one.of_day(f"dead:{name}") for name in one.books.dead_by_reason})\n'
+        "        are_more = False\n",
         "worker/test_overview.py",
         "letters",
     ),

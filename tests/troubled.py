@@ -54,7 +54,7 @@ TROUBLES = [
     Trouble("events of a newer client wait", ("status",), "- waiting_for_upgrade: loans: 1 event of a newer"),
     Trouble("dead letters came", ("status",), "! new_dead_letters: loans: "),
     Trouble("events were lost", ("status",), "! difference: ads: 3 received events are missing from the books"),
-    Trouble("labels have stopped", ("status",), "! no_feedback: ads: no feedback for 5 h"),
+    Trouble("labels have stopped", ("status",), "! no_feedback: ads: no feedback for 3 h 5"),
     Trouble("labels go to a misspelt application", ("status",), "only feedback comes, and no prediction"),
     Trouble("and which was meant", ("status",), "did its sender mean loans?"),
     Trouble("labels match no prediction", ("status",), "- many_orphans: loans: "),

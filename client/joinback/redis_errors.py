@@ -67,8 +67,9 @@ _ADVICE = {
     "NOPERM": "the Redis user lacks a right; docs/how-to/redis.md has the rights that client and worker need",
     "OOM": "Redis is at maxmemory; give it more, or let the worker drain it",
     "READONLY": "this Redis is a read-only replica; point JOINBACK_REDIS_URL at the primary",
-    "WRONGTYPE": "a key of Joinback holds another type; find it with TYPE among joinback:applications, joinback:sink,"
-    " joinback:workers, joinback:drops and joinback:{...}:pending, :stats, :dead, :history, and rename it",
+    "WRONGTYPE": "a key of Joinback holds another type; rename it: joinback status names it, or TYPE of"
+    " joinback:applications, :layouts, :rules, :workers, :drains, :sink, :drops, and of joinback:{...}:pending, :stats,"
+    " :dead, :history, :fields, :erased",
     "MAXCLIENTS": "Redis has no connection to give; raise its maxclients, or close what is idle",
     "LIMIT": "a limit of this Redis's plan or proxy is reached; raise it, or wait until its count starts anew",
     "UNKNOWN": "this server lacks a command that Joinback needs: is it a Sentinel, a proxy, or was it renamed?",

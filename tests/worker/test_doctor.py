@@ -3,6 +3,9 @@
 import asyncio
 import json
 import re
+import shlex
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -157,6 +160,41 @@ def test_a_login_without_a_right_gets_the_command_for_an_administrator(stack: St
     assert f"do:  {own} --user ADMIN --askpass ACL SETUSER poor +xautoclaim; then ACL SAVE" in shown
 
 
+def test_a_full_redis(stack: Stack, cli: Cli) -> None:
+    """It is told once, as memory_high with the line that gives it more; no right is missing, and every area is tried;
+    so too where INFO is renamed.
+    """
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    stack.drain()
+    stack.server.config_set("maxmemory", 1)
+    try:
+        with Front(int(stack.settings.redis_url.rpartition(":")[2].partition("/")[0])) as front:
+            front.answer = lambda command: b"-ERR unknown command 'INFO'\r\n" if command[0] == b"INFO" else None
+            urls = (stack.settings.redis_url, front.url)
+            shown = {redis_cli(url): cli("doctor", JOINBACK_REDIS_URL=url).stdout for url in urls}
+    finally:
+        stack.server.config_set("maxmemory", 0)
+    for own, text in shown.items():
+        assert text.count("FIX   redis  memory_high: Redis ") == 1
+        assert re.search(f"(give it more|let the worker drain it): {own} CONFIG SET maxmemory BYTES", text)
+        assert "right_missing" not in text
+        assert "(maxmemory)" not in text
+        assert {"workers", "sink", "applications"} <= {line[6:].split()[0] for line in text.splitlines()}
+
+
+def test_a_redis_that_refuses_writes(stack: Stack, cli: Cli) -> None:
+    """A replica is told as what it is, with what to do; no right is missing, and what is read is reported."""
+    stack.server.execute_command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        shown = cli("doctor").stdout
+    finally:
+        stack.server.execute_command("REPLICAOF", "NO", "ONE")
+    assert "FIX   redis  writes_refused: this Redis is a read-only replica\n" in shown
+    assert "      do:  point JOINBACK_REDIS_URL at the primary\n" in shown
+    assert "right_missing" not in shown
+    assert "workers  0 workers alive" in shown
+
+
 def test_the_fix_of_a_sink_is_the_one_that_its_error_names(stack: Stack, cli: Cli) -> None:
     """A database that does not answer is to be started; another error has its own fix."""
     pytest.importorskip("psycopg")
@@ -168,15 +206,23 @@ def test_the_fix_of_a_sink_is_the_one_that_its_error_names(stack: Stack, cli: Cl
 
 
 def test_a_field_told_once(stack: Stack, cli: Cli) -> None:
-    """A field that one event told, beside one of nearly its name that several told, is most likely a typo."""
+    """A field that one event told, beside one of nearly its name that several told, is most likely a typo: `status`
+    and `doctor` say so alike, with the line that finds its key in the sink, which has it.
+    """
     for n in range(2):
         stack.client.log_record("loans", feedback={"repaid": True}, join_key=f"k{n}")
         stack.drain()
     stack.client.log_record("loans", feedback={"repayed": True}, join_key="k")
     stack.drain()
     shown = cli("doctor").stdout
-    assert "field_seen_once: loans: the feedback field 'repayed' was logged once" in shown
-    assert "did its sender mean repaid?" in shown
+    status = cli("status")
+    assert status.returncode == 0
+    for text in (shown, status.stdout):
+        assert "field_seen_once: loans: the feedback field 'repayed' was logged once" in text
+        (line,) = re.findall(r"did its sender mean repaid\? its key: sqlite3 -readonly (.*)", text)
+        path, query = shlex.split(line)
+        with closing(sqlite3.connect(path)) as database:
+            assert database.execute(query).fetchall() == [("k",)]
     stack.client.log_record("loans", feedback={"repayed": True}, join_key="k2")
     assert stack.client.flush(PATIENCE_S)
     stack.drain()

@@ -1,14 +1,18 @@
 """`joinback explain` where something is amiss: a long queue, an erased key, a failed drain, a misspelt key."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import ruled
 from conftest import Cli, Stack, nobody
 from explained import explained, log
 
 from joinback import wire
+from joinback_worker.notes.heartbeat import Beat
 from joinback_worker.operating import evidence
 
 
@@ -110,6 +114,41 @@ def test_the_last_drain_failed(stack: Stack) -> None:
     # The worker that holds it now may fail as well.
     stack.server.xreadgroup(wire.GROUP, "host-a:1:abc", {wire.pending_key("loans"): ">"})
     assert f"; that worker writes it now; the last drain failed: sink file {sink} " in explained(stack, "b").says
+
+
+def sign(stack: Stack, **changed: Any) -> None:
+    """A worker that lives, with these times from now on, in seconds."""
+    at = {name: datetime.now(UTC) + timedelta(seconds=s) for name, s in changed.items() if name.endswith("_at")}
+    named = {"host": "host-a", "pid": 1, "version": "0", "sink": "s", "settings": "x", "beat_at": datetime.now(UTC)}
+    worker = Beat(**named | changed | at)
+    stack.server.hset(wire.WORKERS_KEY, worker.name, msgspec.json.encode(worker))
+    stack.server.expire(wire.WORKERS_KEY, 600)
+
+
+def test_a_worker_with_another_sink(stack: Stack) -> None:
+    """If the only worker is refused for its sink, the verdict says so; not if another worker drains the application."""
+    log(stack, "a")
+    stack.drain()
+    log(stack, "b")
+    refused = stack.drain(sink_url=f"sqlite:///{stack.folder}/other.db").error
+    assert refused is not None
+    sign(stack, trouble=refused, last_drain_at=60.0, next_drain_at=120.0)
+    assert f"; the last drain failed: {refused}; the next drain is in " in explained(stack, "b").says
+    sign(stack, host="host-b", last_drain_at=60.0, next_drain_at=120.0)
+    assert "failed" not in explained(stack, "b").says
+    # What stops another application is no reason of this one: its worker has just drained this one.
+    stack.server.delete(wire.WORKERS_KEY)
+    sign(stack, trouble="ads: its sink is another", last_drain_at=-1.0, next_drain_at=120.0)
+    assert "failed" not in explained(stack, "b").says
+
+
+def test_a_drain_that_was_due(stack: Stack) -> None:
+    """If the only worker hangs, the verdict says when the drain was due; a worker that is in time will drain."""
+    log(stack, "a")
+    sign(stack, next_drain_at=-40.0)
+    assert re.search(r"; the next drain was due 4\d s ago$", explained(stack, "a").says)
+    sign(stack, host="host-b", next_drain_at=3_000.0)
+    assert re.search(r"; the next drain is in (49|50) min", explained(stack, "a").says)
 
 
 def test_feedback_that_is_no_label(stack: Stack, tmp_path: Path) -> None:

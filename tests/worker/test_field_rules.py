@@ -135,6 +135,37 @@ def test_rows_of_former_rules_are_told(stack: Stack, cli: Cli) -> None:
     assert "follow older rules than" in status.stdout.replace("\n", " ")
 
 
+def test_rules_that_were_rolled_back(stack: Stack, cli: Cli) -> None:
+    """After r1, r3 and r1 again, the rows before the second change are told, and r3 was last used before it."""
+    for rules in ({}, {"ads": reducing(clicks="sum")}, {}):
+        stack.client.log_record("ads", feedback={"clicks": 1}, join_key="k")
+        stack.drain(rules)
+    # Times are told to the second: make it an hour from one to the next.
+    uses = {field: json.loads(value) for field, value in stack.server.hgetall(wire.RULES_KEY).items()}
+    (latest, former) = sorted(uses, key=lambda field: uses[field]["last"], reverse=True)
+    assert uses[former]["last"] < uses[latest]["since"]
+    uses[former] |= {"since": "2026-01-01T00:00:00Z", "last": "2026-01-01T01:00:00Z"}
+    stack.server.hset(wire.RULES_KEY, former, json.dumps(uses[former]))
+    stack.server.hset(wire.RULES_KEY, latest, json.dumps(uses[latest] | {"since": "2026-01-01T02:00:00Z"}))
+    told = cli("status").stdout.replace("\n", " ")
+    assert "ads: rows written before 2026-01-01T02:00:00+00:00 follow older rules" in told
+    assert "which were last used at 2026-01-01T01:00:00+00:00" in told
+
+
+def test_other_rules_for_a_while(stack: Stack, cli: Cli) -> None:
+    """If another worker used other rules while this one went on, the rows of that time are told, with both ends."""
+    stack.client.log_record("ads", feedback={"clicks": 1}, join_key="k")
+    stack.drain()
+    (field,) = stack.server.hkeys(wire.RULES_KEY)
+    use = json.loads(stack.server.hget(wire.RULES_KEY, field)) | {"since": "2025-01-01T00:00:00Z"}
+    stack.server.hset(wire.RULES_KEY, field, json.dumps(use))
+    other = use | {"since": "2026-01-01T00:00:00Z", "last": "2026-01-01T01:00:00Z"}
+    stack.server.hset(wire.RULES_KEY, wire.rules_field("ads", "0123abcd"), json.dumps(other))
+    told = cli("status").stdout.replace("\n", " ")
+    assert "rows written between 2026-01-01T00:00:00+00:00 and 2026-01-01T01:00:00+00:00 may follow the rules" in told
+    assert " 0123abcd, not " in told
+
+
 def test_where_a_view_folds_former_rules_are_forgotten(stack: Stack) -> None:
     """A lake's rows follow the rules of who reads them: there is nothing to refold, and nothing to tell."""
     lake = {"sink_url": f"jsonl:///{stack.folder}/lake"}
@@ -193,7 +224,7 @@ def test_something_else_at_the_keys_of_the_rules(stack: Stack, cli: Cli) -> None
     assert (stack.drain().rows, stack.drain().error) == (1, None)
     status = cli("status")
     assert status.returncode == 1
-    assert "rules_unknown: it is not known which rules the workers follow" in status.stdout
+    assert "key_taken: joinback:rules is a string, not a hash" in status.stdout
     assert "loans" in status.stdout
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import redis
 from conftest import PATIENCE_S, Cli, Stack, free_port, process_environment
+from nodes import Node
 from ruled import file, reducing
 
 from joinback import wire
@@ -109,6 +110,32 @@ def test_the_probe(stack: Stack, spawn: Spawn, wait_until: Wait, cli: Cli) -> No
     away = cli("worker", "--check", JOINBACK_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     assert away.returncode == 2
     assert len(away.stderr.splitlines()) == 1
+
+
+def test_a_restarted_redis(tmp_path: Path, spawn: Spawn, wait_until: Wait, cli: Cli) -> None:
+    """A Redis that was killed and has come back empty is told for a day, though the drains after it find nothing."""
+    node = Node(tmp_path)
+    node.configure('save ""')
+    node.start()
+    try:
+        url = f"redis://127.0.0.1:{node.port}/0"
+        spawn(*WORKER, JOINBACK_INTERVAL_S="1", JOINBACK_REDIS_URL=url)
+        server = redis.Redis(port=node.port)
+        wait_until(lambda: drained(server))
+        assert cli("status", JOINBACK_REDIS_URL=url).returncode == 0
+        node.kill()
+        node.start()
+        wait_until(lambda: any(sign.restarted_at for sign in signs(server)))
+        for command in ("status", "doctor"):
+            done = cli(command, JOINBACK_REDIS_URL=url)
+            assert done.returncode == 1
+            assert "restarted: Redis was restarted, or another took its place, " in done.stdout
+        assert (
+            'name="restarted",severity="trouble"} 1.0' in cli("status", "--prometheus", JOINBACK_REDIS_URL=url).stdout
+        )
+        server.close()
+    finally:
+        node.kill()
 
 
 def test_arqs_own_probe(stack: Stack, spawn: Spawn, wait_until: Wait) -> None:

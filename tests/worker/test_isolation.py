@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -217,6 +218,58 @@ def test_the_command_that_mends_a_counter(stack: Stack, cli: Cli, name: str) -> 
     stack.server.execute_command(*shlex.split(command))
     told = json.loads(cli("status", "--json").stdout)["applications"]["loans"]
     assert (told["received"], told["in_rows"], told["difference"], told["findings"]) == (2, 2, 0, [])
+
+
+def test_a_counter_of_more_than_64_bits(stack: Stack, cli: Cli) -> None:
+    """A number that Redis cannot count on from counts as text does: it is told, and no figure is made of it."""
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="a")
+    stack.drain()
+    stack.server.hset(wire.stats_key(TAG), "in_rows", 1 << 70)
+    told = json.loads(cli("status", "--json").stdout)["applications"]["loans"]
+    assert (told["in_rows"], told["difference"], "in_rows" in told["counters"]) == (0, 1, False)
+    fixes = {one["name"]: one for one in told["findings"]}
+    says = "loans: 'in_rows' in joinback:{loans}:stats is a number that Redis cannot count on from"
+    assert fixes["books_unreadable"]["says"] == says
+    (command,) = re.findall(r" (HSET .*)", fixes["books_unreadable"]["fix"])
+    stack.server.execute_command(*shlex.split(command))
+    assert stack.books().in_rows == 1
+
+
+def deleted(cli: Cli, stack: Stack) -> tuple[dict[str, Any], str]:
+    """Return what status says of the application, and run the command that it names for its counters."""
+    told = json.loads(cli("status", "--json").stdout)["applications"]["loans"]
+    (found,) = [one for one in told["findings"] if one["name"] == "books_unreadable"]
+    (command,) = re.findall(r" (HSET .*)", found["fix"])
+    stack.server.execute_command(*shlex.split(command))
+    stack.server.expire(wire.stats_key(TAG), 600)
+    return told, found["says"]
+
+
+def test_counters_that_were_deleted(stack: Stack, cli: Cli) -> None:
+    """Deleted counters are told, as long as the last drain's note or the letters know of more; the line that is named
+    brings them back, and no letter is more than all letters ever.
+    """
+    for key in ("a", "b", "c"):
+        stack.client.log_record("loans", inputs=1, outputs=2, join_key=key)
+    stack.client.flush(PATIENCE_S)
+    stack.server.delete(stack.record("a"), stack.record("b"))
+    stack.drain()
+    before = stack.server.hgetall(wire.stats_key(TAG))
+    before.pop(b"buffer_ttl_s")
+    stack.server.delete(wire.stats_key(TAG))
+    told, says = deleted(cli, stack)
+    assert (told["dead_now"], told["dead_ever"]) == (2, 2)
+    assert says == "loans: joinback:{loans}:stats counts 0 events, and at the last drain 3: it was deleted since"
+    assert stack.server.hgetall(wire.stats_key(TAG)) == before
+    assert "books_unreadable" not in cli("status").stdout
+    # Once a drain has noted the new counters, only the letters tell.
+    stack.server.delete(wire.stats_key(TAG))
+    stack.client.log_record("loans", inputs=1, outputs=2, join_key="d")
+    stack.drain()
+    told, says = deleted(cli, stack)
+    assert says == "loans: joinback:{loans}:stats counts 0 dead letters, and 2 are there: it was deleted"
+    assert "books_unreadable" not in cli("status").stdout
+    assert stack.books().dead == 2
 
 
 def test_the_command_that_makes_room(stack: Stack, cli: Cli) -> None:

@@ -24,11 +24,13 @@ from rich.console import Console
 from joinback import wire
 from joinback_worker.cli.status_show import fitted, lines
 from joinback_worker.connection.connect import connect
+from joinback_worker.drain import heard
 from joinback_worker.drain.group import LEASE_S, PARKED
 from joinback_worker.notes.accounting import Accounting
 from joinback_worker.notes.heartbeat import Beat
 from joinback_worker.notes.history import RATE_OVER_S_MIN
 from joinback_worker.notes.last_drains import LastDrain
+from joinback_worker.operating import new_letters
 from joinback_worker.operating.findings import FINDING_NAMES, HINTS, WHY, Finding, finding
 from joinback_worker.operating.overview import overview
 from joinback_worker.operating.states import Overview, State
@@ -248,6 +250,29 @@ def age_pending(server: Any) -> None:
     server.expire(pending, wire.STATS_TTL_S)
 
 
+def test_who_holds_what_waits(stack: Stack) -> None:
+    """While a worker that hangs holds the claims, no drain helps: it is named, and when its claims end; once they have
+    ended, a drain does.
+    """
+    log(stack, "a")
+    stack.drain()
+    log(stack, "b")
+    age_pending(stack.server)
+    pending = wire.pending_key("loans")
+    stack.server.xreadgroup(wire.GROUP, "host-a:1:0a1b2c", {pending: ">"})
+    (found,) = [one for one in seen(stack).troubles if one.name == "pending_old"]
+    assert found.says == "loans: 1 event waits, 1 of them claimed by host-a:1, the oldest for 1 h"
+    assert found.fix == (
+        "a claim ends within a minute, unless its worker drains; then joinback drain, or start a worker"
+    )
+    ((entry_id, _),) = stack.server.xrange(pending)
+    idle_ms = int(LEASE_S * 1000)
+    stack.server.execute_command("XCLAIM", pending, wire.GROUP, "host-a:1:0a1b2c", 0, entry_id, "IDLE", idle_ms)
+    (found,) = [one for one in seen(stack).troubles if one.name == "pending_old"]
+    assert (found.fix, "claimed by" in found.says) == ("joinback drain, or start a worker", False)
+    assert stack.drain().rows == 1
+
+
 def test_a_failed_drain_is_the_cause(stack: Stack) -> None:
     """Events that wait because the drain fails point to that failure, which its worker's trouble does not repeat."""
     log(stack, "a")
@@ -330,6 +355,32 @@ def test_letters_are_new_for_a_day_while_they_are_there(stack: Stack) -> None:
     assert (state.dead_now, state.dead_ever, state.dead_new) == (0, 1, 0)
 
 
+def test_the_reasons_of_new_letters_add_up(stack: Stack, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a replay and a drop each reason is named with the letters that are there, and a reason without any is not;
+    of very many letters it is said that there are more.
+    """
+    log(stack, *(f"k{n}" for n in range(40)))
+    for n in range(20):
+        stack.server.hset(stack.record(f"k{n}"), "feedback:torn", "{")
+    for n in range(20, 40):
+        stack.server.delete(stack.record(f"k{n}"))
+    stack.drain()
+    assert loans(stack).dead_by_reason_new == {"record_missing": 20, "undecodable": 20}
+    letters = {fields[b"reason"]: entry_id for entry_id, fields in stack.server.xrange(wire.dead_key("loans"))}
+    assert cli("dead", "drop", "loans", letters[b"undecodable"].decode()).returncode == 0
+    assert cli("dead", "replay", "loans", "--reason", "undecodable", "--limit", "5", "--yes").returncode == 0
+    stack.drain()
+    assert cli("dead", "drop", "loans", "--reason", "record_missing").returncode == 0
+    state = loans(stack)
+    assert (state.dead_now, state.dead_new, state.dead_by_reason_new) == (19, 19, {"undecodable": 19})
+    (found,) = seen(stack).troubles
+    assert found.says == "loans: 19 new dead letters within 1 d (undecodable 19)"
+    monkeypatch.setattr(new_letters, "COUNTED_MAX", 16)
+    monkeypatch.setattr(new_letters, "PAGE_LETTERS", 16)
+    (found,) = seen(stack).troubles
+    assert found.says == "loans: 16 or more new dead letters within 1 d (undecodable 16)"
+
+
 SILENCES = [
     # silent, longest before, watched, other events come, told
     (5, 1, 168, True, True),
@@ -360,9 +411,7 @@ def test_no_feedback_for_longer_than_ever(
 
 
 def test_the_history_knows_its_silences(stack: Stack) -> None:
-    """Each drain notes when feedback came last and the longest time between two that brought some; other drains carry
-    it on.
-    """
+    """Each drain notes when feedback came last and the longest time without any; other drains carry it on."""
     log(stack, "a")
     stack.drain()
     assert loans(stack).last_feedback_at is None
@@ -379,6 +428,44 @@ def test_the_history_knows_its_silences(stack: Stack) -> None:
     stack.drain()
     assert loans(stack).longest_silence_s == pytest.approx(3_600, abs=60)
     assert loans(stack).first_feedback_at == datetime.fromtimestamp(hour_ago_s, tz=UTC)
+
+
+def come(server: Any, *ages_s: int) -> None:
+    """Feedback came so many seconds ago, as if it had waited in the queue since."""
+    pending = wire.pending_key("loans")
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    (group,) = server.xinfo_groups(pending)
+    entries = sorted((fields for _, fields in server.xrange(pending)), key=lambda fields: fields[b"key"])
+    server.delete(pending)
+    for age_s, fields in zip(ages_s, entries, strict=True):
+        server.xadd(pending, fields, id=f"{now_ms - age_s * 1000}-0")
+    server.xgroup_create(pending, group["name"], "0")
+    server.expire(pending, wire.STATS_TTL_S)
+
+
+@pytest.mark.parametrize("most", [1_000, 4])
+def test_no_drain_is_no_silence(stack: Stack, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Silences are between times at which feedback came: that no worker drained it for an hour is none, and one within
+    that hour is. Nor is it silent since a drain that is long ago.
+    """
+    monkeypatch.setattr(heard, "SECONDS_MAX", most)
+    log(stack, "a", repaid=True)
+    come(stack.server, 4_000)
+    stack.drain()
+    log(stack, *(f"k{n:02}" for n in range(10)), repaid=True)
+    come(stack.server, 3_900, 3_800, 3_700, 3_000, 2_900, 2_800, 2_700, 2_600, 2_500, 2_400)
+    stack.drain()
+    state = loans(stack)
+    assert state.longest_silence_s == pytest.approx(700, abs=2)
+    assert state.last_feedback_at is not None
+    assert seen(stack).at - state.last_feedback_at == pytest.approx(timedelta(seconds=2_400), abs=timedelta(minutes=10))
+    now_s = int(datetime.now(UTC).timestamp())
+    long_ago_s = now_s - 1_000_000
+    age_history(stack.server, HOUR, feedback_at_s=now_s - 3_600, feedback_first_s=long_ago_s)
+    log(stack, "p")
+    assert "no_feedback" in names(seen(stack))
+    set_back(stack.server, HOUR)
+    assert "no_feedback" not in names(seen(stack))
 
 
 def test_evictions_of_before_are_no_alarm_for_ever(stack: Stack, cli: Cli) -> None:
@@ -398,6 +485,19 @@ def test_evictions_of_before_are_no_alarm_for_ever(stack: Stack, cli: Cli) -> No
     sign(stack.server, evictions_at=datetime.now(UTC) - HOUR)
     assert names(seen(stack)) == {"evictions"}
     sign(stack.server, evictions_at=datetime.now(UTC) - 25 * HOUR)
+    assert names(seen(stack)) == set()
+
+
+def test_a_restart_is_told_once_for_a_day(stack: Stack) -> None:
+    """Two workers saw the same restart: one finding, with the last of them; after a day none."""
+    log(stack, "a")
+    stack.drain()
+    sign(stack.server, restarted_at=datetime.now(UTC) - HOUR)
+    sign(stack.server, host="host-b", restarted_at=datetime.now(UTC) - HOUR / 2)
+    (found,) = seen(stack).troubles
+    assert (found.name, "30 min ago, seen by host-b:1" in found.says) == ("restarted", True)
+    for host in ("host-a", "host-b"):
+        sign(stack.server, host=host, restarted_at=datetime.now(UTC) - 25 * HOUR)
     assert names(seen(stack)) == set()
 
 

@@ -2,8 +2,10 @@
 
 import pytest
 import redis
+from conftest import Cli
 from redis import exceptions
 
+from joinback.settings import Settings
 from joinback_worker.connection.redis_errors import advice
 
 
@@ -17,6 +19,10 @@ from joinback_worker.connection.redis_errors import advice
             "connecting to h:1. Connection",
         ),
         (exceptions.ConnectionError("max number of clients reached"), "raise its maxclients"),
+        (
+            exceptions.ConnectionError("Redis Cluster: unknown command 'CLUSTER'"),
+            "is it a Sentinel",
+        ),
         (exceptions.BusyLoadingError("x"), "reads its data"),
         (
             exceptions.ResponseError("unknown command 'EVALSHA', with args beginning with: 'hunter2'"),
@@ -42,6 +48,16 @@ def test_what_an_error_means(error: redis.RedisError | OSError, says: str) -> No
     """One line with the fix, and never a word that may quote what was sent."""
     assert says in advice(error)
     assert "hunter2" not in advice(error)
+
+
+def test_a_cluster_that_is_none(settings: Settings, cli: Cli) -> None:
+    """A server that answers and is no node of a cluster is told as that, with the scheme to write."""
+    url = settings.redis_url.replace("redis://", "redis+cluster://").removesuffix("/0")
+    for command in ("status", "doctor", "drain"):
+        done = cli(command, JOINBACK_REDIS_URL=url)
+        assert done.returncode != 0
+        assert "this server is not a node of a Redis Cluster; write redis:// instead of" in done.stdout + done.stderr
+        assert "no connection" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

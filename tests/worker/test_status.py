@@ -54,6 +54,8 @@ def test_changes_between_two_looks() -> None:
     assert look(health, evicted_keys=6) == set()
     assert look(health, run_id="b") == {"restarted"}
     assert look(health, run_id="b") == set()
+    # It has read back what it had acknowledged.
+    assert look(health, run_id="c", aof_enabled=1) == set()
 
 
 def test_a_nearly_full_redis_gets_feedback_first(

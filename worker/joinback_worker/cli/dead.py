@@ -64,13 +64,7 @@ def _group_lines(group: Group) -> Iterator[str]:
     if group.advice:
         yield f"  {group.advice}"
     for letter in group.newest:
-        parts = (
-            letter.id,
-            letter.at.isoformat(timespec="seconds"),
-            letter.join_key,
-            letter.event,
-            letter.detail,
-        )
+        parts = (letter.id, letter.at.isoformat(timespec="seconds"), letter.join_key, letter.event, letter.detail)
         yield "  " + "  ".join(parts)
     if len(group.newest) < group.now:
         yield f"  and {group.now - len(group.newest):,} older ones: --limit 0"

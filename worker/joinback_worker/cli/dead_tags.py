@@ -11,6 +11,7 @@ from joinback.errors import JoinbackError
 from joinback.settings import settings_from
 from joinback_worker.by_hand.dead_letters import letter_of
 from joinback_worker.notes.layouts import Layout, layouts
+from joinback_worker.operating.letters import check_letters
 
 from .names import check_known
 from .with_redis import with_redis
@@ -36,9 +37,11 @@ def on_tags(application: str, work: Callable[[Redis, list[str]], Awaitable[T]]) 
         # Dead letters may outlive the announcement of their application.
         if not any([await redis.execute_command("EXISTS", wire.dead_key(tag)) for tag in tags]):
             check_known([application], known)
+        await check_letters(redis, settings, tags)
         return await work(redis, tags)
 
-    return with_redis(settings_from(), run)
+    settings = settings_from()
+    return with_redis(settings, run)
 
 
 def check_ids(application: str, letter_ids: Sequence[str]) -> None:

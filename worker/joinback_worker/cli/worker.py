@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from joinback.settings import Settings, settings_from
 from joinback_worker.notes.heartbeat import TTL_S, redis_time, workers
-from joinback_worker.operating.judging import hangs, hangs_for_s
+from joinback_worker.operating.judging_workers import hangs, hangs_for_s
 from joinback_worker.operating.spans import span
 
 from .metrics import exposition

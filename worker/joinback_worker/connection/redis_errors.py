@@ -30,6 +30,11 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (exceptions.ClusterError, "TRYAGAIN"),
 )
 _NO_PRIMARY = "no Sentinel names a primary; check that they run, and the service in JOINBACK_REDIS_URL"
+_NO_CLUSTER = (
+    "this server is not a node of a Redis Cluster; write redis:// instead of redis+cluster:// in JOINBACK_REDIS_URL"
+)
+# redis-py's words, and Redis's own, at the question for the map of slots.
+_CLUSTER_OFF = re.compile(r"Cluster mode is not enabled|cluster support disabled")
 # redis-py's text for a connection that failed. It names host, port and the system's reason, and holds nobody's data.
 _CONNECTING = re.compile(r"Error (?:-?\d+ )?connecting to [^\s]{1,200}\. [A-Za-z0-9 ,'-]{1,80}")
 
@@ -78,8 +83,10 @@ def _advice(error: redis.RedisError | OSError) -> str:
             return advice_on(code)
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return NO_ANSWER
-    # redis-py raises a ConnectionError for some answers too, if Redis refuses the connection.
+    # redis-py raises a ConnectionError for some answers too: if Redis refuses the connection, or has no map of slots.
     if isinstance(error, redis.ConnectionError | OSError):
+        if _CLUSTER_OFF.search(str(error)) is not None:
+            return _NO_CLUSTER
         code = code_of(str(error))
-        return advice_on(code) if code in ("MAXCLIENTS", "LIMIT") else NO_CONNECTION
+        return advice_on(code) if code in ("MAXCLIENTS", "LIMIT", "UNKNOWN") else NO_CONNECTION
     return advice_on(code_of(str(error)))

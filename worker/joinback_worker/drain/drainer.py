@@ -69,6 +69,8 @@ class Drainer:
         """When this worker last noted its rules, by Redis's clock."""
         self.evictions_at: datetime | None = None
         """When this worker last saw that Redis had evicted keys, by Redis's clock."""
+        self.restarted_at: datetime | None = None
+        """When this worker last saw that Redis had been restarted, by Redis's clock."""
 
     async def round(self, tag_budget_s: float) -> Drained:
         """Drain each tag that has work once, as many at a time as the sink takes writers. Return the sum of the counts.
@@ -83,6 +85,8 @@ class Drainer:
             conditions = await self._health.look(self.redis)
             if "evictions" in conditions:
                 self.evictions_at = now
+            if "restarted" in conditions:
+                self.restarted_at = now
             paused = "memory_high" in conditions
             # Of a cluster only the server that holds this key may be away; the key's TTL ends it then.
             with suppress(*AWAY):

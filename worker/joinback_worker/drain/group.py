@@ -57,6 +57,11 @@ def consumer_name() -> str:
     return _consumer_of(os.getpid())
 
 
+def process_of(consumer: str) -> str:
+    """Return the `host:pid` of a consumer's name, which is how people know a worker; another name as it is."""
+    return consumer.rpartition(":")[0] or consumer
+
+
 @cache
 def _consumer_of(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}:{secrets.token_hex(3)}"

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -35,6 +35,10 @@ class Settlement(Struct, kw_only=True):
     """Events that become dead letters. Their entries are in `in_rows` too; settle.lua subtracts them there."""
     counters: dict[str, int] = {}
     """Counter of the stats hash -> how much to add."""
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry that it settles."""
+        return chain(self.in_rows, self.unemitted, self.erased, (dead.entry for dead in self.dead))
 
     def steps(self) -> Iterator["Settlement"]:
         """Yield it in parts, one per call to Redis. A rejected event is in the same part as the entries of its key.

@@ -17,6 +17,7 @@ from joinback_worker.notes.fields_seen import FieldsSeen
 from joinback_worker.notes.tombstones import erased_of, forget
 
 from .group import CLAIM_ENTRIES, LEASE_S, Group, consumer_name
+from .heard import seconds_of, thinned
 from .pace import SLICE_BYTES
 from .settlement import STEP_ENTRIES, Settlement
 
@@ -77,6 +78,8 @@ class Source:
         self._tag = tag
         self._elsewhere = elsewhere
         self._pending = wire.pending_key(tag)
+        self._heard: set[bytes] = set()
+        """The seconds in which the feedback came that was settled."""
         self.group = Group(redis, tag, consumer or consumer_name(), lease_s, claim_entries)
 
     async def load(
@@ -143,6 +146,7 @@ class Source:
         for step in settlement.steps():
             theirs = [wire.record_key(self._tag, event.join_key) for event in step.rejected]
             dead += int(await _settle(self._redis, keys + theirs, [*limits, *step.arguments()]))
+            self._heard |= seconds_of(step.entries())
         return dead
 
     async def shorten(self, settled: Mapping[str, Collection[str]], ttl_s: int) -> None:
@@ -175,7 +179,7 @@ class Source:
         return books_of(self._tag, pending, flat, max(0, age_ms) / 1000)
 
     async def note(self) -> str | None:
-        """Note the counters as they are now in the tag's history, for rates and curves.
+        """Note in the tag's history the counters as they are now, and when settled feedback came.
 
         Return one line for a person if something else stands at the history's key, else None. If Redis refuses or does
         not answer, nothing is noted: the next drain notes the same counters.
@@ -183,7 +187,8 @@ class Source:
         history = wire.history_key(self._tag)
         keys = [self._pending, wire.stats_key(self._tag), history]
         with suppress(RedisError, OSError):
-            kind = await _note(self._redis, keys, [wire.STATS_TTL_S, wire.HISTORY_ENTRIES_MAX, COUNTERS_MAX])
+            limits = [wire.STATS_TTL_S, wire.HISTORY_ENTRIES_MAX, COUNTERS_MAX]
+            kind = await _note(self._redis, keys, [*limits, *thinned(self._heard)])
             return f"{history} is a {kind.decode()}, not a stream; rename or delete it" if kind else None
         return None
 

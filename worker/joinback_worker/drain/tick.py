@@ -121,6 +121,7 @@ class Ticker:
         self._sign.next_drain_at = self._now() + timedelta(seconds=self._due_at - now)
         self._sign.trouble = drained.error
         self._sign.evictions_at = self._drainer.evictions_at
+        self._sign.restarted_at = self._drainer.restarted_at
 
     def _aligned_after(self, moment: float) -> float:
         """Return the first moment after this one at which Redis's clock shows a multiple of the interval.

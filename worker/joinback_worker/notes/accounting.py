@@ -5,31 +5,20 @@ entry counts the event under another term. So a crash, a repetition or a second 
 and a difference means that events were lost.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
-from typing import NamedTuple
 
 from msgspec import field
 
 from joinback import wire
 from joinback_worker.totals import Totals
 
+from .counters import counter
+from .foreign import Foreign, in_its_place
+from .history import Snapshot
+
 NAME_SHOWN = 100
 """The characters of a foreign counter's name that are shown: one line."""
-
-
-class Foreign(NamedTuple):
-    """What somebody else wrote among the counters, or in their place."""
-
-    says: str
-    does: str
-    """What to do, in words."""
-    command: str
-    """The command of Redis that does it."""
-
-    @property
-    def line(self) -> str:
-        return f"{self.says}; {self.does}: {self.command}"
 
 
 def is_counted(name: str) -> bool:
@@ -96,31 +85,51 @@ def books_of(tag: str, pending: int | bytes, flat: Sequence[bytes] | bytes, olde
     stats = wire.stats_key(tag)
     troubles: list[Foreign] = []
     if isinstance(pending, bytes):
-        troubles.append(_in_its_place(wire.pending_key(tag), pending, "stream"))
+        troubles.append(in_its_place(wire.pending_key(tag), pending, "stream"))
         pending = 0
     if isinstance(flat, bytes):
-        troubles.append(_in_its_place(stats, flat, "hash"))
+        troubles.append(in_its_place(stats, flat, "hash"))
         flat = []
     counts, foreign = {}, []
     for name, value in zip(flat[::2], flat[1::2], strict=True):
-        try:
-            counts[name.decode(errors="backslashreplace")] = int(value)
-        except ValueError:
-            foreign.append(name.decode(errors="backslashreplace"))
+        text = name.decode(errors="backslashreplace")
+        if (number := counter(value)) is None:
+            foreign.append((text, value))
+        else:
+            counts[text] = number
     books = Accounting.of(counts, pending=pending, oldest_pending_s=oldest_pending_s)
-    books.troubles = troubles + [_among(stats, name, books.difference) for name in foreign]
+    books.troubles = troubles + [_among(stats, *one, books.difference) for one in foreign]
     return books
 
 
-def _in_its_place(key: str, kind: bytes, wanted: str) -> Foreign:
-    """Return that a value of another type stands at a key. The command makes room and keeps that value."""
-    command = f"RENAME {quote(key)} {quote(f'foreign:{key}')}"
-    return Foreign(f"{key} is a {kind.decode()}, not a {wanted}", "rename it", command)
+def lost(tag: str, books: Accounting, letters: int, now: Snapshot, noted: Snapshot | None) -> Iterator[Foreign]:
+    """Yield that the counters of a tag were deleted, if more is known than they count: a loss before would go unseen.
+
+    `letters`: the dead letters that are there. `noted`: the counters at the end of the last drain.
+    """
+    stats = wire.stats_key(tag)
+    if books.troubles:
+        return
+    if noted is not None and not books.difference and now.received < noted.received:
+        kept = {name: n for name, n in noted.counters.items() if name != "pending" and not name.startswith("feedback_")}
+        says = f"{stats} counts {now.received:,} events, and at the last drain {noted.received:,}: it was deleted since"
+        yield Foreign(says, "find out by whom; then bring back what the last drain noted", _added(stats, kept, now))
+    elif letters > books.dead:
+        says = f"{stats} counts {books.dead:,} dead letters, and {letters:,} are there: it was deleted"
+        missing = dict.fromkeys(("received:unknown", "dead:unknown"), letters - books.dead)
+        yield Foreign(says, "find out by whom; then count these letters again", _added(stats, missing, now))
 
 
-def _among(stats: str, name: str, difference: int) -> Foreign:
-    """Return that a counter is not a number: it counted as 0 so far."""
-    says, key = f"{name[:NAME_SHOWN]!r} in {stats} is not a number", f"{quote(stats)} {quote(name)}"
+def _added(stats: str, counters: Mapping[str, int], now: Snapshot) -> str:
+    """Return the command that adds these to the counters, in one step."""
+    pairs = (f"{quote(name)} {number + now.counters.get(name, 0)}" for name, number in sorted(counters.items()))
+    return f"HSET {quote(stats)} {' '.join(pairs)}"
+
+
+def _among(stats: str, name: str, value: bytes, difference: int) -> Foreign:
+    """Return that a counter is not a number, or none that Redis can count on from: it counted as 0 so far."""
+    what = "is a number that Redis cannot count on from" if value.lstrip(b"-").isdigit() else "is not a number"
+    says, key = f"{name[:NAME_SHOWN]!r} in {stats} {what}", f"{quote(stats)} {quote(name)}"
     if not is_counted(name):
         return Foreign(says, "delete it", f"HDEL {key}")
     number = max(0, -difference if name.startswith("received:") else difference)

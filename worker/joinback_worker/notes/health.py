@@ -85,8 +85,9 @@ class Health:
                 f"Redis evicted {evicted - before} keys: events may be lost; see dead letters, and set"
                 " maxmemory-policy to noeviction"
             )
-        if known not in (None, run_id):
-            found["restarted"] = "Redis was restarted: what it had not yet saved is lost, unless appendonly is on"
+        # With an append-only file it reads back what it had acknowledged.
+        if known not in (None, run_id) and not info.get("aof_enabled"):
+            found["restarted"] = "Redis was restarted, or another took its place: what it had not yet saved is lost"
         self._evicted[server], self._run_ids[server] = evicted, run_id
 
 

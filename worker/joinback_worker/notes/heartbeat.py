@@ -58,6 +58,8 @@ class Beat(Struct, kw_only=True):
     """The newest wire version that it reads."""
     evictions_at: datetime | None = None
     """When it last saw that Redis had evicted keys."""
+    restarted_at: datetime | None = None
+    """When it last saw that Redis had been restarted without an append-only file."""
     clock_ahead_s: float | None = None
     """By how much the clock of its host is ahead of Redis's; less than 0 if it is behind. None: an older release."""
 

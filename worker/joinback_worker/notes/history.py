@@ -4,10 +4,11 @@ Pure: the caller reads the entries from Redis, and passes them as redis-py retur
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from msgspec import Struct
+
+from .counters import counter
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
 """An entry of the stream: its id, which begins with Redis's time in ms, and its fields."""
@@ -42,11 +43,11 @@ class Rates(Struct, frozen=True):
 
 
 def snapshot(at: datetime, fields: Mapping[bytes, bytes]) -> Snapshot:
-    """Return the counters among these fields; a value that is not an integer is left out."""
+    """Return the counters among these fields; what Redis cannot count on from is left out."""
     counters = {}
     for name, value in fields.items():
-        with suppress(ValueError):
-            counters[name.decode(errors="replace")] = int(value)
+        if (number := counter(value)) is not None:
+            counters[name.decode(errors="replace")] = number
     return Snapshot(at, counters)
 
 

@@ -33,6 +33,7 @@ class Use(Struct, frozen=True, kw_only=True):
     worker: str
     """The last worker that used them, `host:pid`."""
     since: datetime
+    """Since when; after others were in use meanwhile, since it came back."""
     last: datetime
     disputed_at: datetime | None = None
     """When a worker with these rules last found that, since its round before, another had used other rules."""
@@ -89,12 +90,14 @@ def _noted(application: str, digest: str, now: tuple[str, datetime], known: Uses
     mine = known.get(digest)
     others = {other: use for other, use in known.items() if other != digest}
     meanwhile = {other: use.worker for other, use in others.items() if before and use.last > before}
-    if mine is None and others:
+    # Rules that were rolled back are in use since now, not since their first use: the rows in between follow others.
+    is_back = mine is not None and not meanwhile and any(use.last > mine.last for use in others.values())
+    if (mine is None or is_back) and others:
         log.warning("rules_changed", application=application, rules=digest, before=sorted(others), fix=fix(application))
     elif meanwhile:
         log.warning("rules_differ", application=application, rules=digest, of=worker, others=meanwhile)
     disputed_at = at if meanwhile else mine.disputed_at if mine else None
-    return Use(worker=worker, since=mine.since if mine else at, last=at, disputed_at=disputed_at)
+    return Use(worker=worker, since=mine.since if mine and not is_back else at, last=at, disputed_at=disputed_at)
 
 
 def newest(uses: Uses) -> str | None:
@@ -135,10 +138,15 @@ def dispute(application: str, uses: Uses, now: datetime, interval_s: int) -> tup
         return None
     living = now - timedelta(seconds=2 * interval_s + _SLACK_S)
     in_order = sorted(uses.items(), key=lambda item: item[1].last, reverse=True)
-    (digest, use), (_, former) = in_order[:2]
+    (digest, use), (other, former) = in_order[:2]
     if former.last > living and any(use.disputed_at and use.disputed_at > living for use in uses.values()):
         named = " and ".join(f"{digest} by {use.worker}, last {_shown(use.last)}" for digest, use in in_order)
         return f"{application}: workers follow different rules: {named}", True
+    if former.last >= use.since:
+        return (
+            f"{application}: rows written between {_shown(former.since)} and {_shown(former.last)} may follow the rules"
+            f" {other}, not {digest}, which are in use"
+        ), False
     return (
         f"{application}: rows written before {_shown(use.since)} follow older rules than {digest},"
         f" which were last used at {_shown(former.last)}"

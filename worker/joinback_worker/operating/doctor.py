@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import get_args
 
 from msgspec import structs
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from joinback import wire
 from joinback.errors import ConfigurationError
@@ -39,7 +40,7 @@ from .tried_sink import try_sink
 
 _SEE_TRIES = "the lines on redis, rights and sink say what works here; the worker's log has more"
 _OF_SERVER: frozenset[FindingName] = frozenset(
-    {"eviction_possible", "evictions", "health_unknown", "memory_high", "restarted", "server_away"}
+    {"eviction_possible", "evictions", "health_unknown", "key_taken", "memory_high", "restarted", "server_away"}
 )
 _OF_WORKERS: frozenset[FindingName] = frozenset(
     {
@@ -89,17 +90,21 @@ async def _with_redis(
 ) -> None:
     found.tried += await try_redis(redis, settings)
     rights = [] if reads_only else await try_rights(redis, settings)
-    found.tried += rights
-    if any(one.finding is not None for one in rights):
+    if any(one.area == "rights" and one.finding is not None for one in rights):
         # The tries below would fail for the same reason, with a less clear message.
-        found.tried += await try_sink(settings, reads_only=reads_only)
+        found.tried += [*rights, *await try_sink(settings, reads_only=reads_only)]
         return
     seen = await overview(redis, settings, thresholds)
     found.at = seen.at
+    # A full Redis is reported by its INFO; where that is refused, by the trial alone.
+    known = {one.name for one in seen.all_findings}
+    found.tried += [one for one in rights if one.finding is None or one.finding.name not in known]
     found.tried += _from_overview(seen)
-    waiting = await arrivals_of(redis, [state.application for state in seen.applications])
-    found.tried += try_clocks(seen.workers, waiting)
-    found.tried += try_rates(await applications(redis), waiting)
+    # Another type may stand at the key of the applications, which `overview` has reported.
+    with suppress(ResponseError):
+        waiting = await arrivals_of(redis, [state.application for state in seen.applications])
+        found.tried += try_clocks(seen.workers, waiting)
+        found.tried += try_rates(await applications(redis), waiting)
     refused = await refusal(redis, settings)
     sink = (
         [problem("sink", "sink_differs", *named_fix(refused))]

@@ -27,6 +27,7 @@ from joinback_worker.sinks import Sink, open_sink, shown
 
 from .evidence import leaves_out_rows, look_under
 from .explanation import Coverage, Explanation, Near
+from .judging_workers import why_refused
 from .near_application import near_application, predicted_in
 from .near_keys import near_keys
 from .overview import drops_of_day
@@ -75,7 +76,8 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
     if row is not None and row.status == "predicted" and prediction_age_s is not None and not found.pending:
         found.coverage = await _coverage(settings, found, prediction_age_s)
     living = [one for one in await workers(redis) if not one.applications or application in one.applications]
-    drains = (await last_drains(redis)).get(application, Drains())
+    noted = await last_drains(redis)
+    drains = noted.get(application, Drains())
     missing = _missing(found, folded, settings)
     if missing and (row is None or row.status != "joined"):
         keeps_all = settings.emit != "joined" and not await leaves_out_rows(redis, found.tags)
@@ -83,7 +85,7 @@ async def explain(redis: Redis, settings: Settings, application: str, join_key: 
     around = Around(
         workers=living,
         last_drain_at=drains.done.at if drains.done else None,
-        last_drain_error=drains.failed.error if drains.failed else None,
+        last_drain_error=drains.failed.error if drains.failed else why_refused(application, living, noted),
         row=row,
         has_newer=bool(folded.newer),
         is_sampled_out=rate is not None and not keeps(application, join_key, rate),

@@ -1,13 +1,15 @@
 -- Takes one consistent look at a tag, in a bounded number of steps. Writes nothing.
--- KEYS  1 pending   2 stats   3 history   4 dead
+-- KEYS  1 pending   2 stats   3 history   4 dead   5 fields   6 erased
 -- ARGV  1 group   2 the consumer that holds what waits for a newer worker   3 how many ms ago a rate begins
---       4 a day, in ms   5 the number of entries at which a history is cut
+--       4 a day, in ms   5 the number of entries at which a history is cut   6 how long a claim holds, in ms
 -- Returns {ms by this server's clock,
---   pending: {entries, last id, id of the oldest claimable, claimed, waiting for a newer worker, id of the oldest of it},
+--   pending: {entries, last id, id of the oldest claimable, claimed, waiting for a newer worker, id of the oldest of it,
+--   consumers whose claim on their first entry still holds},
 --   counters, the history's last entry before the rate begins, its last entry before the day begins, its last entry:
 --   each flat, its id first,
---   dead letters: {how many, id of the newest, ms until they expire}}
--- An id is '' where there is none. Where a key holds another type, the part is the name of that type.
+--   dead letters: {how many, id of the newest, ms until they expire},
+--   {the wrong type that stands at history, at dead, at fields, at erased; '' where the type is right}}
+-- An id is '' where there is none. Where pending or stats holds another type, the part is the name of that type.
 local pending, stats, history, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, parked, rate_ms, day_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -33,17 +35,18 @@ local function is_before(a, b)
   return tonumber(a_number) < tonumber(b_number)
 end
 
--- Returns the first entry of this consumer that the stream still holds. Redis 6.2 keeps claims on trimmed entries.
+-- Returns the first entry of this consumer that the stream still holds, and how many ms ago it was claimed. Redis 6.2
+-- keeps claims on trimmed entries.
 local function oldest_of(consumer)
   for _, claim in ipairs(redis.call('XPENDING', pending, group, '-', '+', 10, consumer)) do
-    if #redis.call('XRANGE', pending, claim[1], claim[1]) == 1 then return claim[1] end
+    if #redis.call('XRANGE', pending, claim[1], claim[1]) == 1 then return claim[1], claim[3] end
   end
-  return ''
+  return '', 0
 end
 
 local function look_at_pending()
   local entries = redis.call('XLEN', pending)
-  if redis.call('EXISTS', pending) == 0 then return {0, '', '', 0, 0, ''} end
+  if redis.call('EXISTS', pending) == 0 then return {0, '', '', 0, 0, '', {}} end
   local newest = redis.call('XREVRANGE', pending, '+', '-', 'COUNT', 1)[1]
   local delivered
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', pending)) do
@@ -54,19 +57,20 @@ local function look_at_pending()
   local last_id = newest and newest[1] or delivered or ''
   local fresh = redis.call('XRANGE', pending, delivered and '(' .. delivered or '-', '+', 'COUNT', 1)[1]
   local oldest = fresh and fresh[1] or ''
-  local claimed, waiting, oldest_waiting = 0, 0, ''
+  local claimed, waiting, oldest_waiting, holders = 0, 0, '', {}
   -- Without a group, nothing is claimed. Without a claim, the list of consumers is not a table.
   local consumers = delivered and redis.call('XPENDING', pending, group)[4] or nil
   for _, pair in ipairs(type(consumers) == 'table' and consumers or {}) do
-    local first = oldest_of(pair[1])
+    local first, idle_ms = oldest_of(pair[1])
     if pair[1] == parked then
       waiting, oldest_waiting = tonumber(pair[2]), first
     else
       claimed = claimed + tonumber(pair[2])
+      if first ~= '' and idle_ms < tonumber(ARGV[6]) then holders[#holders + 1] = pair[1] end
       if first ~= '' and (oldest == '' or is_before(first, oldest)) then oldest = first end
     end
   end
-  return {entries, last_id, oldest, claimed, waiting, oldest_waiting}
+  return {entries, last_id, oldest, claimed, waiting, oldest_waiting, holders}
 end
 
 local function noted(command, from, to)
@@ -78,6 +82,7 @@ local function noted(command, from, to)
 end
 
 local function look_at_letters()
+  if foreign(dead, 'stream') then return {0, '', -1} end
   local newest = redis.call('XREVRANGE', dead, '+', '-', 'COUNT', 1)[1]
   return {redis.call('XLEN', dead), newest and newest[1] or '', 1000 * redis.call('TTL', dead)}
 end
@@ -94,5 +99,9 @@ return {
   foreign(pending, 'stream') or look_at_pending(),
   foreign(stats, 'hash') or redis.call('HGETALL', stats),
   rate, day, last,
-  foreign(dead, 'stream') or look_at_letters(),
+  look_at_letters(),
+  {
+    foreign(history, 'stream') or '', foreign(dead, 'stream') or '',
+    foreign(KEYS[5], 'hash') or '', foreign(KEYS[6], 'hash') or '',
+  },
 }

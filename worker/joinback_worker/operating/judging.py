@@ -7,20 +7,16 @@ from typing import cast
 
 from joinback.command_line import command_line
 from joinback.settings import Settings
-from joinback_worker.notes.heartbeat import Beat
 
 from .findings import Finding, FindingName, finding
 from .judging_books import book_findings
-from .named_fix import named_fix
+from .judging_fields import field_findings
+from .judging_workers import failed_name, no_eviction
 from .redis_cli import config_fix
 from .spans import several, span, verb
 from .states import State
-from .thresholds import DAY_S, Thresholds
+from .thresholds import Thresholds
 
-HANGS_INTERVALS = 2
-"""A worker hangs if it has not ended a drain for this many intervals: it should end one per interval."""
-HANGS_S_MIN = 300.0
-"""The sink's own time-outs and a large backlog take far less."""
 ROWS_MIN = 20
 """The rows that a share of orphans needs: a share of fewer means nothing."""
 OBSERVED_SILENCES = 3
@@ -28,78 +24,7 @@ OBSERVED_SILENCES = 3
 is not an alarm."""
 
 
-def hangs_for_s(worker: Beat, now: datetime, interval_s: int) -> float | None:
-    """Return the seconds since a worker last ended a drain, if they are too many; None if the worker is well."""
-    moment = worker.progress_at or worker.started_at
-    age_s = (now - moment).total_seconds() if moment else 0.0
-    return age_s if age_s > max(HANGS_S_MIN, HANGS_INTERVALS * (worker.interval_s or interval_s)) else None
-
-
-def hangs(name: str, age_s: float) -> str:
-    """Return the sentence that a worker hangs, for a finding and for `joinback worker --check`."""
-    return f"worker {name} hangs: it has not ended a drain for {span(age_s)}"
-
-
-def stuck(workers: Sequence[Beat], states: Sequence[State], now: datetime, interval_s: int) -> dict[str, FindingName]:
-    """Return worker -> the finding that says why it does not drain all, for each worker that has one."""
-    # An error that an application reports is not repeated for its worker.
-    reported = {state.drain_error: _failed(state) for state in states if state.drain_error is not None}
-    found: dict[str, FindingName] = {}
-    for worker in workers:
-        if hangs_for_s(worker, now, interval_s) is not None:
-            found[worker.name] = "worker_hangs"
-        elif worker.trouble:
-            found[worker.name] = reported.get(worker.trouble, "worker_trouble")
-    return found
-
-
-def _failed(state: State) -> FindingName:
-    return "sink_down" if state.sink_lost else "drain_failing"
-
-
-def worker_findings(
-    workers: Sequence[Beat],
-    states: Sequence[State],
-    now: datetime,
-    interval_s: int,
-    wanted: Thresholds,
-    settings: Settings,
-) -> Iterator[Finding]:
-    """Yield the problems of the workers that are alive, or that no worker is alive."""
-    late_s = wanted.drain_intervals * interval_s
-    if not workers:
-        drained = [state for state in states if state.last_drain_at is not None]
-        newest = max(drained, key=lambda state: state.last_drain_at or now, default=None)
-        if newest is not None and newest.last_drain_at is not None:
-            ago_s = (now - newest.last_drain_at).total_seconds()
-            if ago_s > late_s:
-                says = f"no worker is alive; the last drain ended {span(ago_s)} ago, by {newest.drained_by}"
-                yield finding("worker_dead", says, _START)
-        elif any((state.oldest_claimable_s or 0) > wanted.age_intervals * interval_s for state in states):
-            yield finding("worker_dead", "no worker is alive, and none has ever drained this Redis", _START)
-    of_stuck = stuck(workers, states, now, interval_s)
-    for worker in workers:
-        if (age_s := hangs_for_s(worker, now, interval_s)) is not None:
-            yield finding("worker_hangs", hangs(worker.name, age_s), "restart it")
-        elif worker.trouble and of_stuck[worker.name] == "worker_trouble":
-            says, fix = named_fix(worker.trouble, "see its log")
-            yield finding("worker_trouble", f"worker {worker.name}: {says}", fix)
-        if worker.evictions_at and now - worker.evictions_at < timedelta(seconds=DAY_S):
-            ago = span((now - worker.evictions_at).total_seconds())
-            yield finding("evictions", f"Redis evicted keys {ago} ago, seen by {worker.name}", _no_eviction(settings))
-    if len({worker.settings for worker in workers}) > 1:
-        named = ", ".join(f"{worker.name} ({worker.settings})" for worker in workers)
-        says = f"workers run with settings that make different rows: {named}"
-        fix = "give all of them the same JOINBACK_CONFIG, JOINBACK_JOIN_WINDOW_S and JOINBACK_EMIT"
-        yield finding("workers_differ", says, fix)
-
-
-_START = "start one: joinback worker; or drain by cron: joinback drain"
 ASK_DOCTOR = "joinback doctor tries Redis and the sink, and says what to do"
-
-
-def _no_eviction(settings: Settings) -> str:
-    return config_fix(settings, "maxmemory-policy", "noeviction")
 
 
 def application_findings(
@@ -121,8 +46,11 @@ def application_findings(
     yield from _drain_findings(state, now, interval_s, wanted, workers, lives=lives)
     yield from book_findings(state, settings)
     if state.dead_new > wanted.dead_new:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(state.dead_by_reason_new.items()))
-        says = f"{name}: {several(state.dead_new, 'new dead letter')} within {span(wanted.dead_new_s)} ({reasons})"
+        number = several(state.dead_new, "new dead letter")
+        if state.dead_are_more:
+            number = f"{state.dead_new:,} or more new dead letters"
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(state.dead_by_reason_new.items()))
+        says = f"{name}: {number} within {span(wanted.dead_new_s)} ({reasons})"
         yield finding("new_dead_letters", says, command_line("dead list", name), name)
     if state.dead_now and state.dead_expire_in_s is not None and state.dead_expire_in_s < wanted.dead_expire_s:
         expire = verb(state.dead_now, "expires", "expire")
@@ -130,17 +58,12 @@ def application_findings(
         fix = command_line("dead replay", name, options=["--reason", "REASON"])
         yield finding("dead_letters_expire", says, fix, name)
     yield from _label_findings(state, now, interval_s, wanted)
-    for field, seen in state.fields.items():
-        if seen.broken:
-            have = verb(seen.broken, "has", "have")
-            says = f"{name}: {several(seen.broken, 'value')} of {field!r} {have} another type than declared"
-            fix = f"correct the declaration (joinback config check) or the senders of {name}"
-            yield finding("field_broken", says, fix, name)
+    yield from field_findings(state, now, settings)
 
 
 def _by_cause(state: State, workers: Sequence[FindingName | None]) -> str | None:
     """Return the fix if another finding says why the application is not drained; None if none does."""
-    cause = _failed(state) if state.drain_error is not None else None
+    cause = failed_name(state) if state.drain_error is not None else None
     if workers and None not in workers:
         cause = cause or workers[0]
     return f"do what {cause} says" if cause else None
@@ -159,11 +82,14 @@ def _drain_findings(
     only = f"start a worker with --application {quote(name)}: no living worker takes it"
     age_s = state.oldest_claimable_s or 0.0
     if age_s > wanted.age_intervals * interval_s:
-        held = f", {state.claimed:,} of them claimed" if state.claimed else ""
+        by = f" by {', '.join(state.holders)}" if state.holders else ""
+        held = f", {state.claimed:,} of them claimed{by}" if state.claimed else ""
         number = state.books.pending - state.waiting_for_upgrade
         events = f"{several(number, 'event')} {verb(number, 'waits', 'wait')}"
         says = f"{name}: {events}{held}, the oldest for {span(age_s)}"
         more = "joinback drain, or start more workers" if workers else "joinback drain, or start a worker"
+        if state.holders:
+            more = f"a claim ends within a minute, unless its worker drains; then {more}"
         yield finding("pending_old", says, by_cause or (only if lives and not workers else more), name)
     if state.waiting_for_upgrade:
         since = f", the oldest for {span(state.waiting_for_upgrade_s)}" if state.waiting_for_upgrade_s else ""
@@ -173,7 +99,8 @@ def _drain_findings(
         yield finding("waiting_for_upgrade", says, "upgrade the workers to the clients' release", name)
     if state.drain_error is not None:
         says = f"{name}: the last drain failed: {state.drain_error}"
-        yield finding(_failed(state), says, ASK_DOCTOR, name)
+        is_of_keys = state.taken and not state.sink_lost
+        yield finding(failed_name(state), says, "do what key_taken says" if is_of_keys else ASK_DOCTOR, name)
     elif lives and state.last_drain_at is not None:
         ago_s = (now - state.last_drain_at).total_seconds()
         if ago_s > wanted.drain_intervals * interval_s:
@@ -184,7 +111,9 @@ def _drain_findings(
 def _label_findings(state: State, now: datetime, interval_s: int, wanted: Thresholds) -> Iterator[Finding]:
     name = state.application
     if state.last_feedback_at and state.first_feedback_at and state.last_event_at:
-        silent_s = (now - state.last_feedback_at).total_seconds()
+        # What came after the begin of the last drain is not seen yet, so it is not known whether it is silent.
+        until = state.last_drain_at - timedelta(seconds=state.last_drain_s or 0.0) if state.last_drain_at else now
+        silent_s = (until - state.last_feedback_at).total_seconds()
         longest_s = max(state.longest_silence_s or 0.0, interval_s)
         watched_s = (state.last_feedback_at - state.first_feedback_at).total_seconds()
         still_comes = state.last_event_at - state.last_feedback_at > timedelta(seconds=longest_s)
@@ -217,7 +146,7 @@ def redis_findings(conditions: Mapping[str, str], settings: Settings) -> Iterato
         says, _, fix = meaning.partition("; ")
         known = cast(FindingName, name)
         if known in ("eviction_possible", "evictions"):
-            fix = f"{fix}: {_no_eviction(settings)}"
+            fix = f"{fix}: {no_eviction(settings)}"
         elif known == "memory_high":
             fix = f"{fix}: {config_fix(settings, 'maxmemory', 'BYTES')}"
         yield finding(known, says, fix)

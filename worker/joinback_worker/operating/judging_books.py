@@ -1,11 +1,12 @@
-"""From an application's books to findings, each with the redis-cli line that mends the books. Pure."""
+"""From an application's books and keys to findings, each with the redis-cli line that mends them. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from shlex import quote
 
 from joinback import wire
 from joinback.command_line import command_line
 from joinback.settings import Settings
+from joinback_worker.notes.foreign import Foreign
 
 from .findings import Finding, finding
 from .redis_cli import redis_cli, redis_fix
@@ -13,8 +14,17 @@ from .spans import several, verb
 from .states import State
 
 
+def taken_findings(foreign: Iterable[Foreign], settings: Settings, application: str | None = None) -> Iterator[Finding]:
+    """Yield that another program's value stands in the place of each of these keys."""
+    whose = f"{application}: " if application else ""
+    for one in foreign:
+        fix = f"{one.does}: {redis_fix(settings, one.command)}"
+        yield finding("key_taken", f"{whose}{one.says}", fix, application)
+
+
 def book_findings(state: State, settings: Settings) -> Iterator[Finding]:
-    """Yield that the books do not balance, and each part of them that somebody else overwrote."""
+    """Yield that the books do not balance, and each part of them, or other key, that somebody else overwrote."""
+    yield from taken_findings(state.taken, settings, state.application)
     if state.books.difference:
         yield _difference(state, settings)
     for trouble in state.books.troubles:

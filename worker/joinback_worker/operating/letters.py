@@ -11,10 +11,13 @@ from redis.exceptions import ResponseError
 from joinback import wire
 from joinback.command_line import command_line
 from joinback.errors import JoinbackError
+from joinback.settings import Settings
 from joinback_worker.by_hand.dead_letters import Letter, letters
 from joinback_worker.drain.source import Source
 from joinback_worker.nearest import nearest
+from joinback_worker.notes.foreign import taken
 
+from .redis_cli import redis_fix
 from .spans import in_words
 
 NEWEST_MAX = 20
@@ -68,6 +71,12 @@ class Group(Struct, kw_only=True):
 def named(detail: str, application: str) -> str:
     """Return the detail of a dead letter. A command in it names the application, which its writer did not know."""
     return _PLACEHOLDER.sub(lambda match: command_line(match[1], application, options=match[2].split()), detail)
+
+
+async def check_letters(redis: Redis, settings: Settings, tags: Sequence[str]) -> None:
+    """Raise JoinbackError, with the line that makes room, if another type stands at the key of a tag's letters."""
+    for foreign in (await taken(redis, {wire.dead_key(tag): "stream" for tag in tags})).values():
+        raise JoinbackError(f"{foreign.says}; {foreign.does}: {redis_fix(settings, foreign.command)}")
 
 
 async def check_reason(redis: Redis, application: str, tags: Sequence[str], reason: str) -> None:

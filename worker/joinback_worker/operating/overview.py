@@ -1,5 +1,6 @@
 """All applications at a glance: events in, rows out, what waits, who drains it, and what is wrong."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -14,20 +15,23 @@ from joinback_worker.config.rules_file import config_of
 from joinback_worker.connection.redis_errors import advice
 from joinback_worker.nearest import nearest
 from joinback_worker.notes.fields_seen import fields_of
+from joinback_worker.notes.foreign import Foreign, taken
 from joinback_worker.notes.guard import Published, published
 from joinback_worker.notes.health import Health
 from joinback_worker.notes.heartbeat import Beat, redis_time, workers
 from joinback_worker.notes.history import summed
 from joinback_worker.notes.last_drains import Drains, last_drains
-from joinback_worker.notes.layouts import Layout, layouts
+from joinback_worker.notes.layouts import Layout, applications, layouts
 from joinback_worker.notes.reported_drops import ReportedDrops, reported_drops
 from joinback_worker.notes.rules_in_use import dispute, fix, rules_in_use
 
 from .findings import Finding, FindingName, finding, worst_first
 from .glance import Glance, glance
-from .judging import application_findings, redis_findings, stuck, worker_findings
+from .judging import application_findings, redis_findings
+from .judging_books import taken_findings
 from .judging_drops import drop_findings
-from .letters import LOST
+from .judging_workers import stuck, worker_findings
+from .new_letters import new_letters
 from .states import Overview, Sink, State
 from .thresholds import DAY_S, Thresholds
 
@@ -39,28 +43,34 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
     """
     wanted = thresholds or Thresholds()
     now = await redis_time(redis)
-    living, drains = await workers(redis), await last_drains(redis)
+    foreign = await taken(redis)
+    living = [] if wire.WORKERS_KEY in foreign else await workers(redis)
+    drains = await last_drains(redis)
     interval_s = _interval_s(living, drains, settings)
     health = Health(logs=False)
-    findings = [*redis_findings(await health.look(redis), settings)]
+    findings = [*redis_findings(await health.look(redis), settings), *taken_findings(foreign.values(), settings)]
     if health.blind is not None:
         findings.append(finding("health_unknown", health.blind, "give the login the right +info"))
     try:
         sinks = await published(redis)
     except ResponseError as error:
         sinks = {}
-        findings.append(finding("sink_unguarded", f"it is not known which sink is in use: {advice(error)}"))
+        if wire.SINK_KEY not in foreign:
+            findings.append(finding("sink_unguarded", f"it is not known which sink is in use: {advice(error)}"))
     states = []
-    for application, layout in sorted((await layouts(redis)).items()):
+    for application, layout in sorted((await _layouts(redis, foreign)).items()):
         state = await _state(redis, application, layout, drains.get(application, Drains()), living)
         where = sinks.get(application) or sinks.get(wire.ALL_APPLICATIONS)
         state.sink = state.sink or (where.url if where else None)
         states.append(state)
     _name_nearest(states)
-    findings += worker_findings(living, states, now, interval_s, wanted, settings)
+    if wire.WORKERS_KEY not in foreign:
+        findings += worker_findings(living, states, now, interval_s, wanted, settings)
     drops = await drops_of_day(redis, now)
     findings += drop_findings(drops)
-    findings += await _rule_findings(redis, settings, states, now)
+    if wire.RULES_KEY not in foreign:
+        findings += await _rule_findings(redis, settings, states, now)
+    findings += _file_findings(settings, states)
     of_stuck = stuck(living, states, now, interval_s)
     for state in states:
         own = [one for one in findings if one.application == state.application]
@@ -78,6 +88,15 @@ async def overview(redis: Redis, settings: Settings, thresholds: Thresholds | No
     )
 
 
+async def _layouts(redis: Redis, foreign: Mapping[str, Foreign]) -> dict[str, Layout]:
+    """Return the layouts as far as their keys can be read: another type at one of them must not hide the rest."""
+    if wire.APPLICATIONS_KEY in foreign:
+        return {}
+    if wire.LAYOUTS_KEY in foreign:
+        return {name: Layout(current.shards) for name, current in (await applications(redis)).items()}
+    return await layouts(redis)
+
+
 def _interval_s(living: Sequence[Beat], drains: Mapping[str, Drains], settings: Settings) -> int:
     """Return the longest interval of the workers: the settings of this process may differ from theirs."""
     known = [worker.interval_s for worker in living if worker.interval_s]
@@ -89,8 +108,9 @@ async def _state(redis: Redis, application: str, layout: Layout, drains: Drains,
     tags = layout.tags(application)
     glances = [await glance(redis, tag, DAY_S) for tag in tags]
     state = State(application=application, shards=layout.shards, fields=await fields_of(redis, tags))
-    for one in glances:
+    for tag, one in zip(tags, glances, strict=True):
         _add(state, one)
+        await _add_new_letters(redis, tag, state, one)
     if (rates := summed([one.rates for one in glances])) is not None:
         state.received_per_min, state.rows_per_min = rates.received_per_min, rates.rows_per_min
     _add_drains(state, drains, _of(application, living))
@@ -110,6 +130,7 @@ def _add(state: State, one: Glance) -> None:
     state.orphans_of_day += one.of_day("orphans")
     state.oldest_claimable_s = _greater(state.oldest_claimable_s, _age_s(one.oldest_claimable_at, one.at))
     state.claimed += one.claimed
+    state.holders = sorted({*state.holders, *one.holders})
     state.waiting_for_upgrade += one.waiting
     state.waiting_for_upgrade_s = _greater(state.waiting_for_upgrade_s, _age_s(one.oldest_waiting_at, one.at))
     state.last_event_at = _later(state.last_event_at, one.last_event_at)
@@ -120,24 +141,31 @@ def _add(state: State, one: Glance) -> None:
     for name, number in one.now.counters.items():
         if name != "buffer_ttl_s":
             state.counters[name] = state.counters.get(name, 0) + number
+    state.taken += one.taken
     _add_letters(state, one)
 
 
 def _add_letters(state: State, one: Glance) -> None:
     state.dead_now += one.dead_now
-    state.dead_ever += one.books.dead
+    # If the counters were deleted, they count fewer letters than are there.
+    state.dead_ever += max(one.books.dead, one.dead_now)
     if one.dead_expire_in_s is not None:
         known = state.dead_expire_in_s
         state.dead_expire_in_s = one.dead_expire_in_s if known is None else min(known, one.dead_expire_in_s)
-    # LOST is no letter: a person closed the books with it, after `difference` was reported.
-    new = {reason: one.of_day(f"dead:{reason}") for reason in one.books.dead_by_reason if reason != LOST}
+
+
+async def _add_new_letters(redis: Redis, tag: str, state: State, one: Glance) -> None:
+    new: Counter[str] = Counter()
+    day_ago = one.at - timedelta(seconds=DAY_S)
+    if one.newest_letter_at is not None and one.newest_letter_at > day_ago:
+        new, are_more = await new_letters(redis, tag, day_ago)
+        state.dead_are_more = state.dead_are_more or are_more
+    # No letter is written for these: nobody has their bytes.
+    new["pending_expired"] += one.of_day("dead:pending_expired")
     for reason, number in new.items():
         if number:
             state.dead_by_reason_new[reason] = state.dead_by_reason_new.get(reason, 0) + number
-    # No letter is written for these: nobody has their bytes.
-    without_bytes = new.pop("pending_expired", 0)
-    is_new = one.newest_letter_at is not None and (one.at - one.newest_letter_at).total_seconds() < DAY_S
-    state.dead_new += without_bytes + (min(sum(new.values()), one.dead_now) if is_new else 0)
+    state.dead_new += new.total()
 
 
 def _add_drains(state: State, drains: Drains, living: Sequence[Beat]) -> None:
@@ -182,6 +210,12 @@ async def _rule_findings(redis: Redis, settings: Settings, states: Sequence[Stat
                 found.append(finding(name, says, fix(application), application))
     except ResponseError as error:
         found.append(finding("rules_unknown", f"it is not known which rules the workers follow: {advice(error)}"))
+    return found
+
+
+def _file_findings(settings: Settings, states: Sequence[State]) -> list[Finding]:
+    """Return what is wrong in the file of rules that this process has."""
+    found = []
     try:
         seen = {state.application: state.fields for state in states}
         for says, rules_fix in misspelt(config_of(settings).applications, seen):

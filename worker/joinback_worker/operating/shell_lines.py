@@ -8,7 +8,7 @@ from joinback.settings import Settings
 
 from .evidence import ENTRIES_SEARCHED
 from .redis_cli import redis_cli, redis_password_hint
-from .sql_line import sql_line
+from .sql_line import literal, sql_line
 
 
 def shell_lines(settings: Settings, application: str, join_key: str, tags: Sequence[str]) -> Iterator[str]:
@@ -21,11 +21,6 @@ def shell_lines(settings: Settings, application: str, join_key: str, tags: Seque
         yield f"{command} XREVRANGE {shlex.quote(wire.pending_key(tag))} + - COUNT {ENTRIES_SEARCHED}"
         yield f"{command} XPENDING {shlex.quote(wire.pending_key(tag))} {wire.GROUP}"
         yield f"{command} XREVRANGE {shlex.quote(wire.dead_key(tag))} + - COUNT {ENTRIES_SEARCHED}"
-    query = f"select * from records where application = {_text(application)} and join_key = {_text(join_key)}"  # noqa: S608
+    query = f"select * from records where application = {literal(application)} and join_key = {literal(join_key)}"  # noqa: S608
     if sql := sql_line(settings.sink_url, query):
         yield sql
-
-
-def _text(value: str) -> str:
-    """Return the text as a literal of SQL."""
-    return "'" + value.replace("'", "''") + "'"

@@ -31,6 +31,11 @@ def sql_line(sink_url: str, query: str) -> str | None:
     return None
 
 
+def literal(text: str) -> str:
+    """Return the text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _without_password(url: str) -> str:
     """Return the URL for psql without its password. psql asks for it, or reads PGPASSWORD."""
     base, question, query = url.partition("?")

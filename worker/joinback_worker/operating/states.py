@@ -6,6 +6,7 @@ from msgspec import Struct, field
 
 from joinback_worker.notes.accounting import Accounting
 from joinback_worker.notes.fields_seen import Field
+from joinback_worker.notes.foreign import Foreign
 from joinback_worker.notes.heartbeat import Beat
 from joinback_worker.notes.reported_drops import ReportedDrops
 
@@ -32,16 +33,22 @@ class State(Struct, kw_only=True):
     """Age of the oldest event that a worker of this release may drain; None if none waits."""
     claimed: int = 0
     """Pending events that a worker holds."""
+    holders: list[str] = []
+    """The workers, `host:pid`, whose claims hold still: nobody else can take those events yet."""
     waiting_for_upgrade: int = 0
     """Pending events that a newer client wrote and no worker here can read."""
     waiting_for_upgrade_s: float | None = None
     """Age of the oldest of them."""
+    taken: list[Foreign] = []
+    """What somebody else wrote in the place of its keys, except those of `books`, which has its own."""
     dead_now: int = 0
     dead_ever: int = 0
     dead_new: int = 0
     """Dead letters of the last day that still exist, or that never had bytes."""
     dead_by_reason_new: dict[str, int] = {}
-    """All dead letters of the last day by reason, also those that were replayed or dropped since."""
+    """`dead_new` by reason."""
+    dead_are_more: bool = False
+    """Whether there are more new letters than were counted."""
     dead_expire_in_s: float | None = None
     """Seconds until the present letters expire, unless new ones come; None if there are none."""
     last_event_at: datetime | None = None
@@ -49,7 +56,7 @@ class State(Struct, kw_only=True):
     first_feedback_at: datetime | None = None
     """When feedback was first seen: silences are measured from then on."""
     longest_silence_s: float | None = None
-    """The longest time so far between two drains that found feedback."""
+    """The longest time so far without feedback, by when it came, whenever it was drained."""
     last_drain_at: datetime | None = None
     """When its last good drain ended, by any worker. A drain that found nothing counts too."""
     last_drain_s: float | None = None

@@ -1,19 +1,14 @@
-"""Try the set-up of each application: fields that were logged once, and a maturity that ends before the labels come."""
-
-from collections.abc import Iterator
-from datetime import datetime
+"""Try the set-up of each application: whether its maturity ends before the labels come."""
 
 from joinback.command_line import command_line
 from joinback.errors import ConfigurationError, JoinbackError
 from joinback.settings import Settings
 from joinback_worker.answers.coverage import first_label_curve
 from joinback_worker.config.rules_file import config_of
-from joinback_worker.nearest import nearest
 
 from .diagnosis import Tried, problem
 from .spans import span
-from .states import Overview, State
-from .thresholds import DAY_S
+from .states import Overview
 
 APPLICATIONS_MAX = 20
 """The applications whose label curves are computed. Each curve takes the sink some seconds per million rows."""
@@ -28,39 +23,11 @@ async def try_applications(settings: Settings, seen: Overview) -> list[Tried]:
         rules = config_of(settings).applications
     except ConfigurationError:
         rules = {}  # `_try_rules` of doctor.py reports it
-    for state in seen.applications:
-        tried += _fields(state, seen.at)
     for state in seen.applications[:APPLICATIONS_MAX]:
         maturity_s = rules[state.application].row_maturity_s if state.application in rules else None
         if maturity_s is not None:
             tried += await _maturity(settings, state.application, maturity_s, seen)
     return tried
-
-
-def _fields(state: State, now: datetime) -> Iterator[Tried]:
-    """Yield each field that a single event logged, if that is long ago or if another field has nearly the same name."""
-    repeated = [name for name, field in state.fields.items() if field.is_repeated]
-    for name, field in state.fields.items():
-        if field.is_repeated or not repeated or field.first_seen_at is None:
-            continue
-        meant = nearest(name, repeated)
-        if meant or _age_s(field.first_seen_at, now) > DAY_S:
-            says = f"{state.application}: the feedback field {name!r} was logged once, on {field.first_seen_at[:10]}"
-            fix = f"did its sender mean {meant}? " if meant else ""
-            yield problem(
-                "applications",
-                "field_seen_once",
-                says,
-                f"{fix}{command_line('tap', state.application)}",
-                state.application,
-            )
-
-
-def _age_s(text: str, now: datetime) -> float:
-    try:
-        return (now - datetime.fromisoformat(text)).total_seconds()
-    except (ValueError, TypeError):
-        return 0.0  # another program wrote it
 
 
 async def _maturity(settings: Settings, application: str, maturity_s: int, seen: Overview) -> list[Tried]:

@@ -17,6 +17,7 @@ from joinback_worker.connection.connect import ask_primaries
 from joinback_worker.connection.redis_errors import advice
 from joinback_worker.law.record import CLOCK_SKEW_MAX
 from joinback_worker.notes.apps import App, apps
+from joinback_worker.notes.health import MEMORY_SHARE_MAX
 from joinback_worker.notes.heartbeat import redis_time
 from joinback_worker.notes.history import snapshot, snapshots
 from joinback_worker.notes.layouts import Layout, layouts
@@ -112,6 +113,8 @@ async def _of_memory(redis: Redis, settings: Settings, info: Mapping[str, Any]) 
     whole = "maxmemory" if info.get("maxmemory") else "the machine's memory, since maxmemory is not set"
     if not limit:
         return []
+    if info.get("maxmemory") and used > MEMORY_SHARE_MAX * limit:
+        return []  # `overview` reports memory_high; a day on which it would be full means nothing any more
     use = f"uses {shown_bytes(used)} of {shown_bytes(limit)} ({whole})"
     if not per_s:
         return [well("redis", use)]

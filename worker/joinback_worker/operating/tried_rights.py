@@ -2,13 +2,15 @@
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from shlex import quote
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
 from joinback import wire
+from joinback.redis_errors import code_of
 from joinback.settings import Settings
 from joinback_worker.connection.connect import primaries
 from joinback_worker.connection.redis_errors import advice
@@ -17,20 +19,24 @@ from joinback_worker.drain.source import Source
 from joinback_worker.notes.guard import published
 
 from .diagnosis import Tried, problem, well
-from .redis_cli import redis_cli
+from .named_fix import named_fix
+from .redis_cli import config_fix, redis_cli
 
 TRIAL_TTL_S = 60
 """TTL of the trial's keys, in case the process is killed before it deletes them."""
 
 
 async def try_rights(redis: Redis, settings: Settings) -> list[Tried]:
-    """Return whether the login may do what a worker does. A missing right is a finding, not an exception."""
+    """Return whether the login may do what a worker does, and whether Redis takes writes.
+
+    A missing right is a finding, not an exception. Raises what Redis raises if it does not answer.
+    """
     lacking = await _lacking(redis)
     if lacking:
         says = f"the Redis user lacks a right: it may not run {', '.join(lacking)}"
         fix = await _grant(redis, settings, lacking)
         return [problem("rights", "right_missing", says, fix)]
-    return [await _trial(redis)]
+    return [await _trial(redis, settings)]
 
 
 async def _grant(redis: Redis, settings: Settings, lacking: Sequence[str]) -> str:
@@ -87,7 +93,7 @@ def _commands() -> Sequence[Sequence[str]]:
     )  # fmt: skip
 
 
-async def _trial(redis: Redis) -> Tried:
+async def _trial(redis: Redis, settings: Settings) -> Tried:
     """Return whether a record can be written, claimed, settled and deleted, by the scripts of client and worker."""
     tag = wire.tag(f"joinback-doctor-{secrets.token_hex(4)}")
     at = datetime.now(UTC)
@@ -102,9 +108,24 @@ async def _trial(redis: Redis) -> Tried:
             await source.settle(Settlement(in_rows=entries))
         await source.group.retire()
         await published(redis)
-    except RedisError as error:
+    except ResponseError as error:
+        # The trial has keys of its own, so this is about the key that `published` reads; `overview` reports it.
+        if code_of(str(error)) != "WRONGTYPE":
+            return _refused(error, settings)
+    finally:
+        # What refused the record may refuse this too, and the TTL ends what was written.
+        with suppress(ResponseError):
+            await redis.execute_command("DEL", *keys)
+    return well("rights", "a record was written, claimed, settled and deleted")
+
+
+def _refused(error: ResponseError, settings: Settings) -> Tried:
+    """Return why the trial was refused: a full Redis or a replica refuses writes to a login that has every right."""
+    if isinstance(error, NoPermissionError) or code_of(str(error)) == "NOPERM":
         fix = "give the login the rights that deploy/redis/users.acl lists"
         return problem("rights", "right_missing", advice(error), fix)
-    finally:
-        await redis.execute_command("DEL", *keys)
-    return well("rights", "a record was written, claimed, settled and deleted")
+    says, fix = named_fix(advice(error))
+    if isinstance(error, OutOfMemoryError) or code_of(str(error)) == "OOM":
+        fix = f"{fix}: {config_fix(settings, 'maxmemory', 'BYTES')}"
+        return problem("redis", "memory_high", f"{says}, so it refuses events", fix)
+    return problem("redis", "writes_refused", says, fix)

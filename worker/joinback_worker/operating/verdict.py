@@ -6,7 +6,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from joinback.command_line import command_line
-from joinback_worker.drain.group import LEASE_S, PARKED
+from joinback_worker.drain.group import LEASE_S, PARKED, process_of
 from joinback_worker.law.record import CLOCK_SKEW_MAX
 from joinback_worker.law.row import Row
 from joinback_worker.notes.heartbeat import Beat
@@ -17,6 +17,8 @@ from .judging_drops import service
 from .spans import in_words, several, span
 from .verdict_of_row import conflicting, of_row
 
+OVERDUE_S = 1.0
+"""From then on a drain that should have begun is said to be late, as `joinback status` does."""
 DROPS_NAMED = 2
 EVENTS_NAMED = 3
 _DROPPED = "or its client dropped it (before_send may have: that is not reported)"
@@ -35,7 +37,7 @@ class Around(Struct, frozen=True, kw_only=True):
     """The workers that are alive and take this application."""
     last_drain_at: datetime | None = None
     last_drain_error: str | None = None
-    """Why the last drain failed; None: it did not."""
+    """Why the last drain failed, or why no living worker takes the application; None: neither is so."""
     row: Row | None = None
     """The row of the sink, or the one that the record in Redis would make."""
     has_newer: bool = False
@@ -128,9 +130,9 @@ def _queued(found: Explanation, around: Around) -> Verdict:
     free = [entry for entry in claimed if (entry.claimed_s or 0) >= LEASE_S]
     alive = {worker.name for worker in around.workers}
     if claimed and not free:
-        who, held_s = _process(claimed[0]), claimed[0].claimed_s or 0
+        who, held_s = process_of(claimed[0].consumer or ""), claimed[0].claimed_s or 0
         return "claimed", f"claimed by {who} {span(held_s)} ago; {_writes(who, found, around)}{_failed(around)}"
-    gone = {_process(entry) for entry in free} - alive
+    gone = {process_of(entry.consumer or "") for entry in free} - alive
     held = f", claimed by {', '.join(sorted(gone))}, which is not alive any more" if gone else ""
     waits = f"in the queue for {span(_age_s(found.pending, found.at))}{held}"
     return "in_the_queue", f"{waits}{_failed(around)}; {_next_drain(found, around)}"
@@ -148,10 +150,6 @@ def _failed(around: Around) -> str:
     return "" if around.last_drain_error is None else f"; the last drain failed: {around.last_drain_error}"
 
 
-def _process(entry: Waiting) -> str:
-    return (entry.consumer or "").rpartition(":")[0] or str(entry.consumer)
-
-
 def _age_s(entries: Sequence[Waiting], now: datetime) -> float:
     return (now - min(entry.at for entry in entries)).total_seconds()
 
@@ -159,7 +157,11 @@ def _age_s(entries: Sequence[Waiting], now: datetime) -> float:
 def _next_drain(found: Explanation, around: Around) -> str:
     planned = [worker.next_drain_at for worker in around.workers if worker.next_drain_at is not None]
     if planned:
-        left_s = (min(planned) - found.at).total_seconds()
+        lefts_s = [(at - found.at).total_seconds() for at in planned]
+        # A worker that hangs, or was killed, is overdue; another one may still come.
+        left_s = min((left_s for left_s in lefts_s if left_s > -OVERDUE_S), default=max(lefts_s))
+        if left_s <= -OVERDUE_S:
+            return f"the next drain was due {span(-left_s)} ago"
         return f"the next drain is in {span(left_s)}" if left_s >= 1 else "the next drain begins now"
     if around.workers:
         return "a worker drains now"
