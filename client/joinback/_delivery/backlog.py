@@ -167,14 +167,28 @@ class Backlog:
             self._read_at = time.monotonic() + RETRY_S
         return frame
 
-    def delivered(self, frame: Frame) -> None:
-        """Note that the frame that was read last has ended."""
-        self._attempt = 0
-        if self._spool is not None:
-            self._spool.delivered(frame)
+    def delivered(self, frame: Frame, refused: Sequence[Buffered] = ()) -> bool:
+        """Note that the frame that was read last has ended, but for the events in it that were refused.
+
+        These go to the end of the spool, so that they do not hold up those of other applications. Return False, with
+        nothing done, if the disk has no room for them.
+        """
+        spool = self._spool
+        if spool is None or (refused and not spool.append(refused, spool.smallest_place())):
+            return False
+        missing = spool.delivered(frame)
+        if missing < 0:
+            self._buffer.recover(-missing)
+        else:
+            self._buffer.settle(missing, {"spool_damaged": missing})
+        if len(refused) < len(frame.events) or not frame.events:
+            self._attempt = 0
+        else:
+            self.postpone()
+        return True
 
     def postpone(self) -> None:
-        """Leave the frame that was read last in the spool, and wait before the next try."""
+        """Wait before the next look at the spool."""
         self._attempt += 1
         self._read_at = time.monotonic() + backoff_s(self._attempt)
 

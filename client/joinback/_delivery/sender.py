@@ -152,16 +152,22 @@ class Sender:
         if frame is None:
             return False
         all_ended: list[tuple[int, Dropped, str]] = [(frame.damaged, {"spool_damaged": frame.damaged}, "")]
+        refused: list[Buffered] = []
         for application, events in by_application(frame.events).items():
             ended = self._attempts.write(application, events)
-            if not isinstance(ended, dict):
+            if isinstance(ended, dict):
+                all_ended.append((len(events), ended, application))
+            elif ended == "unreachable":
                 # The file stays for a later try or the next process. Events in memory are tried meanwhile.
                 self._backlog.postpone()
-                if ended == "unreachable":
-                    self._wait(backoff_s(self._attempts.failed))
-                return ended == "unreachable"
-            all_ended.append((len(events), ended, application))
-        self._backlog.delivered(frame)
+                self._wait(backoff_s(self._attempts.failed))
+                return True
+            else:
+                refused += events
+        if not self._backlog.delivered(frame, refused):
+            # What has ended is then sent once more, which is harmless.
+            self._backlog.postpone()
+            return False
         for number, ended, application in all_ended:
             self._buffer.settle(number, ended, application)
         self._backlog.note_settled()

@@ -61,10 +61,11 @@ class Spool:
         frame = frame_of(batch)
         segment = self._writing
         try:
+            # At each append, as other processes may write to the same directory.
+            if self._size() + len(frame) > self._bytes_max:
+                self.trouble = "the spool is full; raise spool_bytes_max, or mend Redis"
+                return False
             if segment is None or segment.size + len(frame) > SEGMENT_BYTES:
-                if self._size() + len(frame) > self._bytes_max:
-                    self.trouble = "the spool is full; raise spool_bytes_max, or mend Redis"
-                    return False
                 segment = self._writing = self._new_segment()
             segment.append(frame, len(batch))
             segment.place = min(segment.place, place)
@@ -90,12 +91,18 @@ class Spool:
             self._segments.popleft().remove()
         return None
 
-    def delivered(self, frame: Frame) -> None:
-        """Note that the frame that was read last has ended."""
+    def delivered(self, frame: Frame) -> int:
+        """Note that the frame that was read last has ended, or is in the spool once more.
+
+        Return, at the end of a segment, how many more events it was counted for than were in it; negative: how many
+        fewer.
+        """
         segment = self._segments[0]
         segment.delivered(frame)
-        if segment.offset >= segment.size:
-            self._segments.popleft().remove()
+        if segment.offset < segment.size:
+            return 0
+        self._segments.popleft().remove()
+        return segment.events
 
     def adopt(self) -> int:
         """Take over the segments of processes that are gone. Return how many events they hold."""

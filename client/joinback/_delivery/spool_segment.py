@@ -3,7 +3,8 @@
     magic "JBS1" | number of events | length | CRC-32 of the content | content: a batch of events, MessagePack
 
 A frame is appended with fsync. A crash can tear at most the last frame. Its length or checksum shows that, and its
-events are counted as lost; so are those of a frame whose content is not a batch. A file that begins with another
+events are counted as lost; so are those of a frame whose content is not a batch. The checksum does not cover the number
+of events: what it said wrongly is evened out at the end of the file. A file that begins with another
 header, such as that of another version, is renamed to `*.unread` and never deleted.
 """
 
@@ -109,9 +110,7 @@ class Segment:
         if len(content) == length and zlib.crc32(content) == checksum:
             # The frame is whole, but another program may have written it.
             with contextlib.suppress(ValueError, RecursionError):
-                events = _unpack(content)
-                if len(events) == count:
-                    return Frame(events, 0)
+                return Frame(_unpack(content), 0)
         return Frame([], count)
 
     def delivered(self, frame: Frame) -> None:
