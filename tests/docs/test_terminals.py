@@ -10,6 +10,8 @@ from joinback.settings import Settings
 
 def test_the_pictures_are_what_the_commands_print(settings: Settings, server: redis.Redis) -> None:
     """Each word of each picture is printed now, times replaced. To draw them anew: python tests/terminals.py."""
+    # What tests before this one made Redis evict would be told too.
+    server.config_resetstat()
     planted = plant(settings, server)
     try:
         drawn = pictures(planted, process_environment(planted, JOINBACK_CONFIG=str(planted.config)))
