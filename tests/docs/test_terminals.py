@@ -1,7 +1,5 @@
 """The pictures of terminals in docs/images show what the commands print now, of the store in troubled.py."""
 
-from os.path import commonprefix
-
 import redis
 from conftest import process_environment
 from terminals import COMMANDS, IMAGES, WIDTHS, pictures, text_of
@@ -23,7 +21,7 @@ def test_the_pictures_are_what_the_commands_print(settings: Settings, server: re
     assert len(drawn) == len(COMMANDS) * len(WIDTHS)
     for name, svg in drawn.items():
         now, kept = text_of(svg), text_of((IMAGES / name).read_text())
-        at = len(commonprefix([now, kept]))
+        at = next((n for n, (a, b) in enumerate(zip(now, kept, strict=False)) if a != b), 0)
         assert now == kept, (name, now[max(0, at - 40) :][:200], kept[max(0, at - 40) :][:200])
 
 
