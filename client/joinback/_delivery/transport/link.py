@@ -103,7 +103,7 @@ class Link:
     def _or_time_out(self, met: RedisRefusal | OSError) -> RedisRefusal | OSError:
         """Return the same error; but if `abort` ended the connection, that the server did not answer in time."""
         if self._is_aborted and type(met) in greeting.HANG_UPS:
-            return TimeoutError()
+            return TimeoutError("no answer in time")
         return met
 
     def stirs(self) -> bool:
