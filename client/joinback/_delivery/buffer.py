@@ -219,6 +219,7 @@ class Buffer:
             fitting = 1 + bisect_left(list(accumulate(waiting_sizes(taken))), bytes_max)
             self._events.extendleft(reversed(taken[fitting:]))
             del taken[fitting:]
+        # The call first: a handler that closes in the middle of it takes events, too.
         count = len(taken)
         self.taken_events += count
         return batch_of(taken, self._ids)

@@ -87,7 +87,7 @@ class _Reporting:
         drawn = [await self._curve(field) for field in (shown if len(shown) == 1 else [None, *shown])]
         field = pair.field if pair is not None else drawn[0].field
         own = next(curve for curve in drawn if curve.field == field)
-        self._has_unlabelled = own.refused != _NO_UNLABELLED
+        self._has_unlabelled = own.rows > own.labels
         if self._has_unlabelled and not {"predicted", "unlabelled"} & self._statuses.keys():
             self._notes.append(_ALL_HAVE_SOME)
         age_s, why = self._age(own)
