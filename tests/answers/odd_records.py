@@ -1,5 +1,7 @@
-"""A record with any output and any feedback. One in four has no label."""
+"""A record with any output and any feedback, of which one in four has no label; and how records come into a sink."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +10,8 @@ from msgspec import Raw
 
 from joinback import wire
 from joinback_worker.law.record import Record
+from joinback_worker.law.rules import Policy
+from joinback_worker.sinks import open_sink
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -24,3 +28,15 @@ def record(application: str, n: int, outputs: Any, feedback: dict[str, Any]) -> 
         predictions={"p": said},
         feedback={"f": label} if is_labelled else {},
     )
+
+
+def put(url: str, records: Sequence[Record], policy: Policy = Policy()) -> None:  # noqa: B008 - frozen
+    """Merge the records, and close what is mature."""
+
+    async def run() -> None:
+        async with open_sink(url, policy) as sink:
+            await sink.merge(records)
+            for application in {record.application for record in records}:
+                await sink.close_matured(application)
+
+    asyncio.run(run())

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from answers.odd_records import put
 from events import NOON, prediction, record, retraction
 from events import feedback as told
 from msgspec import structs
@@ -25,19 +26,8 @@ from joinback_worker.answers.questions import AT_RISK_MIN, Asked
 from joinback_worker.answers.report import report
 from joinback_worker.answers.stores import open_store
 from joinback_worker.law.record import Record
-from joinback_worker.law.rules import Policy
-from joinback_worker.sinks import open_sink
 
 DAY_S = 86_400
-
-
-def put(url: str, records: Sequence[Record], policy: Policy = Policy()) -> None:  # noqa: B008 - frozen
-    async def run() -> None:
-        async with open_sink(url, policy) as sink:
-            await sink.merge(records)
-            await sink.close_matured("loans")
-
-    asyncio.run(run())
 
 
 def reported(url: str, now: datetime, **settings: Any) -> Report:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Raw
+from answers.odd_records import NOW, put
+from msgspec import Raw, structs
 
 from joinback import wire
 from joinback.settings import Settings
@@ -18,9 +19,7 @@ from joinback_worker.answers.report import report
 from joinback_worker.cli.report_text import lines
 from joinback_worker.law.record import Record
 from joinback_worker.law.rules import Policy
-from joinback_worker.sinks import open_sink
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROWS = 400
 CHOICE = Choice(field="y", output="p")
 RULES = """
@@ -58,24 +57,23 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
             record("half", n, {"p": share if n % 2 else None}, **({} if n % 40 == 0 else {"y": (0.04, y)})),
             record("null", n, {"p": share}, **({"y": (0.04, y if n % 4 else None)} if n % 10 else {})),
             record("bought", n, {"p": share}, **({"y": (2, True)} if y else {})),
+            structs.replace(record("orphans", n, {"p": share}, y=(0, y)), predictions={}),
         ]
 
-    async def fill() -> None:
-        async with open_sink(url, Policy(now=NOW)) as sink:
-            await sink.merge(made)
-
-    asyncio.run(fill())
+    put(url, made, Policy(now=NOW))
     return url
 
 
 @pytest.fixture
 def told(url: str, tmp_path: Path) -> Callable[..., Report]:
-    def asked(application: str, rules: str = "", age_d: float | None = None, **more: Any) -> Report:
+    def asked(
+        application: str, rules: str = "", age_d: float | None = None, choice: Choice = CHOICE, **more: Any
+    ) -> Report:
         # A file is read once per process.
         path = tmp_path / f"{len(rules)}.toml"
         path.write_text(rules)
         settings = Settings(sink_url=url, config=str(path), **more)
-        return asyncio.run(report(settings, Wanted(application=application, now=NOW, age_d=age_d, choice=CHOICE)))
+        return asyncio.run(report(settings, Wanted(application=application, now=NOW, age_d=age_d, choice=choice)))
 
     return asked
 
@@ -93,6 +91,13 @@ def test_a_field_may_wait_where_another_has_come(told: Callable[..., Report]) ->
     assert made.ripe.at_age_coverage is not None
     assert None not in (made.ripe.at_least, made.ripe.at_most)
     assert [note for note in made.notes if note.startswith("Every row has a label of some field.")]
+
+
+def test_feedback_without_any_prediction(told: Callable[..., Report]) -> None:
+    """Where only orphans are, the report says that there is no prediction, and claims nothing of all rows."""
+    made = told("orphans", choice=Choice())
+    assert {curve.refused for curve in made.curves} == {"There are no predictions yet."}
+    assert not [note for note in made.notes if note.startswith("Every row has a label")]
 
 
 def test_rows_that_are_not_kept_cannot_be_counted(told: Callable[..., Report]) -> None:

@@ -9,9 +9,10 @@ import pytest
 from answers.odd_records import NOW, record
 
 from joinback.settings import Settings
+from joinback_worker.answers.answer import Report, Wanted
 from joinback_worker.answers.choice import Choice
 from joinback_worker.answers.pairing import Pair, pair_of
-from joinback_worker.answers.report import Report, Wanted, report
+from joinback_worker.answers.report import report
 from joinback_worker.config.rules_file import policy_of
 from joinback_worker.law.rules import FieldRules, Rules
 from joinback_worker.sinks import open_sink

@@ -6,7 +6,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from answers.odd_records import NOW, record
+from answers.odd_records import NOW, put, record
 
 from joinback.settings import Settings
 from joinback_worker.answers.answer import Report, Wanted
@@ -15,7 +15,6 @@ from joinback_worker.answers.report import report
 from joinback_worker.cli.report_text import lines
 from joinback_worker.dashboard.mailed import page
 from joinback_worker.law.rules import Policy
-from joinback_worker.sinks import open_sink
 
 NOTHING = Choice()
 
@@ -35,11 +34,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
             record("words", n, {"yes": True}, {"ok": "true"}),
         ]
 
-    async def fill() -> None:
-        async with open_sink(url, Policy(now=NOW)) as sink:
-            await sink.merge(made)
-
-    asyncio.run(fill())
+    put(url, made, Policy(now=NOW))
     return url
 
 

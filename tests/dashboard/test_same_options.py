@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from joinback.errors import ConfigurationError
-from joinback_worker.answers.report import Wanted
+from joinback_worker.answers.answer import Wanted
 from joinback_worker.dashboard.place import Place
 from joinback_worker.dashboard.views.application import wanted_of
 
