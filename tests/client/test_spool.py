@@ -182,7 +182,7 @@ def test_a_refused_application_holds_up_no_other(settings: Settings, server: red
     assert not client.flush(0)
     # Written to its end, it stands in two files until the one before is deleted.
     wait_for(lambda: len(list(tmp_path.glob("*.spool"))) == 1)
-    assert client.stats()["buffered"] == 1
+    wait_for(lambda: client.stats()["buffered"] == 1)
     server.delete(pending_b)
     wait_for(lambda: not client.stats()["buffered"])
     assert server.xlen(pending_b) == 1
